@@ -1,0 +1,3 @@
+"""Enables the plugin, whether or not the package is installed."""
+
+pytest_plugins = ["harness.plugin"]

@@ -1,0 +1,1 @@
+"""A pytest plugin that asks whether given attention heads are the ones that retrieve."""

@@ -1,0 +1,1 @@
+"""What is done: heads, conditions, the plan of work and the store of records. No torch."""

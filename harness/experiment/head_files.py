@@ -1,0 +1,295 @@
+"""Files of ranked heads: every known format in, our own out.
+
+Ours is a superset of the format of the EDGAR haystack study (per-task lists, shared and global heads), with
+what is needed to judge it: the model's shape, the method, samples, the full scores, and hashes of the filings
+that it was made from. Also read: that study's older format; per-task lists of `{"head": [17, 24],
+"avg_score": 0.3}`; scores of every trial by head, `{"16-19": [0.9, 0]}`, as the code of Wu et al. (2024,
+arXiv 2404.15574) writes them, ranked by mean; `{"head_rankings": [...]}`; and flat lists, of heads or of
+`["13-18", 0.5]`, which serve every task.
+
+A list's order is its ranking, so a list whose scores do not fall is an error. Knows no models: whether heads
+exist in one, `HeadRanking.check_shape` says.
+"""
+
+import json
+import math
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from harness.errors import HeadsError
+from harness.experiment.heads import (
+    EVERY_TASK,
+    Head,
+    HeadRanking,
+    ModelShape,
+    ScoredHead,
+    Scores,
+    SharedHead,
+    best_first,
+)
+from harness.experiment.json_nodes import Node, read_json
+
+SCHEMA_VERSION = 1
+
+_ACCEPTED = (
+    'expected {"tasks": {TASK: [{"layer": 17, "head": 24, "score": 0.3}]}}, '
+    '{TASK: [{"head": [17, 24], "avg_score": 0.3}]}, {"16-19": [0.9, 0]} (a head\'s trials), '
+    '{"head_rankings": [{"head": "L16H1", "score": 0.3}]}, [[17, 24]] or [["13-18", 0.5]]'
+)
+_HEAD_KEY = re.compile(r"\d+-\d+", re.ASCII)
+
+
+def read_ranking(path: Path, *, top_k: int | None = None) -> HeadRanking:
+    """Read a head file of any known format.
+
+    `top_k` is how many heads of a list are candidates where the file does not say; without it, all that are
+    listed.
+
+    Raises:
+        HeadsError: the file cannot be read, is of no known format, or an entry is bad: no head, no finite
+            score, a head twice in a list, or a list that is not best first.
+    """
+    return _read(read_json(path), top_k)
+
+
+def write_ranking(ranking: HeadRanking, path: Path) -> None:
+    """Write our own format, atomically; what is read back equals what was written, to the last bit.
+
+    Shared and global heads are written as they follow from the scores, the latter up to `top_k`.
+
+    Raises:
+        HeadsError: the file cannot be written, or a number of the ranking is not finite.
+    """
+    try:
+        text = _layout(_document(ranking)) + "\n"
+    except ValueError as error:
+        raise HeadsError(f"{path}: {error}; expected finite numbers only") from error
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        try:
+            part.write_text(text, encoding="utf-8")
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise HeadsError(f"{path}: {error.strerror}; expected a file that can be written") from error
+
+
+def _read(root: Node, top_k: int | None) -> HeadRanking:
+    """Tell the formats apart by their outermost shape."""
+    source = root.source
+    match root.value:
+        case {"tasks": dict()}:
+            return _read_tasks(root, source, top_k)
+        case {"head_rankings": list()}:
+            method = root.optional("method", Node.text)
+            return _for_every_task(source, _list(root.field("head_rankings")), top_k, method)
+        case dict() as value if value and all(_HEAD_KEY.fullmatch(key) for key in value):
+            return _for_every_task(source, best_first(_mean_of_trials(root)), top_k, None)
+        case dict() as value if value and all(isinstance(heads, list) for heads in value.values()):
+            return _ranking(source, root.table(_list), top_k)
+        case [[int(), int()], *_]:
+            return _for_every_task(source, _unscored(root), top_k, "order of the list, without scores")
+        case [[str(), _], *_] | [dict(), *_]:
+            return _for_every_task(source, _list(root), top_k, None)
+    raise HeadsError(f"{source}: not a known format of ranked heads; {_ACCEPTED}")
+
+
+def _ranking(source: str, tasks: Mapping[str, tuple[ScoredHead, ...]], top_k: int | None) -> HeadRanking:
+    listed = max(map(len, tasks.values()), default=0)
+    return HeadRanking(source=source, tasks=tasks, top_k=listed if top_k is None else top_k)
+
+
+def _for_every_task(
+    source: str, heads: tuple[ScoredHead, ...], top_k: int | None, method: str | None
+) -> HeadRanking:
+    return replace(_ranking(source, {EVERY_TASK: heads}, top_k), every_task=True, method=method)
+
+
+def _read_tasks(root: Node, source: str, top_k: int | None) -> HeadRanking:
+    """Ours, and both formats of the study that it extends."""
+    version = root.optional("schema_version", lambda node: node.integer(1))
+    if version is not None and version > SCHEMA_VERSION:
+        raise HeadsError(
+            f"{source}: schema_version {version}; expected at most {SCHEMA_VERSION}; a newer harness wrote it"
+        )
+    for key in ("top_k", "per_task_top_k"):
+        if root.has(key):
+            top_k = root.field(key).integer(1)
+            break
+    every_task = root.has("every_task") and root.field("every_task").value is True
+    ranking = replace(
+        _ranking(source, root.field("tasks").table(_list), top_k),
+        every_task=every_task,
+        method=root.optional("method", Node.text),
+        # the older format has the model's name alone
+        model=None if version is None else root.optional("model", _shape),
+        mean_scores=root.optional("mean_scores", lambda node: node.table(_grid)),
+        listed_shared=root.optional("shared_heads", _shared),
+        listed_global=root.optional("global_heads", _list),
+        filing_hashes=root.optional("filing_hashes", _texts),
+        split_seed=root.optional("split_seed", lambda node: node.integer(None)),
+        samples=root.optional("samples", lambda node: node.table(lambda count: count.integer(1))),
+        split_half=root.optional("split_half", lambda node: node.table(Node.number)),
+    )
+    _check_listed_scores(ranking)
+    return ranking
+
+
+def _check_listed_scores(ranking: HeadRanking) -> None:
+    """Two places of one file must not say different things about a head."""
+    for task, grid in (ranking.mean_scores or {}).items():
+        ranking.check_shape(ranking.model or ModelShape(len(grid), len(grid[0])))
+        for i, listed in enumerate(ranking.tasks.get(task, ())):
+            full = grid[listed.head.layer][listed.head.head]
+            if listed.score != full:
+                raise HeadsError(
+                    f"{ranking.source}: tasks.{task}[{i}]: score {listed.score}, but {full} in mean_scores; "
+                    "expected one and the same; rank the heads anew"
+                )
+
+
+def _list(node: Node) -> tuple[ScoredHead, ...]:
+    """A list of scored heads."""
+    return _best_first((item, ScoredHead(_head(item), _score(item))) for item in node.items())
+
+
+def _unscored(node: Node) -> tuple[ScoredHead, ...]:
+    """A flat list of heads: places stand in for scores, the last head's being 1."""
+    items = node.items()
+    return _best_first((item, ScoredHead(_head(item), float(len(items) - i))) for i, item in enumerate(items))
+
+
+def _best_first(heads: Iterable[tuple[Node, ScoredHead]]) -> tuple[ScoredHead, ...]:
+    """The heads of a list, checked: each once, and no score above the one before."""
+    places: dict[Head, str] = {}
+    lowest = math.inf
+    checked = []
+    for item, scored in heads:
+        if scored.head in places:
+            raise HeadsError(
+                f"{item.where}: {scored.head} again, after {places[scored.head]}; expected each head once"
+            )
+        if scored.score > lowest:
+            raise HeadsError(
+                f"{item.where}: score {scored.score} after {lowest}; expected a list that is best first, for "
+                "its order is the ranking"
+            )
+        places[scored.head], lowest = item.place, scored.score
+        checked.append(scored)
+    return tuple(checked)
+
+
+def _head(item: Node) -> Head:
+    """The head of an entry, in any of the known ways of writing one."""
+    match item.value:
+        case {"layer": layer, "head": head} | {"head": [layer, head]} | [int() as layer, head]:
+            return Head(item.part(layer, "layer").integer(), item.part(head, "head").integer())
+        case {"head": str() as text} | [str() as text, _]:
+            try:
+                return Head.parse(text)
+            except HeadsError as error:
+                raise HeadsError(f"{item.where}: {error}") from None
+    raise item.bad('a head, as in {"layer": 17, "head": 24, "score": 0.3}')
+
+
+def _score(item: Node) -> float:
+    match item.value:
+        case {"score": score} | {"avg_score": score} | [str(), score]:
+            return item.part(score, "score").number()
+    raise item.bad('a score, as in {"layer": 17, "head": 24, "score": 0.3}')
+
+
+def _mean_of_trials(node: Node) -> list[ScoredHead]:
+    trials = node.table(lambda head: [trial.number() for trial in head.items()])
+    means: dict[Head, float] = {}
+    for key, scores in trials.items():
+        head = Head.parse(key)
+        if head in means:
+            raise HeadsError(f"{node.source}: {key}: {head} again; expected each head once")
+        if not scores:
+            raise HeadsError(f"{node.source}: {key}: no trials; expected at least one")
+        means[head] = math.fsum(scores) / len(scores)
+    return [ScoredHead(head, score) for head, score in means.items()]
+
+
+def _shared(node: Node) -> tuple[SharedHead, ...]:
+    return tuple(
+        SharedHead(_head(item), item.field("task_frequency").integer(1), _score(item))
+        for item in node.items()
+    )
+
+
+def _shape(node: Node) -> ModelShape:
+    return ModelShape(
+        n_layers=node.field("n_layers").integer(1),
+        n_heads=node.field("n_heads").integer(1),
+        head_dim=node.optional("head_dim", lambda width: width.integer(1)),
+        id=node.optional("id", Node.text),
+        revision=node.optional("revision", Node.text),
+    )
+
+
+def _grid(node: Node) -> Scores:
+    return tuple(tuple(score.number() for score in row.items()) for row in node.items())
+
+
+def _texts(node: Node) -> frozenset[str]:
+    return frozenset(item.text() for item in node.items())
+
+
+def _document(ranking: HeadRanking) -> Mapping[str, object]:
+    shape, scores, hashes = ranking.model, ranking.mean_scores, ranking.filing_hashes
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "model": None
+        if shape is None
+        else {
+            "id": shape.id,
+            "revision": shape.revision,
+            "n_layers": shape.n_layers,
+            "n_heads": shape.n_heads,
+            "head_dim": shape.head_dim,
+        },
+        "method": ranking.method,
+        "top_k": ranking.top_k,
+        "per_task_top_k": ranking.top_k,
+        "every_task": ranking.every_task,
+        "samples": None if ranking.samples is None else dict(ranking.samples),
+        "split_seed": ranking.split_seed,
+        "split_half": None if ranking.split_half is None else dict(ranking.split_half),
+        "filing_hashes": None if hashes is None else sorted(hashes),
+        "tasks": {task: [_entry(scored) for scored in heads] for task, heads in ranking.tasks.items()},
+        "shared_heads": [
+            {**_place(s.head), "avg_score": s.score, "task_frequency": s.task_frequency}
+            for s in ranking.shared()
+        ],
+        "global_heads": [_entry(scored) for scored in ranking.global_heads()[: ranking.top_k]],
+        "mean_scores": None if scores is None else {task: list(grid) for task, grid in scores.items()},
+    }
+
+
+def _place(head: Head) -> dict[str, float]:
+    return {"layer": head.layer, "head": head.head}
+
+
+def _entry(scored: ScoredHead) -> dict[str, float]:
+    return {**_place(scored.head), "score": scored.score}
+
+
+def _layout(value: object, indent: str = "") -> str:
+    """JSON with one innermost list or object a line: a head, or a layer's scores."""
+    deeper = indent + "  "
+    match value:
+        case dict() if any(isinstance(child, dict | list | tuple) for child in value.values()):
+            lines = [f"{json.dumps(key)}: {_layout(child, deeper)}" for key, child in value.items()]
+            opening, closing = "{}"
+        case list() if any(isinstance(child, dict | list | tuple) for child in value):
+            lines = [_layout(child, deeper) for child in value]
+            opening, closing = "[]"
+        case _:
+            return json.dumps(value, allow_nan=False)
+    return f"{opening}\n{deeper}" + f",\n{deeper}".join(lines) + f"\n{indent}{closing}"

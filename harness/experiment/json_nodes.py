@@ -1,0 +1,131 @@
+"""A JSON document whose every piece knows where it stands, so that an error can name the file and the entry.
+
+Knows nothing of what the document is about.
+"""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from harness.errors import HeadsError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A piece of a JSON document: its value, the file's name, and its place, as in `tasks.ceo_lastname[3]`.
+
+    Every method that reads raises a HeadsError where the piece is not what the method reads.
+    """
+
+    value: object
+    source: str
+    place: str = ""
+
+    @property
+    def where(self) -> str:
+        """File and place, as messages begin."""
+        return f"{self.source}: {self.place}" if self.place else self.source
+
+    def bad(self, expected: str) -> HeadsError:
+        """The error that says what stands here, and what was expected."""
+        text = repr(self.value)
+        got = text if len(text) <= 80 else text[:77] + "..."
+        return HeadsError(f"{self.where}: {got}; expected {expected}")
+
+    def part(self, value: object, step: str) -> "Node":
+        """A piece of this piece; `step` is `[3]` or a name."""
+        dot = "." if self.place and not step.startswith("[") else ""
+        return Node(value, self.source, f"{self.place}{dot}{step}")
+
+    def has(self, key: str) -> bool:
+        """Whether this is an object with a value other than null under `key`."""
+        return isinstance(self.value, dict) and self.value.get(key) is not None
+
+    def field(self, key: str) -> "Node":
+        """The piece under `key` of an object."""
+        if not isinstance(self.value, dict) or key not in self.value:
+            raise self.bad(f"an object with {key!r}")
+        return self.part(self.value[key], key)
+
+    def optional(self, key: str, read: Callable[["Node"], T]) -> T | None:
+        """What `read` makes of the piece under `key`, or None where it is missing or null."""
+        return read(self.field(key)) if self.has(key) else None
+
+    def items(self) -> list["Node"]:
+        """The pieces of a list."""
+        if not isinstance(self.value, list):
+            raise self.bad("a list")
+        return [self.part(value, f"[{i}]") for i, value in enumerate(self.value)]
+
+    def table(self, read: Callable[["Node"], T]) -> dict[str, T]:
+        """What `read` makes of each piece of an object, by key."""
+        if not isinstance(self.value, dict):
+            raise self.bad("an object")
+        return {key: read(self.field(key)) for key in self.value}
+
+    def number(self) -> float:
+        """A finite number."""
+        if isinstance(self.value, bool) or not isinstance(self.value, int | float):
+            raise self.bad("a number")
+        try:
+            number = float(self.value)
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            raise self.bad("a finite number")
+        return number
+
+    def integer(self, least: int | None = 0) -> int:
+        """An integer, from `least` up unless that is None."""
+        if isinstance(self.value, bool) or not isinstance(self.value, int):
+            raise self.bad("an integer")
+        if least is not None and self.value < least:
+            raise self.bad(f"an integer from {least} up")
+        return self.value
+
+    def text(self) -> str:
+        """A text."""
+        if not isinstance(self.value, str):
+            raise self.bad("a text")
+        return self.value
+
+
+def read_json(path: Path) -> Node:
+    """The document in a file.
+
+    Raises:
+        HeadsError: the file cannot be read, is empty, is not UTF-8 or not JSON (cut off, say), or an object
+            in it has a key twice.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise HeadsError(f"{path}: {error.strerror}; expected a JSON file that can be read") from error
+    except UnicodeDecodeError:
+        raise HeadsError(f"{path.name}: not a text file; expected JSON in UTF-8") from None
+    if not text.strip():
+        raise HeadsError(f"{path.name}: an empty file; expected JSON")
+    try:
+        return Node(json.loads(text, object_pairs_hook=_object), path.name)
+    except json.JSONDecodeError as error:
+        end = " at the end of the file, which may be cut off" if error.pos >= len(text.rstrip()) else ""
+        raise HeadsError(
+            f"{path.name}: line {error.lineno}, column {error.colno}: {error.msg}{end}; expected JSON"
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise HeadsError(f"{path.name}: {error}; expected JSON without it") from None
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object of JSON; Python alone would silently keep the last of repeated keys."""
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for i, key in enumerate(keys) if key in keys[:i])
+        raise ValueError(f"the key {twice!r} twice in one object")
+    return table

@@ -1,0 +1,117 @@
+"""The plan: rows x conditions, less what is equal and what is stored, row by row.
+
+A job is the unit of work and of storage: one row, one set of heads, one kind of prompt. Conditions of
+different experiments that zero equal heads on equal rows are one job. A row's jobs stand together, because
+they share work: a head ablated at layer l changes nothing before layer l's output, so jobs whose heads agree
+up to a layer share every layer up to it, and the jobs of a row form a tree over layers.
+
+Knows no models, no prompts and no store: what is stored, a function says.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from harness.experiment.conditions import BASELINE, Condition
+from harness.experiment.heads import Head
+from harness.retrieval.prompts import PromptKind
+from harness.retrieval.rows import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One completion: a row, the heads to ablate (none: the baseline), the prompt, and how it is done.
+
+    `mode` is what ablated heads put out (`zero`), `phase` when they are ablated (`all`: in prefill and while
+    decoding).
+    """
+
+    row_id: str
+    heads: frozenset[Head]
+    prompt: PromptKind = "full"
+    mode: str = "zero"
+    phase: str = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class RowWork:
+    """A row and its jobs that are still to be done, the baseline first if it is one of them."""
+
+    row: Row
+    jobs: tuple[Job, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The work to be done, in the order of the rows; rows with nothing left to do are not in it.
+
+    `requested` counts (row, condition) pairs, the added baselines included; `distinct` the jobs that they
+    come down to; `stored` those of them that are done already.
+    """
+
+    work: tuple[RowWork, ...]
+    requested: int
+    distinct: int
+    stored: int
+
+
+class LayerPasses(NamedTuple):
+    """What a row's jobs cost in passes through one layer: each on its own, and with equal work shared."""
+
+    one_by_one: int
+    distinct: int
+
+
+def jobs_of(condition: Condition, rows: Iterable[Row]) -> tuple[Job, ...]:
+    """The condition's jobs, one for each row of its tasks, in the order of the rows."""
+    return tuple(_job(condition, row) for row in rows if _covers(condition, row))
+
+
+def make_plan(conditions: Sequence[Condition], rows: Sequence[Row], *, stored: Callable[[Job], bool]) -> Plan:
+    """Merge equal jobs, add the baseline, and leave out what is stored.
+
+    Every row that a condition with the full prompt covers gets the baseline too, first of its jobs: drops are
+    differences from it on the same rows. The other jobs of a row follow in the order of the conditions.
+    """
+    work = []
+    requested = distinct = n_stored = 0
+    for row in rows:
+        covering = [condition for condition in conditions if _covers(condition, row)]
+        jobs = [_job(condition, row) for condition in covering]
+        if any(condition.prompt == "full" for condition in covering):
+            baseline = _job(BASELINE, row)
+            if not any(condition.experiment == BASELINE.experiment for condition in covering):
+                jobs.append(baseline)
+            jobs.sort(key=lambda job: job != baseline)
+        requested += len(jobs)
+        different = tuple(dict.fromkeys(jobs))
+        missing = tuple(job for job in different if not stored(job))
+        distinct += len(different)
+        n_stored += len(different) - len(missing)
+        if missing:
+            work.append(RowWork(row, missing))
+    return Plan(tuple(work), requested, distinct, n_stored)
+
+
+def layer_passes(head_sets: Iterable[Collection[Head]], n_layers: int) -> LayerPasses:
+    """Count a row's layer passes: jobs x layers, and the nodes of the tree over layers.
+
+    A node is a distinct output of a layer: one for each layer l and each different set of ablated heads in
+    layers 0 to l. (Its layer's attention, up to the output projection's input, is shared even more widely, by
+    sets that agree in the layers before l; that is not counted.)
+    """
+    sets = list(head_sets)
+    nodes = {
+        (layer, frozenset(head for head in heads if head.layer <= layer))
+        for heads in sets
+        for layer in range(n_layers)
+    }
+    return LayerPasses(len(sets) * n_layers, len(nodes))
+
+
+def _covers(condition: Condition, row: Row) -> bool:
+    return condition.tasks is None or row.task in condition.tasks
+
+
+def _job(condition: Condition, row: Row) -> Job:
+    return Job(row.id, frozenset(condition.heads), condition.prompt)

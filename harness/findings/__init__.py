@@ -1,0 +1,1 @@
+"""What it means: statistics, reports and plots, from records alone. No torch."""

@@ -1,0 +1,153 @@
+"""Statistics in which filings are the clusters: rows of one filing rise and fall together.
+
+An estimate here is a mean over rows; what is drawn anew in thought is whole filings. Knows nothing of
+conditions, heads or reports. scipy and numpy are imported inside the functions.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.findings.stats import Interval
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterMean:
+    """A mean over rows, the standard error that filings (and draws) leave it, and degrees of freedom."""
+
+    estimate: float
+    standard_error: float
+    df: float
+    n_rows: int
+    n_filings: int
+
+    def interval(self, *, confidence: float = 0.95) -> Interval:
+        """The two-sided t interval."""
+        from scipy.stats import t  # noqa: PLC0415  (slow to import)
+
+        reach = float(t.ppf(0.5 + confidence / 2, self.df)) * self.standard_error
+        return Interval(self.estimate - reach, self.estimate + reach)
+
+    def p_above(self, margin: float) -> float:
+        """One-sided p of "the mean is at most `margin`": small where it lies above."""
+        distance = self.estimate - margin
+        if self.standard_error == 0.0:
+            return 0.0 if distance > 0 else 1.0
+        from scipy.stats import t  # noqa: PLC0415  (slow to import)
+
+        return float(t.sf(distance / self.standard_error, self.df))
+
+
+@dataclass(frozen=True, slots=True)
+class _Filings:
+    """Rows gathered by filing, in the order of first appearance."""
+
+    sums: tuple[float, ...]
+    counts: tuple[int, ...]
+
+    @property
+    def mean(self) -> float:
+        return math.fsum(self.sums) / sum(self.counts)
+
+
+def _gather(values: Sequence[float], filings: Sequence[str]) -> _Filings:
+    rows: dict[str, list[float]] = {}
+    for value, filing in zip(values, filings, strict=True):
+        rows.setdefault(filing, []).append(value)
+    return _Filings(
+        sums=tuple(math.fsum(own) for own in rows.values()), counts=tuple(len(own) for own in rows.values())
+    )
+
+
+def cluster_mean(
+    values: Sequence[float], filings: Sequence[str], *, draws: Sequence[float] = ()
+) -> ClusterMean | None:
+    """The mean of `values` over rows, with the standard error of whole filings; `None` below two filings.
+
+    values: one number a row; filings: each row's filing. SE^2 = G / (G - 1) x sum over the G filings of
+    (sum of the filing's residuals)^2 / n_rows^2, with G - 1 degrees of freedom.
+
+    draws: where the values are differences from the mean of D random draws, the D draws' own means. Another
+    set of draws would give another mean: s^2(draws) / D is added to SE^2, and the degrees of freedom are
+    Satterthwaite's. `None` for a single draw, whose spread is unknown.
+
+    Sources: A. C. Cameron and D. L. Miller (2015), A practitioner's guide to cluster-robust inference,
+    Journal of Human Resources 50, 317-372 (CR1, t with G - 1); F. E. Satterthwaite (1946), An approximate
+    distribution of estimates of variance components, Biometrics Bulletin 2, 110-114.
+    """
+    gathered = _gather(values, filings)
+    groups = len(gathered.counts)
+    if groups < 2 or len(draws) == 1:
+        return None
+    mean = gathered.mean
+    residuals = (total - n * mean for total, n in zip(gathered.sums, gathered.counts, strict=True))
+    of_filings = groups / (groups - 1) * math.fsum(r * r for r in residuals) / len(values) ** 2
+    of_draws = _variance(draws) / len(draws) if draws else 0.0
+    variance = of_filings + of_draws
+    df = float(groups - 1)
+    if of_draws > 0.0:
+        df = variance**2 / (of_filings**2 / (groups - 1) + of_draws**2 / (len(draws) - 1))
+    return ClusterMean(mean, math.sqrt(variance), df, n_rows=len(values), n_filings=groups)
+
+
+def _variance(values: Sequence[float]) -> float:
+    mean = math.fsum(values) / len(values)
+    return math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
+
+
+def bca_interval(
+    values: Sequence[float],
+    filings: Sequence[str],
+    *,
+    seed: int,
+    confidence: float = 0.95,
+    n_resamples: int = 9_999,
+) -> Interval | None:
+    """BCa bootstrap interval of the mean over rows, resampling whole filings with all their rows.
+
+    `None` below two filings, and where every filing has the same mean: nothing varies, and neither the
+    correction nor the acceleration exists.
+
+    Source: B. Efron (1987), Better bootstrap confidence intervals, Journal of the American Statistical
+    Association 82, 171-185; through `scipy.stats.bootstrap`.
+    """
+    gathered = _gather(values, filings)
+    means = {total / n for total, n in zip(gathered.sums, gathered.counts, strict=True)}
+    if len(gathered.counts) < 2 or len(means) == 1:
+        return None
+    import numpy as np  # noqa: PLC0415  (kept off the plugin's import)
+    from scipy.stats import bootstrap  # noqa: PLC0415  (slow to import)
+
+    def mean(
+        sums: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+        counts: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+        axis: int = -1,
+    ) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+        return np.asarray(sums.sum(axis=axis) / counts.sum(axis=axis))
+
+    result = bootstrap(
+        (np.array(gathered.sums), np.array(gathered.counts, dtype=float)),
+        mean,
+        paired=True,
+        vectorized=True,
+        confidence_level=confidence,
+        n_resamples=n_resamples,
+        method="BCa",
+        random_state=np.random.default_rng(seed),
+    )
+    low, high = (float(end) for end in result.confidence_interval)
+    return Interval(low, high) if math.isfinite(low) and math.isfinite(high) else None
+
+
+def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+    """Holm's adjusted p-values, in the order given: compare each with the level for all together.
+
+    Source: S. Holm (1979), A simple sequentially rejective multiple test procedure, Scandinavian Journal of
+    Statistics 6, 65-70.
+    """
+    adjusted = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return tuple(adjusted)

@@ -1,0 +1,91 @@
+"""Statistics of matches: intervals of a proportion and tests of paired changes.
+
+Thin and typed over scipy; every function names its source. Knows nothing of conditions, heads or reports.
+Undefined is `None`, never a number. `harness.findings.clusters` holds what rests on filings as clusters.
+
+scipy is imported inside the functions, so that importing this module costs nothing.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A two-sided interval, in the unit of what it belongs to."""
+
+    low: float
+    high: float
+
+
+def wilson(matches: int, n: int, *, confidence: float = 0.95) -> Interval | None:
+    """Wilson's score interval of a proportion, without continuity correction; `None` where n is 0.
+
+    It takes the n trials as independent. Where rows share a filing they are not quite, and the interval is
+    then too narrow: differences are judged by filing (`harness.findings.clusters`), not by this.
+
+    Raises ValueError unless 0 <= matches <= n.
+
+    Source: E. B. Wilson (1927), Probable inference, the law of succession, and statistical inference,
+    Journal of the American Statistical Association 22, 209-212; through `scipy.stats.binomtest`.
+    """
+    if not 0 <= matches <= n:
+        raise ValueError(f"wilson: {matches} matches of {n}; expected 0 <= matches <= n")
+    if n == 0:
+        return None
+    from scipy.stats import binomtest  # noqa: PLC0415  (slow to import)
+
+    interval = binomtest(matches, n).proportion_ci(confidence_level=confidence, method="wilson")
+    return Interval(float(interval.low), float(interval.high))
+
+
+def mcnemar_p(lost: int, gained: int) -> float:
+    """Exact two-sided p of McNemar's test: are as many pairs lost as gained? 1 where no pair changed.
+
+    Source: Q. McNemar (1947), Note on the sampling error of the difference between correlated proportions or
+    percentages, Psychometrika 12, 153-157, with the binomial distribution of the discordant pairs
+    (`scipy.stats.binomtest`) instead of its chi-square approximation.
+    """
+    if lost + gained == 0:
+        return 1.0
+    from scipy.stats import binomtest  # noqa: PLC0415  (slow to import)
+
+    return float(binomtest(lost, lost + gained, 0.5).pvalue)
+
+
+def sign_permutation_p(sums: Sequence[int]) -> float | None:
+    """Exact two-sided p of the sign-permutation test on one whole number a filing; `None` without filings.
+
+    `sums[i]` is filing i's matches before less its matches after. If a condition changes nothing, each
+    filing's sum is as likely to have the other sign; p is the probability that the sum over filings is then
+    at least as far from 0 as it is. All 2^n sign patterns count: as the sums are whole numbers, their
+    distribution is a convolution, and neither draws nor a seed are needed.
+
+    Source: R. A. Fisher (1935), The design of experiments, section 21. The p is the limit of
+    `scipy.stats.permutation_test(..., permutation_type="samples")`, which the tests compare it with.
+    """
+    if not sums:
+        return None
+    import numpy as np  # noqa: PLC0415  (kept off the plugin's import)
+
+    reach = sum(abs(value) for value in sums)
+    chances = np.zeros(2 * reach + 1)  # (total + reach,)
+    chances[reach] = 1.0
+    for value in sums:
+        # No total is within |value| of the array's ends before its turn: nothing wraps round.
+        chances = 0.5 * (np.roll(chances, value) + np.roll(chances, -value))
+    totals = np.arange(-reach, reach + 1)
+    return min(1.0, float(chances[abs(totals) >= abs(sum(sums))].sum()))
+
+
+def paired_mean_change(before: Sequence[float | None], after: Sequence[float | None]) -> float | None:
+    """The mean of `after[i] - before[i]` over the pairs where both are known.
+
+    `None` where no pair is, or where a value is infinite or not a number: a mean would hide it.
+    Raises ValueError where the two are of different length.
+    """
+    changes = [y - x for x, y in zip(before, after, strict=True) if x is not None and y is not None]
+    if not changes or not all(math.isfinite(change) for change in changes):
+        return None
+    return math.fsum(changes) / len(changes)

@@ -1,0 +1,166 @@
+"""Inputs: everything a run works on that is known before a model is loaded.
+
+Settings in, checked tasks, rows, ranking and shape out; every file a user named is read here, so that whatever is
+wrong with one is said before any work begins. Knows nothing of pytest, and loads no weights.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from harness.demo import MODEL_FOLDER, RANKING_FILE
+from harness.errors import DataError, SettingsError
+from harness.experiment.conditions import Study
+from harness.experiment.head_files import read_ranking
+from harness.experiment.heads import HeadRanking, ModelShape
+from harness.retrieval.rows import Excluded, Row, RowTable, check_rows, read_rows
+from harness.retrieval.split import filing_hash, split_rows
+from harness.retrieval.tasks import EDGAR_TASKS, Task, load_tasks, select_tasks
+from harness.settings import DEMO, Settings
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a run works on: `rows` are the evaluation rows, one for each depth of a sweep.
+
+    `split_seed` is the ranking's where it has one, so that no filing it was made from is evaluated;
+    `ranking_overlap` counts the evaluated filings that it was made from all the same (`None`: it does not say).
+    """
+
+    settings: Settings
+    tasks: Mapping[str, Task]
+    rows: tuple[Row, ...]
+    excluded: tuple[Excluded, ...]
+    source: str
+    ranking: HeadRanking
+    shape: ModelShape
+    split_seed: int
+    ranking_overlap: int | None
+
+    def study(self) -> Study:
+        """What the builders of conditions need."""
+        settings = self.settings
+        return Study(
+            self.ranking,
+            self.shape,
+            tuple(self.tasks),
+            settings.k,
+            seed=settings.seed,
+            random_draws=settings.random_draws,
+            random_match=settings.random_match,
+        )
+
+
+def model_place(settings: Settings) -> str:
+    """The folder or hub id to load: the embedded model's folder for the demo."""
+    return str(MODEL_FOLDER) if settings.model == DEMO else settings.model
+
+
+def read_inputs(settings: Settings) -> Inputs:
+    """Read and check every file that the settings name.
+
+    Raises:
+        HarnessError: a file is missing or bad, or does not fit the others.
+    """
+    from harness.model.loading import load_shape  # torch
+
+    shape = load_shape(model_place(settings), revision=settings.revision)
+    ranking = _ranking(settings)
+    ranking.check_shape(shape)
+    tasks, table = read_data(settings)
+    split_seed = settings.seed if ranking.split_seed is None else ranking.split_seed
+    rows = evaluation_rows(table.rows, settings, split_seed)
+    return Inputs(
+        settings=settings,
+        tasks=tasks,
+        rows=rows,
+        excluded=table.excluded,
+        source=data_source(settings),
+        ranking=ranking,
+        shape=shape,
+        split_seed=split_seed,
+        ranking_overlap=_overlap(rows, ranking),
+    )
+
+
+def read_data(settings: Settings) -> tuple[dict[str, Task], RowTable]:
+    """The tasks studied, and their rows of either split. Raises DataError."""
+    known = dict(EDGAR_TASKS) | (load_tasks(settings.task_file) if settings.task_file else {})
+    if settings.data is None:
+        from harness.demo.filings import demo_rows
+
+        table = check_rows(demo_rows(), known, source=DEMO, strict=settings.strict_rows)
+    else:
+        table = read_rows(settings.data, known, strict=settings.strict_rows)
+    held = Counter(row.task for row in table.rows)
+    names = settings.tasks or tuple(task for task in known if held[task])
+    tasks = select_tasks(known, names)
+    for task in tasks:
+        if not held[task]:
+            raise DataError(
+                f"{data_source(settings)}: no rows of the task {task}; expected rows of every task asked for; "
+                f"it holds {', '.join(sorted(held))}"
+            )
+    return tasks, RowTable(tuple(row for row in table.rows if row.task in tasks), table.excluded)
+
+
+def data_source(settings: Settings) -> str:
+    """How messages and reports name the rows' source."""
+    return DEMO if settings.data is None else settings.data.name
+
+
+def evaluation_rows(rows: Iterable[Row], settings: Settings, split_seed: int) -> tuple[Row, ...]:
+    """The evaluation rows, cut to whole filings by `max_rows`, and one for each depth of a sweep.
+
+    Raises DataError where none is left.
+    """
+    kept = _first_filings(split_rows(rows, seed=split_seed).evaluation, settings.max_rows, split_seed)
+    if not kept:
+        raise DataError(
+            f"{data_source(settings)}: no rows for evaluation; expected at least one filing of the evaluation split; "
+            "give more filings, a split column, or a larger max-rows"
+        )
+    if len(settings.depth) == 1:
+        return kept
+    return tuple(
+        replace(row, depth=depth) for row in kept for depth in (settings.depth if row.depth is None else (row.depth,))
+    )
+
+
+def _first_filings(rows: Sequence[Row], most: int | None, seed: int) -> tuple[Row, ...]:
+    """Whole filings in the order of their hashes while they fit: the same filings for every task."""
+    if most is None:
+        return tuple(rows)
+    size = Counter(row.filename for row in rows)
+    kept: set[str] = set()
+    left = most
+    for filing in sorted(size, key=lambda name: filing_hash(name, seed)):
+        if size[filing] > left:
+            break
+        kept.add(filing)
+        left -= size[filing]
+    return tuple(row for row in rows if row.filename in kept)
+
+
+def _ranking(settings: Settings) -> HeadRanking:
+    if settings.heads is not None:
+        return read_ranking(settings.heads, top_k=max(settings.k))
+    if settings.model == DEMO:
+        return replace(read_ranking(RANKING_FILE), source=f"{DEMO}/{RANKING_FILE.name}")
+    raise SettingsError(
+        f"heads: none given for the model {settings.model}; expected a ranking of its heads; make one with "
+        "`retrieval-heads identify` and name it with --ablation-heads"
+    )
+
+
+def _overlap(rows: Iterable[Row], ranking: HeadRanking) -> int | None:
+    if ranking.filing_hashes is None:
+        return None
+    seed = ranking.split_seed or 0
+    return sum(filing_hash(name, seed) in ranking.filing_hashes for name in {row.filename for row in rows})
+
+
+def placed_depth(row: Row, settings: Settings) -> float:
+    """Where a row's needle goes: its own depth, or the one asked for."""
+    return settings.depth[0] if row.depth is None else row.depth
+

@@ -1,0 +1,1 @@
+"""The only floor that imports torch: loading, ablation, the engines and head identification."""

@@ -1,0 +1,171 @@
+"""Where each architecture keeps its decoder layers and, in a layer, the attention's output projection.
+
+One table by `model_type`; everything else is derived from the loaded model and checked, layer by layer. The
+width of a head is the projection's input size / heads, never `hidden_size / heads`, which is another number
+for Qwen3, Gemma or Mistral-Nemo. Each entry is verified by a test against the model with its weights cut.
+
+Knows nothing of how models are loaded, nor of what is done to the projections. Module names are those of
+transformers 5 (https://github.com/huggingface/transformers, `models/<model_type>/modeling_<model_type>.py`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from harness.errors import ModelError
+from harness.experiment.heads import ModelShape
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """Two module paths: the list of layers from the causal model, the output projection from a layer."""
+
+    layers: str
+    projection: str
+
+
+_COMMON = Architecture(layers="model.layers", projection="self_attn.o_proj")
+
+ARCHITECTURES: Mapping[str, Architecture] = {
+    "bloom": Architecture(layers="transformer.h", projection="self_attention.dense"),
+    "cohere2": _COMMON,
+    "falcon": Architecture(layers="transformer.h", projection="self_attention.dense"),
+    "gemma2": _COMMON,
+    "gemma3_text": _COMMON,
+    "gpt2": Architecture(layers="transformer.h", projection="attn.c_proj"),
+    "gpt_neox": Architecture(layers="gpt_neox.layers", projection="attention.dense"),
+    "granite": _COMMON,
+    "llama": _COMMON,
+    "mistral": _COMMON,
+    "mixtral": _COMMON,
+    "olmo2": _COMMON,
+    "opt": Architecture(layers="model.decoder.layers", projection="self_attn.out_proj"),
+    "phi3": _COMMON,
+    "qwen2": _COMMON,
+    "qwen3": _COMMON,
+    "qwen3_moe": _COMMON,
+}
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class AttentionOutput:
+    """One layer's output projection; its input is (rows, positions, n_heads x head_dim), head after head.
+
+    `name` is the module's path in the model, for messages.
+    """
+
+    layer: int
+    name: str
+    module: nn.Module
+    n_heads: int
+    head_dim: int
+
+
+def architecture_of(
+    config: PreTrainedConfig, *, architectures: Mapping[str, Architecture] = ARCHITECTURES
+) -> Architecture:
+    """The table's entry for a model's config.
+
+    Raises:
+        ModelError: the table has none; says what is in it and how an entry looks.
+    """
+    entry = architectures.get(config.model_type)
+    if entry is None:
+        raise ModelError(
+            f"model_type {config.model_type!r}: where it keeps its attention heads is not known; expected "
+            f"one of {', '.join(architectures)}; add an entry to the table of "
+            "harness/model/architectures.py, such as "
+            f'"{config.model_type}": Architecture(layers="model.layers", projection="self_attn.o_proj")'
+        )
+    return entry
+
+
+def attention_outputs(
+    model: PreTrainedModel, *, architectures: Mapping[str, Architecture] = ARCHITECTURES
+) -> tuple[AttentionOutput, ...]:
+    """Every layer's output projection, first layer first.
+
+    Raises:
+        ModelError: an architecture outside the table, a path that leads nowhere, a projection whose input is
+            no multiple of the number of heads or disagrees with the config's `head_dim`, or that is sharded
+            over processes: then a local column is not the head that its index says.
+    """
+    entry = architecture_of(model.config, architectures=architectures)
+    try:
+        layers = model.get_submodule(entry.layers)
+        if not isinstance(layers, nn.ModuleList):
+            raise AttributeError(f"it is a {type(layers).__name__}")
+        names = [f"{entry.layers}.{layer}.{entry.projection}" for layer in range(len(layers))]
+        modules = [model.get_submodule(name) for name in names]
+    except AttributeError as error:
+        raise ModelError(
+            f"{type(model).__name__}: {error}; expected a list of layers at {entry.layers!r} and in each of "
+            f"them a projection at {entry.projection!r}; correct the entry {model.config.model_type!r} of "
+            "the table"
+        ) from error
+    if not names:
+        raise ModelError(f"{type(model).__name__}: no layers at {entry.layers!r}; expected at least one")
+    if (model.tp_size or 1) > 1:
+        raise ModelError(
+            f"{type(model).__name__}: tensor parallel over {model.tp_size} processes; expected whole "
+            "projections; load it with a device map instead"
+        )
+    n_heads = int(model.config.num_attention_heads)
+    declared = getattr(model.config, "head_dim", None)
+    return tuple(
+        AttentionOutput(layer, name, module, n_heads, _head_dim(name, module, n_heads, declared))
+        for layer, (name, module) in enumerate(zip(names, modules, strict=True))
+    )
+
+
+def shape_of(
+    outputs: Sequence[AttentionOutput], *, model_id: str | None = None, revision: str | None = None
+) -> ModelShape:
+    """The shape that these projections give.
+
+    Raises:
+        ModelError: the layers differ in heads or in head width.
+    """
+    first = outputs[0]
+    for output in outputs:
+        if (output.n_heads, output.head_dim) != (first.n_heads, first.head_dim):
+            raise ModelError(
+                f"{output.name}: {output.n_heads} heads of width {output.head_dim}; expected {first.n_heads} "
+                f"of width {first.head_dim}, as in {first.name}; models whose layers differ cannot be used"
+            )
+    return ModelShape(len(outputs), first.n_heads, first.head_dim, model_id, revision)
+
+
+def _head_dim(name: str, module: nn.Module, n_heads: int, declared: int | None) -> int:
+    """The width of one head, checked."""
+    if isinstance(module, Conv1D):
+        width, columns = int(module.nx), 0
+    elif isinstance(getattr(module, "in_features", None), int):
+        width, columns = int(module.in_features), 1  # type: ignore[arg-type]  # nn.Module types attributes loosely
+    else:
+        raise ModelError(f"{name}: a {type(module).__name__}; expected a linear projection or a Conv1D")
+    weight = getattr(module, "weight", None)
+    # A DTensor is told by its placements: its class is not there where torch has no distributed package.
+    sharded = hasattr(weight, "placements")
+    # A packed weight of a quantised projection is of integers, and its shape says nothing.
+    if isinstance(weight, torch.Tensor) and not sharded and weight.is_floating_point() and weight.dim() == 2:
+        sharded = weight.shape[columns] != width
+    if sharded:
+        raise ModelError(
+            f"{name}: its weight is sharded over processes; expected a whole projection of input size "
+            f"{width}; load the model with a device map instead of tensor parallel"
+        )
+    if width % n_heads:
+        raise ModelError(
+            f"{name}: input size {width}; expected a multiple of the config's {n_heads} attention heads"
+        )
+    if declared is not None and width != n_heads * declared:
+        raise ModelError(
+            f"{name}: input size {width}; expected {n_heads * declared}, the config's {n_heads} heads x "
+            f"head_dim {declared}; is the projection sharded?"
+        )
+    return width // n_heads

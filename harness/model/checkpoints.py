@@ -1,0 +1,163 @@
+"""A checkpoint on disk or on the Hugging Face hub: what must be there, what is wrong with it, what it
+contains.
+
+Knows nothing of architectures, and loads no weights.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from huggingface_hub.errors import (
+    GatedRepoError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from harness.errors import ModelError
+
+WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "pytorch_model.bin.index.json")
+CONFIGS = ("config.json", "generation_config.json", "adapter_config.json", "quantize_config.json")
+VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
+TOKENIZER_EXTRAS = (
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "merges.txt",
+    "chat_template.*",
+    "additional_chat_templates/*",
+)
+
+_CHUNK = 1 << 24
+
+
+def local_folder(path_or_id: str) -> Path | None:
+    """The folder that is meant, or `None` if this is an id on the hub.
+
+    Raises:
+        ModelError: a path, by its look, where there is no folder.
+    """
+    path = Path(path_or_id).expanduser()
+    if path_or_id and path.is_dir():
+        return path
+    path_like = path_or_id.startswith((".", "~", "/")) or path_or_id.count("/") > 1 or "\\" in path_or_id
+    if not path_or_id or path_like or path.exists():
+        got = "not a folder" if path.is_file() else "no such folder"
+        raise ModelError(
+            f"model {path_or_id!r}: {got}; expected a checkpoint's folder or a hub id as 'owner/name'"
+        )
+    return None
+
+
+def check_folder(folder: Path, *, weights: bool) -> None:
+    """Raise a ModelError that names what a checkpoint's folder lacks; weights count only if needed."""
+    wanted = [("config.json", CONFIGS[:1]), ("a tokenizer", VOCABULARIES)]
+    if weights:
+        wanted.insert(1, ("weights", WEIGHTS))
+    for what, patterns in wanted:
+        if not any(next(folder.glob(pattern), None) for pattern in patterns):
+            raise ModelError(
+                f"model folder {folder}: holds no {what.removeprefix('a ')}; expected {what} "
+                f"({' or '.join(patterns)}); save {what} there"
+            )
+
+
+def explain(path_or_id: str, error: Exception) -> ModelError:
+    """One line for whatever a library raised while it loaded this model."""
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in chain:
+        chain.append(link)
+        link = link.__cause__ or link.__context__
+    where = f"model {path_or_id!r}"
+    # a gated repository is also a repository not found: the narrower comes first
+    if any(isinstance(link, GatedRepoError) for link in chain):
+        return ModelError(
+            f"{where}: gated, and no token with access to it was given; expected one in the environment "
+            "variable HF_TOKEN; ask for access on the model's page, then set it or run 'hf auth login'"
+        )
+    if any(isinstance(link, RevisionNotFoundError) for link in chain):
+        return ModelError(f"{where}: no such revision; expected a branch, tag or commit of it")
+    if any(isinstance(link, RepositoryNotFoundError) for link in chain):
+        return ModelError(
+            f"{where}: no such folder, and no such model on the hub; expected a folder or an id as "
+            "'owner/name'; if it is private, set HF_TOKEN"
+        )
+    if any(isinstance(link, LocalEntryNotFoundError) for link in chain):
+        return ModelError(
+            f"{where}: no such folder, not in the local cache, and the hub cannot be reached; expected a "
+            "folder or a cached model when offline"
+        )
+    lines = str(error).strip().splitlines() or [""]
+    return ModelError(f"{where}: cannot be loaded: {type(error).__name__}: {lines[0].strip()}")
+
+
+def digest(folder: Path) -> str:
+    """Content hash (sha256, hex) of a checkpoint's weights, config and tokenizer files, by name.
+
+    Each file's hash is kept in a small cache by its path, size and time of change; without a writable cache
+    the files are read again.
+
+    Raises:
+        ModelError: the folder holds no weights.
+    """
+    patterns = (*WEIGHTS, *CONFIGS, *VOCABULARIES, *TOKENIZER_EXTRAS)
+    files = sorted({file for pattern in patterns for file in folder.glob(pattern) if file.is_file()})
+    if not any(file.match(pattern) for file in files for pattern in WEIGHTS):
+        raise ModelError(f"model folder {folder}: holds no weights; expected {' or '.join(WEIGHTS)}")
+    cache_file = _cache_file()
+    cache = _read_cache(cache_file)
+    total = hashlib.sha256()
+    fresh: dict[str, str] = {}
+    for file in files:
+        status = file.stat()
+        key = f"{file.resolve()}|{status.st_size}|{status.st_mtime_ns}"
+        if key not in cache:
+            fresh[key] = cache[key] = _file_hash(file)
+        total.update(f"{file.relative_to(folder).as_posix()}\n{cache[key]}\n".encode())
+    if fresh:
+        _write_cache(cache_file, _read_cache(cache_file) | fresh)
+    return total.hexdigest()
+
+
+def _file_hash(file: Path) -> str:
+    content = hashlib.sha256()
+    with file.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            content.update(chunk)
+    return content.hexdigest()
+
+
+def _cache_file() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(home).expanduser() / "retrieval-heads" / "file-hashes.json"
+
+
+def _read_cache(cache_file: Path) -> dict[str, str]:
+    """Hashes by 'path|size|time'; empty when there are none or they cannot be read."""
+    try:
+        known = json.loads(cache_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(known, dict):
+        return {}
+    return {key: value for key, value in known.items() if isinstance(value, str)}
+
+
+def _write_cache(cache_file: Path, hashes: dict[str, str]) -> None:
+    """Keep the hashes, atomically; a cache that cannot be written costs time only, and says nothing."""
+    try:
+        cache_file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=cache_file.parent, prefix=".file-hashes-")
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+                json.dump(hashes, stream, indent=0)
+            Path(name).replace(cache_file)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError:
+        return

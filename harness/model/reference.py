@@ -1,0 +1,144 @@
+"""The plain loop: one row, one condition, one token at a time, with a key/value cache. The oracle of the
+engine.
+
+Greedy: each token is the argmax of the last position's logits, the first of equals; any of the model's end
+tokens ends the completion. Only the last position's logits are computed in prefill, and attention is the
+loaded model's own.
+
+Knows nothing of what the tokens mean, nor of what else is computed for the row.
+"""
+
+import copy
+import math
+from collections.abc import Sequence
+
+import torch
+from transformers import Cache
+
+from harness.errors import ModelError
+from harness.experiment.heads import Head
+from harness.model.ablation import Ablation
+from harness.model.completion import Completion
+from harness.model.loading import LoadedModel, check_window
+from harness.retrieval.prompts import Prompt
+
+ENGINE_VERSION = 1
+"""Changes whenever the meaning of what is computed does: part of the key of every record."""
+
+
+def run_row(
+    loaded: LoadedModel,
+    prompt: Prompt,
+    head_sets: Sequence[frozenset[Head]],
+    baseline_ids: tuple[int, ...] | None,
+    *,
+    max_new_tokens: int,
+) -> tuple[Completion, ...]:
+    """Complete one prompt once for each head set, each on its own.
+
+    `baseline_ids` are the untouched model's tokens, end token included if it ended; where they are `None`, those
+    of an empty head set, if there is one, serve all that come after it. `max_new_tokens` counts the end token too. Forward passes a condition: 1 for the prompt, 1 for each new token but the last, and 1
+    each for the gold value and the baseline's completion where they have more than one token.
+
+    Raises:
+        ModelError: nothing to complete or no gold value; prompt and completion longer than the model's
+            window.
+        AblationError: an unknown head, or an ablation that was not sound.
+    """
+    if not prompt.token_ids or not prompt.value_ids:
+        raise ModelError(
+            f"{prompt.row_id}: {len(prompt.token_ids)} prompt tokens and {len(prompt.value_ids)} of its "
+            "value; expected at least one of each"
+        )
+    if max_new_tokens < 1:
+        raise ModelError(f"max_new_tokens: {max_new_tokens}; expected at least 1")
+    longest = max(max_new_tokens, len(prompt.value_ids), len(baseline_ids or ()))
+    check_window(loaded, prompt.row_id, len(prompt.token_ids) + longest)
+    completions = []
+    for heads in head_sets:
+        completion = _complete(loaded, prompt, heads, max_new_tokens=max_new_tokens, baseline_ids=baseline_ids)
+        if baseline_ids is None and not heads:
+            baseline_ids = completion.all_ids
+        completions.append(completion)
+    return tuple(completions)
+
+
+@torch.inference_mode()
+def _complete(
+    loaded: LoadedModel,
+    prompt: Prompt,
+    heads: frozenset[Head],
+    *,
+    max_new_tokens: int,
+    baseline_ids: tuple[int, ...] | None,
+) -> Completion:
+    with Ablation(loaded.outputs, [heads]) as ablation:
+        cache, logits = _feed(loaded, None, prompt.token_ids)
+        gold = _logprob(loaded, cache, logits, prompt.value_ids)
+        known = None if baseline_ids is None else _logprob(loaded, cache, logits, baseline_ids)
+        token_ids, own, smallest_gap = _decode(loaded, cache, logits, max_new_tokens)
+    ended = token_ids[-1] in loaded.end_token_ids
+    return Completion(
+        token_ids=tuple(token_ids[:-1] if ended else token_ids),
+        end_token_id=token_ids[-1] if ended else None,
+        gold_logprob=gold,
+        baseline_logprob=own if known is None and not heads else known,
+        hooks_fired=sum(ablation.fired.values()),
+        smallest_gap=smallest_gap,
+    )
+
+
+def _feed(loaded: LoadedModel, cache: Cache | None, token_ids: Sequence[int]) -> tuple[Cache, torch.Tensor]:
+    """Run tokens behind what the cache holds: the grown cache, and the last logits, (1, vocabulary)."""
+    ids = torch.tensor([token_ids], device=loaded.device)
+    output = loaded.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    return output.past_key_values, output.logits[0]
+
+
+def _decode(
+    loaded: LoadedModel, cache: Cache, logits: torch.Tensor, max_new_tokens: int
+) -> tuple[list[int], float, float]:
+    """Greedy tokens after these logits, an end token included; their log-probability; the smallest gap.
+
+    Grows the cache.
+    """
+    token_ids: list[int] = []
+    logprob, smallest_gap = 0.0, math.inf
+    while True:
+        smallest_gap = min(smallest_gap, _gap(logits))
+        token_ids.append(int(logits.argmax()))
+        logprob += float(torch.log_softmax(_exact(logits[0]), dim=-1)[token_ids[-1]])
+        if token_ids[-1] in loaded.end_token_ids or len(token_ids) == max_new_tokens:
+            return token_ids, logprob, smallest_gap
+        cache, logits = _feed(loaded, cache, token_ids[-1:])
+
+
+def _logprob(loaded: LoadedModel, cache: Cache, logits: torch.Tensor, token_ids: Sequence[int]) -> float:
+    """Sum of the tokens' log-probabilities after the cache, whose last logits are given; summed in float64.
+
+    The cache is left as it was: the tokens are fed behind a copy, because one with a filled sliding window
+    cannot be cropped.
+    """
+    if not token_ids:
+        return 0.0
+    if len(token_ids) > 1:
+        ids = torch.tensor([token_ids[:-1]], device=loaded.device)
+        output = loaded.model(input_ids=ids, past_key_values=copy.deepcopy(cache), use_cache=True)
+        logits = torch.cat([logits, output.logits[0].to(logits.device)])
+    # (tokens, vocabulary)
+    logprobs = torch.log_softmax(_exact(logits), dim=-1)
+    chosen = logprobs.gather(1, torch.tensor(token_ids, device=logprobs.device)[:, None])
+    return float(chosen.double().sum())
+
+
+def _gap(logits: torch.Tensor) -> float:
+    """Distance of the best two logits, in standard deviations of all; 0 where all are equal."""
+    exact = _exact(logits[0])
+    spread = float(exact.std())
+    best, second = exact.topk(2).values.tolist()
+    return (best - second) / spread if spread > 0 else 0.0
+
+
+def _exact(logits: torch.Tensor) -> torch.Tensor:
+    """At least float32."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

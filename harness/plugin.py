@@ -1,0 +1,268 @@
+"""pytest's face: options, marker, fixtures, header, summary and the hooks that put a study together.
+
+Tests declare conditions with `@pytest.mark.ablation(...)` and ask for the fixture `result`; they do not run the model.
+After collection and deselection the conditions of all selected tests are one plan, run once on first need; each test
+then reads its own condition's figures. Inert until a test does so or an ablation option is given: importing this
+loads neither torch nor transformers, pandas or matplotlib.
+"""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from harness.errors import HarnessError
+from harness.experiment.conditions import Condition
+from harness.findings.report_data import Exit, ReportData
+from harness.findings.summary import summary_lines
+from harness.hookspec import AblationHooks
+from harness.retrieval.rows import Row
+from harness.run import Progress
+from harness.settings import OPTIONS, Option, Value, resolve_settings
+from harness.study import Place, Result, StudySession, new_run_id
+
+STUDY = pytest.StashKey[StudySession]()
+REPORT = pytest.StashKey[ReportData]()
+FAILURE = pytest.StashKey[str]()
+EVALS = "evals"
+"""A folder of this name among pytest's arguments makes the plugin check every input before collection."""
+
+EXITS: Mapping[int, Exit] = {0: "passed", 1: "failed", 2: "interrupted"}
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """The plugin's own hooks."""
+    pluginmanager.add_hookspecs(AblationHooks)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Every option of `settings.OPTIONS`, on the command line and in the ini file."""
+    group = parser.getgroup("ablation", "ablation of attention heads")
+    for option in OPTIONS:
+        if option.switch:
+            group.addoption(_flag(option), action="store_true", default=None, help=option.help)
+        else:
+            group.addoption(_flag(option), default=None, metavar=option.metavar, help=option.help)
+        parser.addini(f"ablation_{option.field}", option.help, type="string", default="")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The marker, and the study as far as options tell."""
+    config.addinivalue_line(
+        "markers",
+        "ablation(*conditions): the conditions that a test asserts on: names of experiments, conditions, or functions that "
+        "build them from a Study (harness.experiment.conditions); the test's `condition` is one of them",
+    )
+    try:
+        settings = resolve_settings(_given(config), config.rootpath)
+    except HarnessError as error:
+        raise pytest.UsageError(str(error)) from None
+    config.stash[STUDY] = StudySession(settings, config.rootpath, place=_place(config), own_score=_own_score(config))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Let go of the store."""
+    if (study := config.stash.get(STUDY, None)) is not None:
+        study.close()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """xdist: tell a worker which session it belongs to."""
+    node.workerinput["ablation_run"] = node.config.stash[STUDY].place.run_id
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """What was asked for, when anything was."""
+    return config.stash[STUDY].header() if _is_wanted(config) else []
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Read and check everything that the settings name, while an error is still one clean line."""
+    study = session.config.stash[STUDY]
+    if not _is_wanted(session.config):
+        return
+    if study.settings.dry_run and session.config.getoption("numprocesses", None):
+        raise pytest.UsageError("--ablation-dry-run: given with -n; expected one process; leave out -n")
+    _terminate_like_interrupt(session.config)
+    try:
+        study.begin()
+    except HarnessError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One case for each condition that a test's marks declare."""
+    marks = list(metafunc.definition.iter_markers("ablation"))
+    if not marks or "condition" not in metafunc.fixturenames:
+        return
+    study = metafunc.config.stash[STUDY]
+    try:
+        study.begin()
+    except HarnessError as error:
+        raise pytest.Collector.CollectError(str(error)) from None
+    try:
+        conditions = study.expand(given for mark in marks for given in mark.args)
+    except HarnessError as error:
+        # an experiment that this ranking cannot give fails its own tests, and no others
+        metafunc.parametrize("condition", [error], ids=["unavailable"])
+        return
+    metafunc.parametrize("condition", conditions, ids=[each.setting or each.name for each in conditions])
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """The conditions of all selected tests, duplicates merged, are what will be computed."""
+    study = session.config.stash[STUDY]
+    selected = (_condition_of(item) for item in session.items)
+    try:
+        study.declare(condition for condition in selected if isinstance(condition, Condition))
+    except HarnessError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def pytest_runtestloop(session: pytest.Session) -> object:
+    """A dry run ends here, before any test."""
+    study = session.config.stash[STUDY]
+    if not (study.settings.dry_run and study.conditions):
+        return None
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:
+        reporter.write_line(study.dry_run())
+    return True
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Write the report, whatever happened; a report that cannot be written is an error of the session."""
+    study = session.config.stash[STUDY]
+    if study.settings.dry_run or session.config.option.collectonly:
+        return
+    try:
+        report = study.finish(EXITS.get(int(exitstatus), "error"))
+    except HarnessError as error:
+        session.config.stash[FAILURE] = str(error)
+        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+        return
+    if report is not None:
+        session.config.stash[REPORT] = report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Each condition's accuracy, interval and drop by k, and where the report is."""
+    if (failure := config.stash.get(FAILURE, None)) is not None:
+        terminalreporter.section("ablation", red=True)
+        terminalreporter.write_line(failure, red=True)
+    report = config.stash.get(REPORT, None)
+    if report is not None and config.get_verbosity() >= 0:
+        terminalreporter.section("ablation")
+        for line in summary_lines(report):
+            terminalreporter.write_line(line)
+        terminalreporter.write_line(f"report: {config.stash[STUDY].folder / 'report.json'}")
+
+
+@pytest.fixture(scope="session")
+def ablation_model(request: pytest.FixtureRequest) -> object:
+    """The model under study (`harness.model.loading.LoadedModel`), loaded once a process."""
+    study = request.config.stash[STUDY]
+    try:
+        return study.model
+    except HarnessError as error:
+        _stop(request.session, error)
+
+
+@pytest.fixture(scope="session")
+def ablation_results(request: pytest.FixtureRequest) -> Mapping[str, Result]:
+    """Every declared condition's result by name; asking for it runs the plan."""
+    study = request.config.stash[STUDY]
+    try:
+        with _progress_line(request.config) as show:
+            return study.results(show)
+    except HarnessError as error:
+        _stop(request.session, error)
+
+
+@pytest.fixture
+def result(request: pytest.FixtureRequest, condition: Condition | HarnessError) -> Result:
+    """The figures of the test's own condition: `accuracy`, `interval`, `drop`, `n`, `missing`."""
+    if isinstance(condition, HarnessError):
+        pytest.fail(str(condition), pytrace=False)
+    results: Mapping[str, Result] = request.getfixturevalue("ablation_results")
+    found = results[condition.name]
+    request.node.user_properties.extend(found.properties())
+    return found
+
+
+def _flag(option: Option) -> str:
+    return f"--ablation-{option.name}"
+
+
+def _given(config: pytest.Config) -> dict[str, tuple[str, Value]]:
+    """What was given for each option, and where: the command line beats the ini file."""
+    given: dict[str, tuple[str, Value]] = {}
+    for option in OPTIONS:
+        ini = config.getini(f"ablation_{option.field}")
+        if ini:
+            given[option.name] = (f"ini value ablation_{option.field}", ini)
+        on_command_line = config.getoption(f"ablation_{option.field}")
+        if on_command_line is not None:
+            given[option.name] = (_flag(option), on_command_line)
+    return given
+
+
+def _is_wanted(config: pytest.Config) -> bool:
+    """Whether an ablation setting was given, or evals are to run; lone tests elsewhere begin the study on need."""
+    return bool(_given(config)) or any(EVALS in Path(argument.split("::")[0]).parts for argument in config.args)
+
+
+def _place(config: pytest.Config) -> Place:
+    worker: Mapping[str, Any] | None = getattr(config, "workerinput", None)
+    if worker is None:
+        return Place(new_run_id())
+    return Place(worker["ablation_run"], int(worker["workerid"].removeprefix("gw")), worker["workercount"])
+
+
+def _own_score(config: pytest.Config) -> Callable[[Row, str], dict[str, float]]:
+    def own_score(row: Row, completion: str) -> dict[str, float]:
+        answers = config.hook.pytest_ablation_score(row=row, completion=completion)
+        return {name: value for answer in answers for name, value in (answer or {}).items()}
+
+    return own_score
+
+
+def _condition_of(item: pytest.Item) -> object:
+    callspec = getattr(item, "callspec", None)
+    return None if callspec is None else callspec.params.get("condition")
+
+
+def _stop(session: pytest.Session, error: HarnessError) -> NoReturn:
+    """What went wrong for one condition went wrong for all: end the session with one line."""
+    session.shouldfail = str(error)
+    pytest.fail(str(error), pytrace=False)
+
+
+def _terminate_like_interrupt(config: pytest.Config) -> None:
+    """SIGTERM ends a session as Ctrl-C does: with a report."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    config.add_cleanup(lambda: signal.signal(signal.SIGTERM, before))
+
+
+@contextmanager
+def _progress_line(config: pytest.Config) -> Iterator[Callable[[Progress], None]]:
+    """A line that is rewritten as rows are done; none with -q or without a terminal."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or config.get_verbosity() < 0 or not reporter.isatty:
+        yield lambda progress: None
+        return
+    reporter.ensure_newline()
+    try:
+        yield lambda progress: reporter.rewrite(str(progress), erase=True)
+    finally:
+        reporter.rewrite("", erase=True)
+        reporter.write("\r")

@@ -1,0 +1,1 @@
+"""The question: tasks, rows, prompts and how a completion is scored. No torch."""

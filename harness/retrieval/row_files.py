@@ -1,0 +1,222 @@
+"""Row files: CSV, Parquet and JSON Lines as records of named cells, and back.
+
+Knows nothing about what the columns mean. Cells come as they stand in the file (a CSV's are all text, and an
+empty one is None); nothing is guessed, stripped or rounded.
+"""
+
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from harness.errors import DataError
+
+Cell = str | int | float | None
+Record = Mapping[str, object]
+
+
+def read_records(path: Path, required: Sequence[str], optional: Sequence[str]) -> Iterator[Record]:
+    """The records of a file, in order, with the named columns; other columns are left out.
+
+    Raises:
+        DataError: the file cannot be read, its ending is unknown, a required column is missing, or (while
+            iterating) a record is broken. Records are counted from 1, a CSV's header and blank lines aside.
+    """
+    read = {".csv": _read_csv, ".parquet": _read_parquet, ".jsonl": _read_jsonl}[_ending(path)]
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{path}: {error.strerror or error}; expected a readable file; check the path"
+        ) from None
+    if not data.strip():
+        raise DataError(f"{path}: got an empty file; expected rows; check how it was made")
+    return read(path, data, required, optional)
+
+
+def write_records(path: Path, columns: Sequence[str], records: Sequence[Sequence[Cell]]) -> None:
+    """Write records in the format of the file's ending, at once or not at all.
+
+    Raises:
+        DataError: the ending is unknown, or the file cannot be written.
+    """
+    write = {".csv": _csv_bytes, ".parquet": _parquet_bytes, ".jsonl": _jsonl_bytes}[_ending(path)]
+    data = write(columns, records)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise DataError(
+            f"{path}: {error.strerror or error}; expected a folder that can be written; choose another"
+        ) from None
+
+
+def _ending(path: Path) -> str:
+    ending = path.suffix.lower()
+    if ending not in {".csv", ".parquet", ".jsonl"}:
+        raise DataError(f"{path}: got ending {ending!r}; expected .csv, .parquet or .jsonl; rename the file")
+    return ending
+
+
+def _missing(where: str, column: str, got: Sequence[str]) -> DataError:
+    return DataError(
+        f"{where}: got columns {', '.join(got) or 'none'}; expected {column} too; add or rename it"
+    )
+
+
+# ---------------------------------------------------------------------------------------------------- CSV
+
+
+def _read_csv(path: Path, data: bytes, required: Sequence[str], optional: Sequence[str]) -> Iterator[Record]:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _broken_csv(path, data, error) from None
+    rows = _csv_rows(text, path)
+    header = rows[0] if rows else []
+    for name in header:
+        if header.count(name) > 1:
+            raise DataError(f"{path}: column {name}: got it twice; expected it once; rename one")
+    for name in required:
+        if name not in header:
+            raise _missing(str(path), name, header)
+    wanted = [(at, name) for at, name in enumerate(header) if name in {*required, *optional}]
+    for number, cells in enumerate(rows[1:], start=1):
+        if len(cells) != len(header):
+            raise DataError(
+                f"{path}: row {number}: got {len(cells)} cells; expected {len(header)}, as in the header; "
+                "put text with commas or line breaks in double quotes"
+            )
+        yield {name: cells[at] or None for at, name in wanted}
+
+
+def _csv_rows(text: str, path: Path) -> list[list[str]]:
+    """The header and the rows; blank lines are no rows."""
+    rows: list[list[str]] = []
+    before = csv.field_size_limit(sys.maxsize)  # the default, 131,072 characters, is less than a long filing
+    try:
+        for row in csv.reader(io.StringIO(text, newline=""), strict=True):
+            if row:
+                rows.append(row)
+    except csv.Error as error:
+        raise DataError(
+            f"{path}: row {len(rows)}: {error}; expected CSV with double quotes; correct it there"
+        ) from None
+    finally:
+        csv.field_size_limit(before)
+    return rows
+
+
+def _broken_csv(path: Path, data: bytes, error: UnicodeDecodeError) -> DataError:
+    """Name the row and the column in which the first byte stands that is not UTF-8."""
+    before = data[: error.start].decode("utf-8-sig", errors="ignore") + "\N{REPLACEMENT CHARACTER}"
+    # An open quote is closed, so that the text up to the broken byte is sound CSV.
+    rows = _csv_rows(before + '"' * (before.count('"') % 2), path)
+    number, column = len(rows) - 1, rows[0][min(len(rows[-1]), len(rows[0])) - 1]
+    return _not_utf8(f"{path}: row {number}: {column}" if number else f"{path}: header", data[error.start])
+
+
+def _not_utf8(where: str, byte: int) -> DataError:
+    return DataError(f"{where}: got byte 0x{byte:02x}, broken UTF-8; expected UTF-8; save the file as UTF-8")
+
+
+def _csv_bytes(columns: Sequence[str], records: Sequence[Sequence[Cell]]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(records)
+    return text.getvalue().encode("utf-8")
+
+
+# -------------------------------------------------------------------------------------------- JSON Lines
+
+
+def _read_jsonl(
+    path: Path, data: bytes, required: Sequence[str], optional: Sequence[str]
+) -> Iterator[Record]:
+    number = 0
+    for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n"):
+        if not line.strip():
+            continue
+        number += 1
+        where = f"{path}: row {number}"
+        try:
+            record = json.loads(line.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise _not_utf8(_column_of(line[: error.start], where), line[error.start]) from None
+        except json.JSONDecodeError as error:
+            raise DataError(
+                f"{where}: {error.msg} at character {error.pos + 1}; expected one JSON object a line; "
+                "correct it there"
+            ) from None
+        if not isinstance(record, dict):
+            raise DataError(f"{where}: got {type(record).__name__}; expected a JSON object; correct it")
+        for name in required:
+            if name not in record:
+                raise _missing(where, name, list(record))
+        yield {name: record[name] for name in (*required, *optional) if name in record}
+
+
+def _column_of(before: bytes, where: str) -> str:
+    """The last key that opens before a broken byte, as far as that can be told."""
+    keys = [part.rpartition(b'"')[2] for part in before.split(b'":')[:-1]]
+    return f"{where}: {keys[-1].decode()}" if keys else where
+
+
+def _jsonl_bytes(columns: Sequence[str], records: Sequence[Sequence[Cell]]) -> bytes:
+    lines = (
+        json.dumps(dict(zip(columns, record, strict=True)), ensure_ascii=False, allow_nan=False)
+        for record in records
+    )
+    return "".join(f"{line}\n" for line in lines).encode("utf-8")
+
+
+# ------------------------------------------------------------------------------------------------ Parquet
+
+
+def _read_parquet(
+    path: Path, data: bytes, required: Sequence[str], optional: Sequence[str]
+) -> Iterator[Record]:
+    import pyarrow as pa  # type: ignore[import-untyped]  # noqa: PLC0415  (slow to import)
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]  # noqa: PLC0415
+
+    try:
+        file = pq.ParquetFile(pa.BufferReader(data))
+        names = file.schema_arrow.names
+        for name in required:
+            if name not in names:
+                raise _missing(str(path), name, names)
+        wanted = [name for name in names if name in {*required, *optional}]
+        number = 0
+        for batch in file.iter_batches(batch_size=64, columns=wanted):
+            for at in range(batch.num_rows):
+                number += 1
+                yield {
+                    name: _parquet_cell(batch.column(name)[at].as_py, f"{path}: row {number}: {name}")
+                    for name in wanted
+                }
+    except pa.ArrowException as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path}: {reason}; expected a Parquet file; check how it was made") from None
+
+
+def _parquet_cell(cell: Callable[[], object], where: str) -> object:
+    try:
+        return cell()
+    except UnicodeDecodeError as error:
+        raise _not_utf8(where, error.object[error.start]) from None
+
+
+def _parquet_bytes(columns: Sequence[str], records: Sequence[Sequence[Cell]]) -> bytes:
+    import pyarrow as pa  # noqa: PLC0415  (slow to import)
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    table = pa.table({name: [record[at] for record in records] for at, name in enumerate(columns)})
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    return buffer.getvalue()

@@ -1,0 +1,244 @@
+"""Rows: one filing, one task, one needle and the haystack it is put into; their files, and when one is sound.
+
+Knows nothing about prompts, tokens or models. The columns follow the EDGAR haystack study
+(https://github.com/dersual/EDGAR-Haystack).
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+from harness.errors import DataError
+from harness.retrieval.row_files import Record, read_records, write_records
+from harness.retrieval.scoring import matches_value
+from harness.retrieval.tasks import Task
+
+SplitName = Literal["identification", "evaluation"]
+Placement = Literal["insert", "in_place"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One sample; the fields are the columns of a row file.
+
+    `depth`, where given, is the row's own needle depth in [0, 1]. `placement` says whether the needle is put
+    into the haystack (`insert`), or already stands in it exactly once (`in_place`).
+    """
+
+    filename: str
+    task: str
+    needle_sentence: str
+    needle_value: str
+    haystack_text: str
+    haystack_token_length: int | None = None
+    split: SplitName | None = None
+    depth: float | None = None
+    placement: Placement = "insert"
+
+    @property
+    def id(self) -> str:
+        """`filename/task`, with `@depth` where the row has a depth of its own."""
+        name = f"{self.filename}/{self.task}"
+        return name if self.depth is None else f"{name}@{self.depth!r}"
+
+
+REQUIRED = ("filename", "task", "needle_sentence", "needle_value", "haystack_text")
+OPTIONAL = ("haystack_token_length", "split", "depth", "placement")
+
+
+@dataclass(frozen=True, slots=True)
+class Excluded:
+    """A row that is left out, and why."""
+
+    row_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RowTable:
+    """The rows that can be used, in their order, and those that are left out."""
+
+    rows: tuple[Row, ...]
+    excluded: tuple[Excluded, ...]
+
+
+def read_rows(path: Path, tasks: Mapping[str, Task], *, strict: bool = False) -> RowTable:
+    """The rows of a CSV, Parquet or JSON Lines file, checked as by `check_rows`.
+
+    Columns: `filename, task, needle_sentence, needle_value, haystack_text`; optional
+    `haystack_token_length, split, depth, placement`, where an empty cell means not given. Others are ignored.
+    Text is kept as it stands.
+
+    Raises:
+        DataError: the first fault, with file, row (the first data row is 1), column, got and expected.
+    """
+    records = read_records(path, REQUIRED, OPTIONAL)
+    return check_rows(_rows_of(records, str(path)), tasks, source=str(path), strict=strict)
+
+
+def check_rows(
+    rows: Iterable[Row], tasks: Mapping[str, Task], *, source: str, strict: bool = False
+) -> RowTable:
+    """The same rows, checked one by one; `source` names them in messages.
+
+    A row whose needle already stands in its haystack cannot be asked for one needle: it is excluded, or with
+    `strict` an error. Only the given tasks are known.
+
+    Raises:
+        DataError: the first fault: an unknown task; a text that is empty or no UTF-8; a value that its own
+            needle does not hold (by rule `value`); a depth outside [0, 1]; a (filename, task, depth) seen
+            before; a filing with two splits; an `in_place` needle that does not stand exactly once; no rows.
+    """
+    kept: list[Row] = []
+    excluded: list[Excluded] = []
+    first_of: dict[tuple[str, str, float | None], int] = {}
+    split_of: dict[str, tuple[SplitName | None, int]] = {}
+    number = 0
+    for number, row in enumerate(rows, start=1):
+        where = f"{source}: row {number}"
+        _check_row(row, tasks, where)
+        if (first := first_of.setdefault((row.filename, row.task, row.depth), number)) != number:
+            raise DataError(
+                f"{where}: filename, task, depth: got {row.id}, as in row {first}; "
+                "expected each once; remove one of the two"
+            )
+        split, first = split_of.setdefault(row.filename, (row.split, number))
+        if split != row.split:
+            raise DataError(
+                f"{where}: split: got {row.split or 'none'}, but {row.filename} has {split or 'none'} in row "
+                f"{first}; expected one split a filing; make them equal"
+            )
+        reason = _needle_in_haystack(row, where)
+        if reason is None:
+            kept.append(row)
+        elif strict:
+            raise DataError(
+                f"{where}: haystack_text: {reason}; expected it without the needle; "
+                "take it out, or use placement in_place"
+            )
+        else:
+            excluded.append(Excluded(row.id, reason))
+    if not kept:
+        reason = f"all {number} rows are excluded: {excluded[0].reason}" if excluded else "got no rows"
+        raise DataError(f"{source}: {reason}; expected rows; check how they were made")
+    return RowTable(tuple(kept), tuple(excluded))
+
+
+def write_rows(rows: Iterable[Row], path: Path) -> None:
+    """Write rows as .csv, .parquet or .jsonl, atomically, with the optional columns that any row uses.
+
+    Raises:
+        DataError: the file's ending is unknown, or it cannot be written.
+    """
+    table = tuple(rows)
+    defaults = {field.name: field.default for field in fields(Row)}
+    used = [name for name in OPTIONAL if any(getattr(row, name) != defaults[name] for row in table)]
+    columns = (*REQUIRED, *used)
+    write_records(path, columns, [[getattr(row, name) for name in columns] for row in table])
+
+
+def occurrences(needle: str, haystack: str) -> int:
+    """How many times the needle stands in the haystack, overlaps counted."""
+    count, at = 0, haystack.find(needle)
+    while at != -1:
+        count, at = count + 1, haystack.find(needle, at + 1)
+    return count
+
+
+def _check_row(row: Row, tasks: Mapping[str, Task], where: str) -> None:
+    """What can be said of a row by itself."""
+    for name in REQUIRED:
+        text = getattr(row, name)
+        if not isinstance(text, str) or not text.strip():
+            raise DataError(f"{where}: {name}: got {text!r}; expected text; fill it in")
+        if any("\ud800" <= char <= "\udfff" for char in text):
+            raise DataError(f"{where}: {name}: got half a character pair; expected UTF-8; save it as UTF-8")
+    if row.task not in tasks:
+        raise DataError(
+            f"{where}: task: got {row.task!r}; expected one of {', '.join(tasks)}; correct it, or define it"
+        )
+    if row.depth is not None and not 0 <= row.depth <= 1:
+        raise DataError(f"{where}: depth: got {row.depth!r}; expected a number from 0 to 1; correct it")
+    for name, known in (("split", get_args(SplitName)), ("placement", get_args(Placement))):
+        got = getattr(row, name)
+        if got not in known and not (name == "split" and got is None):
+            raise DataError(f"{where}: {name}: got {got!r}; expected {' or '.join(known)}; correct it")
+    try:
+        contained = matches_value(row.needle_sentence, row.needle_value, tasks[row.task].compare)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
+    if not contained:
+        raise DataError(
+            f"{where}: needle_value: got {row.needle_value!r}; expected a value that stands, as whole words, "
+            f"in its needle_sentence {row.needle_sentence!r}; correct one of the two"
+        )
+
+
+def _needle_in_haystack(row: Row, where: str) -> str | None:
+    """Why the row must be left out, if its needle already stands in the haystack, line breaks aside."""
+    needle, haystack = row.needle_sentence.strip(), row.haystack_text
+    unbroken = occurrences(" ".join(needle.split()), " ".join(haystack.split()))
+    if row.placement == "insert":
+        return f"the needle already stands in the haystack ({unbroken} x)" if unbroken else None
+    if unbroken != 1 or needle not in haystack:
+        got = f"{unbroken} times" if unbroken != 1 else "once, with other line breaks or spaces,"
+        raise DataError(
+            f"{where}: haystack_text: the needle stands {got} in the haystack; expected exactly once, "
+            "letter for letter, for placement in_place; correct the needle or the placement"
+        )
+    return None
+
+
+def _rows_of(records: Iterator[Record], source: str) -> Iterator[Row]:
+    """Typed rows; a cell of the wrong type is an error when its row is reached."""
+    for number, record in enumerate(records, start=1):
+        yield _row_of(record, f"{source}: row {number}")
+
+
+def _row_of(record: Record, where: str) -> Row:
+    text = {name: _text(record[name], f"{where}: {name}") for name in REQUIRED}
+    split, placement = (
+        _text(record.get(name), f"{where}: {name}") or None for name in ("split", "placement")
+    )
+    return Row(
+        **text,
+        haystack_token_length=_length(record.get("haystack_token_length"), f"{where}: haystack_token_length"),
+        # Any word passes here: `check_rows` knows which there are.
+        split=cast(SplitName | None, split),
+        depth=_depth(record.get("depth"), f"{where}: depth"),
+        placement=cast(Placement, placement or "insert"),
+    )
+
+
+def _text(cell: object, where: str) -> str:
+    if isinstance(cell, int) and not isinstance(cell, bool):
+        return str(cell)  # a count or a year that was saved as a number
+    if cell is None or isinstance(cell, str):
+        return cell or ""
+    raise DataError(f"{where}: got {cell!r} ({type(cell).__name__}); expected text; save it as text")
+
+
+def _number(cell: object, where: str, expected: str) -> float | None:
+    """A number, from text too; None when the cell is empty (in a numeric column: NaN)."""
+    if cell is None or cell == "" or (isinstance(cell, float) and math.isnan(cell)):
+        return None
+    try:
+        if isinstance(cell, bool) or not isinstance(cell, (str, int, float)):
+            raise ValueError
+        return float(cell)
+    except (ValueError, OverflowError):
+        raise DataError(f"{where}: got {cell!r}; expected {expected}; correct it") from None
+
+
+def _depth(cell: object, where: str) -> float | None:
+    depth = _number(cell, where, "a number from 0 to 1")
+    return None if depth is None else depth + 0.0  # -0.0 is 0.0
+
+
+def _length(cell: object, where: str) -> int | None:
+    length = _number(cell, where, "a whole number of tokens")
+    if length is not None and (length < 0 or not length.is_integer()):
+        raise DataError(f"{where}: got {cell!r}; expected a whole number of tokens; correct it")
+    return None if length is None else int(length)

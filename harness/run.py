@@ -1,0 +1,255 @@
+"""The run: the one loop that takes a plan, claims its rows, lets the model answer and stores what it said.
+
+Prompts, plan, store, claims and the model floor are put together here. A run knows what the store holds before any
+model is loaded, and loads one only for work that is left. Knows nothing of pytest: whoever shows progress hands in a
+callback.
+"""
+
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Protocol
+
+from harness.experiment.claims import Claims
+from harness.experiment.conditions import Condition
+from harness.experiment.heads import Head
+from harness.experiment.plan import Job, Plan, RowWork, jobs_of, layer_passes, make_plan
+from harness.experiment.store import Record, RunKey, Store, job_key
+from harness.inputs import Inputs, model_place, placed_depth
+from harness.retrieval.prompts import Prompt, PromptKind, Tokenizer, build_prompt
+from harness.settings import Settings
+
+WAIT_SECONDS = 0.2
+"""How long to wait before asking again for rows that other processes hold."""
+
+
+class Answer(Protocol):
+    """What an engine says of one head set (`harness.model.completion.Completion`)."""
+
+    token_ids: tuple[int, ...]
+    end_token_id: int | None
+    gold_logprob: float
+    baseline_logprob: float | None
+    hooks_fired: int
+    smallest_gap: float
+
+
+class Engine(Protocol):
+    """Answers one prompt once for each head set, in their order; the baseline's tokens where they are known."""
+
+    def __call__(
+        self, prompt: Prompt, head_sets: Sequence[frozenset[Head]], baseline_ids: tuple[int, ...] | None
+    ) -> Sequence[Answer]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is: rows done of those that were to do, and seconds since it began."""
+
+    rows_done: int
+    rows: int
+    seconds: float
+
+    def __str__(self) -> str:
+        rate = self.rows_done / self.seconds if self.seconds else 0.0
+        left = f"{(self.rows - self.rows_done) / rate:.0f} s left" if rate else "..."
+        return f"ablation: {self.rows_done}/{self.rows} rows, {rate:.1f} rows/s, {left}"
+
+
+class Run:
+    """One run over its inputs and a store.
+
+    `id` tells this run from others in the store; `share` is where among the rows this process begins, from 0 up to 1,
+    so that processes that share the work begin apart.
+    """
+
+    def __init__(self, inputs: Inputs, store: Store, *, run_id: str, share: float = 0.0) -> None:
+        self.inputs = inputs
+        self.store = store
+        self.id = run_id
+        self.share = share
+        self._rows = {row.id: row for row in inputs.rows}
+        self._prompts: dict[tuple[str, PromptKind], Prompt] = {}
+        self._keys: dict[Job, str] = {}
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer, loaded without the model."""
+        from harness.model.loading import load_tokenizer
+
+        settings = self.inputs.settings
+        return load_tokenizer(model_place(settings), revision=settings.revision)
+
+    @cached_property
+    def run_key(self) -> RunKey:
+        """What all of this run's records depend on."""
+        return run_key(self.inputs.settings)
+
+    def plan(self, conditions: Sequence[Condition]) -> Plan:
+        """What is left to do for these conditions; with `refresh`, all that this run has not done."""
+        return make_plan(conditions, self.inputs.rows, stored=self._is_stored)
+
+    def execute(
+        self, conditions: Sequence[Condition], load: Callable[[], Engine], progress: Callable[[Progress], None]
+    ) -> None:
+        """Do what is left, row by row, beside any other process that does the same; the model is loaded on need.
+
+        Raises:
+            HarnessError: the model, a prompt or the store is bad, or an ablation was unsound. Rows that are done stay.
+        """
+        plan = self.plan(conditions)
+        if not plan.work:
+            return
+        engine = load()
+        claims = Claims(self.store.path)
+        began = time.monotonic()
+        start = int(self.share * len(plan.work))
+        waiting = [*plan.work[start:], *plan.work[:start]]
+        done = 0
+        while waiting:
+            held_by_others = []
+            for work in waiting:
+                with claims.try_claim(work.row.id) as mine:
+                    if mine:
+                        self._do(work, engine)
+                if not mine:
+                    held_by_others.append(work)
+                    continue
+                done += 1
+                progress(Progress(done, len(plan.work), time.monotonic() - began))
+            if len(held_by_others) == len(waiting):
+                time.sleep(WAIT_SECONDS)
+            waiting = held_by_others
+
+    def records(self, conditions: Iterable[Condition]) -> dict[Job, Record]:
+        """The stored records of these conditions' jobs; a job without one is not in it."""
+        jobs = dict.fromkeys(
+            itertools.chain.from_iterable(jobs_of(condition, self.inputs.rows) for condition in conditions)
+        )
+        found = {job: self.store.get(self._key(job)) for job in jobs}
+        return {job: record for job, record in found.items() if record is not None}
+
+    def prompt(self, row_id: str, kind: PromptKind) -> Prompt:
+        """The row's prompt, built once."""
+        if (row_id, kind) not in self._prompts:
+            row, settings = self._rows[row_id], self.inputs.settings
+            self._prompts[row_id, kind] = build_prompt(
+                row,
+                self.inputs.tasks[row.task],
+                self.tokenizer,
+                depth=placed_depth(row, settings),
+                kind=kind,
+                insertion=settings.insertion,
+            )
+        return self._prompts[row_id, kind]
+
+    def _do(self, work: RowWork, engine: Engine) -> None:
+        """Answer those of a row's jobs that nobody has done meanwhile, and store them together."""
+        jobs = [job for job in work.jobs if not self._is_stored(job)]
+        records = []
+        for kind, of_kind in itertools.groupby(jobs, key=lambda job: job.prompt):
+            records += self._answer(work.row.id, kind, tuple(of_kind), engine)
+        self.store.put_row(records, run=self.id, refresh=self.inputs.settings.refresh)
+
+    def _answer(
+        self, row_id: str, kind: PromptKind, jobs: Sequence[Job], engine: Engine
+    ) -> list[tuple[str, Record]]:
+        prompt = self.prompt(row_id, kind)
+        began = time.perf_counter()
+        answers = engine(prompt, [job.heads for job in jobs], self._baseline_ids(row_id, kind, jobs))
+        seconds = (time.perf_counter() - began) / len(jobs)
+        return [
+            (self._key(job), self._record(job, answer, seconds)) for job, answer in zip(jobs, answers, strict=True)
+        ]
+
+    def _baseline_ids(self, row_id: str, kind: PromptKind, jobs: Sequence[Job]) -> tuple[int, ...] | None:
+        """The stored baseline's tokens, end token included; `None` where it is among the jobs."""
+        baseline = Job(row_id, frozenset(), kind)
+        record = None if baseline in jobs else self.store.get(self._key(baseline))
+        if record is None:
+            return None
+        return record.token_ids if record.end_token_id is None else (*record.token_ids, record.end_token_id)
+
+    def _record(self, job: Job, answer: Answer, seconds: float) -> Record:
+        return Record(
+            job=job,
+            token_ids=answer.token_ids,
+            text=self.tokenizer.decode(list(answer.token_ids), skip_special_tokens=True),
+            end_token_id=answer.end_token_id,
+            gold_logprob=answer.gold_logprob,
+            baseline_logprob=answer.baseline_logprob,
+            hooks_fired=answer.hooks_fired,
+            seconds=seconds,
+            smallest_gap=answer.smallest_gap,
+        )
+
+    def _key(self, job: Job) -> str:
+        if job not in self._keys:
+            prompt = self.prompt(job.row_id, job.prompt)
+            self._keys[job] = job_key(self.run_key, job, prompt.token_ids, prompt.value_ids)
+        return self._keys[job]
+
+    def _is_stored(self, job: Job) -> bool:
+        return self.store.has(self._key(job), run=self.id if self.inputs.settings.refresh else None)
+
+
+def run_key(settings: Settings) -> RunKey:
+    """What records depend on beside prompt and heads, found out without loading weights."""
+    import torch
+    import transformers
+
+    from harness.model.loading import fingerprint
+    from harness.model.reference import ENGINE_VERSION
+
+    on_gpu = torch.cuda.is_available() and settings.device_map != "cpu"
+    return RunKey(
+        fingerprint=fingerprint(model_place(settings), revision=settings.revision),
+        revision=settings.revision,
+        dtype=settings.dtype or ("auto" if on_gpu else "float32"),
+        attention=settings.attn or "default",
+        device_type="cuda" if on_gpu else "cpu",
+        engine=f"{settings.engine}-{ENGINE_VERSION}",
+        max_new_tokens=settings.max_new_tokens,
+        torch_version=torch.__version__,
+        transformers_version=transformers.__version__,
+    )
+
+
+def dry_run(run: Run, conditions: Sequence[Condition]) -> str:
+    """What a run would compute, in a few lines; no model is loaded."""
+    plan = run.plan(conditions)
+    shape = run.inputs.shape
+    passes = [layer_passes([job.heads for job in work.jobs], shape.n_layers) for work in plan.work]
+    tokens = [len(run.prompt(work.row.id, work.jobs[0].prompt).token_ids) for work in plan.work]
+    return (
+        f"{len(run.inputs.rows)} rows, {len(conditions)} conditions: {plan.requested} completions requested, "
+        f"{plan.distinct} distinct, {plan.stored} of them stored; to do: {len(plan.work)} rows of "
+        f"{min(tokens, default=0)}-{max(tokens, default=0)} tokens, {sum(each.one_by_one for each in passes)} layer "
+        f"passes one by one, {sum(each.distinct for each in passes)} with equal ones shared"
+    )
+
+
+def declaration(conditions: Iterable[Condition]) -> str:
+    """Conditions as text that another process can read."""
+    plain = [
+        asdict(condition) | {"heads": [(head.layer, head.head) for head in condition.heads]} for condition in conditions
+    ]
+    return json.dumps(plain, sort_keys=True)
+
+
+def declared(declarations: Iterable[str]) -> tuple[Condition, ...]:
+    """The conditions of several declarations, each once, in their order."""
+    found: dict[str, Condition] = {}
+    for text in declarations:
+        for plain in json.loads(text):
+            condition = _condition(plain)
+            found.setdefault(condition.name, condition)
+    return tuple(found.values())
+
+
+def _condition(plain: Mapping[str, object]) -> Condition:
+    tasks = plain["tasks"]
+    return Condition(**{**plain, "tasks": None if tasks is None else tuple(tasks)})  # type: ignore[arg-type]  # as `declaration` wrote it

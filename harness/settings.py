@@ -1,0 +1,207 @@
+"""Settings: what was asked for, as one frozen dataclass, and the table of options behind it.
+
+Every option has one entry here: its name, how its text is read, its default and its help. The plugin makes
+`--ablation-NAME` and the ini key `ablation_NAME` of it; command line beats ini beats default. Knows nothing of
+pytest, and reads no files.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal, cast
+
+from harness.errors import SettingsError
+from harness.experiment.conditions import Match
+from harness.retrieval.placement import Insertion
+
+DEMO = "demo"
+"""The name of the embedded model, of its rows and of its ranking."""
+
+Scorer = Literal["value", "published"]
+Engine = Literal["reference"]
+Shown = str | int | float | bool | list[str] | list[int] | list[float] | None
+Value = str | int | float | bool | Path | None | tuple[str, ...] | tuple[int, ...] | tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What was asked for; paths are absolute. The defaults run the embedded demo.
+
+    `data`, `heads` are `None` for the demo's own; `tasks` and `max_rows` are `None` for all.
+    """
+
+    model: str = DEMO
+    revision: str | None = None
+    dtype: str | None = None
+    device_map: str | None = None
+    attn: str | None = None
+    engine: Engine = "reference"
+    data: Path | None = None
+    task_file: Path | None = None
+    tasks: tuple[str, ...] | None = None
+    strict_rows: bool = False
+    heads: Path | None = None
+    k: tuple[int, ...] = (1, 2, 5, 10, 20)
+    depth: tuple[float, ...] = (0.5,)
+    insertion: Insertion = "sentence"
+    max_new_tokens: int = 20
+    max_rows: int | None = None
+    seed: int = 0
+    random_draws: int = 5
+    random_match: Match = "uniform"
+    scorer: Scorer = "value"
+    reports: Path = Path("reports")
+    run: str = "latest"
+    store: Path | None = None
+    refresh: bool = False
+    dry_run: bool = False
+
+    def shown(self, root: Path) -> dict[str, Shown]:
+        """The settings as plain values, for the report; paths as seen from `root` where they lie below it."""
+        return {field.name: _shown(getattr(self, field.name), root) for field in fields(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option: `name` with hyphens, how text becomes a value, and what to say of it."""
+
+    name: str
+    parse: Callable[[str], Value]
+    help: str
+    metavar: str
+    switch: bool = False
+
+    @property
+    def field(self) -> str:
+        """The field of `Settings` that it sets."""
+        return self.name.replace("-", "_")
+
+    @property
+    def default(self) -> Value:
+        """The value where nothing is given."""
+        return cast(Value, next(each.default for each in fields(Settings) if each.name == self.field))
+
+
+def _shown(value: Value, root: Path) -> Shown:
+    if isinstance(value, Path):
+        return str(value.relative_to(root)) if value.is_relative_to(root) else str(value)
+    return list(value) if isinstance(value, tuple) else value  # type: ignore[return-value]  # of one type, as in `Value`
+
+
+def _integer(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least:
+            raise SettingsError(f"{text!r}; expected a whole number of at least {least}")
+        return number
+
+    return parse
+
+
+def _integers(text: str) -> tuple[int, ...]:
+    numbers = tuple(_integer(1)(part.strip()) for part in text.split(","))
+    if len(set(numbers)) != len(numbers):
+        raise SettingsError(f"{text!r}; expected different whole numbers, as in 1,2,5")
+    return tuple(sorted(numbers))
+
+
+def _depths(text: str) -> tuple[float, ...]:
+    try:
+        depths = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        depths = (-1.0,)
+    if not all(0 <= depth <= 1 for depth in depths) or len(set(depths)) != len(depths):
+        raise SettingsError(f"{text!r}; expected different numbers from 0 to 1, as in 0.25,0.5,0.75")
+    return depths
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in text.split(","))
+    if not all(names) or len(set(names)) != len(names):
+        raise SettingsError(f"{text!r}; expected different names with commas between, as in ceo_lastname,headquarters_city")
+    return names
+
+
+def _choice(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise SettingsError(f"{text!r}; expected {' or '.join(choices)}")
+        return text
+
+    return parse
+
+
+def _switch(text: str) -> bool:
+    known = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+    if text.strip().lower() not in known:
+        raise SettingsError(f"{text!r}; expected true or false")
+    return known[text.strip().lower()]
+
+
+def _run_name(text: str) -> str:
+    if text in ("", ".", "..") or any(character in text for character in "/\\\0"):
+        raise SettingsError(f"{text!r}; expected the name of a folder, without slashes")
+    return text
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option("model", str, "folder or hub id of the model (default: the embedded demo)", "MODEL"),
+    Option("revision", str, "revision of a hub model", "REV"),
+    Option("dtype", _choice("auto", "bfloat16", "float16", "float32", "float64"), "dtype of the weights (default: float32 on a CPU, the checkpoint's on a GPU)", "DTYPE"),
+    Option("device-map", str, "'auto', 'cpu', 'cuda' or a device (default: the GPU where there is one)", "MAP"),
+    Option("attn", str, "attention implementation, as sdpa or eager (default: sdpa where the model allows it)", "NAME"),
+    Option("engine", _choice("reference"), "how completions are computed", "NAME"),
+    Option("data", Path, "rows: a .csv, .parquet or .jsonl file (default: the demo's)", "FILE"),
+    Option("task-file", Path, "TOML file of own tasks, beside the nine", "FILE"),
+    Option("tasks", _names, "tasks to study, with commas between (default: all that the rows hold)", "NAMES"),
+    Option("strict-rows", _switch, "make a row whose needle already stands in its haystack an error", "BOOL", switch=True),
+    Option("heads", Path, "head ranking: retrieval_heads.json or a published format (default: the demo's)", "FILE"),
+    Option("k", _integers, "numbers of heads to ablate (default: 1,2,5,10,20)", "K,K,..."),
+    Option("depth", _depths, "where the needle stands, 0 to 1; several make a sweep (default: 0.5)", "D,D,..."),
+    Option("insertion", _choice("sentence", "published"), "needle at a sentence boundary, or at the character (default: sentence)", "HOW"),
+    Option("max-new-tokens", _integer(1), "most tokens of a completion (default: 20)", "N"),
+    Option("max-rows", _integer(1), "most rows, whole filings only (default: all)", "N"),
+    Option("seed", _integer(0), "seed of the random controls, and of the split where the ranking has none (default: 0)", "N"),
+    Option("random-draws", _integer(1), "number of random controls at each k (default: 5)", "N"),
+    Option("random-match", _choice("uniform", "layer"), "draw control heads from the whole pool or layer by layer (default: uniform)", "HOW"),
+    Option("scorer", _choice("value", "published"), "the rule behind `matches` (default: value)", "RULE"),
+    Option("reports", Path, "folder of the reports (default: reports)", "FOLDER"),
+    Option("run", _run_name, "name of this run's folder in it (default: latest)", "NAME"),
+    Option("store", Path, "file of the store of records (default: store.sqlite in the reports' folder)", "FILE"),
+    Option("refresh", _switch, "compute again what the store already holds", "BOOL", switch=True),
+    Option("dry-run", _switch, "say what would be computed, and stop", "BOOL", switch=True),
+)
+"""Every option, in the order of the help."""
+
+
+def resolve_settings(given: Mapping[str, tuple[str, Value]], root: Path) -> Settings:
+    """Settings from what was given: option name -> (where it was given, its value).
+
+    Text is read by the option's own rule, and relative paths are taken from `root`. Raises SettingsError, naming
+    where the value was given.
+    """
+    values: dict[str, Value] = {}
+    for option in OPTIONS:
+        if option.name not in given:
+            continue
+        where, value = given[option.name]
+        try:
+            read = option.parse(value) if isinstance(value, str) else value
+        except SettingsError as error:
+            raise SettingsError(f"{where}: {error}") from None
+        values[option.field] = read
+    settings = Settings(**values)  # type: ignore[arg-type]  # each option's rule gives its field's type
+    placed = {
+        each.name: root / value for each in fields(Settings) if isinstance(value := getattr(settings, each.name), Path)
+    }
+    store = placed.get("store", placed["reports"] / "store.sqlite")
+    return Settings(**{**vars(settings), **placed, "store": store, "model": _model(settings.model, root)})
+
+
+def _model(model: str, root: Path) -> str:
+    """A folder below the root as an absolute path; anything else as it stands."""
+    folder = root / model
+    return str(folder) if model != DEMO and folder.is_dir() else model

@@ -1,0 +1,343 @@
+"""The study of one test session: from declared conditions to results, report and plots.
+
+What pytest's hooks do not do themselves stands here: it reads the inputs, collects the declared conditions, runs them
+once on first need, and writes the report from what the store holds, however the session ended. On workers that share
+a study the results are read from the store too, and only the main process reports.
+"""
+
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property, partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from harness.errors import HarnessError, ReportError, SettingsError
+from harness.experiment.conditions import BASELINE, EXPERIMENTS, Builder, Condition
+from harness.experiment.store import Store
+from harness.findings.report_data import ConditionResult, Exit, ReportData
+from harness.findings.report_writing import DataInfo, ModelInfo, RunInfo, Setup, build_report, write_report
+from harness.findings.samples import OwnScore, Sample, distinct, score_samples
+from harness.inputs import Inputs, model_place, read_inputs
+from harness.retrieval.rows import Row
+from harness.retrieval.scoring import matches_published, matches_value
+from harness.run import Engine, Progress, Run, declaration, declared, dry_run
+from harness.settings import Settings
+
+PLOTS = "plots"
+PROGRAMS = {"harness": "retrieval-heads", "torch": "torch", "transformers": "transformers", "pytest": "pytest"}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a session this process stands: the session's id, and this worker's number among `workers`.
+
+    `worker` is `None` for the main process, which alone reports.
+    """
+
+    run_id: str
+    worker: int | None = None
+    workers: int = 1
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a test asserts on: its condition and that condition's part of the report."""
+
+    condition: Condition
+    figures: ConditionResult
+
+    @property
+    def n(self) -> int:
+        """Rows with a sound record."""
+        return self.figures["n"]
+
+    @property
+    def missing(self) -> int:
+        """Rows asked for that have none."""
+        return self.figures["requested"] - self.n
+
+    @property
+    def accuracy(self) -> float | None:
+        """Matches of the n rows; `None` where n is 0."""
+        return self.figures["accuracy"]
+
+    @property
+    def interval(self) -> list[float] | None:
+        """Wilson 95 % interval of the accuracy."""
+        return self.figures["interval"]
+
+    @property
+    def drop(self) -> float | None:
+        """The baseline's accuracy minus this one's, on the same rows."""
+        drop = self.figures["drop"]
+        return None if drop is None else drop["estimate"]
+
+    def properties(self) -> Iterator[tuple[str, object]]:
+        """Scalars for a test's `user_properties`."""
+        yield "condition", self.condition.name
+        yield "k_effective", self.condition.k_effective
+        for name in ("n", "missing", "accuracy", "drop"):
+            yield name, getattr(self, name)
+
+
+class StudySession:
+    """One session's study, in one process.
+
+    Nothing is read or made before `begin`; `is_begun` says whether it was.
+    """
+
+    def __init__(self, settings: Settings, root: Path, *, place: Place, own_score: OwnScore) -> None:
+        self.settings = settings
+        self.root = root
+        self.place = place
+        self.conditions: tuple[Condition, ...] = ()
+        self._own_score = own_score
+        self._inputs: Inputs | None = None
+        self._run: Run | None = None
+        self._results: Mapping[str, Result] | None = None
+        self._failure: HarnessError | None = None
+        self._began = time.monotonic()
+        self._started = datetime.now(UTC).isoformat(timespec="seconds")
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether the inputs are read and the store is open."""
+        return self._run is not None
+
+    @property
+    def folder(self) -> Path:
+        """Where the report goes."""
+        return self.settings.reports / self.settings.run
+
+    @property
+    def run(self) -> Run:
+        """The run over inputs and store; begins the study where that has not happened."""
+        return self.begin()
+
+    def begin(self) -> Run:
+        """Read and check all inputs, and open the store; once.
+
+        Raises:
+            HarnessError: something that was asked for cannot be used.
+        """
+        if self._run is None:
+            inputs = read_inputs(self.settings)
+            _check_writable(self.folder)
+            place = self.place
+            share = 0.0 if place.worker is None else place.worker / place.workers
+            store = Store(self.settings.store or self.settings.reports / "store.sqlite")
+            self._run = Run(inputs, store, run_id=place.run_id, share=share)
+        return self._run
+
+    def close(self) -> None:
+        """Let go of the store."""
+        if self._run is not None:
+            self._run.store.close()
+
+    def expand(self, given: Iterable[Condition | str | Builder]) -> tuple[Condition, ...]:
+        """Conditions as they are; for an experiment's name, or a function of a Study, the conditions it builds.
+
+        Raises:
+            HarnessError: a builder cannot build on this ranking.
+            SettingsError: something is neither.
+        """
+        conditions: list[Condition] = []
+        for each in given:
+            builder = EXPERIMENTS.get(each) if isinstance(each, str) else each
+            if isinstance(builder, Condition):
+                conditions.append(builder)
+            elif callable(builder):
+                conditions.extend(builder(self.run.inputs.study()))
+            else:
+                raise SettingsError(
+                    f"ablation marker: {each!r}; expected a Condition, a function that builds some from a Study, or "
+                    f"one of {', '.join(EXPERIMENTS)}"
+                )
+        return tuple(conditions)
+
+    def declare(self, conditions: Iterable[Condition]) -> None:
+        """What this session's tests need, the baseline always; noted in the store for the reporting process.
+
+        Raises:
+            HarnessError: two different conditions of one name, or a head that the model has not.
+        """
+        asked = tuple(conditions)
+        if not asked:
+            return
+        self.conditions = distinct((BASELINE, *asked))
+        for condition in self.conditions:
+            for head in condition.heads:
+                self.run.inputs.shape.check(head, f"condition {condition.name}")
+        self.run.store.declare(self.place.run_id, declaration(self.conditions))
+
+    def dry_run(self) -> str:
+        """What would be computed."""
+        return dry_run(self.run, self.conditions)
+
+    @cached_property
+    def model(self) -> object:
+        """The model (`harness.model.loading.LoadedModel`), loaded once; a ModelError where it cannot be."""
+        from harness.model.loading import load_model
+
+        if self.place.worker is not None:
+            _share_threads(self.place.workers)
+        settings = self.settings
+        return load_model(
+            model_place(settings),
+            revision=settings.revision,
+            dtype=settings.dtype,
+            device_map=settings.device_map,
+            attention=settings.attn,
+        )
+
+    def results(self, progress: Callable[[Progress], None]) -> Mapping[str, Result]:
+        """Every declared condition's result by name; what is not stored is computed first.
+
+        A failure is raised again for every test that asks.
+        """
+        if self._failure is not None:
+            raise self._failure
+        if self._results is None:
+            try:
+                self.run.execute(self.conditions, self._engine, progress)
+                report, _ = self._report("passed")
+            except HarnessError as error:
+                self._failure = error
+                raise
+            by_name = {figures["name"]: figures for figures in report["conditions"]}
+            self._results = {each.name: Result(each, by_name[each.name]) for each in self.conditions}
+        return self._results
+
+    def finish(self, how: Exit) -> ReportData | None:
+        """Write the report, its samples, tables and plots; `None` where no test declared anything.
+
+        Raises:
+            HarnessError: the report cannot be written.
+        """
+        if self.place.worker is not None:
+            return None
+        if not self.conditions:
+            self.conditions = self._declared_by_workers()
+        if not self.conditions:
+            return None
+        from harness.findings.plots import draw_plots
+        from harness.findings.tables import export_csv
+
+        report, samples = self._report(how)
+        write_report(report, samples, self.folder)
+        export_csv(report, self.folder / PLOTS)
+        draw_plots(report, self.folder / PLOTS)
+        return report
+
+    def header(self) -> list[str]:
+        """What is asked of what, in two lines."""
+        settings = self.settings
+        tasks = "all tasks" if settings.tasks is None else ", ".join(settings.tasks)
+        return [
+            f"ablation: model {settings.model}, rows {settings.data or 'demo'} ({tasks}), "
+            f"heads {settings.heads or 'demo'}, k {', '.join(map(str, settings.k))}",
+            f"ablation: engine {settings.engine}, seed {settings.seed}, report {self.folder / 'report.json'}",
+        ]
+
+    def _engine(self) -> Engine:
+        from harness.model.loading import LoadedModel
+        from harness.model.reference import run_row
+
+        loaded = self.model
+        if not isinstance(loaded, LoadedModel):
+            raise TypeError(f"model: {loaded!r}; expected a LoadedModel")
+        return partial(run_row, loaded, max_new_tokens=self.settings.max_new_tokens)
+
+    def _declared_by_workers(self) -> tuple[Condition, ...]:
+        """What other processes of this session declared; a store is not made for asking."""
+        if self._run is None and not (self.settings.store or Path()).is_file():
+            return ()
+        return declared(self.run.store.declarations(self.place.run_id))
+
+    def _report(self, how: Exit) -> tuple[ReportData, Sequence[Sample]]:
+        inputs = self.run.inputs
+        records = self.run.records(self.conditions)
+        samples = score_samples(self.conditions, inputs.rows, records, self._score, self._own_score)
+        setup = Setup(
+            run=RunInfo(
+                name=self.settings.run,
+                started=self._started,
+                seconds=round(time.monotonic() - self._began, 3),
+                exit=how,
+                commit=_commit(self.root),
+                command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            ),
+            configuration=self.settings.shown(self.root),
+            versions=_versions(),
+            model=self._model_info(),
+            ranking=inputs.ranking,
+            data=DataInfo(inputs.source, inputs.split_seed, inputs.excluded, inputs.ranking_overlap),
+        )
+        return build_report(setup, self.conditions, inputs.rows, samples), samples
+
+    def _score(self, row: Row, completion: str) -> tuple[bool, bool]:
+        value = matches_value(completion, row.needle_value, self.run.inputs.tasks[row.task].compare)
+        published = matches_published(completion, row.needle_value)
+        return (published if self.settings.scorer == "published" else value), published
+
+    def _model_info(self) -> ModelInfo:
+        shape, key = self.run.inputs.shape, self.run.run_key
+        return ModelInfo(
+            id=self.settings.model,
+            n_layers=shape.n_layers,
+            n_heads=shape.n_heads,
+            head_dim=shape.head_dim,
+            revision=shape.revision,
+            fingerprint=key.fingerprint,
+            dtype=key.dtype,
+            attention=key.attention,
+            device=key.device_type,
+        )
+
+
+def new_run_id() -> str:
+    """An id that no other session has."""
+    return uuid.uuid4().hex
+
+
+def _check_writable(folder: Path) -> None:
+    probe = folder / ".writable"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ReportError(
+            f"{folder}: {error.strerror}; expected a folder that can be written; name another with --ablation-reports"
+        ) from None
+
+
+def _share_threads(workers: int) -> None:
+    import torch
+
+    torch.set_num_threads(max(1, torch.get_num_threads() // workers))
+
+
+def _commit(root: Path) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _versions() -> dict[str, str | None]:
+    found: dict[str, str | None] = {"python": sys.version.split()[0]}
+    for name, distribution in PROGRAMS.items():
+        try:
+            found[name] = version(distribution)
+        except PackageNotFoundError:
+            found[name] = None
+    return found

@@ -1,0 +1,78 @@
+"""Samples: a scored answer for each row and condition that has a record, and nothing else."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from fake_study import make_rows, score
+
+from harness.errors import ReportError
+from harness.experiment.conditions import BASELINE, Condition
+from harness.experiment.heads import Head
+from harness.experiment.plan import Job
+from harness.experiment.store import Record
+from harness.findings.samples import Sample, score_samples
+from harness.retrieval.rows import Row
+
+MINE = Condition("mine", heads=(Head(1, 2),), tasks=("b",))
+ROWS = make_rows(("a", "b"), 2)
+
+
+def record(row: Row, condition: Condition, text: str) -> Record:
+    job = Job(row.id, frozenset(condition.heads))
+    return Record(job, (5, 6, 7), text, True, -1.5, None, 1, 0.1, 0.5)
+
+
+def test_rows_without_a_record_make_no_sample() -> None:
+    records = [record(ROWS[0], BASELINE, "0."), record(ROWS[1], BASELINE, "8"), record(ROWS[3], MINE, "1.")]
+    samples = score_samples([BASELINE, MINE], ROWS, {r.job: r for r in records}, score)
+    assert [(s.condition, s.row, s.match) for s in samples] == [
+        ("baseline", "filing_000.txt/a", True),
+        ("baseline", "filing_000.txt/b", False),
+        ("mine", "filing_001.txt/b", True),
+    ]
+    assert samples[2] == Sample(
+        condition="mine",
+        row="filing_001.txt/b",
+        filename="filing_001.txt",
+        task="b",
+        depth=None,
+        value="1",
+        completion="1.",
+        match=True,
+        published_match=True,
+        ended=True,
+        tokens=3,
+        gold_logprob=-1.5,
+        baseline_logprob=None,
+    )
+
+
+def test_equal_answers_to_a_row_are_scored_once() -> None:
+    asked: list[tuple[str, str]] = []
+
+    def counting(row: Row, completion: str) -> tuple[bool, bool]:
+        asked.append((row.id, completion))
+        return True, False
+
+    records = [record(ROWS[1], BASELINE, "x"), record(ROWS[1], MINE, "x"), record(ROWS[3], MINE, "x")]
+    samples = score_samples([BASELINE, MINE], ROWS, {r.job: r for r in records}, counting)
+    assert len(samples) == 3
+    assert asked == [("filing_000.txt/b", "x"), ("filing_001.txt/b", "x")]
+
+
+def test_what_is_not_a_number_is_unknown() -> None:
+    bad = replace(record(ROWS[1], MINE, "x"), gold_logprob=-math.inf, baseline_logprob=math.nan)
+    (sample,) = score_samples(
+        [MINE], ROWS, {bad.job: bad}, score, own=lambda row, text: {"length": len(text), "bad": math.nan}
+    )
+    assert (sample.gold_logprob, sample.baseline_logprob) == (None, None)
+    assert sample.own == {"length": 1.0, "bad": None}
+    assert sample.line()["own"] == {"length": 1.0, "bad": None}
+
+
+def test_one_name_has_one_meaning() -> None:
+    other = replace(MINE, heads=(Head(0, 0),))
+    with pytest.raises(ReportError, match="condition mine: declared twice"):
+        score_samples([MINE, other], ROWS, {}, score)
+    assert score_samples([MINE, MINE], ROWS, {}, score) == ()

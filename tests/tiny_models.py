@@ -1,0 +1,181 @@
+"""Tiny random models of each architecture, a byte-level tokenizer, and prompts of random tokens: fakes for
+tests.
+
+Weights are drawn wide enough that attention is far from uniform and greedy choices are clear. Every kind has
+a head width other than `hidden_size / n_heads` where its config lets it, grouped keys where it knows them,
+and a sliding window of `WINDOW` positions where it has one.
+"""
+
+import copy
+import functools
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+from harness.experiment.heads import Head
+from harness.model.architectures import ARCHITECTURES, attention_outputs, shape_of
+from harness.model.loading import LoadedModel, usable_attention
+from harness.retrieval.prompts import Prompt
+
+N_LAYERS, N_HEADS, HEAD_DIM, WINDOW = 3, 4, 8, 12
+SPECIAL_TOKENS = ("<s>", "</s>", "<end>")
+END_TOKEN_IDS = (257, 258)
+VOCABULARY = 256 + len(SPECIAL_TOKENS)
+
+_HIDDEN = {"hidden_size": 24, "intermediate_size": 32}
+_WIDE = {**_HIDDEN, "head_dim": HEAD_DIM, "num_key_value_heads": 2}
+_SQUARE = {"hidden_size": N_HEADS * HEAD_DIM, "intermediate_size": 32}
+_GROUPED = {**_SQUARE, "num_key_value_heads": 2}
+_EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 16}
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "bloom": {"hidden_size": N_HEADS * HEAD_DIM},
+    "cohere2": {
+        **_WIDE,
+        "sliding_window": WINDOW,
+        "layer_types": ["sliding_attention"] * 2 + ["full_attention"],
+    },
+    "falcon": {**_SQUARE, "multi_query": True},
+    "gemma2": {**_WIDE, "sliding_window": WINDOW, "attn_logit_softcapping": 2.0, "query_pre_attn_scalar": 5},
+    "gemma3_text": {
+        **_WIDE,
+        "sliding_window": WINDOW,
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+        "query_pre_attn_scalar": 5,
+    },
+    "gpt2": {"n_embd": N_HEADS * HEAD_DIM, "n_inner": 32},
+    "gpt_neox": _SQUARE,
+    "granite": {**_GROUPED, "attention_multiplier": 0.3},
+    "llama": _WIDE,
+    "mistral": {**_WIDE, "sliding_window": WINDOW},
+    "mixtral": {**_GROUPED, "num_local_experts": 4},
+    "olmo2": _GROUPED,
+    "opt": {"hidden_size": N_HEADS * HEAD_DIM, "ffn_dim": 32, "word_embed_proj_dim": N_HEADS * HEAD_DIM},
+    "phi3": {**_GROUPED, "sliding_window": WINDOW},
+    "qwen2": _GROUPED,
+    "qwen3": _WIDE,
+    "qwen3_moe": {**_WIDE, **_EXPERTS, "num_experts": 4},
+}
+MODEL_TYPES = tuple(sorted(ARCHITECTURES))
+MIXTURES = ("mixtral", "qwen3_moe")
+
+
+def tiny_config(model_type: str) -> PreTrainedConfig:
+    """A config of this architecture with 3 layers of 4 heads of width 8."""
+    return AutoConfig.for_model(
+        model_type,
+        **{
+            "vocab_size": VOCABULARY,
+            "num_hidden_layers": N_LAYERS,
+            "num_attention_heads": N_HEADS,
+            "max_position_embeddings": 640,
+            "initializer_range": 0.25,
+            "bos_token_id": 256,
+            "eos_token_id": list(END_TOKEN_IDS),
+            "pad_token_id": 258,
+            **SETTINGS[model_type],
+        },
+    )
+
+
+def tiny_model(model_type: str, *, seed: int = 0) -> PreTrainedModel:
+    """A new model of random weights, biases included; float32, on the CPU."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        config = tiny_config(model_type)
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]  # the library's
+            config, dtype=torch.float32, attn_implementation=usable_attention(config, None)
+        )
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                torch.nn.init.normal_(parameter, std=0.2)
+    return cast(PreTrainedModel, model.requires_grad_(False).train(False))
+
+
+@functools.cache
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """One token a byte, and three special tokens; no chat template."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # the library's
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>"
+    )
+
+
+@functools.cache
+def tiny_loaded(model_type: str = "llama") -> LoadedModel:
+    """One model of this architecture, shared by the tests of a run, as `load_model` would give it."""
+    return wrap(tiny_model(model_type))
+
+
+def wrap(model: PreTrainedModel) -> LoadedModel:
+    """A model in memory as `load_model` would give it."""
+    outputs = attention_outputs(model)
+    return LoadedModel(
+        model=model,
+        tokenizer=tiny_tokenizer(),
+        outputs=outputs,
+        shape=shape_of(outputs, model_id=f"tiny {model.config.model_type}"),
+        end_token_ids=frozenset(END_TOKEN_IDS),
+        attention=model.config._attn_implementation,
+        dtype="float32",
+        device=torch.device("cpu"),
+    )
+
+
+def save_checkpoint(folder: Path, model_type: str = "llama") -> Path:
+    """The same as a folder that `load_model` can read; returns the folder."""
+    tiny_model(model_type).save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def cut_weights(model: PreTrainedModel, heads: Iterable[Head]) -> PreTrainedModel:
+    """The oracle of an ablation: a copy whose projections have no weight for these heads."""
+    cut = copy.deepcopy(model)
+    for output in attention_outputs(cut):
+        for head in heads:
+            if head.layer == output.layer:
+                columns = slice(head.head * HEAD_DIM, (head.head + 1) * HEAD_DIM)
+                weight = cast(torch.Tensor, output.module.weight)
+                if model.config.model_type == "gpt2":
+                    weight[columns, :] = 0
+                else:
+                    weight[:, columns] = 0
+    return cut
+
+
+def random_ids(n_tokens: int, *, seed: int = 0) -> tuple[int, ...]:
+    """Tokens of bytes, none of them special."""
+    generator = torch.Generator().manual_seed(seed)
+    return tuple(torch.randint(0, 256, (n_tokens,), generator=generator).tolist())
+
+
+def random_prompt(n_tokens: int, *, seed: int = 0, needle: tuple[int, int] = (3, 8)) -> Prompt:
+    """A prompt of random tokens whose needle is tokens `needle[0]` up to `needle[1]`."""
+    ids = random_ids(n_tokens, seed=seed)
+    return Prompt(
+        row_id=f"filing{seed}.htm/task",
+        kind="full",
+        text="",
+        token_ids=ids,
+        needle_start=needle[0],
+        needle_end=needle[1],
+        question_start=n_tokens - 2,
+        question_end=n_tokens,
+        depth=0.5,
+        value_ids=random_ids(3, seed=seed + 1000),
+    )
