@@ -62,9 +62,12 @@ def read_inputs(settings: Settings) -> Inputs:
     Raises:
         HarnessError: a file is missing or bad, or does not fit the others.
     """
+    from harness.model.checkpoints import check_folder, local_folder
     from harness.model.loading import load_shape  # torch
 
     shape = load_shape(model_place(settings), revision=settings.revision)
+    if (folder := local_folder(model_place(settings))) is not None:
+        check_folder(folder, weights=True)
     ranking = _ranking(settings)
     ranking.check_shape(shape)
     tasks, table = read_data(settings)
@@ -114,7 +117,7 @@ def evaluation_rows(rows: Iterable[Row], settings: Settings, split_seed: int) ->
 
     Raises DataError where none is left.
     """
-    kept = _first_filings(split_rows(rows, seed=split_seed).evaluation, settings.max_rows, split_seed)
+    kept = first_filings(split_rows(rows, seed=split_seed).evaluation, settings.max_rows, split_seed)
     if not kept:
         raise DataError(
             f"{data_source(settings)}: no rows for evaluation; expected at least one filing of the evaluation split; "
@@ -127,7 +130,7 @@ def evaluation_rows(rows: Iterable[Row], settings: Settings, split_seed: int) ->
     )
 
 
-def _first_filings(rows: Sequence[Row], most: int | None, seed: int) -> tuple[Row, ...]:
+def first_filings(rows: Sequence[Row], most: int | None, seed: int) -> tuple[Row, ...]:
     """Whole filings in the order of their hashes while they fit: the same filings for every task."""
     if most is None:
         return tuple(rows)
@@ -163,4 +166,3 @@ def _overlap(rows: Iterable[Row], ranking: HeadRanking) -> int | None:
 def placed_depth(row: Row, settings: Settings) -> float:
     """Where a row's needle goes: its own depth, or the one asked for."""
     return settings.depth[0] if row.depth is None else row.depth
-

@@ -8,30 +8,34 @@ loads neither torch nor transformers, pandas or matplotlib.
 
 import signal
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
 from harness.errors import HarnessError
-from harness.experiment.conditions import Condition
-from harness.findings.report_data import Exit, ReportData
-from harness.findings.summary import summary_lines
 from harness.hookspec import AblationHooks
-from harness.retrieval.rows import Row
-from harness.run import Progress
-from harness.settings import OPTIONS, Option, Value, resolve_settings
-from harness.study import Place, Result, StudySession, new_run_id
+from harness.settings import OPTIONS, Option, Settings, Value, resolve_settings
 
-STUDY = pytest.StashKey[StudySession]()
-REPORT = pytest.StashKey[ReportData]()
+if TYPE_CHECKING:  # every pytest run with the plugin installed imports this module, and most need nothing of these
+    from harness.experiment.conditions import Condition
+    from harness.findings.report_data import Exit, ReportData
+    from harness.retrieval.rows import Row
+    from harness.run import Progress
+    from harness.study import Place, Result, StudySession
+
+SETTINGS = pytest.StashKey[Settings]()
+RUN_ID = pytest.StashKey[str]()
+STUDY: "pytest.StashKey[StudySession]" = pytest.StashKey()
+REPORT: "pytest.StashKey[ReportData]" = pytest.StashKey()
 FAILURE = pytest.StashKey[str]()
 EVALS = "evals"
 """A folder of this name among pytest's arguments makes the plugin check every input before collection."""
 
-EXITS: Mapping[int, Exit] = {0: "passed", 1: "failed", 2: "interrupted"}
+EXITS: "Mapping[int, Exit]" = {0: "passed", 1: "failed", 2: "interrupted"}
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -51,17 +55,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The marker, and the study as far as options tell."""
+    """The marker, and the settings."""
     config.addinivalue_line(
         "markers",
-        "ablation(*conditions): the conditions that a test asserts on: names of experiments, conditions, or functions that "
-        "build them from a Study (harness.experiment.conditions); the test's `condition` is one of them",
+        "ablation(*conditions): the conditions that a test asserts on: names of experiments, conditions, or functions "
+        "that build them from a Study (harness.experiment.conditions); the test's `condition` is one of them",
     )
     try:
-        settings = resolve_settings(_given(config), config.rootpath)
+        config.stash[SETTINGS] = resolve_settings(_given(config), config.rootpath)
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from None
-    config.stash[STUDY] = StudySession(settings, config.rootpath, place=_place(config), own_score=_own_score(config))
+    worker: Mapping[str, Any] | None = getattr(config, "workerinput", None)
+    config.stash[RUN_ID] = uuid.uuid4().hex if worker is None else worker["ablation_run"]
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -73,24 +78,23 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """xdist: tell a worker which session it belongs to."""
-    node.workerinput["ablation_run"] = node.config.stash[STUDY].place.run_id
+    node.workerinput["ablation_run"] = node.config.stash[RUN_ID]
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """What was asked for, when anything was."""
-    return config.stash[STUDY].header() if _is_wanted(config) else []
+    return _study(config).header() if _is_wanted(config) else []
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Read and check everything that the settings name, while an error is still one clean line."""
-    study = session.config.stash[STUDY]
     if not _is_wanted(session.config):
         return
-    if study.settings.dry_run and session.config.getoption("numprocesses", None):
+    if session.config.stash[SETTINGS].dry_run and session.config.getoption("numprocesses", None):
         raise pytest.UsageError("--ablation-dry-run: given with -n; expected one process; leave out -n")
     _terminate_like_interrupt(session.config)
     try:
-        study.begin()
+        _study(session.config).begin()
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from None
 
@@ -100,7 +104,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marks = list(metafunc.definition.iter_markers("ablation"))
     if not marks or "condition" not in metafunc.fixturenames:
         return
-    study = metafunc.config.stash[STUDY]
+    study = _study(metafunc.config)
     try:
         study.begin()
     except HarnessError as error:
@@ -117,18 +121,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     """The conditions of all selected tests, duplicates merged, are what will be computed."""
-    study = session.config.stash[STUDY]
+    study = session.config.stash.get(STUDY, None)
+    if study is None:
+        return
     selected = (_condition_of(item) for item in session.items)
     try:
-        study.declare(condition for condition in selected if isinstance(condition, Condition))
+        study.declare(each for each in selected if each is not None and not isinstance(each, HarnessError))
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from None
 
 
 def pytest_runtestloop(session: pytest.Session) -> object:
     """A dry run ends here, before any test."""
-    study = session.config.stash[STUDY]
-    if not (study.settings.dry_run and study.conditions):
+    study = session.config.stash.get(STUDY, None)
+    if study is None or not (study.settings.dry_run and study.conditions):
         return None
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None:
@@ -139,8 +145,11 @@ def pytest_runtestloop(session: pytest.Session) -> object:
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Write the report, whatever happened; a report that cannot be written is an error of the session."""
-    study = session.config.stash[STUDY]
-    if study.settings.dry_run or session.config.option.collectonly:
+    study = session.config.stash.get(STUDY, None)
+    store = session.config.stash[SETTINGS].store
+    if study is None and session.config.getoption("numprocesses", None) and store is not None and store.is_file():
+        study = _study(session.config)  # the workers may have begun one
+    if study is None:
         return
     try:
         report = study.finish(EXITS.get(int(exitstatus), "error"))
@@ -155,11 +164,13 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Each condition's accuracy, interval and drop by k, and where the report is."""
     if (failure := config.stash.get(FAILURE, None)) is not None:
-        terminalreporter.section("ablation", red=True)
+        terminalreporter.write_sep("=", "ablation", red=True)
         terminalreporter.write_line(failure, red=True)
     report = config.stash.get(REPORT, None)
     if report is not None and config.get_verbosity() >= 0:
-        terminalreporter.section("ablation")
+        terminalreporter.write_sep("=", "ablation")
+        from harness.findings.summary import summary_lines
+
         for line in summary_lines(report):
             terminalreporter.write_line(line)
         terminalreporter.write_line(f"report: {config.stash[STUDY].folder / 'report.json'}")
@@ -168,7 +179,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.fixture(scope="session")
 def ablation_model(request: pytest.FixtureRequest) -> object:
     """The model under study (`harness.model.loading.LoadedModel`), loaded once a process."""
-    study = request.config.stash[STUDY]
+    study = _study(request.config)
     try:
         return study.model
     except HarnessError as error:
@@ -176,9 +187,9 @@ def ablation_model(request: pytest.FixtureRequest) -> object:
 
 
 @pytest.fixture(scope="session")
-def ablation_results(request: pytest.FixtureRequest) -> Mapping[str, Result]:
+def ablation_results(request: pytest.FixtureRequest) -> "Mapping[str, Result]":
     """Every declared condition's result by name; asking for it runs the plan."""
-    study = request.config.stash[STUDY]
+    study = _study(request.config)
     try:
         with _progress_line(request.config) as show:
             return study.results(show)
@@ -187,7 +198,7 @@ def ablation_results(request: pytest.FixtureRequest) -> Mapping[str, Result]:
 
 
 @pytest.fixture
-def result(request: pytest.FixtureRequest, condition: Condition | HarnessError) -> Result:
+def result(request: pytest.FixtureRequest, condition: "Condition | HarnessError") -> "Result":
     """The figures of the test's own condition: `accuracy`, `interval`, `drop`, `n`, `missing`."""
     if isinstance(condition, HarnessError):
         pytest.fail(str(condition), pytrace=False)
@@ -219,22 +230,40 @@ def _is_wanted(config: pytest.Config) -> bool:
     return bool(_given(config)) or any(EVALS in Path(argument.split("::")[0]).parts for argument in config.args)
 
 
-def _place(config: pytest.Config) -> Place:
+def _study(config: pytest.Config) -> "StudySession":
+    """The session's study, made on first need."""
+    if STUDY not in config.stash:
+        from harness.study import StudySession
+
+        settings = config.stash[SETTINGS]
+        config.stash[STUDY] = StudySession(
+            settings,
+            config.rootpath,
+            place=_place(config),
+            own_score=_own_score(config),
+            writes=not (settings.dry_run or config.option.collectonly),
+        )
+    return config.stash[STUDY]
+
+
+def _place(config: pytest.Config) -> "Place":
+    from harness.study import Place
+
     worker: Mapping[str, Any] | None = getattr(config, "workerinput", None)
     if worker is None:
-        return Place(new_run_id())
-    return Place(worker["ablation_run"], int(worker["workerid"].removeprefix("gw")), worker["workercount"])
+        return Place(config.stash[RUN_ID])
+    return Place(config.stash[RUN_ID], int(worker["workerid"].removeprefix("gw")), worker["workercount"])
 
 
-def _own_score(config: pytest.Config) -> Callable[[Row, str], dict[str, float]]:
-    def own_score(row: Row, completion: str) -> dict[str, float]:
+def _own_score(config: pytest.Config) -> "Callable[[Row, str], dict[str, float]]":
+    def own_score(row: "Row", completion: str) -> dict[str, float]:
         answers = config.hook.pytest_ablation_score(row=row, completion=completion)
         return {name: value for answer in answers for name, value in (answer or {}).items()}
 
     return own_score
 
 
-def _condition_of(item: pytest.Item) -> object:
+def _condition_of(item: pytest.Item) -> "Condition | HarnessError | None":
     callspec = getattr(item, "callspec", None)
     return None if callspec is None else callspec.params.get("condition")
 
@@ -242,7 +271,7 @@ def _condition_of(item: pytest.Item) -> object:
 def _stop(session: pytest.Session, error: HarnessError) -> NoReturn:
     """What went wrong for one condition went wrong for all: end the session with one line."""
     session.shouldfail = str(error)
-    pytest.fail(str(error), pytrace=False)
+    raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
 def _terminate_like_interrupt(config: pytest.Config) -> None:
@@ -250,19 +279,40 @@ def _terminate_like_interrupt(config: pytest.Config) -> None:
     if threading.current_thread() is not threading.main_thread():
         return
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    config.add_cleanup(lambda: signal.signal(signal.SIGTERM, before))
+
+    def restore() -> None:
+        signal.signal(signal.SIGTERM, before)
+
+    config.add_cleanup(restore)
 
 
 @contextmanager
-def _progress_line(config: pytest.Config) -> Iterator[Callable[[Progress], None]]:
-    """A line that is rewritten as rows are done; none with -q or without a terminal."""
+def _progress_line(config: pytest.Config) -> "Iterator[Callable[[Progress], None]]":
+    """A line that is rewritten as rows are done; none with -q or without a terminal.
+
+    It is shown past pytest's capture, which holds whatever else is printed while a fixture is set up.
+    """
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is None or config.get_verbosity() < 0 or not reporter.isatty:
         yield lambda progress: None
         return
-    reporter.ensure_newline()
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    uncaptured = nullcontext if capture is None else capture.global_and_fixture_disabled
+
+    shown: list[Progress] = []
+
+    def show(progress: "Progress") -> None:
+        with uncaptured():
+            if not shown:
+                reporter.ensure_newline()
+            reporter.rewrite(str(progress), erase=True)
+            reporter.flush()
+        shown[:] = [progress]
+
     try:
-        yield lambda progress: reporter.rewrite(str(progress), erase=True)
+        yield show
     finally:
-        reporter.rewrite("", erase=True)
-        reporter.write("\r")
+        if shown:
+            with uncaptured():
+                reporter.rewrite("", erase=True)
+                reporter.write("\r", flush=True)

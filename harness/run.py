@@ -29,12 +29,29 @@ WAIT_SECONDS = 0.2
 class Answer(Protocol):
     """What an engine says of one head set (`harness.model.completion.Completion`)."""
 
-    token_ids: tuple[int, ...]
-    end_token_id: int | None
-    gold_logprob: float
-    baseline_logprob: float | None
-    hooks_fired: int
-    smallest_gap: float
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        """The completion, its end token left out."""
+
+    @property
+    def end_token_id(self) -> int | None:
+        """The end token that came, if any."""
+
+    @property
+    def gold_logprob(self) -> float:
+        """Of the gold value after the prompt."""
+
+    @property
+    def baseline_logprob(self) -> float | None:
+        """Of the baseline's completion, where it is known."""
+
+    @property
+    def hooks_fired(self) -> int:
+        """Forward calls that the ablation saw."""
+
+    @property
+    def smallest_gap(self) -> float:
+        """Of the best two logits."""
 
 
 class Engine(Protocol):
@@ -42,7 +59,8 @@ class Engine(Protocol):
 
     def __call__(
         self, prompt: Prompt, head_sets: Sequence[frozenset[Head]], baseline_ids: tuple[int, ...] | None
-    ) -> Sequence[Answer]: ...
+    ) -> Sequence[Answer]:
+        """The answers, in the order of `head_sets`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,22 +166,18 @@ class Run:
 
     def _do(self, work: RowWork, engine: Engine) -> None:
         """Answer those of a row's jobs that nobody has done meanwhile, and store them together."""
-        jobs = [job for job in work.jobs if not self._is_stored(job)]
+        jobs = sorted((job for job in work.jobs if not self._is_stored(job)), key=lambda job: job.prompt != "full")
         records = []
         for kind, of_kind in itertools.groupby(jobs, key=lambda job: job.prompt):
             records += self._answer(work.row.id, kind, tuple(of_kind), engine)
         self.store.put_row(records, run=self.id, refresh=self.inputs.settings.refresh)
 
-    def _answer(
-        self, row_id: str, kind: PromptKind, jobs: Sequence[Job], engine: Engine
-    ) -> list[tuple[str, Record]]:
+    def _answer(self, row_id: str, kind: PromptKind, jobs: Sequence[Job], engine: Engine) -> list[tuple[str, Record]]:
         prompt = self.prompt(row_id, kind)
         began = time.perf_counter()
         answers = engine(prompt, [job.heads for job in jobs], self._baseline_ids(row_id, kind, jobs))
         seconds = (time.perf_counter() - began) / len(jobs)
-        return [
-            (self._key(job), self._record(job, answer, seconds)) for job, answer in zip(jobs, answers, strict=True)
-        ]
+        return [(self._key(job), self._record(job, answer, seconds)) for job, answer in zip(jobs, answers, strict=True)]
 
     def _baseline_ids(self, row_id: str, kind: PromptKind, jobs: Sequence[Job]) -> tuple[int, ...] | None:
         """The stored baseline's tokens, end token included; `None` where it is among the jobs."""
@@ -201,8 +215,8 @@ def run_key(settings: Settings) -> RunKey:
     import torch
     import transformers
 
+    from harness.model.engines import engine_version
     from harness.model.loading import fingerprint
-    from harness.model.reference import ENGINE_VERSION
 
     on_gpu = torch.cuda.is_available() and settings.device_map != "cpu"
     return RunKey(
@@ -211,7 +225,7 @@ def run_key(settings: Settings) -> RunKey:
         dtype=settings.dtype or ("auto" if on_gpu else "float32"),
         attention=settings.attn or "default",
         device_type="cuda" if on_gpu else "cpu",
-        engine=f"{settings.engine}-{ENGINE_VERSION}",
+        engine=engine_version(settings.engine),
         max_new_tokens=settings.max_new_tokens,
         torch_version=torch.__version__,
         transformers_version=transformers.__version__,

@@ -2,7 +2,7 @@
 
 Every option has one entry here: its name, how its text is read, its default and its help. The plugin makes
 `--ablation-NAME` and the ini key `ablation_NAME` of it; command line beats ini beats default. Knows nothing of
-pytest, and reads no files.
+pytest, reads no files, and imports nothing: every pytest run that has the plugin installed reads this module.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Literal, cast
 
 from harness.errors import SettingsError
-from harness.experiment.conditions import Match
-from harness.retrieval.placement import Insertion
 
 DEMO = "demo"
 """The name of the embedded model, of its rows and of its ranking."""
 
+Insertion = Literal["sentence", "published"]
+Match = Literal["uniform", "layer"]
 Scorer = Literal["value", "published"]
-Engine = Literal["reference"]
+Engine = Literal["shared", "reference"]
 Shown = str | int | float | bool | list[str] | list[int] | list[float] | None
 Value = str | int | float | bool | Path | None | tuple[str, ...] | tuple[int, ...] | tuple[float, ...]
 
@@ -35,7 +35,7 @@ class Settings:
     dtype: str | None = None
     device_map: str | None = None
     attn: str | None = None
-    engine: Engine = "reference"
+    engine: Engine = "shared"
     data: Path | None = None
     task_file: Path | None = None
     tasks: tuple[str, ...] | None = None
@@ -121,7 +121,7 @@ def _depths(text: str) -> tuple[float, ...]:
 def _names(text: str) -> tuple[str, ...]:
     names = tuple(part.strip() for part in text.split(","))
     if not all(names) or len(set(names)) != len(names):
-        raise SettingsError(f"{text!r}; expected different names with commas between, as in ceo_lastname,headquarters_city")
+        raise SettingsError(f"{text!r}; expected different names with commas between, as in ceo_lastname,general")
     return names
 
 
@@ -150,23 +150,50 @@ def _run_name(text: str) -> str:
 OPTIONS: tuple[Option, ...] = (
     Option("model", str, "folder or hub id of the model (default: the embedded demo)", "MODEL"),
     Option("revision", str, "revision of a hub model", "REV"),
-    Option("dtype", _choice("auto", "bfloat16", "float16", "float32", "float64"), "dtype of the weights (default: float32 on a CPU, the checkpoint's on a GPU)", "DTYPE"),
-    Option("device-map", str, "'auto', 'cpu', 'cuda' or a device (default: the GPU where there is one)", "MAP"),
+    Option(
+        "dtype",
+        _choice("auto", "bfloat16", "float16", "float32", "float64"),
+        "dtype of the weights (default: float32 on a CPU, the checkpoint's on a GPU)",
+        "DTYPE",
+    ),
+    Option("device-map", str, "auto, cpu, cuda or a device (default: the GPU where there is one)", "MAP"),
     Option("attn", str, "attention implementation, as sdpa or eager (default: sdpa where the model allows it)", "NAME"),
-    Option("engine", _choice("reference"), "how completions are computed", "NAME"),
+    Option(
+        "engine",
+        _choice("shared", "reference"),
+        "compute a row's conditions together, or each on its own, one token at a time (default: shared)",
+        "NAME",
+    ),
     Option("data", Path, "rows: a .csv, .parquet or .jsonl file (default: the demo's)", "FILE"),
     Option("task-file", Path, "TOML file of own tasks, beside the nine", "FILE"),
     Option("tasks", _names, "tasks to study, with commas between (default: all that the rows hold)", "NAMES"),
-    Option("strict-rows", _switch, "make a row whose needle already stands in its haystack an error", "BOOL", switch=True),
+    Option(
+        "strict-rows", _switch, "a row whose needle already stands in its haystack is an error", "BOOL", switch=True
+    ),
     Option("heads", Path, "head ranking: retrieval_heads.json or a published format (default: the demo's)", "FILE"),
     Option("k", _integers, "numbers of heads to ablate (default: 1,2,5,10,20)", "K,K,..."),
     Option("depth", _depths, "where the needle stands, 0 to 1; several make a sweep (default: 0.5)", "D,D,..."),
-    Option("insertion", _choice("sentence", "published"), "needle at a sentence boundary, or at the character (default: sentence)", "HOW"),
+    Option(
+        "insertion",
+        _choice("sentence", "published"),
+        "needle at a sentence boundary, or at the character (default: sentence)",
+        "HOW",
+    ),
     Option("max-new-tokens", _integer(1), "most tokens of a completion (default: 20)", "N"),
     Option("max-rows", _integer(1), "most rows, whole filings only (default: all)", "N"),
-    Option("seed", _integer(0), "seed of the random controls, and of the split where the ranking has none (default: 0)", "N"),
+    Option(
+        "seed",
+        _integer(0),
+        "seed of the random controls, and of the split where the ranking has none (default: 0)",
+        "N",
+    ),
     Option("random-draws", _integer(1), "number of random controls at each k (default: 5)", "N"),
-    Option("random-match", _choice("uniform", "layer"), "draw control heads from the whole pool or layer by layer (default: uniform)", "HOW"),
+    Option(
+        "random-match",
+        _choice("uniform", "layer"),
+        "draw control heads from the whole pool or layer by layer (default: uniform)",
+        "HOW",
+    ),
     Option("scorer", _choice("value", "published"), "the rule behind `matches` (default: value)", "RULE"),
     Option("reports", Path, "folder of the reports (default: reports)", "FOLDER"),
     Option("run", _run_name, "name of this run's folder in it (default: latest)", "NAME"),

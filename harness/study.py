@@ -8,7 +8,6 @@ a study the results are read from the store too, and only the main process repor
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,6 +28,9 @@ from harness.run import Engine, Progress, Run, declaration, declared, dry_run
 from harness.settings import Settings
 
 PLOTS = "plots"
+IN_MEMORY = Path(":memory:")
+"""SQLite's name for a database without a file."""
+
 PROGRAMS = {"harness": "retrieval-heads", "torch": "torch", "transformers": "transformers", "pytest": "pytest"}
 
 
@@ -88,13 +90,17 @@ class Result:
 class StudySession:
     """One session's study, in one process.
 
-    Nothing is read or made before `begin`; `is_begun` says whether it was.
+    Nothing is read or made before `begin`; `is_begun` says whether it was. A study that is only looked at, by
+    collection or a dry run, does not write: no folder, and no store where there is none.
     """
 
-    def __init__(self, settings: Settings, root: Path, *, place: Place, own_score: OwnScore) -> None:
+    def __init__(
+        self, settings: Settings, root: Path, *, place: Place, own_score: OwnScore, writes: bool = True
+    ) -> None:
         self.settings = settings
         self.root = root
         self.place = place
+        self.writes = writes
         self.conditions: tuple[Condition, ...] = ()
         self._own_score = own_score
         self._inputs: Inputs | None = None
@@ -115,6 +121,10 @@ class StudySession:
         return self.settings.reports / self.settings.run
 
     @property
+    def _store_path(self) -> Path:
+        return self.settings.store or self.settings.reports / "store.sqlite"
+
+    @property
     def run(self) -> Run:
         """The run over inputs and store; begins the study where that has not happened."""
         return self.begin()
@@ -127,10 +137,12 @@ class StudySession:
         """
         if self._run is None:
             inputs = read_inputs(self.settings)
-            _check_writable(self.folder)
+            if self.writes:
+                _check_writable(self.folder)
             place = self.place
             share = 0.0 if place.worker is None else place.worker / place.workers
-            store = Store(self.settings.store or self.settings.reports / "store.sqlite")
+            path = self._store_path
+            store = Store(path if self.writes or path.is_file() else IN_MEMORY)
             self._run = Run(inputs, store, run_id=place.run_id, share=share)
         return self._run
 
@@ -169,11 +181,13 @@ class StudySession:
         asked = tuple(conditions)
         if not asked:
             return
-        self.conditions = distinct((BASELINE, *asked))
-        for condition in self.conditions:
+        conditions = distinct((BASELINE, *asked))
+        for condition in conditions:
             for head in condition.heads:
                 self.run.inputs.shape.check(head, f"condition {condition.name}")
-        self.run.store.declare(self.place.run_id, declaration(self.conditions))
+        self.conditions = conditions
+        if self.writes:
+            self.run.store.declare(self.place.run_id, declaration(self.conditions))
 
     def dry_run(self) -> str:
         """What would be computed."""
@@ -216,10 +230,12 @@ class StudySession:
     def finish(self, how: Exit) -> ReportData | None:
         """Write the report, its samples, tables and plots; `None` where no test declared anything.
 
+        `None` too where what went wrong, and was raised by `results`, leaves nothing to report.
+
         Raises:
             HarnessError: the report cannot be written.
         """
-        if self.place.worker is not None:
+        if self.place.worker is not None or not self.writes:
             return None
         if not self.conditions:
             self.conditions = self._declared_by_workers()
@@ -228,7 +244,12 @@ class StudySession:
         from harness.findings.plots import draw_plots
         from harness.findings.tables import export_csv
 
-        report, samples = self._report(how)
+        try:
+            report, samples = self._report(how)
+        except HarnessError:
+            if self._failure is None:
+                raise
+            return None
         write_report(report, samples, self.folder)
         export_csv(report, self.folder / PLOTS)
         draw_plots(report, self.folder / PLOTS)
@@ -245,19 +266,20 @@ class StudySession:
         ]
 
     def _engine(self) -> Engine:
+        from harness.model.engines import ENGINES
         from harness.model.loading import LoadedModel
-        from harness.model.reference import run_row
 
         loaded = self.model
         if not isinstance(loaded, LoadedModel):
             raise TypeError(f"model: {loaded!r}; expected a LoadedModel")
-        return partial(run_row, loaded, max_new_tokens=self.settings.max_new_tokens)
+        return partial(ENGINES[self.settings.engine].run_row, loaded, max_new_tokens=self.settings.max_new_tokens)
 
     def _declared_by_workers(self) -> tuple[Condition, ...]:
-        """What other processes of this session declared; a store is not made for asking."""
-        if self._run is None and not (self.settings.store or Path()).is_file():
+        """What other processes of this session declared; no store is made, and no input read, for asking."""
+        if not self._store_path.is_file():
             return ()
-        return declared(self.run.store.declarations(self.place.run_id))
+        with Store(self._store_path) as store:
+            return declared(store.declarations(self.place.run_id))
 
     def _report(self, how: Exit) -> tuple[ReportData, Sequence[Sample]]:
         inputs = self.run.inputs
@@ -298,11 +320,6 @@ class StudySession:
             attention=key.attention,
             device=key.device_type,
         )
-
-
-def new_run_id() -> str:
-    """An id that no other session has."""
-    return uuid.uuid4().hex
 
 
 def _check_writable(folder: Path) -> None:

@@ -108,9 +108,7 @@ def answer(row: Row, condition: Condition, ranking: HeadRanking) -> Record:
     )
 
 
-def make_records(
-    conditions: Sequence[Condition], rows: Sequence[Row], ranking: HeadRanking
-) -> dict[Job, Record]:
+def make_records(conditions: Sequence[Condition], rows: Sequence[Row], ranking: HeadRanking) -> dict[Job, Record]:
     by_id = {row.id: row for row in rows}
     return {
         job: answer(by_id[job.row_id], condition, ranking)

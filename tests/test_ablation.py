@@ -140,11 +140,7 @@ def test_only_the_slices_change(sets: list[frozenset[Head]]) -> None:
 
 
 def one_projection(n_heads: int = 2, head_dim: int = 3) -> tuple[AttentionOutput, ...]:
-    return (
-        AttentionOutput(
-            0, "layers.0.o_proj", nn.Linear(n_heads * head_dim, 4, bias=False), n_heads, head_dim
-        ),
-    )
+    return (AttentionOutput(0, "layers.0.o_proj", nn.Linear(n_heads * head_dim, 4, bias=False), n_heads, head_dim),)
 
 
 def test_infinities_and_nan_become_zero_and_the_callers_tensor_stays() -> None:
@@ -185,9 +181,7 @@ def test_beside_hooks_that_wrap_forward() -> None:
     ids = batch(2)
     plain = logits_of(cut_weights(model, WHOLE_LAYER), ids)
     for output in outputs:
-        add_hook_to_module(
-            output.module, AlignDevicesHook(execution_device="cpu", offload=True, io_same_device=True)
-        )
+        add_hook_to_module(output.module, AlignDevicesHook(execution_device="cpu", offload=True, io_same_device=True))
     with Ablation(outputs, [WHOLE_LAYER]):
         assert torch.equal(logits_of(model, ids), plain)
     for output in outputs:

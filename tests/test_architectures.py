@@ -40,9 +40,7 @@ def test_width_is_the_projections_own_where_hidden_size_would_give_another() -> 
 
 def test_unknown_model_type_names_the_table_and_an_entry() -> None:
     config = tiny_config("llama")
-    with pytest.raises(
-        ModelError, match=r"model_type 'llama': .* expected one of gpt2; .*Architecture\(layers="
-    ):
+    with pytest.raises(ModelError, match=r"model_type 'llama': .* expected one of gpt2; .*Architecture\(layers="):
         architecture_of(config, architectures={"gpt2": ARCHITECTURES["gpt2"]})
 
 
@@ -74,9 +72,7 @@ def test_a_wrong_entry_is_refused(entry: Architecture, message: str) -> None:
 def test_width_that_heads_do_not_divide() -> None:
     model = tiny_model("gpt_neox")
     model.config.num_attention_heads = 5
-    with pytest.raises(
-        ModelError, match=r"gpt_neox.layers.0.attention.dense: input size 32; .* 5 attention heads"
-    ):
+    with pytest.raises(ModelError, match=r"gpt_neox.layers.0.attention.dense: input size 32; .* 5 attention heads"):
         attention_outputs(model)
 
 
@@ -112,10 +108,6 @@ def test_distributed_weight_is_refused() -> None:
 
 def test_shape_of_layers_that_agree_and_that_do_not() -> None:
     outputs = tiny_loaded("llama").outputs
-    assert shape_of(outputs, model_id="me", revision="abc") == ModelShape(
-        N_LAYERS, N_HEADS, HEAD_DIM, "me", "abc"
-    )
-    with pytest.raises(
-        ModelError, match=r"layers.1.self_attn.o_proj: 4 heads of width 16; expected 4 of width 8"
-    ):
+    assert shape_of(outputs, model_id="me", revision="abc") == ModelShape(N_LAYERS, N_HEADS, HEAD_DIM, "me", "abc")
+    with pytest.raises(ModelError, match=r"layers.1.self_attn.o_proj: 4 heads of width 16; expected 4 of width 8"):
         shape_of([outputs[0], replace(outputs[1], head_dim=16)])

@@ -73,9 +73,7 @@ def test_bca_resamples_filings_with_all_their_rows() -> None:
     filings = [f"f{i}" for i in range(30)]
     values = [float(v) for v in generator.integers(0, 2, 30)]
     once = bca_interval(values, filings, seed=1)
-    many = bca_interval(
-        [v for v in values for _ in range(20)], [f for f in filings for _ in range(20)], seed=1
-    )
+    many = bca_interval([v for v in values for _ in range(20)], [f for f in filings for _ in range(20)], seed=1)
     assert once is not None
     assert many is not None
     assert (many.low, many.high) == pytest.approx((once.low, once.high))
@@ -115,9 +113,7 @@ def test_holm_by_hand() -> None:
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
 def test_holm_is_the_closed_test_of_bonferroni(p_values: list[float]) -> None:
     """Slow reference: the largest Bonferroni p among all sets of hypotheses that hold this one."""
-    subsets = [
-        chosen for size in range(1, len(p_values) + 1) for chosen in combinations(range(len(p_values)), size)
-    ]
+    subsets = [chosen for size in range(1, len(p_values) + 1) for chosen in combinations(range(len(p_values)), size)]
     bonferroni = {chosen: min(1.0, len(chosen) * min(p_values[i] for i in chosen)) for chosen in subsets}
     slow = [max(p for chosen, p in bonferroni.items() if i in chosen) for i in range(len(p_values))]
     assert holm(p_values) == pytest.approx(slow)

@@ -13,9 +13,7 @@ from harness.findings.samples import Sample
 MINE = Condition("mine", heads=((1, 2), (0, 3)), k=5, seed=3)  # type: ignore[arg-type]  # pairs become heads
 
 
-def sample(
-    filing: str, task: str, match: bool, *, published: bool | None = None, logprob: float = -1.0
-) -> Sample:
+def sample(filing: str, task: str, match: bool, *, published: bool | None = None, logprob: float = -1.0) -> Sample:
     return Sample(
         condition="",
         row=f"{filing}/{task}",

@@ -79,9 +79,7 @@ def test_heads_that_are_none_are_refused(heads: list[object], message: str) -> N
         Condition("mine", heads=heads)  # type: ignore[arg-type]  # what a careless user does
 
 
-@pytest.mark.parametrize(
-    ("experiment", "setting"), [("", ""), ("a b", ""), ("a", "ä"), ("a", "b/c"), ("a\n", "")]
-)
+@pytest.mark.parametrize(("experiment", "setting"), [("", ""), ("a b", ""), ("a", "ä"), ("a", "b/c"), ("a\n", "")])
 def test_names_are_those_of_tests(experiment: str, setting: str) -> None:
     with pytest.raises(SettingsError, match=r"expected a name of letters, digits and _ \. : \+ - \[ \] only"):
         Condition(experiment, setting)

@@ -10,9 +10,7 @@ heads = st.sampled_from(SHAPE.heads())
 
 @settings(derandomize=True, deadline=None)
 @given(st.sets(heads), st.sets(heads), st.integers(0, 3))
-def test_heads_that_join_the_pool_leave_the_order_of_the_others(
-    pool: set[Head], more: set[Head], draw: int
-) -> None:
+def test_heads_that_join_the_pool_leave_the_order_of_the_others(pool: set[Head], more: set[Head], draw: int) -> None:
     small = shuffled(sorted(pool), SHAPE, seed=1, draw=draw)
     large = shuffled(sorted(pool | more), SHAPE, seed=1, draw=draw)
     assert set(small) == pool
@@ -51,9 +49,7 @@ def test_layers_are_matched_in_turn_then_the_nearest_the_lower_of_two() -> None:
 
 @settings(derandomize=True, deadline=None)
 @given(st.permutations(SHAPE.heads()), st.lists(heads, max_size=20, unique=True), st.integers(0, 20))
-def test_matching_is_nested_and_takes_each_head_once(
-    order: list[Head], controlled: list[Head], k: int
-) -> None:
+def test_matching_is_nested_and_takes_each_head_once(order: list[Head], controlled: list[Head], k: int) -> None:
     drawn = matched(order, controlled)
     assert len(set(drawn)) == len(controlled)
     assert matched(order, controlled[:k]) == drawn[:k]

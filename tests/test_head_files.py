@@ -33,9 +33,7 @@ def places(*heads: tuple[int, int]) -> list[dict[str, float]]:
 def test_the_newer_published_file() -> None:
     ranking = read_ranking(PUBLISHED / "ranked_heads.json")
     ranking.check_shape(ModelShape(32, 32))
-    assert {task: len(ranking.candidates(task)) for task in ranking.tasks} == dict.fromkeys(
-        ranking.tasks, 128
-    )
+    assert {task: len(ranking.candidates(task)) for task in ranking.tasks} == dict.fromkeys(ranking.tasks, 128)
     assert len(ranking.tasks) == 9
     assert ranking.listed_shared is not None
     shared = [entry.head for entry in ranking.shared()]
@@ -160,9 +158,7 @@ def test_a_bad_entry_is_named(tmp_path: Path, document: object, message: str) ->
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(
-    "document", [{}, [], 3, "heads", None, {"a": 1}, [1, 2], [[]], {"tasks": 3}, [[1.5, 2]]]
-)
+@pytest.mark.parametrize("document", [{}, [], 3, "heads", None, {"a": 1}, [1, 2], [[]], {"tasks": 3}, [[1.5, 2]]])
 def test_an_unknown_format_lists_what_is_accepted(tmp_path: Path, document: object) -> None:
     with pytest.raises(HeadsError) as error:
         read_ranking(write(tmp_path, document))
@@ -235,9 +231,7 @@ def test_our_file_is_one_of_the_study_it_extends(tmp_path: Path) -> None:
     document = json.loads(path.read_text(encoding="utf-8"))
     assert document["schema_version"] == 1
     assert document["per_task_top_k"] == document["top_k"] == 2
-    assert document["tasks"] == {
-        "ceo": [{"layer": 0, "head": 1, "score": 0.5}, {"layer": 0, "head": 0, "score": 0.25}]
-    }
+    assert document["tasks"] == {"ceo": [{"layer": 0, "head": 1, "score": 0.5}, {"layer": 0, "head": 0, "score": 0.25}]}
     assert document["shared_heads"][0] == {"layer": 0, "head": 1, "avg_score": 0.5, "task_frequency": 1}
     assert document["global_heads"] == document["tasks"]["ceo"]
     assert document["mean_scores"] == {"ceo": [[0.25, 0.5]]}

@@ -157,9 +157,7 @@ def test_what_follows_from_full_scores_equals_a_slow_reference(
     assert [s.head for s in ranking.global_heads()] == order(names)
     counts = {head: sum(head in heads for heads in own.values()) for head in everything}
     shared = [head for head in everything if 9 * counts[head] >= 7 * len(names)]
-    assert [s.head for s in ranking.shared()] == sorted(
-        shared, key=lambda h: (-counts[h], -mean(h, names), h)
-    )
+    assert [s.head for s in ranking.shared()] == sorted(shared, key=lambda h: (-counts[h], -mean(h, names), h))
     pool = [h for h in everything if counts[h] == 0 and h not in order(names)[:top_k]]
     assert list(ranking.pool(shape)) == pool
     if len(names) > 1:
@@ -238,9 +236,7 @@ def test_a_head_that_the_model_lacks_is_named_with_its_entry() -> None:
     with pytest.raises(HeadsError) as error:
         ranking.check_shape(ModelShape(32, 32))
     assert str(error.value) == message
-    with pytest.raises(
-        HeadsError, match=r"tasks\.ceo_lastname\[3\]: head 2, but the model has 2 heads \(0-1\)"
-    ):
+    with pytest.raises(HeadsError, match=r"tasks\.ceo_lastname\[3\]: head 2, but the model has 2 heads \(0-1\)"):
         ranking.check_shape(ModelShape(64, 2))
     ranking.check_shape(ModelShape(41, 3))
 
@@ -271,8 +267,7 @@ def test_notes_say_where_a_file_disagrees_with_its_own_scores() -> None:
     assert "place 1: L1H0, recomputed L0H1" in swapped.notes()[0]
     wrong = replace(agreeing, listed_shared=(SharedHead(Head(1, 2), 2, 0.5), *ranking.shared()[1:]))
     assert wrong.notes() == (
-        "the file lists 2 shared heads, 2 follow from its scores; only listed: L1H2; not listed: L0H1; "
-        "recomputed",
+        "the file lists 2 shared heads, 2 follow from its scores; only listed: L1H2; not listed: L0H1; recomputed",
     )
     strange = replace(agreeing, listed_global=listed((1, 2, 0.5)))
     assert "1 global heads" in strange.notes()[0]

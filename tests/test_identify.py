@@ -87,9 +87,7 @@ def test_equal_scores_have_no_correlation() -> None:
 
 def test_twice_the_same() -> None:
     loaded, tasks = tiny_loaded("gemma2"), {"city": prompts(3)}
-    assert identify(loaded, tasks, top_k=3, progress=False) == identify(
-        loaded, tasks, top_k=3, progress=False
-    )
+    assert identify(loaded, tasks, top_k=3, progress=False) == identify(loaded, tasks, top_k=3, progress=False)
 
 
 @pytest.mark.parametrize(

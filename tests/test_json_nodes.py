@@ -39,9 +39,7 @@ def test_what_is_no_json_is_named(tmp_path: Path, content: bytes, message: str) 
 
 
 def test_a_cut_file_is_said_to_be_cut(tmp_path: Path) -> None:
-    with pytest.raises(
-        HeadsError, match=r"line 2, column 7: .* at the end of the file, which may be cut off"
-    ):
+    with pytest.raises(HeadsError, match=r"line 2, column 7: .* at the end of the file, which may be cut off"):
         read_json(write(tmp_path, b'{"a": [1,\n  2, 3'))
 
 

@@ -33,9 +33,7 @@ def eager_attention(loaded: LoadedModel, ids: tuple[int, ...]) -> torch.Tensor:
     config = loaded.model.config
     before, config._attn_implementation = config._attn_implementation, "eager"
     try:
-        weights = loaded.model(
-            input_ids=torch.tensor([ids]), use_cache=False, output_attentions=True
-        ).attentions
+        weights = loaded.model(input_ids=torch.tensor([ids]), use_cache=False, output_attentions=True).attentions
     finally:
         config._attn_implementation = before
     return torch.stack([layer[0, :, -1] for layer in weights])

@@ -126,9 +126,7 @@ def test_a_soft_cap_is_never_left_out() -> None:
         (None, None, None, set()),
     ],
 )
-def test_end_tokens(
-    copy: Path, generation: object, config: object, tokenizer: object, expected: set[int]
-) -> None:
+def test_end_tokens(copy: Path, generation: object, config: object, tokenizer: object, expected: set[int]) -> None:
     edit(copy / "generation_config.json", lambda content: content.update(eos_token_id=generation))
     edit(copy / "config.json", lambda content: content.update(eos_token_id=config))
     edit(copy / "tokenizer_config.json", lambda content: content.update(eos_token=tokenizer))
@@ -198,9 +196,7 @@ def test_a_tokenizer_without_offsets(copy: Path) -> None:
     (copy / "tokenizer.json").unlink()
     (copy / "vocab.txt").touch()
     (copy / "tokenizer_config.json").write_text('{"tokenizer_class": "ByT5Tokenizer"}')
-    with pytest.raises(
-        ModelError, match="ByT5Tokenizer, gives no character offsets; expected a fast tokenizer"
-    ):
+    with pytest.raises(ModelError, match="ByT5Tokenizer, gives no character offsets; expected a fast tokenizer"):
         load_model(str(copy))
 
 

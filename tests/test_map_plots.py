@@ -51,9 +51,7 @@ def test_transfer_map_has_source_rows_and_target_columns() -> None:
     figure = transfer_map(whole_report())
     assert figure is not None
     (panel,) = [axes for axes in figure.axes if axes.get_title(loc="left") == "k = 10"]
-    (cell,) = [
-        c for c in whole_report()["conditions"] if c["name"] == "transfer[registrant_name:ceo_lastname-k10]"
-    ]
+    (cell,) = [c for c in whole_report()["conditions"] if c["name"] == "transfer[registrant_name:ceo_lastname-k10]"]
     values = np.asarray(panel.images[0].get_array())
     assert values[0, 8] == cell["accuracy"]
     (corner,) = [axes for axes in figure.axes if axes.get_title(loc="left") == "k = 5"]

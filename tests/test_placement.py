@@ -76,9 +76,7 @@ def test_an_empty_haystack_is_the_needle_alone() -> None:
 
 @pytest.mark.parametrize("depth", [-0.01, 1.01, float("nan"), float("inf")])
 def test_a_depth_outside_is_refused(depth: float) -> None:
-    with pytest.raises(
-        DataError, match=r"row a\.txt/ceo_lastname: depth: got .*; expected a number from 0 to 1"
-    ):
+    with pytest.raises(DataError, match=r"row a\.txt/ceo_lastname: depth: got .*; expected a number from 0 to 1"):
         place_needle(row("Text."), depth=depth)
 
 
@@ -136,9 +134,6 @@ def test_taking_the_needle_out_gives_the_haystack_back(
     if not published:
         assert at in sentence_boundaries(haystack)
         assert all(
-            abs(at - depth * len(haystack)) <= abs(b - depth * len(haystack))
-            for b in sentence_boundaries(haystack)
+            abs(at - depth * len(haystack)) <= abs(b - depth * len(haystack)) for b in sentence_boundaries(haystack)
         )
-    assert (
-        place_needle(row(haystack, needle), depth=depth, insertion=insertion, keep=False).document == haystack
-    )
+    assert place_needle(row(haystack, needle), depth=depth, insertion=insertion, keep=False).document == haystack

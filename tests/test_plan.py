@@ -137,8 +137,6 @@ def test_layer_passes_of_the_published_lists() -> None:
     ]
     assert layer_passes(everywhere, 32) == (672, 317)
     assert layer_passes(set(everywhere), 32) == (544, 317)
-    transferred = everywhere + [
-        top for task, sets in own.items() if task != "registrant_name" for top in sets
-    ]
+    transferred = everywhere + [top for task, sets in own.items() if task != "registrant_name" for top in sets]
     assert layer_passes(transferred, 32) == (1952, 720)
     assert layer_passes(set(transferred), 32) == (1600, 720)

@@ -92,9 +92,7 @@ def test_only_what_is_in_the_report_is_drawn(report: ReportData, names: list[str
     paths = draw_plots(report, tmp_path / "plots", formats=("png",))
     assert [path.name for path in paths] == [f"{name}.png" for name in names]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
-    assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == sorted(
-        f"{name}.png" for name in names
-    )
+    assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == sorted(f"{name}.png" for name in names)
 
 
 def test_a_report_of_nothing_has_no_figures(tmp_path: Path) -> None:

@@ -127,9 +127,7 @@ needles = st.lists(words, max_size=5).map(lambda middle: f"Q{' '.join(middle)}Z"
 @both_ways
 @settings(derandomize=True, deadline=None, max_examples=60)
 @given(haystacks, needles, st.floats(0, 1), st.sampled_from(["sentence", "published"]))
-def test_spans_are_exact(  # noqa: PLR0913, PLR0917 (each is drawn or parametrized)
-    kind: str, way: str, haystack: str, needle: str, depth: float, insertion: Insertion
-) -> None:
+def test_spans_are_exact(kind: str, way: str, haystack: str, needle: str, depth: float, insertion: Insertion) -> None:
     tokenizer = TOKENIZERS[kind, way]
     row = replace(ROW, needle_sentence=needle, haystack_text=haystack)
     prompt = build_prompt(row, TASK, tokenizer, depth=depth, insertion=insertion)
@@ -252,9 +250,7 @@ def test_no_gap_after_a_template_that_ends_with_one() -> None:
     for tokenizer in (TOKENIZERS["characters", "plain"], fast(core, adds_bos=False)):
         prompt = build_prompt(row, task, tokenizer, depth=0.5)
         assert tokenizer.decode(list(prompt.value_ids)) == "Smith"
-        assert bare(decoded(tokenizer, prompt, prompt.needle_start, prompt.needle_end)) == bare(
-            ROW.needle_sentence
-        )
+        assert bare(decoded(tokenizer, prompt, prompt.needle_start, prompt.needle_end)) == bare(ROW.needle_sentence)
 
 
 @each_kind
@@ -305,9 +301,7 @@ def test_a_row_of_another_task_is_refused() -> None:
 
 def test_a_needle_that_the_tokenizer_cannot_write_is_refused() -> None:
     row = replace(ROW, needle_sentence="The CEO is Mr. Смит.")
-    with pytest.raises(
-        ModelError, match=r"needle: tokens \d+ to \d+ decode to .*; expected 'The CEO is Mr\. Смит"
-    ):
+    with pytest.raises(ModelError, match=r"needle: tokens \d+ to \d+ decode to .*; expected 'The CEO is Mr\. Смит"):
         build_prompt(row, TASK, TOKENIZERS["characters", "plain"], depth=0.5)
 
 
@@ -331,9 +325,7 @@ def test_a_tokenizer_that_ends_the_prompt_is_refused() -> None:
     core = byte_level()
     end = (SPECIAL[1], core.token_to_id(SPECIAL[1]))
     core.post_processor = processors.TemplateProcessing(single=f"$A {SPECIAL[1]}", special_tokens=[end])
-    with pytest.raises(
-        ModelError, match=r"ends the prompt with a token of its own, id 1; .*add_eos_token=False"
-    ):
+    with pytest.raises(ModelError, match=r"ends the prompt with a token of its own, id 1; .*add_eos_token=False"):
         build_prompt(ROW, TASK, fast(core, adds_bos=False), depth=0.5)
 
 

@@ -61,9 +61,7 @@ def generate(model: PreTrainedModel, prompt: Prompt, n_tokens: int) -> tuple[tup
 @torch.inference_mode()
 def slow_logprob(model: PreTrainedModel, prompt: Prompt, token_ids: tuple[int, ...]) -> float:
     """One pass over prompt and tokens, no cache."""
-    logits = (
-        model(input_ids=torch.tensor([[*prompt.token_ids, *token_ids]]), use_cache=False).logits[0].double()
-    )
+    logits = model(input_ids=torch.tensor([[*prompt.token_ids, *token_ids]]), use_cache=False).logits[0].double()
     logprobs = logits.log_softmax(dim=-1)
     start = len(prompt.token_ids) - 1
     return sum(float(logprobs[start + i, token]) for i, token in enumerate(token_ids))
@@ -108,9 +106,7 @@ def test_each_head_set_by_itself() -> None:
     loaded, prompt = tiny_loaded("qwen3"), random_prompt(N_TOKENS)
     sets = [frozenset(), HEADS, frozenset({Head(2, 0)})]
     together = run_row(loaded, prompt, sets, max_new_tokens=6, baseline_ids=(5, 6))
-    assert together == tuple(
-        run(loaded, prompt, heads, max_new_tokens=6, baseline_ids=(5, 6)) for heads in sets
-    )
+    assert together == tuple(run(loaded, prompt, heads, max_new_tokens=6, baseline_ids=(5, 6)) for heads in sets)
     assert len(set(together)) == len(sets)
 
 
@@ -141,9 +137,7 @@ def test_forward_passes_and_last_logits_only() -> None:
     lines: list[int] = []
     head = loaded.model.get_submodule("lm_head")
     handle = head.register_forward_pre_hook(lambda _, args: lines.append(args[0].shape[1]))
-    completion = run(
-        loaded, prompt, frozenset({Head(0, 0), Head(2, 1)}), max_new_tokens=5, baseline_ids=(1, 2, 3, 4)
-    )
+    completion = run(loaded, prompt, frozenset({Head(0, 0), Head(2, 1)}), max_new_tokens=5, baseline_ids=(1, 2, 3, 4))
     assert lines == [1, len(prompt.value_ids) - 1, 3, 1, 1, 1, 1]
     assert completion.hooks_fired == 2 * len(lines)
     lines.clear()
@@ -173,9 +167,7 @@ def test_equal_logits_have_no_gap() -> None:
 def test_a_prompt_longer_than_the_window_names_its_row() -> None:
     loaded = tiny_loaded("llama")
     assert loaded.window == 640
-    with pytest.raises(
-        ModelError, match=r"filing3.htm/task: 641 tokens, .* at most 640, the window of tiny llama"
-    ):
+    with pytest.raises(ModelError, match=r"filing3.htm/task: 641 tokens, .* at most 640, the window of tiny llama"):
         run(loaded, random_prompt(636, seed=3), max_new_tokens=5)
 
 

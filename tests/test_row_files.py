@@ -103,8 +103,7 @@ def test_csv_as_spreadsheets_write_it(tmp_path: Path) -> None:
         (b"name,text,name\na,b,c\n", "column name: got it twice; expected it once; rename one"),
         (
             b"name,text\na,b\nc\n",
-            "row 2: got 1 cells; expected 2, as in the header; "
-            "put text with commas or line breaks in double quotes",
+            "row 2: got 1 cells; expected 2, as in the header; put text with commas or line breaks in double quotes",
         ),
         (
             b'name,text\na,b\nc,"d\n',

@@ -156,9 +156,7 @@ def test_a_bad_row_gives_one_line(bad: Row, message: str) -> None:
         ("split", "both", "split: got 'both'; expected identification or evaluation"),
     ],
 )
-def test_a_bad_cell_names_file_row_and_column(
-    tmp_path: Path, column: str, cell: object, message: str
-) -> None:
+def test_a_bad_cell_names_file_row_and_column(tmp_path: Path, column: str, cell: object, message: str) -> None:
     names = ("filename", "task", "needle_sentence", "needle_value", "haystack_text")
     good = {name: getattr(CEO, name) for name in names}
     path = tmp_path / "rows.jsonl"
@@ -178,9 +176,7 @@ def test_the_first_fault_is_reported(tmp_path: Path) -> None:
         read_rows(path, EDGAR_TASKS)
 
 
-@pytest.mark.parametrize(
-    "haystack", [f"Before. {CEO.needle_sentence} After.", "Before. The CEO is\n  Mr. Smith."]
-)
+@pytest.mark.parametrize("haystack", [f"Before. {CEO.needle_sentence} After.", "Before. The CEO is\n  Mr. Smith."])
 def test_a_needle_in_its_haystack_excludes_the_row(tmp_path: Path, haystack: str) -> None:
     known = replace(CEO, filename="b.txt", haystack_text=haystack)
     reason = "the needle already stands in the haystack (1 x)"

@@ -149,9 +149,7 @@ def test_the_key_does_not_depend_on_how_a_set_was_filled(heads: list[Head]) -> N
 
 
 def test_a_key_is_the_same_on_every_machine() -> None:
-    assert (
-        job_key(RUN, JOB, [1, 2], [3]) == "ecdf00879d8eb53cf7683a37692a5e53238e31040ce30bba5be48be95d58fa71"
-    )
+    assert job_key(RUN, JOB, [1, 2], [3]) == "ecdf00879d8eb53cf7683a37692a5e53238e31040ce30bba5be48be95d58fa71"
 
 
 def test_a_run_declares_what_it_asks_for_once(tmp_path: Path) -> None:
@@ -342,9 +340,7 @@ def test_a_full_disk_is_one_error_and_the_old_records_stay(tmp_path: Path) -> No
     assert len(keys(path)) == 301
 
 
-def test_a_store_held_by_another_is_an_error_that_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_held_by_another_is_an_error_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.experiment.store.BUSY_SECONDS", 0.0)
     path = filled(tmp_path / "s")
     other = sqlite3.connect(path, isolation_level=None)

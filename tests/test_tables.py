@@ -23,8 +23,7 @@ def test_accuracy_by_k_has_a_line_a_curve_and_the_mean_of_draws() -> None:
         ("bottom", None),
     ]
     assert all(
-        list(line) == ["experiment", "draw", "rows", "baseline", *(f"k={k}" for k in KS), "note"]
-        for line in lines
+        list(line) == ["experiment", "draw", "rows", "baseline", *(f"k={k}" for k in KS), "note"] for line in lines
     )
     by_name = {c["name"]: c for c in whole_report()["conditions"]}
     assert lines[3]["k=10"] == by_name["global[k10]"]["accuracy"]
@@ -55,9 +54,7 @@ def test_figures_have_a_line_a_condition_and_task() -> None:
     report, _ = make_report(TASKS[:2], (1, 5), ("within_task", "general"), 3)
     lines = figures(report)
     assert [(line["condition"], line["task"]) for line in lines] == [
-        (condition["name"], task)
-        for condition in report["conditions"]
-        for task in ("pooled", *condition["per_task"])
+        (condition["name"], task) for condition in report["conditions"] for task in ("pooled", *condition["per_task"])
     ]
     assert len({tuple(line) for line in lines}) == 1
     first = report["conditions"][1]

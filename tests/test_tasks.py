@@ -54,9 +54,7 @@ def test_the_nine_tasks_of_the_study() -> None:
 def test_own_tasks(tmp_path: Path) -> None:
     assert load_tasks(write(tmp_path, FULL)) == {
         "auditor": Task("auditor", "Who is the auditor?"),
-        "shares_2": Task(
-            "shares_2", "How many shares?", "number", "{question} {context} {json}", "Answer shortly."
-        ),
+        "shares_2": Task("shares_2", "How many shares?", "number", "{question} {context} {json}", "Answer shortly."),
     }
 
 
@@ -112,9 +110,7 @@ def test_selection_keeps_the_asked_order_and_lists_what_is_known() -> None:
         "ceo_lastname",
         "registrant_name",
     ]
-    with pytest.raises(
-        DataError, match=r"got 'ceo'; expected one or more of registrant_name, .*ceo_lastname"
-    ):
+    with pytest.raises(DataError, match=r"got 'ceo'; expected one or more of registrant_name, .*ceo_lastname"):
         select_tasks(EDGAR_TASKS, ["registrant_name", "ceo"])
     with pytest.raises(DataError, match="got none"):
         select_tasks(EDGAR_TASKS, [])

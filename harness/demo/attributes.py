@@ -251,8 +251,7 @@ def _registrant_attributes() -> Iterator[Attribute]:
 
 
 TASK_ATTRIBUTES: tuple[Attribute, ...] = tuple(
-    Attribute(task, EDGAR_TASKS[task].question, kind, phrasings)
-    for task, (kind, phrasings) in TASK_PHRASINGS.items()
+    Attribute(task, EDGAR_TASKS[task].question, kind, phrasings) for task, (kind, phrasings) in TASK_PHRASINGS.items()
 )
 OTHER_ATTRIBUTES: tuple[Attribute, ...] = (
     *_office_attributes(),

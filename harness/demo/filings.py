@@ -141,6 +141,4 @@ def demo_rows(
 ) -> tuple[Row, ...]:
     """The demo's rows, nine a filing, of values that never occurred in training; equal seeds give equal rows."""
     filings = (Filing(f"demo-{seed}-{index:04d}.txt", seed, held_out=True) for index in range(n_filings))
-    return tuple(
-        filing.row(attribute, n_sentences=n_sentences) for filing in filings for attribute in TASK_ATTRIBUTES
-    )
+    return tuple(filing.row(attribute, n_sentences=n_sentences) for filing in filings for attribute in TASK_ATTRIBUTES)

@@ -11,57 +11,22 @@ import hashlib
 import json
 import math
 import os
-import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from harness.demo.attributes import OTHER_ATTRIBUTES, TASK_ATTRIBUTES
-from harness.demo.filings import Filing
-from harness.demo.values import COMPOSERS
-from harness.demo.tokenizer import BEGIN, END_TOKENS, TURN_END, train_tokenizer
-from harness.retrieval.prompts import build_prompt
-from harness.retrieval.tasks import EDGAR_TASKS, Task
+from harness.demo.dialogues import IGNORED, Batches, tokenizer_texts
+from harness.demo.recipe import TrainingSettings
+from harness.demo.tokenizer import END_TOKENS, train_tokenizer
 
-IGNORED = -100
-NUMBER_KINDS = {"year", "count", "code"}
-"""Kinds of value that are asked for only once names and phrases are found.
-
-Asked from the start, numbers are learnt first and by heads of the first layers, names later and by heads of the last,
-and no head serves both. Asked later, while the first layers are frozen, numbers are found by the heads that find names.
-"""
-TOKENS_A_SENTENCE = 12
-TOKENS_AROUND = 150
-HELD_OUT_FILINGS = 24
-TASKS = dict(EDGAR_TASKS) | {attribute.id: Task(attribute.id, attribute.question) for attribute in OTHER_ATTRIBUTES}
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingSettings:
-    """What determines the weights, the machine aside."""
-
-    seed: int = 7
-    steps: int = 3700
-    tokens_a_step: int = 32768
-    peak_rate: float = 1e-3
-    warmup: int = 200
-    weight_decay: float = 0.1
-    document_weight: float = 0.2
-    task_share: float = 0.45
-    further_questions: int = 4
-    numbers_from: float = 0.4
-    frozen_layers: int = 0
-    frozen_until: float = 0.7
-    drophead: float = 0.24
-    drophead_from: float = 0.35
-    tokenizer_filings: int = 2000
+HEAD_DIM = 32
 
 
 def model_config(tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
@@ -74,101 +39,13 @@ def model_config(tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
         num_hidden_layers=8,
         num_attention_heads=16,
         num_key_value_heads=4,
-        head_dim=32,
+        head_dim=HEAD_DIM,
         max_position_embeddings=2048,
         tie_word_embeddings=True,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=ids,
         pad_token_id=tokenizer.pad_token_id,
     )
-
-
-def tokenizer_texts(settings: TrainingSettings) -> Iterator[str]:
-    """Training filings, rows of every attribute in turn, as the tokenizer is to see them."""
-    attributes = (*TASK_ATTRIBUTES, *OTHER_ATTRIBUTES)
-    for index in range(settings.tokenizer_filings):
-        filing = Filing(f"tokenizer-{index}", settings.seed, held_out=False)
-        row = filing.row(attributes[index % len(attributes)], n_sentences=20)
-        question = TASKS[row.task].template.format(context=row.haystack_text, question=TASKS[row.task].question)
-        yield f"{question}\n\n{row.needle_sentence} {row.needle_value}"
-
-
-class Batches(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """Step -> (ids, answer labels, document labels), each (rows, tokens): a function of seed and step alone."""
-
-    def __init__(self, settings: TrainingSettings, tokenizer: PreTrainedTokenizerFast, *, held_out: bool = False):
-        self.settings = settings
-        self.tokenizer = tokenizer
-        self.held_out = held_out
-
-    def __len__(self) -> int:
-        return self.settings.steps
-
-    def __getitem__(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        world = "held-out" if self.held_out else "train"
-        rng = random.Random(f"{self.settings.seed}/{world}/{step}")
-        n_sentences = self._sentences(step, rng)
-        rows = max(1, self.settings.tokens_a_step // (TOKENS_AROUND + TOKENS_A_SENTENCE * n_sentences))
-        numbers = self.held_out or step >= self.settings.numbers_from * self.settings.steps
-        kinds = set(COMPOSERS) if numbers else set(COMPOSERS) - NUMBER_KINDS
-        return self._collate([self._dialogue(f"{world}-{step}-{index}", n_sentences, kinds, rng) for index in range(rows)])
-
-    def _sentences(self, step: int, rng: random.Random) -> int:
-        """Short documents first; later up to 1,200 tokens."""
-        kind = rng.random()
-        if step < 0.15 * self.settings.steps or kind < 0.6:
-            return rng.randrange(8, 25)
-        return rng.randrange(24, 49) if kind < 0.85 else rng.randrange(70, 97)
-
-    def _dialogue(self, name: str, n_sentences: int, kinds: set[str], rng: random.Random) -> "Dialogue":
-        """A prompt as in the evaluation and its answer, then further questions about the same document."""
-        attributes = TASK_ATTRIBUTES if rng.random() < self.settings.task_share else OTHER_ATTRIBUTES
-        asked = rng.choice([attribute for attribute in attributes if attribute.kind in kinds])
-        filing = Filing(name, self.settings.seed, held_out=self.held_out)
-        document = filing.document(asked, n_sentences=n_sentences)
-        prompt = build_prompt(document.row, TASKS[asked.id], self.tokenizer, depth=rng.random())
-        turns = [(list(prompt.token_ids), list(prompt.value_ids))]
-        stated = [attribute for attribute in document.stated if attribute.kind in kinds]
-        further = rng.sample(stated, min(self.settings.further_questions, len(stated)))
-        for attribute in further if not self.held_out else ():
-            message = [{"role": "user", "content": f"Question: {attribute.question}\nAnswer:"}]
-            text = self.tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
-            turn = self._encode(str(text).removeprefix(BEGIN))
-            turns.append((turn, self._encode(filing.fact(attribute)[0])))
-        return Dialogue(tuple(turns))
-
-    def _encode(self, text: str) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    def _collate(self, dialogues: list["Dialogue"]) -> tuple[Tensor, Tensor, Tensor]:
-        turn_end = int(self.tokenizer.convert_tokens_to_ids(TURN_END))
-        pairs = [dialogue.flat(turn_end) for dialogue in dialogues]
-        width = max(len(ids) for ids, _ in pairs)
-        ids = torch.full((len(pairs), width), int(self.tokenizer.pad_token_id))
-        answers = torch.full_like(ids, IGNORED)
-        documents = torch.full_like(ids, IGNORED)
-        for index, (flat, is_answer) in enumerate(pairs):
-            tokens, answer = torch.tensor(flat), torch.tensor(is_answer)
-            ids[index, : len(flat)] = tokens
-            answers[index, : len(flat)] = tokens.where(answer, IGNORED)
-            documents[index, : len(flat)] = tokens.where(~answer, IGNORED)
-        return ids, answers, documents
-
-
-@dataclass(frozen=True, slots=True)
-class Dialogue:
-    """Turns of (prompt ids, answer ids without the end of turn)."""
-
-    turns: tuple[tuple[list[int], list[int]], ...]
-
-    def flat(self, turn_end: int) -> tuple[list[int], list[bool]]:
-        """All ids in a row, and for each whether the model is to say it."""
-        ids: list[int] = []
-        is_answer: list[bool] = []
-        for prompt, answer in self.turns:
-            ids += [*prompt, *answer, turn_end]
-            is_answer += [False] * len(prompt) + [True] * (len(answer) + 1)
-        return ids, is_answer
 
 
 @contextmanager
@@ -181,12 +58,13 @@ def drop_heads(model: LlamaForCausalLM, rate: float, generator: torch.Generator,
     dropped = torch.rand(shape, generator=generator, device=device) < probability
 
     def hook_of(layer: int) -> torch.utils.hooks.RemovableHandle:
-        mask = dropped[:, layer].repeat_interleave(config.head_dim, dim=1).unsqueeze(1)  # (rows, 1, width)
+        mask = dropped[:, layer].repeat_interleave(HEAD_DIM, dim=1).unsqueeze(1)  # (rows, 1, width)
 
         def zero(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             return (inputs[0].masked_fill(mask, 0.0), *inputs[1:])
 
-        return model.model.layers[layer].self_attn.o_proj.register_forward_pre_hook(zero)
+        projection: nn.Module = model.model.layers[layer].self_attn.o_proj
+        return projection.register_forward_pre_hook(zero)
 
     handles = [hook_of(layer) for layer in range(config.num_hidden_layers)] if rate else []
     try:
@@ -235,9 +113,10 @@ def train(settings: TrainingSettings, folder: Path, *, device: str, workers: int
     torch.manual_seed(settings.seed)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a documented switch
     tokenizer = train_tokenizer(tokenizer_texts(settings))
-    model = LlamaForCausalLM(model_config(tokenizer)).to(device)
+    model = LlamaForCausalLM(model_config(tokenizer))
+    nn.Module.to(model, device)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=settings.peak_rate, betas=(0.9, 0.95), weight_decay=settings.weight_decay
     )
@@ -252,10 +131,14 @@ def train(settings: TrainingSettings, folder: Path, *, device: str, workers: int
             group["lr"] = learning_rate(step, settings)
         freeze(model, settings, step)
         rate = settings.drophead if step >= settings.drophead_from * settings.steps else 0.0
-        with torch.autocast(device, torch.bfloat16, enabled=device != "cpu"), drop_heads(model, rate, generator, len(ids)):
+        with (
+            torch.autocast(device, torch.bfloat16, enabled=device != "cpu"),
+            drop_heads(model, rate, generator, len(ids)),
+        ):
             logits = model(input_ids=ids, use_cache=False).logits
         answer_loss, document_loss = losses(logits, answers, documents)
-        (answer_loss + settings.document_weight * document_loss).backward()
+        loss = answer_loss + settings.document_weight * document_loss
+        loss.backward()  # type: ignore[no-untyped-call]  # the library's
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -286,9 +169,9 @@ def save(
 ) -> None:
     """Write weights in bfloat16, tokenizer, generation config and `training.json`, which says what made them."""
     folder.mkdir(parents=True, exist_ok=True)
-    model.to(device="cpu", dtype=torch.bfloat16)
+    nn.Module.to(model, device="cpu", dtype=torch.bfloat16)
     model.config.dtype = torch.bfloat16
-    model.generation_config = GenerationConfig(
+    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]  # the library's
         bos_token_id=model.config.bos_token_id,
         eos_token_id=model.config.eos_token_id,
         pad_token_id=model.config.pad_token_id,

@@ -54,9 +54,7 @@ class Condition:
 
     def __post_init__(self) -> None:
         if not self.experiment or not _NAME.fullmatch(self.experiment + self.setting):
-            raise SettingsError(
-                f"condition {self.name!r}; expected a name of letters, digits and _ . : + - [ ] only"
-            )
+            raise SettingsError(f"condition {self.name!r}; expected a name of letters, digits and _ . : + - [ ] only")
         heads = tuple(head if isinstance(head, Head) else _from_pair(head, self.name) for head in self.heads)
         for i, head in enumerate(heads):
             if head in heads[:i]:
@@ -324,9 +322,7 @@ def _draws(study: Study, k: int) -> tuple[tuple[Head, ...], ...]:
             f"{ranking.top_k}; expected at least {2 * k}, twice the largest k ({k}): {short} short; rank "
             "with a lower top_k, or ask for a smaller k"
         )
-    return tuple(
-        shuffled(pool, study.shape, seed=study.seed, draw=draw) for draw in range(study.random_draws)
-    )
+    return tuple(shuffled(pool, study.shape, seed=study.seed, draw=draw) for draw in range(study.random_draws))
 
 
 def _control(study: Study, order: tuple[Head, ...], controlled: tuple[Head, ...], draw: int) -> Condition:

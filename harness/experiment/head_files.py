@@ -103,9 +103,7 @@ def _ranking(source: str, tasks: Mapping[str, tuple[ScoredHead, ...]], top_k: in
     return HeadRanking(source=source, tasks=tasks, top_k=listed if top_k is None else top_k)
 
 
-def _for_every_task(
-    source: str, heads: tuple[ScoredHead, ...], top_k: int | None, method: str | None
-) -> HeadRanking:
+def _for_every_task(source: str, heads: tuple[ScoredHead, ...], top_k: int | None, method: str | None) -> HeadRanking:
     return replace(_ranking(source, {EVERY_TASK: heads}, top_k), every_task=True, method=method)
 
 
@@ -170,9 +168,7 @@ def _best_first(heads: Iterable[tuple[Node, ScoredHead]]) -> tuple[ScoredHead, .
     checked = []
     for item, scored in heads:
         if scored.head in places:
-            raise HeadsError(
-                f"{item.where}: {scored.head} again, after {places[scored.head]}; expected each head once"
-            )
+            raise HeadsError(f"{item.where}: {scored.head} again, after {places[scored.head]}; expected each head once")
         if scored.score > lowest:
             raise HeadsError(
                 f"{item.where}: score {scored.score} after {lowest}; expected a list that is best first, for "
@@ -218,8 +214,7 @@ def _mean_of_trials(node: Node) -> list[ScoredHead]:
 
 def _shared(node: Node) -> tuple[SharedHead, ...]:
     return tuple(
-        SharedHead(_head(item), item.field("task_frequency").integer(1), _score(item))
-        for item in node.items()
+        SharedHead(_head(item), item.field("task_frequency").integer(1), _score(item)) for item in node.items()
     )
 
 
@@ -264,8 +259,7 @@ def _document(ranking: HeadRanking) -> Mapping[str, object]:
         "filing_hashes": None if hashes is None else sorted(hashes),
         "tasks": {task: [_entry(scored) for scored in heads] for task, heads in ranking.tasks.items()},
         "shared_heads": [
-            {**_place(s.head), "avg_score": s.score, "task_frequency": s.task_frequency}
-            for s in ranking.shared()
+            {**_place(s.head), "avg_score": s.score, "task_frequency": s.task_frequency} for s in ranking.shared()
         ],
         "global_heads": [_entry(scored) for scored in ranking.global_heads()[: ranking.top_k]],
         "mean_scores": None if scores is None else {task: list(grid) for task, grid in scores.items()},

@@ -94,9 +94,7 @@ class ModelShape:
         """Raise a HeadsError that opens with `where` unless the model has this head."""
         for what, number, count in (("layer", head.layer, self.n_layers), ("head", head.head, self.n_heads)):
             if number >= count:
-                raise HeadsError(
-                    f"{where}: {what} {number}, but the model has {count} {what}s (0-{count - 1})"
-                )
+                raise HeadsError(f"{where}: {what} {number}, but the model has {count} {what}s (0-{count - 1})")
 
 
 @dataclass(frozen=True)
@@ -281,9 +279,7 @@ class HeadRanking:
         """Raise unless a task's full scores are finite, and layers x heads of the shape of the others."""
         grid, first = scores.get(task, ()), next(iter(scores.values()), ())
         if not grid or not grid[0] or [len(row) for row in grid] != [len(first[0])] * len(first):
-            raise self._error(
-                f"mean_scores.{task}: missing or ragged; expected layers x heads for every task"
-            )
+            raise self._error(f"mean_scores.{task}: missing or ragged; expected layers x heads for every task")
         for i, row in enumerate(grid):
             for j, score in enumerate(row):
                 if not math.isfinite(score):
@@ -306,22 +302,16 @@ class HeadRanking:
         score_of = self._mean_score(tasks, weights)
         return best_first(ScoredHead(head, score_of(head)) for head in heads)
 
-    def _mean_score(
-        self, tasks: Collection[str], weights: Mapping[str, int] | None
-    ) -> Callable[[Head], float]:
+    def _mean_score(self, tasks: Collection[str], weights: Mapping[str, int] | None) -> Callable[[Head], float]:
         """A head's mean over these tasks; the sum is rounded once, so the order of tasks does not matter."""
         weight = {task: 1 if weights is None else weights[task] for task in tasks}
         total = sum(weight.values())
         if self.mean_scores is not None:
             full = self.mean_scores
-            return lambda head: (
-                math.fsum(weight[task] * full[task][head.layer][head.head] for task in tasks) / total
-            )
+            return lambda head: math.fsum(weight[task] * full[task][head.layer][head.head] for task in tasks) / total
         listed = {task: {scored.head: scored.score for scored in self.tasks[task]} for task in tasks}
         lowest = {task: min(scores.values()) for task, scores in listed.items()}
-        return lambda head: (
-            math.fsum(weight[task] * listed[task].get(head, lowest[task]) for task in tasks) / total
-        )
+        return lambda head: math.fsum(weight[task] * listed[task].get(head, lowest[task]) for task in tasks) / total
 
 
 def best_first(heads: Iterable[ScoredHead]) -> tuple[ScoredHead, ...]:
@@ -346,10 +336,7 @@ def rank(
         HeadsError: no tasks, scores that are not finite, not rectangular or not of one shape, a task without
             samples, or fewer heads than `top_k`.
     """
-    scores = {
-        task: tuple(tuple(float(score) for score in row) for row in grid)
-        for task, grid in mean_scores.items()
-    }
+    scores = {task: tuple(tuple(float(score) for score in row) for row in grid) for task, grid in mean_scores.items()}
     ranking = HeadRanking(
         source="ranking",
         tasks={task: best_first(_with_places(grid)) for task, grid in scores.items()},

@@ -102,9 +102,7 @@ def layer_passes(head_sets: Iterable[Collection[Head]], n_layers: int) -> LayerP
     """
     sets = list(head_sets)
     nodes = {
-        (layer, frozenset(head for head in heads if head.layer <= layer))
-        for heads in sets
-        for layer in range(n_layers)
+        (layer, frozenset(head for head in heads if head.layer <= layer)) for heads in sets for layer in range(n_layers)
     }
     return LayerPasses(len(sets) * n_layers, len(nodes))
 

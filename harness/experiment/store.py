@@ -32,7 +32,8 @@ APPLICATION_ID = 0x52486463
 """Written into the file's header, so that another program's database is not taken for a store."""
 
 _TABLES = """
-CREATE TABLE records (key TEXT PRIMARY KEY, row_id TEXT NOT NULL, run TEXT NOT NULL, record TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE records (key TEXT PRIMARY KEY, row_id TEXT NOT NULL, run TEXT NOT NULL, record TEXT NOT NULL)
+    WITHOUT ROWID;
 CREATE TABLE declarations (id INTEGER PRIMARY KEY, run TEXT NOT NULL, payload TEXT NOT NULL,
     UNIQUE (run, payload));
 """
@@ -52,9 +53,9 @@ _ADVICE = {
 class Record:
     """What one job gave.
 
-    `token_ids` are the completion's without the end token; `end_token_id` is the one that came, if any. `gold_logprob` is
-    the summed log-probability of the gold value's tokens after the prompt, `baseline_logprob` that of the
-    baseline's completion, end token included, where it was measured. `hooks_fired` counts the forward calls
+    `token_ids` are the completion's without the end token; `end_token_id` is the one that came, if any.
+    `gold_logprob` is the summed log-probability of the gold value's tokens after the prompt, `baseline_logprob` that of
+    the baseline's completion, end token included, where it was measured. `hooks_fired` counts the forward calls
     that the ablation saw, `smallest_gap` is the least difference of the two best logits along the way.
     """
 
@@ -176,16 +177,12 @@ class Store:
     def declare(self, run: str, payload: str) -> None:
         """Note what a run asks for; a payload that the run has declared already changes nothing."""
         with self._transaction():
-            self._database.execute(
-                "INSERT OR IGNORE INTO declarations (run, payload) VALUES (?, ?)", (run, payload)
-            )
+            self._database.execute("INSERT OR IGNORE INTO declarations (run, payload) VALUES (?, ?)", (run, payload))
 
     def declarations(self, run: str) -> tuple[str, ...]:
         """What a run has declared, oldest first."""
         with self._errors_named():
-            rows = self._database.execute(
-                "SELECT payload FROM declarations WHERE run = ? ORDER BY id", (run,)
-            )
+            rows = self._database.execute("SELECT payload FROM declarations WHERE run = ? ORDER BY id", (run,))
             return tuple(str(payload) for (payload,) in rows)
 
     def forget(self, run: str) -> None:

@@ -23,7 +23,7 @@ class ClusterMean:
 
     def interval(self, *, confidence: float = 0.95) -> Interval:
         """The two-sided t interval."""
-        from scipy.stats import t  # noqa: PLC0415  (slow to import)
+        from scipy.stats import t
 
         reach = float(t.ppf(0.5 + confidence / 2, self.df)) * self.standard_error
         return Interval(self.estimate - reach, self.estimate + reach)
@@ -33,7 +33,7 @@ class ClusterMean:
         distance = self.estimate - margin
         if self.standard_error == 0.0:
             return 0.0 if distance > 0 else 1.0
-        from scipy.stats import t  # noqa: PLC0415  (slow to import)
+        from scipy.stats import t
 
         return float(t.sf(distance / self.standard_error, self.df))
 
@@ -59,9 +59,7 @@ def _gather(values: Sequence[float], filings: Sequence[str]) -> _Filings:
     )
 
 
-def cluster_mean(
-    values: Sequence[float], filings: Sequence[str], *, draws: Sequence[float] = ()
-) -> ClusterMean | None:
+def cluster_mean(values: Sequence[float], filings: Sequence[str], *, draws: Sequence[float] = ()) -> ClusterMean | None:
     """The mean of `values` over rows, with the standard error of whole filings; `None` below two filings.
 
     values: one number a row; filings: each row's filing. SE^2 = G / (G - 1) x sum over the G filings of
@@ -115,8 +113,8 @@ def bca_interval(
     means = {total / n for total, n in zip(gathered.sums, gathered.counts, strict=True)}
     if len(gathered.counts) < 2 or len(means) == 1:
         return None
-    import numpy as np  # noqa: PLC0415  (kept off the plugin's import)
-    from scipy.stats import bootstrap  # noqa: PLC0415  (slow to import)
+    import numpy as np
+    from scipy.stats import bootstrap
 
     def mean(
         sums: np.ndarray[tuple[int, ...], np.dtype[np.float64]],

@@ -66,9 +66,7 @@ class Series:
         return EndLabel(self.label, self.style.colour, self.xs(places)[-1], self.values[-1])
 
 
-def series(
-    report: ReportData, tasks: Collection[str] | None = None, *, dodge: float = 0.0
-) -> tuple[Series, ...]:
+def series(report: ReportData, tasks: Collection[str] | None = None, *, dodge: float = 0.0) -> tuple[Series, ...]:
     """What there is to draw over the rows of these tasks (`None`: all), in the order of the report.
 
     dodge: how far apart neighbours are moved, where 1 is from one k to the next.
@@ -90,9 +88,7 @@ def series(
 
 
 def _of_curve(curve: Curve, style: Style) -> Series:
-    known = [
-        (p, p.accuracy, p.interval) for p in curve.points if p.accuracy is not None and p.interval is not None
-    ]
+    known = [(p, p.accuracy, p.interval) for p in curve.points if p.accuracy is not None and p.interval is not None]
     return Series(
         curve.experiment,
         style,
@@ -170,9 +166,7 @@ def mark_short(axes: Axes, one: Series, places: Places) -> None:
             )
 
 
-def draw_level(
-    axes: Axes, report: ReportData, name: str, tasks: Collection[str] | None = None
-) -> EndLabel | None:
+def draw_level(axes: Axes, report: ReportData, name: str, tasks: Collection[str] | None = None) -> EndLabel | None:
     """A level line across the axes at what the condition reached on these tasks' rows, if it is there."""
     found = level(report, name, tasks)
     if found is None or found.accuracy is None:

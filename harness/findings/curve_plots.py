@@ -39,9 +39,7 @@ def accuracy_by_k(report: ReportData) -> Figure | None:
     drawn = series(report, dodge=DODGE)
     if not drawn:
         return None
-    figure = new_figure(
-        7.2, 3.9, "Accuracy when the top k heads are zeroed", [provenance(report), _how_to_read(drawn)]
-    )
+    figure = new_figure(7.2, 3.9, "Accuracy when the top k heads are zeroed", [provenance(report), _how_to_read(drawn)])
     axes = figure.add_subplot()
     places = axis_of_ks(axes, drawn)
     as_percent(axes)
@@ -84,9 +82,7 @@ def accuracy_by_task(report: ReportData) -> Figure | None:
     handles = [handle(one) for one in everything]
     handles += [level_handle(name) for name in LEVELS if level(report, name) is not None]
     per_line = 4 if columns == 3 else 2
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=min(per_line, len(handles)), handlelength=3.4
-    )
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(per_line, len(handles)), handlelength=3.4)
     return figure
 
 

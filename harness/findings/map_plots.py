@@ -221,9 +221,7 @@ def _transfer_panel(
                     color="black" if light else "white",
                 )
         for colour, width in (("white", 2.4), ("black", 1.1)):
-            axes.add_patch(
-                Rectangle((i - 0.44, i - 0.44), 0.88, 0.88, fill=False, edgecolor=colour, linewidth=width)
-            )
+            axes.add_patch(Rectangle((i - 0.44, i - 0.44), 0.88, 0.88, fill=False, edgecolor=colour, linewidth=width))
     axes.grid(visible=False)
     axes.patch.set(facecolor="#F4F4F4", hatch="////", edgecolor="#D8D8D8")
     axes.imshow(values, cmap="cividis", vmin=0, vmax=1, interpolation="none")

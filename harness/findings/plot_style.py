@@ -114,9 +114,7 @@ def counted(n: int, thing: str) -> str:
     return f"{n:,} {thing}" + ("" if n == 1 else "s")
 
 
-def new_figure(
-    width: float, height: float, title: str, notes: Sequence[str], *, compressed: bool = False
-) -> Figure:
+def new_figure(width: float, height: float, title: str, notes: Sequence[str], *, compressed: bool = False) -> Figure:
     """A figure of this size in inches, a heading on top of it, and a layout that keeps clear of the heading.
 
     The title is bold; each note begins a line of its own below, and is broken where the figure ends.

@@ -30,9 +30,7 @@ FIGURES: Mapping[str, Callable[[ReportData], Figure | None]] = MappingProxyType(
 """Every figure by its file's name."""
 
 
-def draw_plots(
-    report: ReportData, folder: Path, *, formats: Sequence[Format] = ("png", "svg")
-) -> tuple[Path, ...]:
+def draw_plots(report: ReportData, folder: Path, *, formats: Sequence[Format] = ("png", "svg")) -> tuple[Path, ...]:
     """Draw every figure that the report has data for into the folder, which is made; return their paths.
 
     Raises ReportError where the folder cannot be written.

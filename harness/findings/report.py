@@ -65,13 +65,9 @@ def load(path: str | Path) -> Report:
     try:
         data = json.loads(_read(file))
     except ValueError as error:
-        raise ReportError(
-            f"{file}: no JSON ({error}); expected a report; run again to write it anew"
-        ) from error
+        raise ReportError(f"{file}: no JSON ({error}); expected a report; run again to write it anew") from error
     if not isinstance(data, dict) or data.get("kind") != KIND:
-        raise ReportError(
-            f"{file}: no report: 'kind' is not {KIND!r}; expected a {REPORT_FILE} that the harness wrote"
-        )
+        raise ReportError(f"{file}: no report: 'kind' is not {KIND!r}; expected a {REPORT_FILE} that the harness wrote")
     version = data.get("schema_version")
     if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
         raise ReportError(

@@ -169,9 +169,7 @@ def _by_condition(
     baseline = {sample.row: sample for sample in by_name.get(BASELINE.name, [])}
     rows_of = Counter(row.task for row in rows)
     for condition in conditions:
-        requested = {
-            task: n for task, n in rows_of.items() if condition.tasks is None or task in condition.tasks
-        }
+        requested = {task: n for task, n in rows_of.items() if condition.tasks is None or task in condition.tasks}
         compared = None if condition.name == BASELINE.name else baseline
         yield ConditionSamples(condition, requested, by_name[condition.name], compared)
 

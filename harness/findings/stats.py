@@ -34,7 +34,7 @@ def wilson(matches: int, n: int, *, confidence: float = 0.95) -> Interval | None
         raise ValueError(f"wilson: {matches} matches of {n}; expected 0 <= matches <= n")
     if n == 0:
         return None
-    from scipy.stats import binomtest  # noqa: PLC0415  (slow to import)
+    from scipy.stats import binomtest
 
     interval = binomtest(matches, n).proportion_ci(confidence_level=confidence, method="wilson")
     return Interval(float(interval.low), float(interval.high))
@@ -49,7 +49,7 @@ def mcnemar_p(lost: int, gained: int) -> float:
     """
     if lost + gained == 0:
         return 1.0
-    from scipy.stats import binomtest  # noqa: PLC0415  (slow to import)
+    from scipy.stats import binomtest
 
     return float(binomtest(lost, lost + gained, 0.5).pvalue)
 
@@ -67,7 +67,7 @@ def sign_permutation_p(sums: Sequence[int]) -> float | None:
     """
     if not sums:
         return None
-    import numpy as np  # noqa: PLC0415  (kept off the plugin's import)
+    import numpy as np
 
     reach = sum(abs(value) for value in sums)
     chances = np.zeros(2 * reach + 1)  # (total + reach,)

@@ -10,6 +10,7 @@ from harness.findings.curves import Curve, Level, curves, envelope, level
 from harness.findings.report_data import ReportData
 
 RANDOM = "random_control"
+UNTOUCHED = ("baseline", "needle_absent")
 
 
 def summary_lines(report: ReportData) -> Iterator[str]:
@@ -26,9 +27,11 @@ def summary_lines(report: ReportData) -> Iterator[str]:
         if curve.experiment != RANDOM:
             yield from _curve_lines(report, curve)
     yield from _random_lines(report, [curve for curve in every if curve.experiment == RANDOM])
+    yield from _own_lines(report)
     missing = report["run"]["missing"]
     if missing:
-        yield f"missing: {len(missing)} conditions lack records: {', '.join(missing[:5])}{' ...' if missing[5:] else ''}"
+        names = ", ".join(missing[:5]) + (" ..." if missing[5:] else "")
+        yield f"missing: {len(missing)} conditions lack records: {names}"
 
 
 def _provenance(report: ReportData) -> str:
@@ -45,12 +48,22 @@ def _curve_lines(report: ReportData, curve: Curve) -> Iterator[str]:
 
 def _random_lines(report: ReportData, draws: Sequence[Curve]) -> Iterator[str]:
     baseline = level(report, "baseline")
+    before = None if baseline is None else baseline.accuracy
     for point in envelope(draws):
-        drop = "" if baseline is None or baseline.accuracy is None else f"   drop {_points(baseline.accuracy - point.mean)}"
+        drop = "" if before is None else f"   drop {_points(before - point.mean)}"
         yield (
             f"{RANDOM:<16} {f'k={point.k}':>5}  {point.mean:6.1%}  [{point.low:6.1%}, {point.high:6.1%}]{drop}"
             f"   mean and range of {point.n_draws} draws"
         )
+
+
+def _own_lines(report: ReportData) -> Iterator[str]:
+    """A user's own conditions have no k, and a line each."""
+    for condition in report["conditions"]:
+        point = level(report, condition["name"])
+        if condition["k"] is None and condition["name"] not in UNTOUCHED and point is not None:
+            drop = "" if condition["drop"] is None else f"   drop {_points(condition['drop']['estimate'])}"
+            yield f"{condition['name']:<16} {'':>5}  {_accuracy(point)}{drop}"
 
 
 def _accuracy(point: Level) -> str:

@@ -141,8 +141,7 @@ class _Zeroing:
         tensors = [*args, *kwargs.values()]
         if len(tensors) != 1 or not isinstance(tensors[0], torch.Tensor):
             raise AblationError(
-                f"{self.output.name}: called with {[type(value).__name__ for value in tensors]}; expected "
-                "one tensor"
+                f"{self.output.name}: called with {[type(value).__name__ for value in tensors]}; expected one tensor"
             )
         return tensors[0], next(iter(kwargs), None)
 
@@ -162,14 +161,10 @@ class _Zeroing:
         return columns[:, None, :]
 
 
-def _zeroings(
-    outputs: Mapping[int, AttentionOutput], head_sets: Sequence[Collection[Head]]
-) -> tuple[_Zeroing, ...]:
+def _zeroings(outputs: Mapping[int, AttentionOutput], head_sets: Sequence[Collection[Head]]) -> tuple[_Zeroing, ...]:
     """One for each layer that loses a head in some row."""
     if not head_sets:
-        raise AblationError(
-            "ablation: no head set; expected one for each row, empty where nothing is ablated"
-        )
+        raise AblationError("ablation: no head set; expected one for each row, empty where nothing is ablated")
     columns: dict[int, torch.Tensor] = {}
     for row, heads in enumerate(head_sets):
         for head in heads:

@@ -160,9 +160,7 @@ def _head_dim(name: str, module: nn.Module, n_heads: int, declared: int | None) 
             f"{width}; load the model with a device map instead of tensor parallel"
         )
     if width % n_heads:
-        raise ModelError(
-            f"{name}: input size {width}; expected a multiple of the config's {n_heads} attention heads"
-        )
+        raise ModelError(f"{name}: input size {width}; expected a multiple of the config's {n_heads} attention heads")
     if declared is not None and width != n_heads * declared:
         raise ModelError(
             f"{name}: input size {width}; expected {n_heads * declared}, the config's {n_heads} heads x "

@@ -46,9 +46,7 @@ def local_folder(path_or_id: str) -> Path | None:
     path_like = path_or_id.startswith((".", "~", "/")) or path_or_id.count("/") > 1 or "\\" in path_or_id
     if not path_or_id or path_like or path.exists():
         got = "not a folder" if path.is_file() else "no such folder"
-        raise ModelError(
-            f"model {path_or_id!r}: {got}; expected a checkpoint's folder or a hub id as 'owner/name'"
-        )
+        raise ModelError(f"model {path_or_id!r}: {got}; expected a checkpoint's folder or a hub id as 'owner/name'")
     return None
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 class Completion:
     """One condition of one row.
 
-    `token_ids` are the greedy tokens without the end token; `end_token_id` is the one that came, if any. `gold_logprob` is
-    the sum of log p(gold value's tokens | prompt), `baseline_logprob` the same for the untouched model's
-    completion, its end token included, `None` where that is unknown; both in nats. `hooks_fired` counts
+    `token_ids` are the greedy tokens without the end token; `end_token_id` is the one that came, if any.
+    `gold_logprob` is the sum of log p(gold value's tokens | prompt), `baseline_logprob` the same for the untouched
+    model's completion, its end token included, `None` where that is unknown; both in nats. `hooks_fired` counts
     forward calls of ablated projections. `smallest_gap` is, over all greedy steps, the least distance of the
     best two logits, in standard deviations of that step's logits: near 0 another kernel may choose the other
     token.

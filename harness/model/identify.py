@@ -36,7 +36,7 @@ def summed_attention(loaded: LoadedModel, prompt: Prompt) -> Scores:
 METHODS: Mapping[str, Callable[[LoadedModel, Prompt], Scores]] = {"summed_attention": summed_attention}
 
 
-def identify(  # noqa: PLR0913  # two of them only travel into the ranking
+def identify(  # two of them only travel into the ranking
     loaded: LoadedModel,
     prompts: Mapping[str, Sequence[Prompt]],
     *,
@@ -117,8 +117,7 @@ def _check(loaded: LoadedModel, prompts: Mapping[str, Sequence[Prompt]], *, top_
     for task, of_task in prompts.items():
         if not of_task:
             raise ModelError(
-                f"identification: task {task} has no prompts; expected at least one; add filings or leave it "
-                "out"
+                f"identification: task {task} has no prompts; expected at least one; add filings or leave it out"
             )
         for prompt in of_task:
             if not 0 <= prompt.needle_start < prompt.needle_end <= len(prompt.token_ids):

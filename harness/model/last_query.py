@@ -77,12 +77,12 @@ def _pieces(loaded: LoadedModel, cache: DynamicCache, ids: torch.Tensor) -> Iter
     windows = any(getattr(layer, "sliding_window", n_positions) < n_positions for layer in cache.layers)
     # falcon writes out its mask, or its alibi bias, under every attention
     square = loaded.attention == "eager" or windows or loaded.model.config.model_type == "falcon"
-    size = PIECE if square and not _rotates_by_length(loaded.model.config) else n_positions
+    size = PIECE if square and not rotates_by_length(loaded.model.config) else n_positions
     for start in range(0, n_positions, size):
         yield ids[:, start : start + size]
 
 
-def _rotates_by_length(config: PreTrainedConfig) -> bool:
+def rotates_by_length(config: PreTrainedConfig) -> bool:
     """Whether rotary frequencies depend on how many tokens are fed: pieces would be rotated otherwise."""
     parameters = getattr(config, "rope_parameters", None) or {}
     kinds = [parameters, *(value for value in parameters.values() if isinstance(value, dict))]

@@ -140,8 +140,7 @@ def usable_attention(config: PreTrainedConfig, asked: str | None) -> str | None:
         return asked
     if asked == "sdpa":
         raise ModelError(
-            f"attention 'sdpa': {config.model_type} soft-caps its attention, which sdpa cannot; expected "
-            "'eager'"
+            f"attention 'sdpa': {config.model_type} soft-caps its attention, which sdpa cannot; expected 'eager'"
         )
     return asked or "eager"
 
@@ -204,8 +203,7 @@ def _find(path_or_id: str, revision: str | None) -> _Source:
     if folder is not None:
         if revision is not None:
             raise ModelError(
-                f"model {path_or_id!r}: revision {revision!r} of a folder; expected none, or a model's id on "
-                "the hub"
+                f"model {path_or_id!r}: revision {revision!r} of a folder; expected none, or a model's id on the hub"
             )
         check_folder(folder, weights=False)
         return _Source(path_or_id, folder.resolve().name, str(folder), folder, None, local=True)
@@ -228,9 +226,7 @@ def _load_config(source: _Source) -> PreTrainedConfig:
 
 def _load_tokenizer(source: _Source) -> PreTrainedTokenizerFast:
     with _quiet(source):
-        tokenizer = AutoTokenizer.from_pretrained(
-            source.place, revision=source.revision, trust_remote_code=False
-        )
+        tokenizer = AutoTokenizer.from_pretrained(source.place, revision=source.revision, trust_remote_code=False)
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ModelError(
             f"model {source.asked!r}: its tokenizer, a {type(tokenizer).__name__}, gives no character "

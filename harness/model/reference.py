@@ -37,14 +37,29 @@ def run_row(
     """Complete one prompt once for each head set, each on its own.
 
     `baseline_ids` are the untouched model's tokens, end token included if it ended; where they are `None`, those
-    of an empty head set, if there is one, serve all that come after it. `max_new_tokens` counts the end token too. Forward passes a condition: 1 for the prompt, 1 for each new token but the last, and 1
-    each for the gold value and the baseline's completion where they have more than one token.
+    of an empty head set, if there is one, serve all that come after it. `max_new_tokens` counts the end token
+    too. Forward passes a condition: 1 for the prompt, 1 for each new token but the last, and 1 each for the gold
+    value and the baseline's completion where they have more than one token.
 
     Raises:
         ModelError: nothing to complete or no gold value; prompt and completion longer than the model's
             window.
         AblationError: an unknown head, or an ablation that was not sound.
     """
+    check_request(loaded, prompt, baseline_ids, max_new_tokens=max_new_tokens)
+    completions = []
+    for heads in head_sets:
+        completion = _complete(loaded, prompt, heads, max_new_tokens=max_new_tokens, baseline_ids=baseline_ids)
+        if baseline_ids is None and not heads:
+            baseline_ids = completion.all_ids
+        completions.append(completion)
+    return tuple(completions)
+
+
+def check_request(
+    loaded: LoadedModel, prompt: Prompt, baseline_ids: Sequence[int] | None, *, max_new_tokens: int
+) -> None:
+    """Raise a ModelError unless there is something to complete and the model's window holds all of it."""
     if not prompt.token_ids or not prompt.value_ids:
         raise ModelError(
             f"{prompt.row_id}: {len(prompt.token_ids)} prompt tokens and {len(prompt.value_ids)} of its "
@@ -54,13 +69,6 @@ def run_row(
         raise ModelError(f"max_new_tokens: {max_new_tokens}; expected at least 1")
     longest = max(max_new_tokens, len(prompt.value_ids), len(baseline_ids or ()))
     check_window(loaded, prompt.row_id, len(prompt.token_ids) + longest)
-    completions = []
-    for heads in head_sets:
-        completion = _complete(loaded, prompt, heads, max_new_tokens=max_new_tokens, baseline_ids=baseline_ids)
-        if baseline_ids is None and not heads:
-            baseline_ids = completion.all_ids
-        completions.append(completion)
-    return tuple(completions)
 
 
 @torch.inference_mode()

@@ -57,9 +57,7 @@ def place_needle(row: Row, *, depth: float, insertion: Insertion = "sentence", k
         DataError: `depth` is outside [0, 1], or an `in_place` needle does not stand exactly once.
     """
     if not 0 <= depth <= 1:
-        raise DataError(
-            f"row {row.id}: depth: got {depth!r}; expected a number from 0 to 1; correct the depth"
-        )
+        raise DataError(f"row {row.id}: depth: got {depth!r}; expected a number from 0 to 1; correct the depth")
     haystack, needle = row.haystack_text, row.needle_sentence.strip()
     if row.placement == "in_place":
         return _in_place(row, needle, keep=keep)

@@ -59,7 +59,7 @@ class Tokenizer(Protocol):
         """Encode one text."""
         ...
 
-    def decode(self, token_ids: list[int]) -> Any:
+    def decode(self, token_ids: list[int], *, skip_special_tokens: bool = False) -> Any:
         """The text of token ids."""
         ...
 
@@ -67,7 +67,7 @@ class Tokenizer(Protocol):
         """The chat template's text."""
         ...
 
-    def apply_chat_template(  # noqa: PLR0913 (the signature is theirs)
+    def apply_chat_template(
         self,
         conversation: list[dict[str, str]],
         *,
@@ -114,7 +114,7 @@ class _Span:
         return _Span(self.start + by, self.end + by)
 
 
-def build_prompt(  # noqa: PLR0913 (what makes a prompt)
+def build_prompt(
     row: Row,
     task: Task,
     tokenizer: Tokenizer,
@@ -228,7 +228,7 @@ def _render(message: str, task: Task, tokenizer: Tokenizer, where: str) -> tuple
 
 def _chat_text(message: str, task: Task, tokenizer: Tokenizer, where: str) -> str:
     """The task's messages through the tokenizer's chat template, up to where the model answers."""
-    from jinja2 import TemplateError  # noqa: PLC0415  (not every run has a chat template)
+    from jinja2 import TemplateError
 
     conversation = [{"role": "user", "content": message}]
     if task.system is not None:
@@ -276,11 +276,7 @@ def _encode(
 
 def _tokens_over(offsets: Sequence[tuple[int, int]], characters: _Span) -> _Span:
     """The tokens that share a character with `characters`; tokens of no width (a BOS) share none."""
-    over = [
-        index
-        for index, (start, end) in enumerate(offsets)
-        if start < characters.end and end > characters.start
-    ]
+    over = [index for index, (start, end) in enumerate(offsets) if start < characters.end and end > characters.start]
     return _Span(over[0], over[-1] + 1) if over else _Span(0, 0)
 
 
@@ -308,9 +304,7 @@ def _refuse_special_tokens(texts: Sequence[str], tokenizer: Tokenizer, where: st
             )
 
 
-def _value_ids(
-    row: Row, text: str, ids: tuple[int, ...], tokenizer: Tokenizer, *, chat: bool
-) -> tuple[int, ...]:
+def _value_ids(row: Row, text: str, ids: tuple[int, ...], tokenizer: Tokenizer, *, chat: bool) -> tuple[int, ...]:
     """The gold value's tokens after the prompt: in plain text after one space, in a chat at once."""
     gap = "" if chat or text[-1:].isspace() else " "
     continuation = gap + row.needle_value.strip()
@@ -322,7 +316,6 @@ def _value_ids(
         value = tuple(alone["input_ids"])
     if not value:
         raise DataError(
-            f"row {row.id}: needle_value {row.needle_value!r} has no tokens; expected at least one; "
-            "correct the value"
+            f"row {row.id}: needle_value {row.needle_value!r} has no tokens; expected at least one; correct the value"
         )
     return value

@@ -29,9 +29,7 @@ def read_records(path: Path, required: Sequence[str], optional: Sequence[str]) -
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise DataError(
-            f"{path}: {error.strerror or error}; expected a readable file; check the path"
-        ) from None
+        raise DataError(f"{path}: {error.strerror or error}; expected a readable file; check the path") from None
     if not data.strip():
         raise DataError(f"{path}: got an empty file; expected rows; check how it was made")
     return read(path, data, required, optional)
@@ -64,9 +62,7 @@ def _ending(path: Path) -> str:
 
 
 def _missing(where: str, column: str, got: Sequence[str]) -> DataError:
-    return DataError(
-        f"{where}: got columns {', '.join(got) or 'none'}; expected {column} too; add or rename it"
-    )
+    return DataError(f"{where}: got columns {', '.join(got) or 'none'}; expected {column} too; add or rename it")
 
 
 # ---------------------------------------------------------------------------------------------------- CSV
@@ -136,9 +132,7 @@ def _csv_bytes(columns: Sequence[str], records: Sequence[Sequence[Cell]]) -> byt
 # -------------------------------------------------------------------------------------------- JSON Lines
 
 
-def _read_jsonl(
-    path: Path, data: bytes, required: Sequence[str], optional: Sequence[str]
-) -> Iterator[Record]:
+def _read_jsonl(path: Path, data: bytes, required: Sequence[str], optional: Sequence[str]) -> Iterator[Record]:
     number = 0
     for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n"):
         if not line.strip():
@@ -151,8 +145,7 @@ def _read_jsonl(
             raise _not_utf8(_column_of(line[: error.start], where), line[error.start]) from None
         except json.JSONDecodeError as error:
             raise DataError(
-                f"{where}: {error.msg} at character {error.pos + 1}; expected one JSON object a line; "
-                "correct it there"
+                f"{where}: {error.msg} at character {error.pos + 1}; expected one JSON object a line; correct it there"
             ) from None
         if not isinstance(record, dict):
             raise DataError(f"{where}: got {type(record).__name__}; expected a JSON object; correct it")
@@ -170,8 +163,7 @@ def _column_of(before: bytes, where: str) -> str:
 
 def _jsonl_bytes(columns: Sequence[str], records: Sequence[Sequence[Cell]]) -> bytes:
     lines = (
-        json.dumps(dict(zip(columns, record, strict=True)), ensure_ascii=False, allow_nan=False)
-        for record in records
+        json.dumps(dict(zip(columns, record, strict=True)), ensure_ascii=False, allow_nan=False) for record in records
     )
     return "".join(f"{line}\n" for line in lines).encode("utf-8")
 
@@ -179,11 +171,9 @@ def _jsonl_bytes(columns: Sequence[str], records: Sequence[Sequence[Cell]]) -> b
 # ------------------------------------------------------------------------------------------------ Parquet
 
 
-def _read_parquet(
-    path: Path, data: bytes, required: Sequence[str], optional: Sequence[str]
-) -> Iterator[Record]:
-    import pyarrow as pa  # type: ignore[import-untyped]  # noqa: PLC0415  (slow to import)
-    import pyarrow.parquet as pq  # type: ignore[import-untyped]  # noqa: PLC0415
+def _read_parquet(path: Path, data: bytes, required: Sequence[str], optional: Sequence[str]) -> Iterator[Record]:
+    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
     try:
         file = pq.ParquetFile(pa.BufferReader(data))
@@ -213,8 +203,8 @@ def _parquet_cell(cell: Callable[[], object], where: str) -> object:
 
 
 def _parquet_bytes(columns: Sequence[str], records: Sequence[Sequence[Cell]]) -> bytes:
-    import pyarrow as pa  # noqa: PLC0415  (slow to import)
-    import pyarrow.parquet as pq  # noqa: PLC0415
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     table = pa.table({name: [record[at] for record in records] for at, name in enumerate(columns)})
     buffer = io.BytesIO()

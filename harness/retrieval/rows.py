@@ -78,9 +78,7 @@ def read_rows(path: Path, tasks: Mapping[str, Task], *, strict: bool = False) ->
     return check_rows(_rows_of(records, str(path)), tasks, source=str(path), strict=strict)
 
 
-def check_rows(
-    rows: Iterable[Row], tasks: Mapping[str, Task], *, source: str, strict: bool = False
-) -> RowTable:
+def check_rows(rows: Iterable[Row], tasks: Mapping[str, Task], *, source: str, strict: bool = False) -> RowTable:
     """The same rows, checked one by one; `source` names them in messages.
 
     A row whose needle already stands in its haystack cannot be asked for one needle: it is excluded, or with
@@ -199,9 +197,7 @@ def _rows_of(records: Iterator[Record], source: str) -> Iterator[Row]:
 
 def _row_of(record: Record, where: str) -> Row:
     text = {name: _text(record[name], f"{where}: {name}") for name in REQUIRED}
-    split, placement = (
-        _text(record.get(name), f"{where}: {name}") or None for name in ("split", "placement")
-    )
+    split, placement = (_text(record.get(name), f"{where}: {name}") or None for name in ("split", "placement"))
     return Row(
         **text,
         haystack_token_length=_length(record.get("haystack_token_length"), f"{where}: haystack_token_length"),

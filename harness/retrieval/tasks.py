@@ -45,19 +45,16 @@ class Task:
         where = f"task {self.id}"
         if not self.question or self.question != self.question.strip():
             raise DataError(
-                f"{where}: question: got {self.question!r}; expected text without spaces around it; "
-                "write the question"
+                f"{where}: question: got {self.question!r}; expected text without spaces around it; write the question"
             )
         for name in ("{context}", "{question}"):
             if (count := self.template.count(name)) != 1:
                 raise DataError(
-                    f"{where}: template: got {count} times {name}; expected it once; "
-                    f"start from {DEFAULT_TEMPLATE!r}"
+                    f"{where}: template: got {count} times {name}; expected it once; start from {DEFAULT_TEMPLATE!r}"
                 )
         if self.compare not in get_args(Compare):
             raise DataError(
-                f"{where}: compare: got {self.compare!r}; expected one of {', '.join(get_args(Compare))}; "
-                "choose one"
+                f"{where}: compare: got {self.compare!r}; expected one of {', '.join(get_args(Compare))}; choose one"
             )
         if self.system is not None and not self.system.strip():
             raise DataError(f"{where}: system: got no text; expected a message; leave it out for none")
@@ -100,13 +97,9 @@ def load_tasks(path: Path) -> dict[str, Task]:
     try:
         table = tomllib.loads(path.read_bytes().decode("utf-8"))
     except OSError as error:
-        raise DataError(
-            f"{path}: {error.strerror or error}; expected a readable TOML file; check the path"
-        ) from None
+        raise DataError(f"{path}: {error.strerror or error}; expected a readable TOML file; check the path") from None
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}: byte {error.start}: broken UTF-8; expected UTF-8; save the file as UTF-8"
-        ) from None
+        raise DataError(f"{path}: byte {error.start}: broken UTF-8; expected UTF-8; save the file as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise DataError(f"{path}: {error}; expected TOML with [[task]] tables; correct it there") from None
     entries = table.get("task")
@@ -120,9 +113,7 @@ def load_tasks(path: Path) -> dict[str, Task]:
     for number, entry in enumerate(entries, start=1):
         task = _task_of(entry, f"{path}: task {number}")
         if task.id in tasks:
-            raise DataError(
-                f"{path}: task {number}: got id {task.id!r} again; expected every id once; rename one"
-            )
+            raise DataError(f"{path}: task {number}: got id {task.id!r} again; expected every id once; rename one")
         tasks[task.id] = task
     return tasks
 

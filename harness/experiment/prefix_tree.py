@@ -1,0 +1,106 @@
+"""The layer-prefix tree: which sets of ablated heads share which layers of one prompt.
+
+A head ablated at layer l changes nothing below l's output. So sets that agree in layers 0 to l have the same
+output of layer l: one node of the tree's level l. Keys and values of layer l, made from the layer's input,
+have one copy for each node of the level before it; the input of layer 0 is one for all.
+
+Leaves stand in depth-first order, the set that loses least first: the leaves of any node, and the nodes that
+any run of leaves has in a level, stand together, and are slices.
+
+Knows no models and no tensors.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from harness.experiment.heads import Head
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One layer's nodes, each a distinct output of that layer, in the order of the leaves.
+
+    `parents[i]` is node i's node in the level before (0 for all in the first: the prompt itself), `heads[i]`
+    the heads of this layer that it loses. `node_of_leaf[j]` is the node that leaf j passes through.
+    """
+
+    parents: tuple[int, ...]
+    heads: tuple[frozenset[int], ...]
+    node_of_leaf: tuple[int, ...]
+
+    @property
+    def n_parents(self) -> int:
+        """Nodes of the level before."""
+        return self.parents[-1] + 1
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixTree:
+    """The tree of distinct head sets: `leaves[i]` is a leaf's set, `levels[l]` are layer l's nodes."""
+
+    leaves: tuple[frozenset[Head], ...]
+    levels: tuple[Level, ...]
+
+    @property
+    def n_nodes(self) -> int:
+        """Distinct outputs of layers: passes through one layer that the whole tree costs."""
+        return sum(len(level.parents) for level in self.levels)
+
+    def leaf_of(self, heads: Collection[Head]) -> int:
+        """The leaf that loses exactly these heads; a ValueError if there is none."""
+        return self.leaves.index(frozenset(heads))
+
+    def part(self, leaves: slice) -> "PrefixTree":
+        """The tree of a run of leaves alone, in all layers."""
+        return prefix_tree(self.leaves[leaves], len(self.levels))
+
+    def nodes(self, layer: int, leaves: slice) -> slice:
+        """The nodes of a level that a run of leaves passes through; layer -1 is the prompt, one node."""
+        if layer < 0:
+            return slice(0, 1)
+        nodes = self.levels[layer].node_of_leaf[leaves]
+        return slice(nodes[0], nodes[-1] + 1)
+
+    def split(self, layer: int, most: int) -> tuple[slice, ...]:
+        """Runs of leaves that have at most this many nodes in a level; together all leaves."""
+        node_of_leaf = self.levels[layer].node_of_leaf
+        starts = [
+            leaf
+            for leaf, node in enumerate(node_of_leaf)
+            if node % most == 0 and (leaf == 0 or node_of_leaf[leaf - 1] != node)
+        ]
+        return tuple(slice(start, stop) for start, stop in zip(starts, [*starts[1:], len(node_of_leaf)], strict=True))
+
+
+def prefix_tree(head_sets: Iterable[Collection[Head]], n_layers: int) -> PrefixTree:
+    """The tree of these sets, equal ones merged; heads of layers past the last are an IndexError."""
+    by_layers = {_by_layer(heads, n_layers): frozenset(heads) for heads in head_sets}
+    order = sorted(by_layers)
+    levels = []
+    above = (0,) * len(order)
+    for layer in range(n_layers):
+        level = _level(above, [heads[layer] for heads in order])
+        levels.append(level)
+        above = level.node_of_leaf
+    return PrefixTree(tuple(by_layers[heads] for heads in order), tuple(levels))
+
+
+def _by_layer(heads: Collection[Head], n_layers: int) -> tuple[tuple[int, ...], ...]:
+    """A set's heads layer by layer, sorted: comparing two of them compares their paths from the first layer."""
+    layers: list[list[int]] = [[] for _ in range(n_layers)]
+    for head in heads:
+        layers[head.layer].append(head.head)
+    return tuple(tuple(sorted(layer)) for layer in layers)
+
+
+def _level(above: Sequence[int], heads: Sequence[tuple[int, ...]]) -> Level:
+    """One node for each run of leaves with equal nodes above and equal heads here."""
+    parents: list[int] = []
+    lost: list[frozenset[int]] = []
+    node_of_leaf = []
+    for leaf, path in enumerate(zip(above, heads, strict=True)):
+        if leaf == 0 or path != (above[leaf - 1], heads[leaf - 1]):
+            parents.append(path[0])
+            lost.append(frozenset(path[1]))
+        node_of_leaf.append(len(parents) - 1)
+    return Level(tuple(parents), tuple(lost), tuple(node_of_leaf))

@@ -1,0 +1,88 @@
+"""Identification: a model's heads ranked on the rows that are set aside for it.
+
+Only filings of the identification split are used. The ranking keeps one hash of each, and the split's seed:
+by them an evaluation leaves these filings out. Knows nothing of how heads are scored
+(`harness.model.identify`), nor of pytest.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from harness.errors import DataError, SettingsError
+from harness.experiment.heads import HeadRanking
+from harness.inputs import data_source, first_filings, model_place
+from harness.retrieval.prompts import build_prompt, identification_depth
+from harness.retrieval.rows import Row
+from harness.retrieval.split import filing_hash, split_rows
+from harness.retrieval.tasks import Task
+from harness.settings import DEMO, Settings
+
+DEFAULT_METHOD = "summed_attention"
+"""Attention from the last prompt token to the needle."""
+
+
+def identification_rows(rows: Iterable[Row], settings: Settings) -> tuple[Row, ...]:
+    """The rows on the identification side of the split by `seed`, cut to whole filings by `max_rows`.
+
+    Raises DataError where none is left.
+    """
+    kept = first_filings(split_rows(rows, seed=settings.seed).identification, settings.max_rows, settings.seed)
+    if not kept:
+        raise DataError(
+            f"{data_source(settings)}: no rows for identification; expected at least one filing of "
+            "the identification split; give more filings, a split column, or a larger max-rows"
+        )
+    return kept
+
+
+def identify_heads(
+    settings: Settings,
+    tasks: Mapping[str, Task],
+    rows: Sequence[Row],
+    *,
+    top_k: int,
+    method: str = DEFAULT_METHOD,
+    progress: bool = True,
+) -> HeadRanking:
+    """Rank the heads of the settings' model on these rows, task by task; `top_k` are a task's candidates.
+
+    Each needle stands at its row's own depth, else at a random one that follows from `seed` and the row. All
+    prompts are built before the weights are read, so that a bad row costs no time.
+
+    Raises:
+        HarnessError: a row, the model or the method is bad, a task has no rows, or the model has fewer heads.
+    """
+    from harness.model.identify import METHODS, identify
+    from harness.model.loading import load_model, load_tokenizer
+
+    if method not in METHODS:
+        raise SettingsError(f"method: {method!r}; expected one of {', '.join(METHODS)}")
+    place, seed = model_place(settings), settings.seed
+    tokenizer = load_tokenizer(place, revision=settings.revision)
+    prompts = {
+        task.id: [
+            build_prompt(row, task, tokenizer, depth=identification_depth(row, seed), insertion=settings.insertion)
+            for row in rows
+            if row.task == task.id
+        ]
+        for task in tasks.values()
+    }
+    loaded = load_model(
+        place,
+        revision=settings.revision,
+        dtype=settings.dtype,
+        device_map=settings.device_map,
+        attention=settings.attn,
+    )
+    ranking = identify(
+        loaded,
+        prompts,
+        top_k=top_k,
+        method=method,
+        filing_hashes=frozenset(filing_hash(row.filename, seed) for row in rows),
+        split_seed=seed,
+        progress=progress,
+    )
+    if settings.model != DEMO:
+        return ranking
+    return replace(ranking, source=f"{method} of {DEMO}", model=replace(loaded.shape, id=DEMO))

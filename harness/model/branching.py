@@ -1,0 +1,198 @@
+"""One decoder layer for all nodes of the prefix tree at once, each with its own heads ablated.
+
+A layer's input has one row for each node of the level before. Where nodes part, three things are done around
+the layer's own forward: its input is repeated for each child; its attention, which children of one node have
+in common up to the output projection's input, is given each parent once; and that input is repeated for each
+child, with the child's ablated heads set to zero. So norms, attention and feed-forward are the model's own
+code, and what is computed is what `harness.model.ablation` defines, condition by condition.
+
+Zeroing is assignment. What every projection really read in ablated heads is counted behind all other hooks,
+and `check` raises unless it was exactly zero, at every layer that should have been ablated.
+
+Knows nothing of tokens, and of caches only that attention sees parents.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import nn
+
+from harness.errors import AblationError
+from harness.experiment.heads import Head
+from harness.experiment.prefix_tree import PrefixTree
+from harness.model.ablation import HookInput
+from harness.model.architectures import AttentionOutput, architecture_of
+from harness.model.last_query import rotates_by_length
+from harness.model.layer_calls import LayerCall, decoder_layers
+from harness.model.loading import LoadedModel
+
+Pair = tuple[int, int]
+"""A row and the head that it loses."""
+
+
+VERIFIED = frozenset(
+    {
+        "cohere2",
+        "falcon",
+        "gemma2",
+        "gemma3_text",
+        "gpt2",
+        "gpt_neox",
+        "granite",
+        "llama",
+        "mistral",
+        "mixtral",
+        "olmo2",
+        "opt",
+        "phi3",
+        "qwen2",
+        "qwen3",
+        "qwen3_moe",
+    }
+)
+"""Architectures whose layers a test has branched and compared with the plain loop."""
+
+
+def can_branch(loaded: LoadedModel) -> bool:
+    """Whether this model's layers may be run for several branches of a prompt.
+
+    Not where the table above lacks it, where positions are told by a bias made for each row of the batch
+    (alibi), where rotary frequencies depend on how many tokens are fed at once, or where weights are not on a
+    device between a layer's calls.
+    """
+    config = loaded.model.config
+    return (
+        config.model_type in VERIFIED
+        and not getattr(config, "alibi", False)
+        and not rotates_by_length(config)
+        and not any(parameter.is_meta for parameter in loaded.model.parameters())
+    )
+
+
+class Branching:
+    """Runs a model's layers on nodes of a tree, and keeps account of what was ablated.
+
+    `fired` counts, for each leaf's head set, the calls of projections in which it lost a head.
+    """
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        attention, _, _ = architecture_of(loaded.model.config).projection.rpartition(".")
+        self._attention = [layer.get_submodule(attention) for layer in decoder_layers(loaded)]
+        self._outputs = loaded.outputs
+        self._nonzero: dict[int, list[torch.Tensor]] = {}
+        self.fired: Counter[frozenset[Head]] = Counter()
+
+    def run(self, call: LayerCall, layer: int, tree: PrefixTree, hidden: torch.Tensor) -> torch.Tensor:
+        """The layer's output for each of its nodes.
+
+        From (parents, positions, width) to (nodes, positions, width).
+
+        Raises:
+            AblationError: the projection was not called, or with something else than one tensor of its width.
+        """
+        level = tree.levels[layer]
+        pairs = [(node, head) for node, heads in enumerate(level.heads) for head in sorted(heads)]
+        parted = len(level.parents) > hidden.shape[0]
+        if not pairs:
+            return call(hidden)
+        projection = _Projection(self._outputs[layer], level.parents if parted else None, pairs)
+        with ExitStack() as hooks:
+            if parted:
+                hidden = hidden.index_select(0, torch.tensor(level.parents, device=hidden.device))
+                once = _OncePerParent(level.parents)
+                hooks.enter_context(self._attention[layer].register_forward_pre_hook(once.narrow, with_kwargs=True))
+            module = self._outputs[layer].module
+            hooks.enter_context(module.register_forward_pre_hook(projection.zero, with_kwargs=True))
+            hooks.enter_context(module.register_forward_hook(projection.check, with_kwargs=True))
+            output = call(hidden)
+        if projection.nonzero is None:
+            raise AblationError(
+                f"{self._outputs[layer].name}: its hook never fired; expected a forward call in its layer; is "
+                "its projection called past its module?"
+            )
+        self.fired.update(
+            heads for heads, node in zip(tree.leaves, level.node_of_leaf, strict=True) if level.heads[node]
+        )
+        self._nonzero.setdefault(layer, []).append(projection.nonzero)
+        return output
+
+    def check(self) -> None:
+        """Raise an AblationError unless all that should have been zero was; waits for the devices."""
+        for layer, counts in self._nonzero.items():
+            nonzero = sum(int(count) for count in counts)
+            if nonzero:
+                raise AblationError(
+                    f"{self._outputs[layer].name}: {nonzero} nonzero elements entered it in ablated heads over "
+                    f"{len(counts)} calls; expected exactly 0; does another hook write to the same input?"
+                )
+        self._nonzero.clear()
+
+
+class _OncePerParent:
+    """Hook before attention: of rows repeated for each child, the first of each parent."""
+
+    def __init__(self, parents: Sequence[int]) -> None:
+        self._first = [node for node, parent in enumerate(parents) if node == 0 or parent != parents[node - 1]]
+
+    def narrow(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> HookInput:
+        hidden = args[0] if args else kwargs["hidden_states"]
+        hidden = hidden.index_select(0, torch.tensor(self._first, device=hidden.device))
+        return ((hidden, *args[1:]), kwargs) if args else ((), {**kwargs, "hidden_states": hidden})
+
+
+class _Projection:
+    """Hooks before and behind one output projection, for one call.
+
+    `parents` are the rows to repeat, `None` where rows stay as they are. `nonzero` is, after the call, the
+    number of elements that were read in ablated heads and were not zero; nan counts as one.
+    """
+
+    def __init__(self, output: AttentionOutput, parents: Sequence[int] | None, pairs: Sequence[Pair]) -> None:
+        self._output = output
+        self._parents = parents
+        self._pairs = pairs
+        self.nonzero: torch.Tensor | None = None
+
+    def zero(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> HookInput:
+        hidden, keyword = self._input(args, kwargs)
+        if self._parents is None:
+            zeroed = hidden.clone(memory_format=torch.contiguous_format)
+        else:
+            zeroed = hidden.index_select(0, torch.tensor(self._parents, device=hidden.device))
+        rows, heads = self._index(zeroed)
+        self._by_head(zeroed)[rows, :, heads] = 0
+        return ((zeroed,), {}) if keyword is None else ((), {keyword: zeroed})
+
+    def check(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: object) -> None:
+        hidden, _ = self._input(args, kwargs)
+        rows, heads = self._index(hidden)
+        self.nonzero = torch.count_nonzero(self._by_head(hidden)[rows, :, heads])
+
+    def _input(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[torch.Tensor, str | None]:
+        """The one tensor of a call, and its name where it is a keyword."""
+        tensors = [*args, *kwargs.values()]
+        width = self._output.n_heads * self._output.head_dim
+        if (
+            len(tensors) != 1
+            or not isinstance(tensors[0], torch.Tensor)
+            or tensors[0].dim() != 3
+            or tensors[0].shape[2] != width
+        ):
+            got = [tuple(getattr(value, "shape", ())) or type(value).__name__ for value in tensors]
+            raise AblationError(
+                f"{self._output.name}: called with {got}; expected one tensor of (rows, positions, {width})"
+            )
+        return tensors[0], next(iter(kwargs), None)
+
+    def _by_head(self, hidden: torch.Tensor) -> torch.Tensor:
+        """(rows, positions, heads, width of a head), the same memory."""
+        # splitting the last dimension never copies
+        return hidden.reshape(*hidden.shape[:2], self._output.n_heads, self._output.head_dim)
+
+    def _index(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rows and heads of all pairs, on the tensor's device."""
+        rows, heads = torch.tensor(self._pairs, device=hidden.device).T
+        return rows, heads

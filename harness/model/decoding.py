@@ -1,0 +1,66 @@
+"""Greedy decoding of several conditions of one prompt as one batch, each to its own end.
+
+All rows hold the same positions, so no row is padded and the model is given no mask. What is known of a row
+beyond what all rows know is fed again token by token, beside the others' new tokens. Rows that are done leave
+the batch.
+
+Knows nothing of drafts or trees.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import torch
+
+from harness.experiment.heads import Head
+from harness.model.ablation import Ablation
+from harness.model.greedy import Greedy, Reading
+from harness.model.loading import LoadedModel
+from harness.model.node_cache import NodeCache
+
+
+def decode(
+    loaded: LoadedModel,
+    cache: NodeCache,
+    last_id: int,
+    head_sets: Sequence[frozenset[Head]],
+    greedy: Sequence[Greedy],
+) -> Counter[frozenset[Head]]:
+    """Carry each row's tokens on until it is done; row i runs without the heads of `head_sets[i]`.
+
+    The cache holds a row for each, the prompt but its last token `last_id`; it grows. Returns how many calls
+    of ablated projections each head set saw.
+
+    Raises:
+        AblationError: the ablation was not sound.
+    """
+    fired: Counter[frozenset[Head]] = Counter()
+    # fed at once: what all rows know
+    n_known = min(len(each.token_ids) for each in greedy)
+    feed = [[last_id, *each.token_ids[:n_known]] for each in greedy]
+    alive = list(range(len(greedy)))
+    while alive:
+        with Ablation(loaded.outputs, [head_sets[row] for row in alive]) as ablation:
+            while not any(greedy[row].done for row in alive):
+                reading = Reading(_forward(loaded, cache, feed))
+                for position, row in enumerate(alive):
+                    if len(greedy[row].token_ids) == n_known:
+                        reading.take(position, 0, greedy[row])
+                n_known += 1
+                feed = [[greedy[row].token_ids[n_known - 1]] for row in alive]
+        for row in alive:
+            fired[head_sets[row]] += sum(ablation.fired[layer] for layer in {head.layer for head in head_sets[row]})
+        kept = [position for position, row in enumerate(alive) if not greedy[row].done]
+        feed = [feed[position] for position in kept]
+        alive = [alive[position] for position in kept]
+        if alive:
+            cache = cache.gather([kept] * len(cache.node_layers))
+    return fired
+
+
+def _forward(loaded: LoadedModel, cache: NodeCache, feed: Sequence[Sequence[int]]) -> torch.Tensor:
+    """Run each row's tokens behind the cache: the last position's logits, (rows, 1, vocabulary)."""
+    ids = torch.tensor(feed, device=loaded.device)
+    output = loaded.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    logits: torch.Tensor = output.logits
+    return logits

@@ -1,0 +1,122 @@
+"""Keys and values of one prompt, one row for each node of a layer's own level of the prefix tree.
+
+Each layer has as many rows as there are distinct inputs of it, so a cache holds less than rows x layers.
+Room is made once; feeding tokens writes behind what is held, and `rewind` forgets them again: what is held
+is a length. Sliding windows are left to the model's masks: every position is kept, so a filled window can be
+rewound too, at the price of memory that a windowed model would not need.
+
+Knows nothing of models, heads or tokens.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from transformers import Cache
+from transformers.cache_utils import CacheLayerMixin
+
+
+class NodeLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # the library's
+    """One layer's keys and values: (rows, key heads, capacity, width), of which `length` positions are held."""
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # the library's
+        self.capacity = capacity
+        self.length = 0
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Make room for as many rows as these have."""
+        self.keys = _room(key_states, self.capacity)
+        self.values = _room(value_states, self.capacity)
+        self.is_initialized = True
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write positions behind those held; returns all of them."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        start, self.length = self.length, self.length + key_states.shape[2]
+        keys, values = self._buffers()
+        keys[:, :, start : self.length] = key_states
+        values[:, :, start : self.length] = value_states
+        if start == 0:
+            return key_states, value_states
+        return keys[:, :, : self.length], values[:, :, : self.length]
+
+    def rows(self, rows: slice) -> "NodeLayer":
+        """The same memory, of these rows alone."""
+        part = NodeLayer(self.capacity)
+        keys, values = self._buffers()
+        part.keys, part.values = keys[rows], values[rows]
+        part.length, part.is_initialized = self.length, True
+        return part
+
+    def gather(self, rows: Sequence[int]) -> "NodeLayer":
+        """A copy of these rows, as far as positions are held."""
+        copied = NodeLayer(self.capacity)
+        if self.length:
+            keys, values = self._buffers()
+            index = torch.tensor(rows, device=keys.device)
+            for name, held in (("keys", keys), ("values", values)):
+                room = held.new_empty(len(rows), *held.shape[1:])
+                room[:, :, : self.length] = held[:, :, : self.length].index_select(0, index)
+                setattr(copied, name, room)
+            copied.length, copied.is_initialized = self.length, True
+        return copied
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Positions that a mask must cover, from the first on."""
+        return self.length + query_length, 0
+
+    def get_seq_length(self) -> int:
+        """Positions held."""
+        return self.length
+
+    def get_max_length(self) -> int:
+        """No limit that a model should know of."""
+        return -1
+
+    def _buffers(self) -> tuple[torch.Tensor, torch.Tensor]:
+        assert self.keys is not None
+        assert self.values is not None
+        return self.keys, self.values
+
+
+class KeysKnownError(Exception):
+    """Raised out of a layer whose keys and values are all that is wanted of it."""
+
+
+class KeysOnlyLayer(NodeLayer):  # type: ignore[no-untyped-call]  # the library's
+    """A layer's cache that ends the layer's pass as soon as it has its keys and values."""
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keep them and raise KeysKnownError."""
+        super().update(key_states, value_states)
+        raise KeysKnownError
+
+
+def rewind(layers: Sequence[NodeLayer], length: int) -> None:
+    """Forget every position from `length` on."""
+    for layer in layers:
+        layer.length = length
+
+
+class NodeCache(Cache):
+    """A cache as models take it; its `node_layers` may be replaced while a pass goes through them."""
+
+    def __init__(self, layers: Sequence[NodeLayer]) -> None:
+        self.node_layers = list(layers)
+        # the same list, which the library types more widely
+        super().__init__(layers=[*self.node_layers])
+        self.layers = self.node_layers  # type: ignore[assignment]
+
+    def gather(self, rows: Sequence[Sequence[int]]) -> "NodeCache":
+        """A copy of chosen rows, given for each layer."""
+        return NodeCache([layer.gather(each) for layer, each in zip(self.node_layers, rows, strict=True)])
+
+
+def _room(states: torch.Tensor, capacity: int) -> torch.Tensor:
+    rows, heads, _, width = states.shape
+    return states.new_empty(rows, heads, capacity, width)

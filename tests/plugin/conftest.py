@@ -1,0 +1,63 @@
+"""A project small enough that a whole study of it takes a second."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import hypothesis  # noqa: F401  # see `world`
+import pytest
+from tiny_models import save_checkpoint
+
+import harness.findings.plots
+from harness.demo.filings import demo_rows
+from harness.experiment.head_files import write_ranking
+from harness.experiment.heads import rank
+from harness.retrieval.rows import write_rows
+from harness.settings import Settings
+from harness.study import Place, StudySession
+from plugin.project import REPOSITORY, SHAPE, TASKS, Project
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with checkpoint, rows and ranking, in which a study ran, so that all that one imports is imported.
+
+    pytester forgets what was imported during a run in this process, and torch cannot be imported twice.
+    """
+    folder = tmp_path_factory.mktemp("world")
+    save_checkpoint(folder / "tiny")
+    rows = [replace(row, split="evaluation") for row in demo_rows(3, n_sentences=2) if row.task in TASKS]
+    write_rows(rows, folder / "rows.csv")
+    scores = {task: [[float(4 * layer + head) for head in range(4)] for layer in range(3)] for task in TASKS}
+    write_ranking(rank(scores, top_k=2, model=SHAPE), folder / "heads.json")
+
+    settings = Settings(
+        model=str(folder / "tiny"),
+        data=folder / "rows.csv",
+        heads=folder / "heads.json",
+        k=(1,),
+        max_new_tokens=1,
+        reports=folder / "reports",
+    )
+    study = StudySession(settings, folder, place=Place("first"), own_score=lambda row, completion: {})
+    study.declare(study.expand(["within_task"]))
+    study.results(lambda progress: None)
+    study.finish("passed")
+    study.close()
+    return folder
+
+
+@pytest.fixture
+def project(world: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """The project; a run of it in this process draws no plots, which take longer than all the rest."""
+    monkeypatch.setattr(harness.findings.plots, "draw_plots", lambda report, folder: ())
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY), prepend=":")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    (pytester.path / "tiny").symlink_to(world / "tiny")
+    shutil.copy(world / "rows.csv", pytester.path)
+    shutil.copy(world / "heads.json", pytester.path)
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(REPOSITORY / "evals", pytester.path / "evals", ignore=ignored)
+    made = Project(pytester)
+    made.configure()
+    return made

@@ -1,0 +1,98 @@
+"""A user's project with a study in it, the ways to run pytest there, and what such a run may print and leave."""
+
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.experiment.heads import ModelShape
+
+TASKS = ("ceo_lastname", "incorporation_year")
+SHAPE = ModelShape(3, 4)
+N_ROWS = 6
+REPOSITORY = Path(__file__).parents[2]
+WITHIN = [f"within_task[{task}-k0{k}]" for task in reversed(TASKS) for k in (1, 2)]
+"""The within-task conditions, in the order of the rows' tasks."""
+
+INI = {
+    "ablation_model": "tiny",
+    "ablation_data": "rows.csv",
+    "ablation_heads": "heads.json",
+    "ablation_k": "1,2",
+    "ablation_max_new_tokens": "3",
+    "filterwarnings": "error",
+}
+PLUGINS = ("-p", "harness.plugin", "-p", "no:cacheprovider")
+OURS = {"tiny", "rows.csv", "heads.json", "evals", "tox.ini", "conftest.py"}
+Report = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder with a checkpoint, rows, a ranking, a copy of the evals, and an ini file that names them."""
+
+    pytester: pytest.Pytester
+
+    @property
+    def path(self) -> Path:
+        return self.pytester.path
+
+    def configure(self, **ini: str) -> None:
+        """The usual ini file, with these entries beside or in place of its own."""
+        self.only_ini(**(INI | ini))
+
+    def only_ini(self, **ini: str) -> None:
+        self.pytester.makeini("[pytest]\n" + "".join(f"{name} = {value}\n" for name, value in ini.items()))
+
+    def run(self, *arguments: str) -> pytest.RunResult:
+        """pytest in this process; Ctrl-C and SIGTERM end that run alone."""
+        return self.pytester.runpytest_inprocess(*PLUGINS, *arguments, no_reraise_ctrlc=True)
+
+    def run_alone(self, *arguments: str) -> pytest.RunResult:
+        """pytest in a process of its own."""
+        return self.pytester.runpytest_subprocess(*PLUGINS, *arguments)
+
+    def start(self, *arguments: str) -> "subprocess.Popen[bytes]":
+        """pytest in a process of its own, which is not waited for."""
+        command = [*self.pytester._getpytestargs(), *PLUGINS, *arguments]
+        return self.pytester.popen([str(part) for part in command])
+
+    def ids(self, *arguments: str) -> list[str]:
+        """What a collection selects."""
+        result = self.run(*arguments, "--collect-only", "-q")
+        return [line for line in result.outlines if "::" in line]
+
+    def report(self, name: str = "latest") -> Report:
+        report: Report = json.loads((self.path / "reports" / name / "report.json").read_text(encoding="utf-8"))
+        return report
+
+    def samples(self, name: str = "latest") -> list[Report]:
+        lines = (self.path / "reports" / name / "samples.jsonl").read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+
+    def left(self) -> list[str]:
+        """Files and folders that were not there before."""
+        paths = (path.relative_to(self.path) for path in self.path.rglob("*"))
+        return sorted(str(path) for path in paths if path.parts[0] not in OURS)
+
+
+def names(report: Report) -> list[str]:
+    return [condition["name"] for condition in report["conditions"]]
+
+
+def lasting(report: Report) -> Report:
+    """All of a report that another run of the same study must say too."""
+    return {key: value for key, value in report.items() if key != "run"}
+
+
+def usage_error(result: pytest.RunResult) -> str:
+    """The one line that a session which could not start says."""
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    (line,) = [line for line in result.errlines if line]
+    assert line.startswith("ERROR: ")
+    assert "Traceback" not in result.stdout.str()
+    assert "INTERNALERROR" not in result.stdout.str()
+    return line.removeprefix("ERROR: ")

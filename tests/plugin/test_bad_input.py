@@ -1,0 +1,165 @@
+"""A file that cannot be used: one line before anything is computed, exit code 4, and nothing written."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+import harness.model.loading
+from harness.experiment.head_files import write_ranking
+from harness.experiment.heads import ModelShape, rank
+from plugin.project import N_ROWS, TASKS, Project, usage_error
+
+HEADS, ROWS = "heads.json", "rows.csv"
+Spoil = Callable[[Path], object]
+
+
+def write(name: str, content: bytes) -> Spoil:
+    return lambda folder: (folder / name).write_bytes(content)
+
+
+def remove(name: str) -> Spoil:
+    return lambda folder: (folder / name).unlink()
+
+
+def truncate(name: str) -> Spoil:
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:300])
+
+
+def rank_another_model(folder: Path) -> None:
+    scores = {task: [[0.5] * 8] * 40 for task in TASKS}
+    write_ranking(rank(scores, top_k=2, model=ModelShape(40, 8)), folder / HEADS)
+
+
+def rank_heads_beyond_the_model(folder: Path) -> None:
+    lists = {task: [{"head": [0, 1], "avg_score": 0.5}, {"head": [7, 2], "avg_score": 0.4}] for task in TASKS}
+    (folder / HEADS).write_text(json.dumps(lists))
+
+
+def replace_in_rows(old: str, new: str) -> Spoil:
+    def spoil(folder: Path) -> None:
+        text = (folder / ROWS).read_text(encoding="utf-8")
+        assert old in text
+        (folder / ROWS).write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    return spoil
+
+
+def without(name: str) -> Spoil:
+    """The model's folder without one of its files; the link to the checkpoint gives way to a copy."""
+
+    def spoil(folder: Path) -> None:
+        copy = shutil.copytree(folder / "tiny", folder / "copy")
+        (folder / "tiny").unlink()
+        copy.rename(folder / "tiny")
+        (folder / "tiny" / name).unlink()
+
+    return spoil
+
+
+SPOILT: dict[str, tuple[Spoil, str]] = {
+    "head file missing": (remove(HEADS), f"{HEADS}: "),
+    "head file empty": (write(HEADS, b""), f"{HEADS}: "),
+    "head file binary": (write(HEADS, bytes(range(256))), f"{HEADS}: "),
+    "head file truncated": (truncate(HEADS), f"{HEADS}: "),
+    "head file of no known form": (write(HEADS, b'{"heads": 5}'), f"{HEADS}: "),
+    "ranking of the wrong shape": (rank_another_model, "40 layers"),
+    "ranking with a head too high": (rank_heads_beyond_the_model, "layer 7, but the model has 3 layers (0-2)"),
+    "rows missing": (remove(ROWS), f"{ROWS}: No such file"),
+    "rows empty": (write(ROWS, b""), f"{ROWS}: "),
+    "rows binary": (write(ROWS, bytes(range(256))), f"{ROWS}: "),
+    "rows without a column": (replace_in_rows("needle_value", "value"), f"{ROWS}: "),
+    "rows of an unknown task": (replace_in_rows("ceo_lastname", "ceo_firstname"), "'ceo_firstname'"),
+    "model without weights": (without("model.safetensors"), "holds no weights; expected weights"),
+    "model without tokenizer": (without("tokenizer.json"), "holds no tokenizer; expected a tokenizer"),
+    "model without config": (without("config.json"), "holds no config.json; expected config.json"),
+    "reports in the place of a file": (write("reports", b"mine"), "reports/latest: "),
+    "store of another program": (write("mine.sqlite", b"not SQLite" * 100), "mine.sqlite: "),
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "two workers"])
+def test_a_file_that_cannot_be_used(project: Project, name: str, workers: tuple[str, ...]) -> None:
+    spoil, words = SPOILT[name]
+    spoil(project.path)
+    store = ("--ablation-store=mine.sqlite",) if "store" in name else ()
+    assert words in usage_error(project.run("evals", *store, *workers))
+    assert not [path for path in project.left() if "report.json" in path or "plots" in path]
+    assert not (project.path / "reports" / "store.sqlite").exists()
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("--ablation-model=no/such/folder", "model 'no/such/folder': no such folder"),
+        ("--ablation-model=rows.csv", "model 'rows.csv': not a folder"),
+        ("--ablation-revision=main", "tiny': revision 'main' of a folder; expected none"),
+        ("--ablation-tasks=ceo_firstname", "tasks: got 'ceo_firstname'; expected one or more of"),
+        ("--ablation-tasks=registrant_name", "rows.csv: no rows of the task registrant_name"),
+        ("--ablation-task-file=none.toml", "none.toml: No such file"),
+        ("--ablation-max-rows=1", "rows.csv: no rows for evaluation"),
+    ],
+)
+def test_a_value_that_names_nothing(project: Project, argument: str, words: str) -> None:
+    assert words in usage_error(project.run("evals", argument))
+    assert project.left() == []
+
+
+def test_a_model_needs_its_own_ranking(project: Project) -> None:
+    project.configure(ablation_heads="")
+    assert "heads: none given for the model " in usage_error(project.run("evals"))
+
+
+def test_strict_rows(project: Project) -> None:
+    """A needle that already stands in its haystack excludes the row; with the option it is an error."""
+    needle = "The registrant was first incorporated in 1967."
+    replace_in_rows(f"{needle},1967,", f"{needle},1967,{needle} ")(project.path)
+    assert usage_error(project.run("evals", "--ablation-strict-rows")).startswith(
+        str(project.path / "rows.csv: row 1: haystack_text")
+    )
+    project.run("evals", "-k", "baseline").assert_outcomes(passed=2, deselected=33)
+    assert project.report()["data"]["rows"] == N_ROWS - 1
+    (excluded,) = project.report()["data"]["excluded"]
+    assert excluded["row"] == "demo-2026-0000.txt/incorporation_year"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
+def test_a_folder_that_must_not_be_written(project: Project) -> None:
+    (project.path / "reports").mkdir(mode=0o500)
+    assert "reports/latest: Permission denied; expected a folder" in usage_error(project.run("evals"))
+
+
+class TestHub:
+    """A hub that is asked for a model, and says no; nothing leaves this machine."""
+
+    def said(self, project: Project, kind: type[Exception], monkeypatch: pytest.MonkeyPatch) -> str:
+        # without `__init__`, which wants a response of whichever client the hub's library uses
+        answer = kind.__new__(kind, "40x")
+
+        def cached_file(*arguments: object, **named: object) -> str:
+            raise OSError("a page of advice\nand its second line") from answer
+
+        monkeypatch.setattr(harness.model.loading, "cached_file", cached_file)
+        line = usage_error(project.run("evals", "--ablation-model=org/secret"))
+        assert project.left() == []
+        return line
+
+    def test_gated(self, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+        said = self.said(project, GatedRepoError, monkeypatch)
+        assert said.startswith("model 'org/secret': gated, and no token with access to it was given; expected one in")
+
+    def test_no_such_model(self, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+        said = self.said(project, RepositoryNotFoundError, monkeypatch)
+        assert said.startswith("model 'org/secret': no such folder, and no such model on the hub; expected")
+
+    def test_offline(self, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+        said = usage_error(project.run("evals", "--ablation-model=org/secret"))
+        assert said.startswith("model 'org/secret': no such folder, not in the local cache, and the hub cannot be")
+        assert project.left() == []

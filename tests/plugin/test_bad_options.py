@@ -1,0 +1,50 @@
+"""A bad value of an option: exit code 4, and one line that says where it was given and what is expected."""
+
+import pytest
+
+from plugin.project import Project, usage_error
+
+BAD = [
+    ("k", "0", "'0'; expected a whole number of at least 1"),
+    ("k", "-1", "'-1'; expected a whole number of at least 1"),
+    ("k", "two", "'two'; expected a whole number of at least 1"),
+    ("k", "1,1", "'1,1'; expected different whole numbers, as in 1,2,5"),
+    ("depth", "2", "'2'; expected different numbers from 0 to 1, as in 0.25,0.5,0.75"),
+    ("depth", "middle", "'middle'; expected different numbers from 0 to 1, as in 0.25,0.5,0.75"),
+    ("tasks", "a,,b", "'a,,b'; expected different names with commas between"),
+    ("dtype", "int8", "'int8'; expected auto or bfloat16 or float16 or float32 or float64"),
+    ("engine", "magic", "'magic'; expected "),
+    ("insertion", "anywhere", "'anywhere'; expected sentence or published"),
+    ("random-match", "head", "'head'; expected uniform or layer"),
+    ("scorer", "judge", "'judge'; expected value or published"),
+    ("max-new-tokens", "0", "'0'; expected a whole number of at least 1"),
+    ("max-rows", "0", "'0'; expected a whole number of at least 1"),
+    ("random-draws", "0", "'0'; expected a whole number of at least 1"),
+    ("seed", "-1", "'-1'; expected a whole number of at least 0"),
+    ("run", "a/b", "'a/b'; expected the name of a folder, without slashes"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "words"), BAD)
+class TestEach:
+    def test_command_line(self, project: Project, name: str, text: str, words: str) -> None:
+        result = project.run("evals", f"--ablation-{name}={text}")
+        assert usage_error(result).startswith(f"--ablation-{name}: {words}")
+        assert project.left() == []
+
+    def test_ini(self, project: Project, name: str, text: str, words: str) -> None:
+        key = f"ablation_{name.replace('-', '_')}"
+        project.configure(**{key: text})
+        assert usage_error(project.run("evals")).startswith(f"ini value {key}: {words}")
+        assert project.left() == []
+
+
+@pytest.mark.parametrize("name", ["strict_rows", "refresh", "dry_run"])
+def test_a_switch_in_the_ini_file(project: Project, name: str) -> None:
+    project.configure(**{f"ablation_{name}": "perhaps"})
+    assert usage_error(project.run("evals")) == f"ini value ablation_{name}: 'perhaps'; expected true or false"
+
+
+def test_a_dry_run_is_one_process(project: Project) -> None:
+    result = project.run("evals", "--ablation-dry-run", "-n", "2")
+    assert usage_error(result) == "--ablation-dry-run: given with -n; expected one process; leave out -n"

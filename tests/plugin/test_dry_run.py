@@ -1,0 +1,40 @@
+"""Looking without computing: `--ablation-dry-run`, and pytest's own `--collect-only`; neither leaves anything."""
+
+import pytest
+
+import harness.model.loading
+from plugin.project import Project
+
+
+@pytest.fixture
+def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load_model(*arguments: object, **named: object) -> None:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(harness.model.loading, "load_model", load_model)
+
+
+@pytest.mark.usefixtures("no_model")
+def test_dry_run(project: Project) -> None:
+    result = project.run("evals", "-k", "within_task", "--ablation-dry-run")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        ["6 rows, 5 conditions: 18 completions requested, 18 distinct, 0 of them stored; to do: 6 rows of *"]
+    )
+    assert "passed" not in result.stdout.str()
+    assert "reports" not in project.left()
+
+
+def test_a_dry_run_counts_what_is_stored(project: Project, request: pytest.FixtureRequest) -> None:
+    project.run("evals", "-k", "baseline").assert_outcomes(passed=2, deselected=33)
+    before = project.left()
+    request.getfixturevalue("no_model")
+    result = project.run("evals", "-k", "within_task", "--ablation-dry-run", "--ablation-run=other")
+    result.stdout.fnmatch_lines(["*18 completions requested, 18 distinct, 6 of them stored; to do: 6 rows of *"])
+    assert project.left() == before
+
+
+@pytest.mark.usefixtures("no_model")
+def test_collect_only(project: Project) -> None:
+    assert len(project.ids("evals")) == 35
+    assert "reports" not in project.left()

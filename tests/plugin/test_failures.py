@@ -1,0 +1,142 @@
+"""When something goes wrong during a run: what stops everything, what fails one test alone, and what is reported."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import harness.model.loading
+from harness.errors import AblationError, ReportError
+from harness.experiment.store import Store
+from plugin.project import TASKS, WITHIN, Project, names
+
+STUDY = ("evals", "-k", "within_task")
+UNSOUND = "layer 2: the hook never fired; expected one call; report this model's architecture"
+
+
+@pytest.fixture
+def unsound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ablation that turns out unsound when the third row is done."""
+    put_row, done = Store.put_row, []
+
+    def put_two_rows(self: Store, *arguments: object, **named: object) -> None:
+        if len(done) == 2:
+            raise AblationError(UNSOUND)
+        done.append(1)
+        put_row(self, *arguments, **named)  # type: ignore[arg-type]  # handed on as they came
+
+    monkeypatch.setattr(Store, "put_row", put_two_rows)
+
+
+@pytest.mark.usefixtures("unsound")
+def test_an_unsound_ablation_stops_the_session_at_once(project: Project) -> None:
+    result = project.run("evals", "-k", "within_task or general")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(errors=1, deselected=29)
+    assert result.outlines.count(UNSOUND) == 1
+    result.stdout.fnmatch_lines([f"! {UNSOUND} !"])
+    assert "Traceback" not in result.stdout.str()
+    assert "During handling" not in result.stdout.str()
+    report = project.report()
+    assert (report["run"]["exit"], report["run"]["finished"]) == ("failed", False)
+    assert report["conditions"][0]["n"] == 2
+    assert set(report["run"]["missing"]) == set(names(report))
+
+
+def test_a_failed_assertion_leaves_a_report(project: Project) -> None:
+    project.pytester.makepyfile(
+        test_mine="""
+        import pytest
+
+        @pytest.mark.ablation("within_task")
+        def test_mine(result):
+            assert result.accuracy > 2
+    """
+    )
+    result = project.run("test_mine.py")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(failed=4)
+    report = project.report()
+    assert names(report) == ["baseline", *WITHIN]
+    assert (report["run"]["exit"], report["run"]["finished"], report["run"]["missing"]) == ("failed", True, [])
+
+
+def test_weights_that_cannot_be_read(project: Project) -> None:
+    """Found out when the model is loaded: one error, and no test after it."""
+    (project.path / "broken").mkdir()
+    for file in (project.path / "tiny").iterdir():
+        (project.path / "broken" / file.name).write_bytes(file.read_bytes()[:5000])
+    result = project.run(*STUDY, "--ablation-model=broken")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(errors=1, deselected=31)
+    said = [line for line in result.outlines if line.startswith("model ")]
+    assert len(said) == 1
+    assert "broken': cannot be loaded: " in said[0]
+    assert "Traceback" not in result.stdout.str()
+
+
+@pytest.fixture
+def cut_ranking(project: Project) -> Path:
+    """A ranking that lists each task's best heads, and no scores of the others."""
+    path = project.path / "heads.json"
+    best = [{"head": [2, 3], "avg_score": 0.5}, {"head": [0, 1], "avg_score": 0.25}]
+    path.write_text(json.dumps(dict.fromkeys(TASKS, best)))
+    return path
+
+
+@pytest.mark.usefixtures("cut_ranking")
+def test_an_experiment_that_a_ranking_cannot_give_fails_alone(project: Project) -> None:
+    result = project.run("evals", "-k", "bottom or within_task")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(passed=4, errors=1, deselected=len(project.ids("evals")) - 5)
+    (said,) = [
+        line for line in result.outlines if "heads.json: " in line and not line.startswith(("ERROR", "ablation"))
+    ]
+    assert "bottom" in said
+    assert "Traceback" not in result.stdout.str()
+    assert names(project.report()) == ["baseline", *WITHIN]
+
+
+def test_too_few_heads_for_controls(project: Project) -> None:
+    result = project.run("evals", "-k", "random_control or general", "--ablation-k=6")
+    result.assert_outcomes(passed=1, errors=1, deselected=len(project.ids("evals", "--ablation-k=6")) - 2)
+    assert [line for line in result.outlines if "pool" in line and "12" in line]
+
+
+def test_a_report_that_cannot_be_written(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> None:
+        raise ReportError("reports/latest/report.json: No space left on device; free some, then start again")
+
+    monkeypatch.setattr("harness.study.write_report", full)
+    result = project.run(*STUDY)
+    assert result.ret == pytest.ExitCode.INTERNAL_ERROR
+    assert len([line for line in result.outlines if "No space left on device" in line]) == 1
+    assert "Traceback" not in result.stdout.str()
+
+
+def test_maxfail_acts_on_assertions_alone(project: Project) -> None:
+    project.pytester.makepyfile(
+        test_mine="""
+        import pytest
+
+        @pytest.mark.ablation("within_task")
+        def test_mine(result):
+            assert False
+    """
+    )
+    result = project.run("test_mine.py", "-x")
+    result.assert_outcomes(failed=1)
+    assert project.report()["run"]["missing"] == []
+    assert [each["n"] for each in project.report()["conditions"]] == [6, 3, 3, 3, 3]
+
+
+def test_the_model_is_tried_once(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def load_model(*arguments: object, **named: object) -> object:
+        tried.append(arguments)
+        raise harness.model.loading.ModelError("model 'tiny': too large; expected room for it; take a larger machine")
+
+    monkeypatch.setattr(harness.model.loading, "load_model", load_model)
+    project.run("evals").assert_outcomes(errors=1)
+    assert len(tried) == 1

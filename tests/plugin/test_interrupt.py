@@ -1,0 +1,84 @@
+"""Ctrl-C and SIGTERM in the middle of a run: a valid report that marks what is missing, and a restart finishes it."""
+
+import signal
+import time
+
+import pytest
+
+from harness.experiment.store import Store
+from plugin.project import N_ROWS, WITHIN, Project, Report, lasting, names
+
+STUDY = ("evals", "-k", "within_task")
+HANGING = """
+    import time
+    from pathlib import Path
+    from harness.experiment.store import Store
+
+    put_row = Store.put_row
+
+    def put_row_and_hang(self, *arguments, **named):
+        put_row(self, *arguments, **named)
+        folder = Path("rows_done")
+        folder.mkdir(exist_ok=True)
+        (folder / str(len(list(folder.iterdir())))).touch()
+        while len(list(folder.iterdir())) > 1:
+            time.sleep(0.01)
+
+    Store.put_row = put_row_and_hang
+"""
+"""Two rows are stored, then the model never answers again."""
+
+
+def check_half_done(report: Report, samples: list[Report]) -> None:
+    assert names(report) == ["baseline", *WITHIN]
+    assert (report["run"]["exit"], report["run"]["finished"]) == ("interrupted", False)
+    assert report["conditions"][0]["requested"] == N_ROWS
+    assert report["conditions"][0]["n"] == 2
+    assert sum(each["condition"] == "baseline" for each in samples) == 2
+    missing = [each["name"] for each in report["conditions"] if each["n"] < each["requested"]]
+    assert report["run"]["missing"] == missing
+    assert "baseline" in missing
+    for each in report["conditions"]:
+        assert (each["accuracy"] is None) == (each["n"] == 0), "nothing measured is not 0 %"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_signal_leaves_a_report(project: Project, number: signal.Signals) -> None:
+    project.pytester.makeconftest(HANGING)
+    process = project.start(*STUDY)
+    while process.poll() is None and not (project.path / "rows_done" / "1").exists():
+        time.sleep(0.02)
+    process.send_signal(number)
+    output = process.communicate()[0].decode()
+    assert process.returncode == pytest.ExitCode.INTERRUPTED, output
+    assert "Traceback" not in output
+    assert "INTERNALERROR" not in output
+    assert "missing: 5 conditions lack records: baseline, " in output
+    check_half_done(project.report(), project.samples())
+
+    (project.path / "conftest.py").unlink()
+    project.run(*STUDY).assert_outcomes(passed=4, deselected=31)
+    resumed = project.report()
+    assert (resumed["run"]["exit"], resumed["run"]["finished"], resumed["run"]["missing"]) == ("passed", True, [])
+    (project.path / "reports" / "store.sqlite").unlink()
+    project.run(*STUDY)
+    assert lasting(project.report()) == lasting(resumed)
+
+
+def test_an_error_of_somebody_elses_leaves_a_report_too(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a disk fails below a library, or a hook of another plugin breaks."""
+    put_row = Store.put_row
+
+    def break_at_the_third(self: Store, *arguments: object, **named: object) -> None:
+        done.append(1)
+        if len(done) == 3:
+            raise RuntimeError("the third row")
+        put_row(self, *arguments, **named)  # type: ignore[arg-type]  # handed on as they came
+
+    done: list[int] = []
+    monkeypatch.setattr(Store, "put_row", break_at_the_third)
+    result = project.run(*STUDY, "-x")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    report = project.report()
+    assert (report["run"]["exit"], report["run"]["finished"]) == ("failed", False)
+    assert report["conditions"][0]["n"] == 2

@@ -1,0 +1,122 @@
+"""Every option: from the command line, from the ini file, the one before the other, and what it does to a study."""
+
+import pytest
+
+from harness.plugin import SETTINGS
+from harness.settings import OPTIONS, Option, Settings
+from plugin.project import Project, names
+
+TEXTS: dict[str, tuple[str, str]] = {
+    "model": ("org/model", "org/other"),
+    "revision": ("main", "v2"),
+    "dtype": ("float64", "bfloat16"),
+    "device-map": ("cpu", "auto"),
+    "attn": ("eager", "sdpa"),
+    "engine": ("reference", "shared"),
+    "data": ("a.csv", "b.csv"),
+    "task-file": ("a.toml", "b.toml"),
+    "tasks": ("ceo_lastname", "incorporation_year,ceo_lastname"),
+    "strict-rows": ("true", "false"),
+    "heads": ("a.json", "b.json"),
+    "k": ("1,3", "2"),
+    "depth": ("0.25,1", "0"),
+    "insertion": ("published", "sentence"),
+    "max-new-tokens": ("7", "8"),
+    "max-rows": ("18", "9"),
+    "seed": ("3", "4"),
+    "random-draws": ("2", "1"),
+    "random-match": ("layer", "uniform"),
+    "scorer": ("published", "value"),
+    "reports": ("out", "elsewhere"),
+    "run": ("first", "second"),
+    "store": ("a.sqlite", "b.sqlite"),
+    "refresh": ("true", "false"),
+    "dry-run": ("true", "false"),
+}
+"""For each option a text that its default is not, and another one."""
+
+
+def settings_of(project: Project, *arguments: str) -> Settings:
+    """What pytest makes of a command line; its own look for leaked objects, seconds in this process, is left out."""
+    plugins = ("-p", "harness.plugin", "-p", "no:unraisableexception")
+    return project.pytester.parseconfigure(*plugins, *arguments).stash[SETTINGS]
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_command_line_beats_ini_beats_default(project: Project, option: Option) -> None:
+    text, other = TEXTS[option.name]
+    key = f"ablation_{option.field}"
+    given = f"--ablation-{option.name}" if option.switch else f"--ablation-{option.name}={text}"
+
+    project.only_ini()
+    default = getattr(settings_of(project), option.field)
+    on_command_line = settings_of(project, given)
+    value = getattr(on_command_line, option.field)
+    assert value == (project.path / text if option.metavar in ("FILE", "FOLDER") else option.parse(text))
+    assert value != default
+
+    project.only_ini(**{key: text})
+    assert settings_of(project) == on_command_line
+    project.only_ini(**{key: other})
+    assert settings_of(project, given) == on_command_line
+
+
+def test_help_names_them_all(pytester: pytest.Pytester) -> None:
+    text = pytester.runpytest_inprocess("-p", "harness.plugin", "--help").stdout.str()
+    assert "ablation of attention heads:" in text
+    for option in OPTIONS:
+        assert f"--ablation-{option.name}" in text
+        assert f"ablation_{option.field} (string):" in text
+
+
+def test_k_tasks_and_draws_decide_what_there_is(project: Project) -> None:
+    given = ("--ablation-k=3", "--ablation-tasks=ceo_lastname", "--ablation-random-draws=2")
+    project.configure(ablation_random_draws="1")
+    assert project.ids("evals", "-k", "within_task or random_control", *given) == [
+        "evals/test_random_control.py::test_random_control[seed0-k03]",
+        "evals/test_random_control.py::test_random_control[seed1-k03]",
+        "evals/test_within_task.py::test_within_task[ceo_lastname-k03]",
+    ]
+
+
+def test_seed_and_match_decide_the_random_heads(project: Project) -> None:
+    def heads(*arguments: str) -> list[object]:
+        project.run("evals", "-k", "random_control", "--ablation-max-rows=2", *arguments)
+        controls = [each for each in project.report()["conditions"] if each["experiment"] == "random_control"]
+        return [(each["match"], each["heads"]) for each in controls]
+
+    usual = heads()
+    assert heads("--ablation-seed=0") == usual
+    assert heads("--ablation-seed=1") != usual
+    assert {match for match, _ in heads("--ablation-random-match=layer")} == {"layer"}
+
+
+def test_what_is_asked_and_where_it_is_written(project: Project) -> None:
+    given = {
+        "depth": "0,1",
+        "insertion": "published",
+        "max-rows": "2",
+        "max-new-tokens": "1",
+        "reports": "out",
+        "run": "sweep",
+        "store": "elsewhere/records.sqlite",
+    }
+    result = project.run("evals", "-k", "baseline", *(f"--ablation-{name}={text}" for name, text in given.items()))
+    result.assert_outcomes(passed=2, deselected=33)
+    assert project.left() == sorted(
+        [
+            *(".cache", ".cache/retrieval-heads", ".cache/retrieval-heads/file-hashes.json"),
+            *("elsewhere", "elsewhere/records.sqlite", "elsewhere/records.sqlite.claims"),
+            *(path for path in project.left() if path.startswith("elsewhere/records.sqlite.claims/")),
+            *("out", "out/sweep", "out/sweep/plots", "out/sweep/report.json", "out/sweep/samples.jsonl"),
+            *("out/sweep/plots/accuracy_by_k.csv", "out/sweep/plots/figures.csv"),
+        ]
+    )
+    (project.path / "reports").symlink_to("out")
+    samples, report = project.samples("sweep"), project.report("sweep")
+    assert names(report) == ["baseline", "needle_absent"]
+    assert [(each["filename"], each["depth"]) for each in samples[:2]] == [(samples[0]["filename"], d) for d in (0, 1)]
+    assert len(samples) == 2 * 2 * 2, "two rows of one filing at two depths, with the needle and without"
+    assert {each["tokens"] for each in samples} <= {0, 1}
+    assert report["configuration"]["insertion"] == "published"
+    assert report["configuration"]["store"] == "elsewhere/records.sqlite"

@@ -1,0 +1,56 @@
+"""Selecting with `-k`: each word selects its own eval of the demo, and nothing else."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+import harness.demo.filings
+from harness.demo.filings import demo_rows
+from plugin.project import Project
+
+WORDS = "within_task across_task general global random_control transfer bottom baseline hooks".split()
+
+
+@pytest.fixture
+def demo(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """Nothing is configured: the embedded model, its tasks and its ranking; of its filings a few are enough."""
+    rows = tuple(replace(row, split="evaluation") for row in demo_rows(2))
+    monkeypatch.setattr(harness.demo.filings, "demo_rows", lambda: rows)
+    project.only_ini(filterwarnings="error")
+    return project
+
+
+def test_every_eval_has_its_word(demo: Project) -> None:
+    files = {path.stem for path in (demo.path / "evals").glob("*.py")}
+    assert files == {f"test_{word}" for word in WORDS}
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_word_selects_its_own_eval(demo: Project, word: str) -> None:
+    ids = demo.ids("evals", "-k", word)
+    assert ids == demo.ids(f"evals/test_{word}.py")
+    assert ids
+    assert {name.split("[")[0] for name in ids} == {f"evals/test_{word}.py::test_{word}"}
+    for name in ids:
+        assert re.fullmatch(r"[A-Za-z0-9_.:+\-\[\]]+", name.split("::", 1)[1])
+
+
+def test_ids_are_the_conditions_names(demo: Project) -> None:
+    ids = [name.split("::test_")[1] for name in demo.ids("evals")]
+    assert {
+        "within_task[ceo_lastname-k05]",
+        "across_task[registrant_name-k20]",
+        "transfer[ceo_lastname:registrant_name-k01]",
+        "random_control[seed4-k10]",
+        "general[k20]",
+        "global[k02]",
+        "bottom[k01]",
+    } <= set(ids)
+    assert len(ids) == len(set(ids))
+
+
+def test_on_request_experiments_do_not_run_unasked(demo: Project) -> None:
+    for name in ("across_exclusive", "single", "leave_one_in"):
+        assert not demo.ids("evals", "-k", name)
+        assert demo.ids(f"evals/on_request/{name}.py")

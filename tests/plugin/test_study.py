@@ -1,0 +1,55 @@
+"""A study: what is selected is computed, with the baseline; the same study gives the same report."""
+
+import shutil
+
+from plugin.project import TASKS, WITHIN, Project, lasting, names
+
+
+def test_within_task_computes_itself_and_the_baseline(project: Project) -> None:
+    result = project.run("evals", "-k", "within_task")
+    result.assert_outcomes(passed=4, deselected=31)
+    report = project.report()
+    assert names(report) == ["baseline", *WITHIN]
+    assert [each["n"] for each in report["conditions"]] == [6, 3, 3, 3, 3]
+    assert (report["run"]["exit"], report["run"]["finished"], report["run"]["missing"]) == ("passed", True, [])
+    assert [each["condition"] for each in project.samples()] == 6 * ["baseline"] + [
+        name for name in WITHIN for _ in range(3)
+    ]
+
+
+def test_one_case_of_an_eval(project: Project) -> None:
+    case = "evals/test_within_task.py::test_within_task[ceo_lastname-k02]"
+    project.run(case).assert_outcomes(passed=1)
+    assert names(project.report()) == ["baseline", "within_task[ceo_lastname-k02]"]
+
+
+def test_the_same_study_gives_the_same_report(project: Project) -> None:
+    project.run("evals", "-k", "not hooks")
+    first, samples = project.report(), project.samples()
+    shutil.rmtree(project.path / "reports")
+    project.run("evals", "-k", "not hooks")
+    assert lasting(project.report()) == lasting(first)
+    assert project.samples() == samples
+    assert len(first["conditions"]) == 34
+
+
+def test_every_eval_passes(project: Project) -> None:
+    """The hook check too, on whichever model is configured."""
+    project.run("evals").assert_outcomes(passed=35)
+    experiments = {each["experiment"] for each in project.report()["conditions"]}
+    assert experiments == {
+        *("baseline", "needle_absent", "within_task", "across_task", "general", "global"),
+        *("random_control", "transfer", "bottom"),
+    }
+
+
+def test_the_hook_check_alone_writes_no_report(project: Project) -> None:
+    project.run("evals", "-k", "hooks").assert_outcomes(passed=1, deselected=34)
+    assert not (project.path / "reports" / "latest" / "report.json").exists()
+
+
+def test_on_request(project: Project) -> None:
+    for name, cases in {"across_exclusive": 4, "single": 4, "leave_one_in": 4}.items():
+        project.run(f"evals/on_request/{name}.py").assert_outcomes(passed=cases)
+        assert {each["experiment"] for each in project.report()["conditions"]} == {"baseline", name}
+    assert {each["source_task"] for each in project.report()["conditions"][1:]} == set(TASKS)

@@ -1,0 +1,88 @@
+"""What a session prints, and what it hands to other reporters."""
+
+from xml.etree import ElementTree
+
+import pytest
+
+from plugin.project import Project
+
+STUDY = ("evals", "-k", "within_task")
+ACCURACY = r" +\d+\.\d% +\[ *\d+\.\d%, +\d+\.\d%\] +\d/6"
+
+
+def test_header(project: Project) -> None:
+    lines = project.run(*STUDY, "--ablation-seed=3", "--ablation-tasks=ceo_lastname").outlines
+    (first, second) = [line for line in lines if line.startswith("ablation: ")]
+    assert first == (
+        f"ablation: model {project.path}/tiny, rows {project.path}/rows.csv (ceo_lastname), "
+        f"heads {project.path}/heads.json, k 1, 2"
+    )
+    assert "seed 3" in second
+    assert f"report {project.path}/reports/latest/report.json" in second
+
+
+def test_summary(project: Project) -> None:
+    result = project.run("evals", "-k", "within_task or baseline or random_control")
+    result.stdout.re_match_lines(
+        [
+            "=+ ablation =+",
+            ".*3 layers of 4 heads.*, 6 rows of 3 filings",
+            f"baseline {ACCURACY}",
+            f"needle absent {ACCURACY}",
+            f"within_task +k=1 {ACCURACY} +drop",
+            f"within_task +k=2 {ACCURACY} +drop",
+            "random_control +k=1 .* 5 draws",
+            "random_control +k=2 .* 5 draws",
+            f"report: {project.path}/reports/latest/report.json",
+        ],
+        consecutive=True,
+    )
+
+
+def test_quiet(project: Project) -> None:
+    result = project.run(*STUDY, "-q")
+    result.assert_outcomes(passed=4, deselected=31)
+    assert [line for line in result.outlines if "ablation" in line or "report" in line] == []
+    assert project.report()["run"]["exit"] == "passed"
+
+
+def test_no_progress_without_a_terminal(project: Project) -> None:
+    assert "rows/s" not in project.run(*STUDY).stdout.str()
+
+
+@pytest.mark.parametrize(("quiet", "shown"), [((), True), (("-q",), False)], ids=["usual", "quiet"])
+def test_progress_on_a_terminal(project: Project, quiet: tuple[str, ...], shown: bool) -> None:
+    project.pytester.makeconftest(
+        """
+        import pytest
+
+        @pytest.hookimpl(trylast=True)
+        def pytest_configure(config):
+            config.pluginmanager.get_plugin("terminalreporter").isatty = True
+    """
+    )
+    assert ("ablation: 6/6 rows, " in project.run(*STUDY, *quiet).stdout.str()) == shown
+
+
+def test_user_properties(project: Project) -> None:
+    project.run(*STUDY, "--junitxml=junit.xml")
+    cases = ElementTree.parse(project.path / "junit.xml").getroot().iter("testcase")
+    by_name = {
+        case.get("name"): {each.get("name"): each.get("value") for each in case.iter("property")} for case in cases
+    }
+    properties = by_name["test_within_task[ceo_lastname-k02]"]
+    assert properties == {
+        "condition": "within_task[ceo_lastname-k02]",
+        "k_effective": "2",
+        "n": "3",
+        "missing": "0",
+        "accuracy": properties["accuracy"],
+        "drop": properties["drop"],
+    }
+    assert 0 <= float(properties["accuracy"] or "nan") <= 1
+    assert len(by_name) == 4
+
+
+def test_markers_are_registered(project: Project) -> None:
+    project.run("--markers").stdout.fnmatch_lines(["@pytest.mark.ablation(*conditions): *"])
+    project.run(*STUDY, "--strict-markers", "--strict-config").assert_outcomes(passed=4, deselected=31)

@@ -1,0 +1,119 @@
+"""From settings to a ranking: which rows are used, where needles stand, and what the ranking says."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_models import save_checkpoint
+
+from harness.demo.filings import demo_rows
+from harness.errors import DataError, ModelError, SettingsError
+from harness.identification import identification_rows, identify_heads
+from harness.model.identify import summed_attention
+from harness.model.loading import load_model
+from harness.retrieval.prompts import build_prompt, identification_depth
+from harness.retrieval.rows import Row, SplitName
+from harness.retrieval.split import filing_hash, split_of
+from harness.retrieval.tasks import EDGAR_TASKS
+from harness.settings import Settings
+
+TASKS = {name: EDGAR_TASKS[name] for name in ("incorporation_year", "ceo_lastname")}
+ROWS = tuple(row for row in demo_rows(10, n_sentences=2) if row.task in TASKS)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_checkpoint(tmp_path_factory.mktemp("models") / "tiny")
+
+
+def filings(rows: tuple[Row, ...]) -> set[str]:
+    return {row.filename for row in rows}
+
+
+def test_rows_are_those_of_the_identification_side() -> None:
+    for seed in (0, 1):
+        kept = identification_rows(ROWS, Settings(seed=seed))
+        assert kept == tuple(row for row in ROWS if split_of(row, seed) == "identification")
+    assert 0 < len(kept) < len(ROWS)
+
+
+def test_max_rows_keeps_whole_filings() -> None:
+    kept = identification_rows(ROWS, Settings(max_rows=5))
+    assert len(kept) == 4  # two filings of two rows; a third would be too many
+    assert all(sum(row.filename == name for row in kept) == 2 for name in filings(kept))
+
+
+@pytest.mark.parametrize("settings", [Settings(), Settings(max_rows=1)])
+def test_no_rows_left_is_an_error(settings: Settings) -> None:
+    side: SplitName = "evaluation" if settings.max_rows is None else "identification"
+    rows = tuple(replace(row, split=side) for row in ROWS)
+    with pytest.raises(DataError, match="demo: no rows for identification; expected at least one filing"):
+        identification_rows(rows, settings)
+
+
+def test_scores_are_those_of_prompts_at_seeded_depths(checkpoint: Path) -> None:
+    settings = Settings(model=str(checkpoint), seed=3, insertion="published")
+    rows = identification_rows(ROWS, settings)
+    ranking = identify_heads(settings, TASKS, rows, top_k=4, progress=False)
+    loaded = load_model(str(checkpoint))
+    assert ranking.mean_scores is not None
+    for name, task in TASKS.items():
+        scores = [
+            summed_attention(
+                loaded,
+                build_prompt(
+                    row,
+                    task,
+                    loaded.tokenizer,
+                    depth=identification_depth(row, 3),
+                    insertion="published",
+                ),
+            )
+            for row in rows
+            if row.task == name
+        ]
+        np.testing.assert_allclose(ranking.mean_scores[name], np.mean(scores, axis=0), rtol=0, atol=1e-12)
+
+
+def test_the_ranking_tells_what_it_was_made_from(checkpoint: Path) -> None:
+    settings = Settings(model=str(checkpoint), seed=3)
+    rows = identification_rows(ROWS, settings)
+    ranking = identify_heads(settings, TASKS, rows, top_k=4, progress=False)
+    assert ranking.filing_hashes == frozenset(filing_hash(name, 3) for name in filings(rows))
+    assert (ranking.split_seed, ranking.top_k, ranking.method) == (3, 4, "summed_attention")
+    assert ranking.samples == dict.fromkeys(TASKS, len(rows) // 2)
+    assert list(ranking.split_half or ()) == list(TASKS)
+    assert ranking.model is not None
+    assert (ranking.model.id, ranking.model.n_layers, ranking.model.n_heads) == ("tiny", 3, 4)
+
+
+def test_the_demos_model_is_named_demo() -> None:
+    """Not by the folder that it lies in on some machine."""
+    ranking = identify_heads(Settings(), TASKS, ROWS[:2], top_k=4, progress=False)
+    assert ranking.model is not None
+    assert (ranking.model.id, ranking.source) == ("demo", "summed_attention of demo")
+
+
+def test_a_bad_row_or_method_is_found_before_the_weights_are_read(tmp_path: Path) -> None:
+    checkpoint = save_checkpoint(tmp_path)
+    (checkpoint / "model.safetensors").unlink()
+    settings = Settings(model=str(checkpoint))
+    with pytest.raises(SettingsError, match=r"method: 'mean'; expected one of summed_attention"):
+        identify_heads(settings, TASKS, ROWS, top_k=4, method="mean", progress=False)
+    broken = replace(ROWS[0], haystack_text="It ends here: </s>")
+    with pytest.raises(DataError, match="special token"):
+        identify_heads(settings, TASKS, [broken], top_k=4, progress=False)
+    with pytest.raises(ModelError, match="holds no weights"):
+        identify_heads(settings, TASKS, ROWS, top_k=4, progress=False)
+
+
+def test_a_task_without_rows_is_an_error(checkpoint: Path) -> None:
+    with pytest.raises(ModelError, match="ceo_lastname has no prompts"):
+        identify_heads(
+            Settings(model=str(checkpoint)),
+            TASKS,
+            [row for row in ROWS if row.task != "ceo_lastname"],
+            top_k=4,
+            progress=False,
+        )

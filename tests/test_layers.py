@@ -1,0 +1,113 @@
+"""The rooms and who may import whom, read from the source: floors import downwards, nobody in a circle.
+
+1 `retrieval`, 2 `experiment`, 3 `model`, 4 `findings`, and the roof: the modules of `harness` itself, of
+which `errors` and `settings` lie under all others. Only the model floor, and the demo's tokenizer and
+training, import torch or transformers as they are imported; the roof reaches the model floor inside
+functions only, `findings` never.
+"""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FILES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted((ROOT / "harness").rglob("*.py"))
+}
+MAY_IMPORT = {
+    "errors": set[str](),
+    "settings": {"errors"},
+    "retrieval": {"errors"},
+    "experiment": {"errors", "retrieval"},
+    "model": {"errors", "retrieval", "experiment"},
+    "findings": {"errors", "retrieval", "experiment"},
+    "demo": {"errors", "retrieval"},
+    "roof": {"errors", "settings", "retrieval", "experiment", "model", "findings", "demo"},
+}
+"""Rooms a room may import from, beside itself."""
+TORCH = {"torch", "transformers", "tokenizers", "accelerate"}
+TORCH_MODULES = {"harness.demo.tokenizer", "harness.demo.training"}
+
+
+@dataclass(frozen=True)
+class Import:
+    module: str
+    deferred: bool
+    """Inside a function, or for the type checker alone."""
+    typing_only: bool
+
+
+def room_of(module: str) -> str:
+    name = module.split(".")[1] if "." in module else "roof"
+    return name if name in MAY_IMPORT else "roof"
+
+
+def imports_of(tree: ast.AST, deferred: bool = False, typing_only: bool = False) -> Iterator[Import]:
+    for node in ast.iter_child_nodes(tree):
+        match node:
+            case ast.Import(names=names):
+                yield from (Import(each.name, deferred, typing_only) for each in names)
+            case ast.ImportFrom(module=str() as module, names=names, level=0):
+                for each in names:
+                    inner = f"{module}.{each.name}"
+                    yield Import(inner if inner in FILES else module, deferred, typing_only)
+            case ast.ImportFrom():
+                raise AssertionError("a relative import")
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
+                yield from imports_of(node, True, typing_only)
+            case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+                yield from imports_of(node, True, True)
+            case _:
+                yield from imports_of(node, deferred, typing_only)
+
+
+def is_heavy(module: str) -> bool:
+    """Whether importing it imports torch."""
+    return module.partition(".")[0] in TORCH or module in TORCH_MODULES or module.startswith("harness.model.")
+
+
+IMPORTS = {name: tuple(imports_of(ast.parse(path.read_text(encoding="utf-8")))) for name, path in FILES.items()}
+
+
+def test_the_modules_are_seen() -> None:
+    assert len(FILES) > 40
+    assert {room_of(name) for name in FILES} == set(MAY_IMPORT)
+    assert Import("harness.model.loading", deferred=True, typing_only=False) in IMPORTS["harness.run"]
+    assert Import("torch", deferred=False, typing_only=False) in IMPORTS["harness.model.loading"]
+    assert Import("harness.experiment.heads", deferred=False, typing_only=False) in IMPORTS["harness.inputs"]
+
+
+def test_floors_import_downwards() -> None:
+    upwards = [
+        (name, found.module)
+        for name, imports in IMPORTS.items()
+        for found in imports
+        if found.module.startswith("harness.")
+        and room_of(found.module) not in {room_of(name), *MAY_IMPORT[room_of(name)]}
+    ]
+    assert not upwards
+
+
+def test_torch_stays_on_the_model_floor() -> None:
+    elsewhere = [
+        (name, found.module)
+        for name, imports in IMPORTS.items()
+        for found in imports
+        if is_heavy(found.module) and not is_heavy(name) and not (room_of(name) == "roof" and found.deferred)
+    ]
+    assert not elsewhere
+
+
+def test_no_circles() -> None:
+    graph = {
+        name: {found.module for found in IMPORTS[name] if found.module in FILES and not found.typing_only}
+        for name in FILES
+    }
+    assert len(list(TopologicalSorter(graph).static_order())) == len(FILES)
+    with pytest.raises(ValueError, match="cycle"):
+        list(TopologicalSorter(graph | {"harness.errors": {"harness.plugin"}}).static_order())

@@ -1,0 +1,298 @@
+"""The one loop, with a fake engine: what is computed, once, in which order, and what a store gives back."""
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from tiny_models import save_checkpoint, tiny_tokenizer
+
+from harness.demo.filings import demo_rows
+from harness.errors import ModelError
+from harness.experiment.claims import Claims
+from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
+from harness.experiment.head_files import write_ranking
+from harness.experiment.heads import Head, ModelShape, rank
+from harness.experiment.plan import jobs_of
+from harness.experiment.store import Store
+from harness.inputs import Inputs, read_inputs
+from harness.model.completion import Completion
+from harness.retrieval.prompts import Prompt
+from harness.retrieval.rows import write_rows
+from harness.run import Progress, Run, declaration, declared, dry_run, run_key
+from harness.settings import Settings
+
+ONE = Condition("mine", "one", (Head(0, 1),))
+SAME = Condition("mine", "same", (Head(0, 1),))
+TWO = Condition("mine", "two", (Head(0, 1), Head(2, 3)))
+END = 257
+Heads = frozenset[Head]
+
+
+def ids_in(text: str) -> tuple[int, ...]:
+    return tuple(tiny_tokenizer()(text)["input_ids"])
+
+
+class FakeEngine:
+    """Says how many heads are ablated, in letters; keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str, tuple[Heads, ...], tuple[int, ...] | None]] = []
+
+    def __call__(
+        self, prompt: Prompt, head_sets: Sequence[Heads], baseline_ids: tuple[int, ...] | None
+    ) -> tuple[Completion, ...]:
+        self.calls.append((prompt.row_id, prompt.kind, tuple(head_sets), baseline_ids))
+        return tuple(
+            Completion(
+                token_ids=ids_in("x" * len(heads) or "none"),
+                end_token_id=END if not heads else None,
+                gold_logprob=-float(len(heads)),
+                baseline_logprob=None if baseline_ids is None else -float(len(baseline_ids)),
+                hooks_fired=len(heads),
+                smallest_gap=0.5,
+            )
+            for heads in head_sets
+        )
+
+    @property
+    def jobs(self) -> list[tuple[str, str, Heads]]:
+        return [(row, kind, heads) for row, kind, sets, _ in self.calls for heads in sets]
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    """Two tasks' rows of three filings, all for evaluation, and a tiny checkpoint for its tokenizer."""
+    folder = tmp_path_factory.mktemp("inputs")
+    save_checkpoint(folder / "tiny")
+    tasks = ("ceo_lastname", "incorporation_year")
+    rows = [replace(row, split="evaluation") for row in demo_rows(3, n_sentences=2) if row.task in tasks]
+    write_rows(rows, folder / "rows.jsonl")
+    scores = {task: [[float(layer + head) for head in range(4)] for layer in range(3)] for task in tasks}
+    write_ranking(rank(scores, top_k=2, model=ModelShape(3, 4)), folder / "heads.json")
+    return read_inputs(
+        Settings(model=str(folder / "tiny"), data=folder / "rows.jsonl", heads=folder / "heads.json", k=(1, 2))
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return tmp_path / "store.sqlite"
+
+
+def nothing_to_load() -> NoReturn:
+    raise AssertionError("the model was loaded, but everything is stored")
+
+
+def execute(
+    inputs: Inputs,
+    store: Path,
+    conditions: Sequence[Condition],
+    *,
+    run_id: str = "a",
+    load: Callable[[], FakeEngine] | None = None,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> FakeEngine:
+    engine = FakeEngine()
+    with Store(store) as opened:
+        Run(inputs, opened, run_id=run_id).execute(conditions, load or (lambda: engine), progress)
+    return engine
+
+
+def ids_of(inputs: Inputs) -> list[str]:
+    return [row.id for row in inputs.rows]
+
+
+def test_equal_jobs_are_computed_once_row_by_row_baseline_first(inputs: Inputs, store: Path) -> None:
+    engine = execute(inputs, store, [TWO, ONE, SAME])
+    sets = (frozenset[Head](), frozenset(TWO.heads), frozenset(ONE.heads))
+    assert engine.calls == [(row, "full", sets, None) for row in ids_of(inputs)]
+
+
+def test_records_hold_what_the_engine_said(inputs: Inputs, store: Path) -> None:
+    execute(inputs, store, [BASELINE, TWO])
+    with Store(store) as opened:
+        records = Run(inputs, opened, run_id="b").records([BASELINE, TWO, ONE])
+    assert set(records) == {*jobs_of(BASELINE, inputs.rows), *jobs_of(TWO, inputs.rows)}
+    two, baseline = (records[jobs_of(condition, inputs.rows)[0]] for condition in (TWO, BASELINE))
+    assert (two.text, two.token_ids, two.end_token_id, two.ended) == ("xx", ids_in("xx"), None, False)
+    assert (two.gold_logprob, two.hooks_fired, two.smallest_gap) == (-2.0, 2, 0.5)
+    assert (baseline.text, baseline.end_token_id) == ("none", END)
+    assert baseline.seconds >= 0
+
+
+def test_a_second_run_computes_nothing(inputs: Inputs, store: Path) -> None:
+    execute(inputs, store, [BASELINE, TWO])
+    assert not execute(inputs, store, [BASELINE, TWO], run_id="b", load=nothing_to_load).calls
+    with Store(store) as opened:
+        plan = Run(inputs, opened, run_id="c").plan([TWO])
+    assert (plan.work, plan.distinct, plan.stored) == ((), 12, 12)
+
+
+def test_what_is_new_gets_the_stored_baselines_tokens(inputs: Inputs, store: Path) -> None:
+    """End token included, so that log-probabilities do not depend on when a condition was asked for."""
+    execute(inputs, store, [ONE])
+    engine = execute(inputs, store, [ONE, TWO], run_id="b")
+    ids = (*ids_in("none"), END)
+    assert engine.calls == [(row, "full", (frozenset(TWO.heads),), ids) for row in ids_of(inputs)]
+    with Store(store) as opened:
+        records = Run(inputs, opened, run_id="c").records([TWO])
+    assert {record.baseline_logprob for record in records.values()} == {-5.0}
+
+
+def test_each_kind_of_prompt_is_asked_in_one_call(inputs: Inputs, store: Path) -> None:
+    """In whatever order the conditions come: the ablated ones must stand with their baseline."""
+    engine = execute(inputs, store, [BASELINE, NEEDLE_ABSENT, ONE])
+    first = ids_of(inputs)[0]
+    assert [call[:3] for call in engine.calls if call[0] == first] == [
+        (first, "full", (frozenset(), frozenset(ONE.heads))),
+        (first, "needle_absent", (frozenset(),)),
+    ]
+
+
+def test_refresh_computes_again_once(inputs: Inputs, store: Path) -> None:
+    execute(inputs, store, [ONE])
+    fresh = replace(inputs, settings=replace(inputs.settings, refresh=True))
+    assert len(execute(fresh, store, [ONE], run_id="b").jobs) == 12
+    assert not execute(fresh, store, [ONE], run_id="b", load=nothing_to_load).calls
+    assert len(execute(fresh, store, [ONE], run_id="c").jobs) == 12
+    assert not execute(inputs, store, [ONE], run_id="d", load=nothing_to_load).calls
+
+
+def test_rows_done_before_an_error_stay(inputs: Inputs, store: Path) -> None:
+    class FailingEngine(FakeEngine):
+        def __call__(
+            self, prompt: Prompt, head_sets: Sequence[Heads], baseline_ids: tuple[int, ...] | None
+        ) -> tuple[Completion, ...]:
+            if len(self.calls) == 2:
+                raise ModelError("row 3: broken")
+            return super().__call__(prompt, head_sets, baseline_ids)
+
+    with pytest.raises(ModelError, match="row 3"):
+        execute(inputs, store, [ONE], load=FailingEngine)
+    assert [call[0] for call in execute(inputs, store, [ONE], run_id="b").calls] == ids_of(inputs)[2:]
+
+
+def test_two_runs_at_once_share_the_rows(inputs: Inputs, store: Path) -> None:
+    """Each in its own thread, with its own connection; both plan before either works."""
+    Store(store).close()
+    both_planned = threading.Barrier(2)
+    engines = [FakeEngine(), FakeEngine()]
+
+    def work(index: int) -> None:
+        def load() -> FakeEngine:
+            both_planned.wait(timeout=60)
+            return engines[index]
+
+        with Store(store) as opened:
+            run = Run(inputs, opened, run_id="a", share=index / 2)
+            run.execute([ONE, TWO], load, lambda _: time.sleep(0.01))
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    jobs = engines[0].jobs + engines[1].jobs
+    assert len(jobs) == len(set(jobs)) == 18
+    assert all(engine.jobs for engine in engines)
+
+
+def test_rows_of_others_are_waited_for_and_not_done_again(inputs: Inputs, store: Path) -> None:
+    """Another process holds the first row; it is done there before this one comes back to it."""
+    first, *others = ids_of(inputs)
+    claim = Claims(store).try_claim(first)
+    assert claim.__enter__()
+
+    def let_go(progress: Progress) -> None:
+        if progress.rows_done == len(others):
+            claim.__exit__(None, None, None)
+            execute(replace(inputs, rows=inputs.rows[:1]), store, [ONE], run_id="other")
+
+    engine = execute(inputs, store, [ONE], progress=let_go)
+    assert [call[0] for call in engine.calls] == others
+    assert not execute(inputs, store, [ONE], run_id="b", load=nothing_to_load).calls
+
+
+def test_a_share_says_where_to_begin(inputs: Inputs, store: Path) -> None:
+    engine = FakeEngine()
+    with Store(store) as opened:
+        Run(inputs, opened, run_id="a", share=0.5).execute([ONE], lambda: engine, lambda _: None)
+    ids = ids_of(inputs)
+    assert [call[0] for call in engine.calls] == ids[3:] + ids[:3]
+
+
+def test_progress_is_told_after_each_row(inputs: Inputs, store: Path) -> None:
+    told: list[Progress] = []
+    execute(inputs, store, [ONE], progress=told.append)
+    assert [(each.rows_done, each.rows) for each in told] == [(n, 6) for n in range(1, 7)]
+    assert all(before.seconds <= after.seconds for before, after in itertools.pairwise(told))
+    assert str(Progress(30, 90, 15.0)) == "ablation: 30/90 rows, 2.0 rows/s, 30 s left"
+    assert str(Progress(0, 90, 0.0)) == "ablation: 0/90 rows, 0.0 rows/s, ..."
+
+
+def test_prompts_follow_the_settings(inputs: Inputs, store: Path) -> None:
+    row = inputs.rows[0]
+    deep = replace(inputs, settings=replace(inputs.settings, depth=(1.0,)))
+    with Store(store) as opened:
+        middle, end = (Run(each, opened, run_id="a").prompt(row.id, "full") for each in (inputs, deep))
+        absent = Run(inputs, opened, run_id="a").prompt(row.id, "needle_absent")
+    assert 0 < middle.depth < end.depth == 1.0
+    assert row.needle_sentence in middle.text
+    assert row.needle_sentence not in absent.text
+
+
+@pytest.mark.parametrize("change", [{"max_new_tokens": 5}, {"attn": "eager"}, {"dtype": "float64"}, {"depth": (0.9,)}])
+def test_other_settings_find_no_stale_records(change: dict[str, object], inputs: Inputs, store: Path) -> None:
+    execute(inputs, store, [ONE])
+    other = replace(inputs, settings=replace(inputs.settings, **change))  # type: ignore[arg-type]  # of its type
+    assert len(execute(other, store, [ONE], run_id="b").jobs) == 12
+
+
+def test_the_run_key_names_the_weights_and_the_engine(inputs: Inputs) -> None:
+    key = run_key(inputs.settings)
+    assert len(key.fingerprint) == 64
+    assert (key.dtype, key.attention, key.max_new_tokens) == ("float32", "default", 20)
+    assert key.engine.startswith(f"{inputs.settings.engine}-")
+
+
+def test_a_dry_run_counts_and_loads_nothing(inputs: Inputs, store: Path) -> None:
+    with Store(store) as opened:
+        text = dry_run(Run(inputs, opened, run_id="a"), [BASELINE, ONE, SAME, TWO])
+    assert "6 rows, 4 conditions: 24 completions requested, 18 distinct, 0 of them stored" in text
+    # 3 layers; the tree of {}, {L0H1}, {L0H1, L2H3}: 2 + 2 + 3 nodes
+    assert "54 layer passes one by one, 42 with equal ones shared" in text
+
+
+heads = st.lists(st.builds(Head, st.integers(0, 5), st.integers(0, 5)), unique=True, max_size=4).map(tuple)
+conditions = st.builds(
+    Condition,
+    experiment=st.sampled_from(["mine", "within_task"]),
+    setting=st.text("abk05-:+", max_size=5),
+    heads=heads,
+    tasks=st.none() | st.lists(st.text(max_size=3), max_size=3).map(tuple),
+    k=st.none() | st.integers(1, 99),
+    prompt=st.sampled_from(["full", "needle_absent"]),
+    source_task=st.none() | st.text(max_size=3),
+    seed=st.none() | st.integers(0, 9),
+    match=st.sampled_from([None, "uniform", "layer"]),
+    overlap=st.none() | st.integers(0, 9),
+    mismatches=st.none() | st.integers(0, 9),
+    controls_for=st.none() | st.text(max_size=3),
+)
+
+
+@hypothesis_settings(derandomize=True, deadline=None)
+@given(first=st.lists(conditions, max_size=4), second=st.lists(conditions, max_size=4))
+def test_declarations_come_back_each_name_once(first: list[Condition], second: list[Condition]) -> None:
+    expected: dict[str, Condition] = {}
+    for condition in (*first, *second):
+        expected.setdefault(condition.name, condition)
+    assert declared([declaration(first), declaration(second)]) == tuple(expected.values())

@@ -1,0 +1,89 @@
+"""The summary's lines, with figures worked out by hand."""
+
+import copy
+from collections.abc import Mapping
+
+from fake_study import make_setup, score
+
+from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
+from harness.experiment.heads import Head
+from harness.experiment.plan import jobs_of
+from harness.experiment.store import Record
+from harness.findings.report_data import ReportData
+from harness.findings.report_writing import build_report
+from harness.findings.samples import score_samples
+from harness.findings.summary import summary_lines
+from harness.retrieval.rows import Row
+
+ROWS = tuple(
+    Row(f"f{filing}", task, f"The {task} is 7.", "7", "Nothing here.")
+    for filing in range(2)
+    for task in ("city", "year")
+)
+CITY_1 = Condition("within_task", "city-k01", (Head(0, 0),), tasks=("city",), k=1)
+YEAR_1 = Condition("within_task", "year-k01", (Head(0, 1),), tasks=("year",), k=1)
+GENERAL_2 = Condition("general", "k02", (Head(0, 2),), k=2)
+DRAWS = tuple(Condition("random_control", f"seed{seed}-k01", (Head(1, seed),), k=1, seed=seed) for seed in range(2))
+
+
+def make_report(right: Mapping[Condition, str]) -> ReportData:
+    """For each condition one letter a row of its tasks: + right, - wrong, . no record."""
+    records = {}
+    for condition, letters in right.items():
+        for job, letter in zip(jobs_of(condition, ROWS), letters, strict=True):
+            if letter != ".":
+                text = "7." if letter == "+" else "8."
+                records[job] = Record(job, (1,), text, 2, -0.1, -0.1, 1, 0.1, 1.0)
+    samples = score_samples(right, ROWS, records, score)
+    return build_report(make_setup(None), tuple(right), ROWS, samples)
+
+
+def test_every_kind_of_line() -> None:
+    """Wilson: 4 of 4 is [51.0, 100.0], 3 of 4 [30.1, 95.4], 1 of 4 [4.6, 69.9], 0 of 4 [0.0, 49.0]."""
+    report = make_report(
+        {
+            BASELINE: "++++",
+            NEEDLE_ABSENT: "----",
+            CITY_1: "+-",
+            YEAR_1: "--",
+            GENERAL_2: "+++-",
+            DRAWS[0]: "++++",
+            DRAWS[1]: "+-+-",
+        }
+    )
+    assert list(summary_lines(report)) == [
+        "demo (8 layers of 16 heads), 4 rows of 2 filings",
+        "baseline                100.0%  [ 51.0%, 100.0%]        4/4",
+        "needle absent             0.0%  [  0.0%,  49.0%]        0/4",
+        "within_task        k=1   25.0%  [  4.6%,  69.9%]        1/4   drop +75.0 points",
+        "general          k=2, but 1 heads   75.0%  [ 30.1%,  95.4%]        3/4   drop +25.0 points",
+        "random_control     k=1   75.0%  [ 50.0%, 100.0%]   drop +25.0 points   mean and range of 2 draws",
+    ]
+
+
+def test_missing_rows_are_told_and_give_no_drop() -> None:
+    report = make_report({BASELINE: "++++", GENERAL_2: "+..+", CITY_1: ".."})
+    lines = list(summary_lines(report))
+    assert "general          k=2, but 1 heads  100.0%  [ 34.2%, 100.0%]   2/2 of 4" in lines
+    assert "within_task        k=1  no rows of 2" in lines
+    assert lines[-1] == "missing: 2 conditions lack records: general[k02], within_task[city-k01]"
+
+
+def test_a_long_list_of_missing_conditions_is_cut() -> None:
+    report = copy.deepcopy(make_report({BASELINE: "++++"}))
+    report["run"]["missing"] = [f"c{i}" for i in range(7)]
+    *_, last = summary_lines(report)
+    assert last == "missing: 7 conditions lack records: c0, c1, c2, c3, c4 ..."
+
+
+def test_the_drop_is_over_the_experiments_own_rows() -> None:
+    """The baseline is wrong on the other task's rows, which the experiment does not ask."""
+    report = make_report({BASELINE: "+-+-", CITY_1: "+-"})
+    (line,) = [line for line in summary_lines(report) if line.startswith("within_task")]
+    assert line.endswith("1/2   drop +50.0 points")
+
+
+def test_a_gain_is_a_negative_drop() -> None:
+    report = make_report({BASELINE: "+---", GENERAL_2: "++--"})
+    (line,) = [line for line in summary_lines(report) if line.startswith("general")]
+    assert line.endswith("drop -25.0 points")
