@@ -58,7 +58,8 @@ class Settings:
 
     def shown(self, root: Path) -> dict[str, Shown]:
         """The settings as plain values, for the report; paths as seen from `root` where they lie below it."""
-        return {field.name: _shown(getattr(self, field.name), root) for field in fields(self)}
+        shown = {field.name: _shown(getattr(self, field.name), root) for field in fields(self)}
+        return shown | {"model": _shown(Path(self.model), root)}
 
 
 @dataclass(frozen=True, slots=True)

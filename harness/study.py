@@ -5,6 +5,7 @@ once on first need, and writes the report from what the store holds, however the
 a study the results are read from the store too, and only the main process reports.
 """
 
+import shlex
 import subprocess
 import sys
 import time
@@ -25,7 +26,7 @@ from harness.inputs import Inputs, model_place, read_inputs
 from harness.retrieval.rows import Row
 from harness.retrieval.scoring import matches_published, matches_value
 from harness.run import Engine, Progress, Run, declaration, declared, dry_run
-from harness.settings import Settings
+from harness.settings import DEMO, Settings
 
 PLOTS = "plots"
 IN_MEMORY = Path(":memory:")
@@ -292,7 +293,7 @@ class StudySession:
                 seconds=round(time.monotonic() - self._began, 3),
                 exit=how,
                 commit=_commit(self.root),
-                command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+                command=shlex.join(["pytest", *sys.argv[1:]]),
             ),
             configuration=self.settings.shown(self.root),
             versions=_versions(),
@@ -310,7 +311,7 @@ class StudySession:
     def _model_info(self) -> ModelInfo:
         shape, key = self.run.inputs.shape, self.run.run_key
         return ModelInfo(
-            id=self.settings.model,
+            id=DEMO if self.settings.model == DEMO else shape.id or self.settings.model,
             n_layers=shape.n_layers,
             n_heads=shape.n_heads,
             head_dim=shape.head_dim,

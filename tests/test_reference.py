@@ -151,7 +151,10 @@ def test_logprobs_of_one_token_and_of_none() -> None:
     completion = run(loaded, prompt, baseline_ids=())
     assert completion.gold_logprob == pytest.approx(slow_logprob(loaded.model, prompt, (7,)), abs=1e-4)
     assert completion.baseline_logprob == 0.0
-    assert run(loaded, prompt, baseline_ids=None).baseline_logprob is None
+    assert run(loaded, prompt, HEADS, baseline_ids=None).baseline_logprob is None
+    untouched = run(loaded, prompt, baseline_ids=None)
+    own = slow_logprob(loaded.model, prompt, untouched.all_ids)
+    assert untouched.baseline_logprob == pytest.approx(own, abs=1e-3)
     assert run(loaded, prompt, baseline_ids=(7,)).baseline_logprob == completion.gold_logprob
 
 

@@ -7,8 +7,8 @@ import torch
 
 from harness.model.loading import LoadedModel
 
-CPU_BYTES = 2**30
-"""What branches may take on a CPU, where the memory that is free says little."""
+CPU_BYTES = 2**28
+"""What branches may take on a CPU, where the memory that is free says little: larger batches are no faster."""
 
 SHARE = 0.8
 """Of a GPU's free memory: the rest is left to fragments and to kernels' own scratch."""

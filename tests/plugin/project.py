@@ -1,7 +1,9 @@
 """A user's project with a study in it, the ways to run pytest there, and what such a run may print and leave."""
 
 import json
+import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,10 +57,12 @@ class Project:
         """pytest in a process of its own."""
         return self.pytester.runpytest_subprocess(*PLUGINS, *arguments)
 
-    def start(self, *arguments: str) -> "subprocess.Popen[bytes]":
-        """pytest in a process of its own, which is not waited for."""
-        command = [*self.pytester._getpytestargs(), *PLUGINS, *arguments]
-        return self.pytester.popen([str(part) for part in command])
+    def start(self, *arguments: str, output: int = subprocess.PIPE) -> "subprocess.Popen[str]":
+        """pytest in a process of its own, which is not waited for; `output` may be a terminal."""
+        command = [sys.executable, "-m", "pytest", *PLUGINS, *arguments]
+        return subprocess.Popen(
+            command, cwd=self.path, stdout=output, stderr=subprocess.STDOUT, text=True, encoding="utf-8"
+        )
 
     def ids(self, *arguments: str) -> list[str]:
         """What a collection selects."""
@@ -72,6 +76,17 @@ class Project:
     def samples(self, name: str = "latest") -> list[Report]:
         lines = (self.path / "reports" / name / "samples.jsonl").read_text(encoding="utf-8").splitlines()
         return [json.loads(line) for line in lines]
+
+    def own_model(self) -> Path:
+        """A copy of the checkpoint, to be spoilt, in the place of the link to it."""
+        copy = shutil.copytree(self.path / "tiny", self.path / "copy")
+        (self.path / "tiny").unlink()
+        return copy.rename(self.path / "tiny")
+
+    def cut_weights(self) -> None:
+        """A download that broke off: only loading the model finds out."""
+        file = self.own_model() / "model.safetensors"
+        file.write_bytes(file.read_bytes()[:5000])
 
     def left(self) -> list[str]:
         """Files and folders that were not there before."""

@@ -2,9 +2,7 @@
 
 import json
 import os
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
@@ -16,50 +14,42 @@ from harness.experiment.heads import ModelShape, rank
 from plugin.project import N_ROWS, TASKS, Project, usage_error
 
 HEADS, ROWS = "heads.json", "rows.csv"
-Spoil = Callable[[Path], object]
+Spoil = Callable[[Project], object]
 
 
 def write(name: str, content: bytes) -> Spoil:
-    return lambda folder: (folder / name).write_bytes(content)
+    return lambda project: (project.path / name).write_bytes(content)
 
 
 def remove(name: str) -> Spoil:
-    return lambda folder: (folder / name).unlink()
+    return lambda project: (project.path / name).unlink()
 
 
 def truncate(name: str) -> Spoil:
-    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:300])
+    return lambda project: (project.path / name).write_bytes((project.path / name).read_bytes()[:300])
 
 
-def rank_another_model(folder: Path) -> None:
+def rank_another_model(project: Project) -> None:
     scores = {task: [[0.5] * 8] * 40 for task in TASKS}
-    write_ranking(rank(scores, top_k=2, model=ModelShape(40, 8)), folder / HEADS)
+    write_ranking(rank(scores, top_k=2, model=ModelShape(40, 8)), project.path / HEADS)
 
 
-def rank_heads_beyond_the_model(folder: Path) -> None:
+def rank_heads_beyond_the_model(project: Project) -> None:
     lists = {task: [{"head": [0, 1], "avg_score": 0.5}, {"head": [7, 2], "avg_score": 0.4}] for task in TASKS}
-    (folder / HEADS).write_text(json.dumps(lists))
+    (project.path / HEADS).write_text(json.dumps(lists))
 
 
 def replace_in_rows(old: str, new: str) -> Spoil:
-    def spoil(folder: Path) -> None:
-        text = (folder / ROWS).read_text(encoding="utf-8")
+    def spoil(project: Project) -> None:
+        text = (project.path / ROWS).read_text(encoding="utf-8")
         assert old in text
-        (folder / ROWS).write_text(text.replace(old, new, 1), encoding="utf-8")
+        (project.path / ROWS).write_text(text.replace(old, new, 1), encoding="utf-8")
 
     return spoil
 
 
 def without(name: str) -> Spoil:
-    """The model's folder without one of its files; the link to the checkpoint gives way to a copy."""
-
-    def spoil(folder: Path) -> None:
-        copy = shutil.copytree(folder / "tiny", folder / "copy")
-        (folder / "tiny").unlink()
-        copy.rename(folder / "tiny")
-        (folder / "tiny" / name).unlink()
-
-    return spoil
+    return lambda project: (project.own_model() / name).unlink()
 
 
 SPOILT: dict[str, tuple[Spoil, str]] = {
@@ -87,7 +77,7 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "two workers"])
 def test_a_file_that_cannot_be_used(project: Project, name: str, workers: tuple[str, ...]) -> None:
     spoil, words = SPOILT[name]
-    spoil(project.path)
+    spoil(project)
     store = ("--ablation-store=mine.sqlite",) if "store" in name else ()
     assert words in usage_error(project.run("evals", *store, *workers))
     assert not [path for path in project.left() if "report.json" in path or "plots" in path]
@@ -119,7 +109,7 @@ def test_a_model_needs_its_own_ranking(project: Project) -> None:
 def test_strict_rows(project: Project) -> None:
     """A needle that already stands in its haystack excludes the row; with the option it is an error."""
     needle = "The registrant was first incorporated in 1967."
-    replace_in_rows(f"{needle},1967,", f"{needle},1967,{needle} ")(project.path)
+    replace_in_rows(f"{needle},1967,", f"{needle},1967,{needle} ")(project)
     assert usage_error(project.run("evals", "--ablation-strict-rows")).startswith(
         str(project.path / "rows.csv: row 1: haystack_text")
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import harness.model.loading
-from harness.errors import AblationError, ReportError
+from harness.errors import AblationError, ModelError, ReportError
 from harness.experiment.store import Store
 from plugin.project import TASKS, WITHIN, Project, names
 
@@ -17,7 +17,8 @@ UNSOUND = "layer 2: the hook never fired; expected one call; report this model's
 @pytest.fixture
 def unsound(monkeypatch: pytest.MonkeyPatch) -> None:
     """An ablation that turns out unsound when the third row is done."""
-    put_row, done = Store.put_row, []
+    put_row = Store.put_row
+    done: list[int] = []
 
     def put_two_rows(self: Store, *arguments: object, **named: object) -> None:
         if len(done) == 2:
@@ -62,17 +63,17 @@ def test_a_failed_assertion_leaves_a_report(project: Project) -> None:
 
 
 def test_weights_that_cannot_be_read(project: Project) -> None:
-    """Found out when the model is loaded: one error, and no test after it."""
-    (project.path / "broken").mkdir()
-    for file in (project.path / "tiny").iterdir():
-        (project.path / "broken" / file.name).write_bytes(file.read_bytes()[:5000])
-    result = project.run(*STUDY, "--ablation-model=broken")
+    """Found out when the model is loaded: one error, no test after it, and a report in which all is missing."""
+    project.cut_weights()
+    result = project.run(*STUDY)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(errors=1, deselected=31)
-    said = [line for line in result.outlines if line.startswith("model ")]
-    assert len(said) == 1
-    assert "broken': cannot be loaded: " in said[0]
+    (said,) = [line for line in result.outlines if line.startswith("model ")]
+    assert f"model '{project.path}/tiny': cannot be loaded: " in said
     assert "Traceback" not in result.stdout.str()
+    report = project.report()
+    assert (report["run"]["exit"], report["run"]["missing"]) == ("failed", names(report))
+    assert [each["accuracy"] for each in report["conditions"]] == 5 * [None]
 
 
 @pytest.fixture
@@ -89,10 +90,8 @@ def test_an_experiment_that_a_ranking_cannot_give_fails_alone(project: Project) 
     result = project.run("evals", "-k", "bottom or within_task")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(passed=4, errors=1, deselected=len(project.ids("evals")) - 5)
-    (said,) = [
-        line for line in result.outlines if "heads.json: " in line and not line.startswith(("ERROR", "ablation"))
-    ]
-    assert "bottom" in said
+    (said,) = [line for line in result.outlines if line.startswith("heads.json: ")]
+    assert "expected mean_scores of every head to find the lowest" in said
     assert "Traceback" not in result.stdout.str()
     assert names(project.report()) == ["baseline", *WITHIN]
 
@@ -100,7 +99,8 @@ def test_an_experiment_that_a_ranking_cannot_give_fails_alone(project: Project) 
 def test_too_few_heads_for_controls(project: Project) -> None:
     result = project.run("evals", "-k", "random_control or general", "--ablation-k=6")
     result.assert_outcomes(passed=1, errors=1, deselected=len(project.ids("evals", "--ablation-k=6")) - 2)
-    assert [line for line in result.outlines if "pool" in line and "12" in line]
+    (said,) = [line for line in result.outlines if line.startswith("heads.json: ")]
+    assert "expected at least 12, twice the largest k (6): 2 short" in said
 
 
 def test_a_report_that_cannot_be_written(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +135,7 @@ def test_the_model_is_tried_once(project: Project, monkeypatch: pytest.MonkeyPat
 
     def load_model(*arguments: object, **named: object) -> object:
         tried.append(arguments)
-        raise harness.model.loading.ModelError("model 'tiny': too large; expected room for it; take a larger machine")
+        raise ModelError("model 'tiny': too large; expected room for it; take a larger machine")
 
     monkeypatch.setattr(harness.model.loading, "load_model", load_model)
     project.run("evals").assert_outcomes(errors=1)
