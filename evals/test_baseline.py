@@ -6,7 +6,7 @@ questions can be answered without retrieval, and an ablation says nothing about 
 
 import pytest
 
-from harness.study import Result
+from harness.results import Result
 
 
 @pytest.mark.ablation("baseline", "needle_absent")

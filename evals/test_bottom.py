@@ -5,7 +5,7 @@ Unlike random heads they were chosen, for the lowest scores; a ranking cut after
 
 import pytest
 
-from harness.study import Result
+from harness.results import Result
 
 
 @pytest.mark.ablation("bottom")

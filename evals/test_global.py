@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.study import Result
+from harness.results import Result
 
 
 @pytest.mark.ablation("global")

@@ -6,7 +6,7 @@ nested in k; the pool holds no candidate of any task.
 
 import pytest
 
-from harness.study import Result
+from harness.results import Result
 
 
 @pytest.mark.ablation("random_control")

@@ -23,9 +23,10 @@ from harness.settings import OPTIONS, Option, Settings, Value, resolve_settings
 if TYPE_CHECKING:  # every pytest run with the plugin installed imports this module, and most need nothing of these
     from harness.experiment.conditions import Condition
     from harness.findings.report_data import Exit, ReportData
+    from harness.results import Result
     from harness.retrieval.rows import Row
     from harness.run import Progress
-    from harness.study import Place, Result, StudySession
+    from harness.study import Place, StudySession
 
 SETTINGS = pytest.StashKey[Settings]()
 RUN_ID = pytest.StashKey[str]()

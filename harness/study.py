@@ -5,34 +5,26 @@ once on first need, and writes the report from what the store holds, however the
 a study the results are read from the store too, and only the main process reports.
 """
 
-import shlex
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property, partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from harness.errors import HarnessError, ReportError, SettingsError
 from harness.experiment.conditions import BASELINE, EXPERIMENTS, Builder, Condition
 from harness.experiment.store import Store
-from harness.findings.report_data import ConditionResult, Exit, ReportData
-from harness.findings.report_writing import DataInfo, ModelInfo, RunInfo, Setup, build_report, write_report
-from harness.findings.samples import OwnScore, Sample, distinct, score_samples
-from harness.inputs import Inputs, model_place, read_inputs
-from harness.retrieval.rows import Row
-from harness.retrieval.scoring import matches_published, matches_value
+from harness.findings.report_data import Exit, ReportData
+from harness.findings.report_writing import write_report
+from harness.findings.samples import OwnScore, Sample, distinct
+from harness.inputs import model_place, read_inputs
+from harness.results import Result
 from harness.run import Engine, Progress, Run, declaration, declared, dry_run
-from harness.settings import DEMO, Settings
+from harness.run_report import Beginning, run_report
+from harness.settings import Settings
 
 PLOTS = "plots"
 IN_MEMORY = Path(":memory:")
 """SQLite's name for a database without a file."""
-
-PROGRAMS = {"harness": "retrieval-heads", "torch": "torch", "transformers": "transformers", "pytest": "pytest"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,51 +39,10 @@ class Place:
     workers: int = 1
 
 
-@dataclass(frozen=True)
-class Result:
-    """What a test asserts on: its condition and that condition's part of the report."""
-
-    condition: Condition
-    figures: ConditionResult
-
-    @property
-    def n(self) -> int:
-        """Rows with a sound record."""
-        return self.figures["n"]
-
-    @property
-    def missing(self) -> int:
-        """Rows asked for that have none."""
-        return self.figures["requested"] - self.n
-
-    @property
-    def accuracy(self) -> float | None:
-        """Matches of the n rows; `None` where n is 0."""
-        return self.figures["accuracy"]
-
-    @property
-    def interval(self) -> list[float] | None:
-        """Wilson 95 % interval of the accuracy."""
-        return self.figures["interval"]
-
-    @property
-    def drop(self) -> float | None:
-        """The baseline's accuracy minus this one's, on the same rows."""
-        drop = self.figures["drop"]
-        return None if drop is None else drop["estimate"]
-
-    def properties(self) -> Iterator[tuple[str, object]]:
-        """Scalars for a test's `user_properties`."""
-        yield "condition", self.condition.name
-        yield "k_effective", self.condition.k_effective
-        for name in ("n", "missing", "accuracy", "drop"):
-            yield name, getattr(self, name)
-
-
 class StudySession:
     """One session's study, in one process.
 
-    Nothing is read or made before `begin`; `is_begun` says whether it was. A study that is only looked at, by
+    Nothing is read or made before `begin`. A study that is only looked at, by
     collection or a dry run, does not write: no folder, and no store where there is none.
     """
 
@@ -104,17 +55,10 @@ class StudySession:
         self.writes = writes
         self.conditions: tuple[Condition, ...] = ()
         self._own_score = own_score
-        self._inputs: Inputs | None = None
         self._run: Run | None = None
         self._results: Mapping[str, Result] | None = None
         self._failure: HarnessError | None = None
-        self._began = time.monotonic()
-        self._started = datetime.now(UTC).isoformat(timespec="seconds")
-
-    @property
-    def is_begun(self) -> bool:
-        """Whether the inputs are read and the store is open."""
-        return self._run is not None
+        self._since = Beginning()
 
     @property
     def folder(self) -> Path:
@@ -275,52 +219,15 @@ class StudySession:
             raise TypeError(f"model: {loaded!r}; expected a LoadedModel")
         return partial(ENGINES[self.settings.engine].run_row, loaded, max_new_tokens=self.settings.max_new_tokens)
 
+    def _report(self, how: Exit) -> tuple[ReportData, Sequence[Sample]]:
+        return run_report(self.run, self.conditions, self._own_score, since=self._since, how=how, root=self.root)
+
     def _declared_by_workers(self) -> tuple[Condition, ...]:
         """What other processes of this session declared; no store is made, and no input read, for asking."""
         if not self._store_path.is_file():
             return ()
         with Store(self._store_path) as store:
             return declared(store.declarations(self.place.run_id))
-
-    def _report(self, how: Exit) -> tuple[ReportData, Sequence[Sample]]:
-        inputs = self.run.inputs
-        records = self.run.records(self.conditions)
-        samples = score_samples(self.conditions, inputs.rows, records, self._score, self._own_score)
-        setup = Setup(
-            run=RunInfo(
-                name=self.settings.run,
-                started=self._started,
-                seconds=round(time.monotonic() - self._began, 3),
-                exit=how,
-                commit=_commit(self.root),
-                command=shlex.join(["pytest", *sys.argv[1:]]),
-            ),
-            configuration=self.settings.shown(self.root),
-            versions=_versions(),
-            model=self._model_info(),
-            ranking=inputs.ranking,
-            data=DataInfo(inputs.source, inputs.split_seed, inputs.excluded, inputs.ranking_overlap),
-        )
-        return build_report(setup, self.conditions, inputs.rows, samples), samples
-
-    def _score(self, row: Row, completion: str) -> tuple[bool, bool]:
-        value = matches_value(completion, row.needle_value, self.run.inputs.tasks[row.task].compare)
-        published = matches_published(completion, row.needle_value)
-        return (published if self.settings.scorer == "published" else value), published
-
-    def _model_info(self) -> ModelInfo:
-        shape, key = self.run.inputs.shape, self.run.run_key
-        return ModelInfo(
-            id=DEMO if self.settings.model == DEMO else shape.id or self.settings.model,
-            n_layers=shape.n_layers,
-            n_heads=shape.n_heads,
-            head_dim=shape.head_dim,
-            revision=shape.revision,
-            fingerprint=key.fingerprint,
-            dtype=key.dtype,
-            attention=key.attention,
-            device=key.device_type,
-        )
 
 
 def _check_writable(folder: Path) -> None:
@@ -339,23 +246,3 @@ def _share_threads(workers: int) -> None:
     import torch
 
     torch.set_num_threads(max(1, torch.get_num_threads() // workers))
-
-
-def _commit(root: Path) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, timeout=10, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
-
-
-def _versions() -> dict[str, str | None]:
-    found: dict[str, str | None] = {"python": sys.version.split()[0]}
-    for name, distribution in PROGRAMS.items():
-        try:
-            found[name] = version(distribution)
-        except PackageNotFoundError:
-            found[name] = None
-    return found

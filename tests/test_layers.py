@@ -31,7 +31,7 @@ MAY_IMPORT = {
 }
 """Rooms a room may import from, beside itself."""
 TORCH = {"torch", "transformers", "tokenizers", "accelerate"}
-TORCH_MODULES = {"harness.demo.tokenizer", "harness.demo.training"}
+TORCH_MODULES = {"harness.demo.tokenizer", "harness.demo.dialogues", "harness.demo.training"}
 
 
 @dataclass(frozen=True)

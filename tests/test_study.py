@@ -78,10 +78,8 @@ def test_nothing_is_made_before_it_begins(session: Sessions, settings: Settings,
     study = session(settings)
     study.declare([])
     assert study.finish("passed") is None
-    assert not study.is_begun
     assert not list(tmp_path.iterdir())
     assert study.begin() is study.run
-    assert study.is_begun
 
 
 def test_from_conditions_to_a_report(session: Sessions, settings: Settings) -> None:

@@ -6,7 +6,7 @@ What is left of `across_task` when the overlap is taken out. Run only when asked
 
 import pytest
 
-from harness.study import Result
+from harness.results import Result
 
 
 @pytest.mark.ablation("across_exclusive")

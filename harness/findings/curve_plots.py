@@ -142,6 +142,8 @@ def _random_panel(axes: Axes, report: ReportData, one: Series) -> None:
             axes.plot(*zip(*points, strict=True), ".", color=random.style.colour, markersize=2.6, alpha=0.7)
         draw_series(axes, random, places, band=len(random.draws) > 1, size=4.5)
         _write_gap(axes, one, random, places)
+        left, right = axes.get_xlim()
+        axes.set_xlim(left, right + 0.25)  # room for the gap, right of the last k
     draw_series(axes, one, places, band=True)
     mark_short(axes, one, places)
 
@@ -157,7 +159,6 @@ def _write_gap(axes: Axes, one: Series, random: Series, places: Places) -> None:
     points = round(100 * (mine - theirs))
     if abs(points) < 15:  # no room for an arrow between the two markers
         return
-    last = len(places) > 1 and places[k] == max(places.values())
     beside = axes.transData + ScaledTranslation(8 / 72, 0, axes.figure.dpi_scale_trans)  # 8 points
     axes.annotate(
         "",
@@ -171,9 +172,10 @@ def _write_gap(axes: Axes, one: Series, random: Series, places: Places) -> None:
         f"{points:+d}".replace("-", "\N{MINUS SIGN}") + " points",
         (places[k], (mine + theirs) / 2),
         xycoords=beside,
-        xytext=(-4 if last else 4, 0),
+        xytext=(3, 0),
         textcoords="offset points",
-        ha="right" if last else "left",
+        rotation="vertical",
+        ha="left",
         va="center",
         fontsize=8,
         path_effects=[withStroke(linewidth=2.0, foreground="white")],

@@ -1,0 +1,103 @@
+"""The report of a run: its records scored, and what was asked of which model, on which data, with which programs.
+
+Puts together what `harness.findings.report_writing` writes. Knows nothing of pytest.
+"""
+
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from harness.experiment.conditions import Condition
+from harness.findings.report_data import Exit, ReportData
+from harness.findings.report_writing import DataInfo, ModelInfo, RunInfo, Setup, build_report
+from harness.findings.samples import OwnScore, Sample, score_samples
+from harness.retrieval.rows import Row
+from harness.retrieval.scoring import matches_published, matches_value
+from harness.run import Run
+from harness.settings import DEMO
+
+PROGRAMS = {"harness": "retrieval-heads", "torch": "torch", "transformers": "transformers", "pytest": "pytest"}
+"""Programs whose versions a report names, by the names of their distributions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """When a session began, on the calendar and on the clock."""
+
+    started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    clock: float = field(default_factory=time.monotonic)
+
+
+def run_report(  # what is reported, of which run, how scored, since when, and how it ended
+    run: Run, conditions: Sequence[Condition], own_score: OwnScore, *, since: Beginning, how: Exit, root: Path
+) -> tuple[ReportData, Sequence[Sample]]:
+    """The report on what the store holds of these conditions, and its samples; `root` is the folder of the project.
+
+    Raises:
+        HarnessError: the store cannot be read, or two different conditions share a name.
+    """
+    inputs, settings = run.inputs, run.inputs.settings
+
+    def score(row: Row, completion: str) -> tuple[bool, bool]:
+        value = matches_value(completion, row.needle_value, inputs.tasks[row.task].compare)
+        published = matches_published(completion, row.needle_value)
+        return (published if settings.scorer == "published" else value), published
+
+    samples = score_samples(conditions, inputs.rows, run.records(conditions), score, own_score)
+    setup = Setup(
+        run=RunInfo(
+            name=settings.run,
+            started=since.started,
+            seconds=round(time.monotonic() - since.clock, 3),
+            exit=how,
+            commit=_commit(root),
+            command=shlex.join(["pytest", *sys.argv[1:]]),
+        ),
+        configuration=settings.shown(root),
+        versions=_versions(),
+        model=_model_info(run),
+        ranking=inputs.ranking,
+        data=DataInfo(inputs.source, inputs.split_seed, inputs.excluded, inputs.ranking_overlap),
+    )
+    return build_report(setup, conditions, inputs.rows, samples), samples
+
+
+def _model_info(run: Run) -> ModelInfo:
+    shape, key, asked = run.inputs.shape, run.run_key, run.inputs.settings.model
+    return ModelInfo(
+        id=DEMO if asked == DEMO else shape.id or asked,
+        n_layers=shape.n_layers,
+        n_heads=shape.n_heads,
+        head_dim=shape.head_dim,
+        revision=shape.revision,
+        fingerprint=key.fingerprint,
+        dtype=key.dtype,
+        attention=key.attention,
+        device=key.device_type,
+    )
+
+
+def _commit(root: Path) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _versions() -> dict[str, str | None]:
+    found: dict[str, str | None] = {"python": sys.version.split()[0]}
+    for name, distribution in PROGRAMS.items():
+        try:
+            found[name] = version(distribution)
+        except PackageNotFoundError:
+            found[name] = None
+    return found

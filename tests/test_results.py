@@ -1,0 +1,35 @@
+"""A result reads its condition's part of the report, and nothing is made up where that has nothing."""
+
+from fake_study import make_report
+
+from harness.experiment.conditions import BASELINE, Condition
+from harness.results import Result
+
+
+def test_a_result_is_its_conditions_part_of_the_report() -> None:
+    report, _ = make_report(tasks=("ceo_lastname",), ks=(2,), experiments=("within_task",), n_filings=4)
+    figures = report["conditions"][1]
+    figures["n"], figures["requested"], figures["accuracy"] = 3, 4, 0.25
+    assert figures["drop"] is not None
+    figures["drop"]["estimate"] = 0.5
+    condition = Condition("within_task", figures["setting"], heads=((0, 1), (2, 3)))  # type: ignore[arg-type]  # pairs become heads
+    result = Result(condition, figures)
+    assert (result.n, result.missing, result.accuracy, result.drop) == (3, 1, 0.25, 0.5)
+    assert result.interval == figures["interval"]
+    assert dict(result.properties()) == {
+        "condition": condition.name,
+        "k_effective": 2,
+        "n": 3,
+        "missing": 1,
+        "accuracy": 0.25,
+        "drop": 0.5,
+    }
+
+
+def test_without_rows_there_is_no_accuracy_and_the_baseline_has_no_drop() -> None:
+    report, _ = make_report(tasks=("ceo_lastname",), ks=(2,), experiments=("within_task",), n_filings=4)
+    figures = report["conditions"][0]
+    assert Result(BASELINE, figures).drop is None
+    figures["n"], figures["accuracy"], figures["interval"] = 0, None, None
+    result = Result(BASELINE, figures)
+    assert (result.n, result.missing, result.accuracy, result.interval) == (0, 4, None, None)
