@@ -82,7 +82,9 @@ def _drop(report: ReportData, curve: Curve, point: Level) -> str:
         for task in condition["per_task"]
     ]
     baseline = level(report, "baseline", tasks)
-    if baseline is None or baseline.accuracy is None or point.accuracy is None or baseline.n != point.n:
+    if baseline is None or baseline.accuracy is None or point.accuracy is None:
+        return ""
+    if baseline.n < baseline.requested or point.n < point.requested:
         return ""
     return f"   drop {_points(baseline.accuracy - point.accuracy)}"
 

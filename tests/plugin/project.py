@@ -28,6 +28,9 @@ INI = {
     "filterwarnings": "error",
 }
 PLUGINS = ("-p", "harness.plugin", "-p", "no:cacheprovider")
+IN_PROCESS = ("-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning")
+"""An installed plugin's package is to be imported after pytest; in a run within a run it is there before."""
+
 OURS = {"tiny", "rows.csv", "heads.json", "evals", "tox.ini", "conftest.py"}
 Report = dict[str, Any]
 
@@ -51,7 +54,7 @@ class Project:
 
     def run(self, *arguments: str) -> pytest.RunResult:
         """pytest in this process; Ctrl-C and SIGTERM end that run alone."""
-        return self.pytester.runpytest_inprocess(*PLUGINS, *arguments, no_reraise_ctrlc=True)
+        return self.pytester.runpytest_inprocess(*PLUGINS, *IN_PROCESS, *arguments, no_reraise_ctrlc=True)
 
     def run_alone(self, *arguments: str) -> pytest.RunResult:
         """pytest in a process of its own."""
