@@ -1,6 +1,7 @@
 """Bottom heads: the k that look at the needle least are zeroed, on every task's rows.
 
-Unlike random heads they were chosen, for the lowest scores; a ranking cut after its best heads cannot give them.
+They are no null control: a head that does not look at the needle may do something else that answers need. A ranking cut
+after its best heads cannot give them.
 """
 
 import pytest

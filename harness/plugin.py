@@ -174,7 +174,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
         for line in summary_lines(report):
             terminalreporter.write_line(line)
-        terminalreporter.write_line(f"report: {config.stash[STUDY].folder / 'report.json'}")
+        terminalreporter.write_line(f"report: {config.stash[STUDY].report_name}")
 
 
 @pytest.fixture(scope="session")
@@ -258,7 +258,10 @@ def _place(config: pytest.Config) -> "Place":
 
 def _own_score(config: pytest.Config) -> "Callable[[Row, str], dict[str, float]]":
     def own_score(row: "Row", completion: str) -> dict[str, float]:
-        answers = config.hook.pytest_ablation_score(row=row, completion=completion)
+        try:
+            answers = config.hook.pytest_ablation_score(row=row, completion=completion)
+        except Exception as error:
+            raise HarnessError(f"pytest_ablation_score: {row.id}: {error!r}; expected numbers by name") from error
         return {name: value for answer in answers for name, value in (answer or {}).items()}
 
     return own_score

@@ -11,10 +11,10 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from harness.errors import HarnessError, ReportError, SettingsError
-from harness.experiment.conditions import BASELINE, EXPERIMENTS, Builder, Condition
+from harness.experiment.conditions import BASELINE, EXPERIMENTS, UNTOUCHED, Builder, Condition
 from harness.experiment.store import Store
 from harness.findings.report_data import Exit, ReportData
-from harness.findings.report_writing import write_report
+from harness.findings.report_writing import REPORT_FILE, write_report
 from harness.findings.samples import OwnScore, Sample, distinct
 from harness.inputs import model_place, read_inputs
 from harness.results import Result
@@ -66,6 +66,12 @@ class StudySession:
         return self.settings.reports / self.settings.run
 
     @property
+    def report_name(self) -> str:
+        """The report's file, from the project's folder where it lies in it."""
+        file = self.folder / REPORT_FILE
+        return str(file.relative_to(self.root) if file.is_relative_to(self.root) else file)
+
+    @property
     def _store_path(self) -> Path:
         return self.settings.store or self.settings.reports / "store.sqlite"
 
@@ -105,7 +111,7 @@ class StudySession:
         """
         conditions: list[Condition] = []
         for each in given:
-            builder = EXPERIMENTS.get(each) if isinstance(each, str) else each
+            builder = {**UNTOUCHED, **EXPERIMENTS}.get(each) if isinstance(each, str) else each
             if isinstance(builder, Condition):
                 conditions.append(builder)
             elif callable(builder):
@@ -113,7 +119,7 @@ class StudySession:
             else:
                 raise SettingsError(
                     f"ablation marker: {each!r}; expected a Condition, a function that builds some from a Study, or "
-                    f"one of {', '.join(EXPERIMENTS)}"
+                    f"one of {', '.join([*UNTOUCHED, *EXPERIMENTS])}"
                 )
         return tuple(conditions)
 
@@ -207,7 +213,7 @@ class StudySession:
         return [
             f"ablation: model {settings.model}, rows {settings.data or 'demo'} ({tasks}), "
             f"heads {settings.heads or 'demo'}, k {', '.join(map(str, settings.k))}",
-            f"ablation: engine {settings.engine}, seed {settings.seed}, report {self.folder / 'report.json'}",
+            f"ablation: engine {settings.engine}, seed {settings.seed}, report {self.report_name}",
         ]
 
     def _engine(self) -> Engine:

@@ -285,7 +285,7 @@ def test_the_same_study_gives_the_same_conditions(seed: int, match: str) -> None
     ("change", "error", "message"),
     [
         ({"tasks": ()}, SettingsError, "tasks: none"),
-        ({"tasks": ("ceo",)}, HeadsError, "ranking: no task ceo; it holds ceo_lastname, "),
+        ({"tasks": ("ceo",)}, HeadsError, "ranking: no task ceo; expected one of ceo_lastname, "),
         ({"ks": ()}, SettingsError, "k: "),
         ({"ks": (0, 1)}, SettingsError, r"k: \(0, 1\); expected different integers from 1 up"),
         ({"ks": (2, 2)}, SettingsError, "k: "),

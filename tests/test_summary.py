@@ -2,8 +2,9 @@
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 
-from fake_study import make_setup, score
+from fake_study import make_setup, score, whole_report
 
 from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
 from harness.experiment.heads import Head
@@ -56,7 +57,7 @@ def test_every_kind_of_line() -> None:
         "baseline                100.0%  [ 51.0%, 100.0%]        4/4",
         "needle absent             0.0%  [  0.0%,  49.0%]        0/4",
         "within_task        k=1   25.0%  [  4.6%,  69.9%]        1/4   drop +75.0 points",
-        "general          k=2, but 1 heads   75.0%  [ 30.1%,  95.4%]        3/4   drop +25.0 points",
+        "general            k=2   75.0%  [ 30.1%,  95.4%]        3/4   drop +25.0 points   of 1 heads only",
         "random_control     k=1   75.0%  [ 50.0%, 100.0%]   drop +25.0 points   mean and range of 2 draws",
     ]
 
@@ -64,8 +65,8 @@ def test_every_kind_of_line() -> None:
 def test_missing_rows_are_told_and_give_no_drop() -> None:
     report = make_report({BASELINE: "++++", GENERAL_2: "+..+", CITY_1: ".."})
     lines = list(summary_lines(report))
-    assert "general          k=2, but 1 heads  100.0%  [ 34.2%, 100.0%]   2/2 of 4" in lines
-    assert "within_task        k=1  no rows of 2" in lines
+    assert "general            k=2  100.0%  [ 34.2%, 100.0%]   2/2 of 4   of 1 heads only" in lines
+    assert "within_task        k=1  none of 2 rows done" in lines
     assert lines[-1] == "missing: 2 conditions lack records: general[k02], within_task[city-k01]"
 
 
@@ -86,4 +87,29 @@ def test_the_drop_is_over_the_experiments_own_rows() -> None:
 def test_a_gain_is_a_negative_drop() -> None:
     report = make_report({BASELINE: "+---", GENERAL_2: "++--"})
     (line,) = [line for line in summary_lines(report) if line.startswith("general")]
-    assert line.endswith("drop -25.0 points")
+    assert line.endswith("drop -25.0 points   of 1 heads only")
+
+
+def test_an_overlap_of_ranking_and_evaluation_is_told() -> None:
+    report = copy.deepcopy(make_report({BASELINE: "++++"}))
+    assert not any("filings also" in line or "split" in line for line in summary_lines(report))
+    report["data"]["ranking_overlap"] = 1
+    assert "warning: 1 of 2 evaluated filings also made the ranking" in list(summary_lines(report))
+
+
+def test_a_ranking_that_does_not_say_its_filings_is_told() -> None:
+    report = copy.deepcopy(whole_report())
+    report["data"]["ranking_overlap"] = None
+    assert "split unknown: the ranking does not say which filings it was made from" in list(summary_lines(report))
+
+
+def test_control_heads_of_another_layer_are_told() -> None:
+    draws = [replace(draw, match="layer", mismatches=seed) for seed, draw in enumerate(DRAWS)]
+    *_, last = summary_lines(make_report({BASELINE: "++++", draws[0]: "++++", draws[1]: "+-+-"}))
+    assert last.endswith("mean and range of 2 draws, up to 1 of 1 heads from another layer")
+
+
+def test_experiments_with_many_conditions_at_one_k_have_their_range() -> None:
+    singles = [Condition("single", f"city-{head}", (Head(0, head),), tasks=("city",), k=1) for head in range(3)]
+    *_, last = summary_lines(make_report({BASELINE: "++++", singles[0]: "++", singles[1]: "+-", singles[2]: "--"}))
+    assert last == "single             k=1  0.0% to 100.0% over 3 conditions: plots/figures.csv has each"

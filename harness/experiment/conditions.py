@@ -266,10 +266,11 @@ def leave_one_in(study: Study) -> tuple[Condition, ...]:
 
 Builder = Callable[[Study], tuple[Condition, ...]]
 
+UNTOUCHED: Mapping[str, Condition] = MappingProxyType({each.name: each for each in (BASELINE, NEEDLE_ABSENT)})
+"""Conditions that need no heads, by name."""
+
 EXPERIMENTS: Mapping[str, Builder] = MappingProxyType(
     {
-        "baseline": lambda study: (BASELINE,),
-        "needle_absent": lambda study: (NEEDLE_ABSENT,),
         "within_task": within_task,
         "across_task": across_task,
         "general": general,

@@ -290,7 +290,10 @@ class HeadRanking:
 
     def _require(self, task: str) -> None:
         if task not in self.tasks:
-            raise self._error(f"no task {task}; it holds {', '.join(self.tasks)}")
+            raise self._error(
+                f"no task {task}; expected one of {', '.join(self.tasks)}; rank its heads with "
+                "`retrieval-heads identify`, and name that file"
+            )
 
     def _by_mean(self, tasks: Collection[str], weights: Mapping[str, int] | None) -> tuple[ScoredHead, ...]:
         """All known heads by their mean over these tasks, best first."""

@@ -62,8 +62,9 @@ def load(path: str | Path) -> Report:
     """
     place = Path(path)
     file = place / REPORT_FILE if place.is_dir() else place
+    text = _read(file)
     try:
-        data = json.loads(_read(file))
+        data = json.loads(text)
     except ValueError as error:
         raise ReportError(f"{file}: no JSON ({error}); expected a report; run again to write it anew") from error
     if not isinstance(data, dict) or data.get("kind") != KIND:

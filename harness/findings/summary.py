@@ -4,7 +4,7 @@ A line an experiment and k: accuracy, its interval, and the drop from the baseli
 from the report alone.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from harness.findings.curves import Curve, Level, curves, envelope, level
 from harness.findings.report_data import ReportData
@@ -17,6 +17,7 @@ def summary_lines(report: ReportData) -> Iterator[str]:
     """The lines of the summary."""
     every = curves(report)
     yield _provenance(report)
+    yield from _split_lines(report)
     baseline = level(report, "baseline")
     if baseline is not None:
         yield f"{'baseline':<16} {'':>5}  {_accuracy(baseline)}"
@@ -27,6 +28,7 @@ def summary_lines(report: ReportData) -> Iterator[str]:
         if curve.experiment != RANDOM:
             yield from _curve_lines(report, curve)
     yield from _random_lines(report, [curve for curve in every if curve.experiment == RANDOM])
+    yield from _many_lines(report, {curve.experiment for curve in every})
     yield from _own_lines(report)
     missing = report["run"]["missing"]
     if missing:
@@ -37,13 +39,22 @@ def summary_lines(report: ReportData) -> Iterator[str]:
 def _provenance(report: ReportData) -> str:
     data, model = report["data"], report["model"]
     name = "no model" if model is None else f"{model['id']} ({model['n_layers']} layers of {model['n_heads']} heads)"
-    return f"{name}, {data['rows']} rows of {data['filings']} filings"
+    return f"{name}, {_counted(data['rows'], 'row')} of {_counted(data['filings'], 'filing')}"
+
+
+def _split_lines(report: ReportData) -> Iterator[str]:
+    """Whether the heads were ranked on filings that they are evaluated on."""
+    overlap, ranking = report["data"]["ranking_overlap"], report["ranking"]
+    if overlap:
+        yield f"warning: {overlap} of {report['data']['filings']} evaluated filings also made the ranking"
+    elif overlap is None and ranking is not None:
+        yield "split unknown: the ranking does not say which filings it was made from"
 
 
 def _curve_lines(report: ReportData, curve: Curve) -> Iterator[str]:
     for point in curve.points:
-        heads = f"k={point.k}" + (f", but {point.heads} heads" if point.is_short else "")
-        yield f"{curve.experiment:<16} {heads:>5}  {_accuracy(point)}{_drop(report, curve, point)}"
+        short = f"   of {point.heads} heads only" if point.is_short else ""
+        yield f"{curve.experiment:<16} {f'k={point.k}':>5}  {_accuracy(point)}{_drop(report, curve, point)}{short}"
 
 
 def _random_lines(report: ReportData, draws: Sequence[Curve]) -> Iterator[str]:
@@ -53,7 +64,31 @@ def _random_lines(report: ReportData, draws: Sequence[Curve]) -> Iterator[str]:
         drop = "" if before is None else f"   drop {_points(before - point.mean)}"
         yield (
             f"{RANDOM:<16} {f'k={point.k}':>5}  {point.mean:6.1%}  [{point.low:6.1%}, {point.high:6.1%}]{drop}"
-            f"   mean and range of {point.n_draws} draws"
+            f"   mean and range of {point.n_draws} draws{_mismatches(report, point.k)}"
+        )
+
+
+def _mismatches(report: ReportData, k: int) -> str:
+    """How many layer-matched control heads come from another layer, at most."""
+    counts = [
+        condition["mismatches"] or 0
+        for condition in report["conditions"]
+        if condition["experiment"] == RANDOM and condition["k"] == k
+    ]
+    return f", up to {max(counts)} of {k} heads from another layer" if any(counts) else ""
+
+
+def _many_lines(report: ReportData, drawn: Collection[str]) -> Iterator[str]:
+    """Experiments with several conditions a row at one k (transfer, single): their number and range."""
+    groups: dict[tuple[str, int], list[float]] = {}
+    for condition in report["conditions"]:
+        k, accuracy = condition["k"], condition["accuracy"]
+        if k is not None and accuracy is not None and condition["experiment"] not in {*drawn, RANDOM}:
+            groups.setdefault((condition["experiment"], k), []).append(accuracy)
+    for (experiment, k), accuracies in groups.items():
+        yield (
+            f"{experiment:<16} {f'k={k}':>5}  {min(accuracies):.1%} to {max(accuracies):.1%} over "
+            f"{_counted(len(accuracies), 'condition')}: plots/figures.csv has each"
         )
 
 
@@ -68,7 +103,7 @@ def _own_lines(report: ReportData) -> Iterator[str]:
 
 def _accuracy(point: Level) -> str:
     if point.accuracy is None or point.interval is None:
-        return f"no rows of {point.requested}"
+        return f"none of {_counted(point.requested, 'row')} done"
     of = f"{point.matches}/{point.n}" + ("" if point.n == point.requested else f" of {point.requested}")
     return f"{point.accuracy:6.1%}  [{point.interval.low:6.1%}, {point.interval.high:6.1%}]  {of:>9}"
 
@@ -87,6 +122,10 @@ def _drop(report: ReportData, curve: Curve, point: Level) -> str:
     if baseline.n < baseline.requested or point.n < point.requested:
         return ""
     return f"   drop {_points(baseline.accuracy - point.accuracy)}"
+
+
+def _counted(n: int, thing: str) -> str:
+    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
 
 
 def _points(drop: float) -> str:
