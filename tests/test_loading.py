@@ -314,3 +314,9 @@ def test_unknown_id_when_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for load in (load_model, load_shape, load_tokenizer, fingerprint):
         with pytest.raises(ModelError, match="not in the local cache, and the hub cannot be reached"):
             load("owner/model")
+
+
+def test_a_gpu_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ModelError, match=r"^device map 'cuda:1': torch sees no GPU here; expected 'auto' or 'cpu'$"):
+        load_model(str(tmp_path), device_map="cuda:1")

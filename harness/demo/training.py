@@ -193,6 +193,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=default.seed)
     parser.add_argument("--steps", type=int, default=default.steps)
     parser.add_argument("--tokens-a-step", type=int, default=default.tokens_a_step)
+    parser.add_argument("--numbers-from", type=float, default=default.numbers_from, help="share of the training")
     parser.add_argument("--frozen-layers", type=int, default=default.frozen_layers)
     parser.add_argument("--no-drophead", action="store_true", help="train the sibling without DropHead")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -203,6 +204,7 @@ def main() -> None:
         seed=asked.seed,
         steps=asked.steps,
         tokens_a_step=asked.tokens_a_step,
+        numbers_from=asked.numbers_from,
         frozen_layers=asked.frozen_layers,
         drophead=0.0 if asked.no_drophead else default.drophead,
     )

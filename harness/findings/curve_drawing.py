@@ -69,7 +69,8 @@ class Series:
 def series(report: ReportData, tasks: Collection[str] | None = None, *, dodge: float = 0.0) -> tuple[Series, ...]:
     """What there is to draw over the rows of these tasks (`None`: all), in the order of the report.
 
-    dodge: how far apart neighbours are moved, where 1 is from one k to the next.
+    dodge: how far apart neighbours are moved, where 1 is from one k to the next of five or more; with fewer, the axis
+    is shorter, and so is the move.
 
     The draws of one experiment are one series. Points without rows are left out.
     """
@@ -84,7 +85,8 @@ def series(report: ReportData, tasks: Collection[str] | None = None, *, dodge: f
         if one.ks:
             found.append(one)
     middle = (len(found) - 1) / 2
-    return tuple(replace(one, shift=dodge * (i - middle)) for i, one in enumerate(found))
+    step = dodge * min(1.0, len({k for one in found for k in one.ks}) / 5)
+    return tuple(replace(one, shift=step * (i - middle)) for i, one in enumerate(found))
 
 
 def _of_curve(curve: Curve, style: Style) -> Series:

@@ -39,7 +39,7 @@ def accuracy_by_k(report: ReportData) -> Figure | None:
     drawn = series(report, dodge=DODGE)
     if not drawn:
         return None
-    figure = new_figure(7.2, 3.9, "Accuracy when the top k heads are zeroed", [provenance(report), _how_to_read(drawn)])
+    figure = new_figure(7.2, 3.9, "Accuracy when k heads are zeroed", [provenance(report), _how_to_read(drawn)])
     axes = figure.add_subplot()
     places = axis_of_ks(axes, drawn)
     as_percent(axes)
@@ -66,7 +66,7 @@ def accuracy_by_task(report: ReportData) -> Figure | None:
     figure = new_figure(
         max(5.2, 2.5 * columns),
         1.75 * rows + 0.8,
-        "Accuracy when the top k heads are zeroed, task by task",
+        "Accuracy when k heads are zeroed, task by task",
         [provenance(report), f"n: rows of the task{hollow}"],
     )
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)

@@ -89,6 +89,8 @@ def load_model(
     dtype = dtype or ("auto" if on_gpu else "float32")
     if dtype not in DTYPES:
         raise ModelError(f"dtype {dtype!r}; expected one of {', '.join(DTYPES)}")
+    if (device_map or "").startswith("cuda") and not torch.cuda.is_available():
+        raise ModelError(f"device map {device_map!r}: torch sees no GPU here; expected 'auto' or 'cpu'")
     source = _find(path_or_id, revision)
     tokenizer = _load_tokenizer(source)
     config = _load_config(source)
