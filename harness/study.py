@@ -20,7 +20,7 @@ from harness.inputs import model_place, read_inputs
 from harness.results import Result
 from harness.run import Engine, Progress, Run, declaration, declared, dry_run
 from harness.run_report import Beginning, run_report
-from harness.settings import Settings
+from harness.settings import DEMO, Settings
 
 PLOTS = "plots"
 IN_MEMORY = Path(":memory:")
@@ -208,11 +208,11 @@ class StudySession:
 
     def header(self) -> list[str]:
         """What is asked of what, in two lines."""
-        settings = self.settings
+        settings, shown = self.settings, self.settings.shown(self.root)
         tasks = "all tasks" if settings.tasks is None else ", ".join(settings.tasks)
         return [
-            f"ablation: model {settings.model}, rows {settings.data or 'demo'} ({tasks}), "
-            f"heads {settings.heads or 'demo'}, k {', '.join(map(str, settings.k))}",
+            f"ablation: model {shown['model']}, rows {shown['data'] or DEMO} ({tasks}), "
+            f"heads {shown['heads'] or DEMO}, k {', '.join(map(str, settings.k))}",
             f"ablation: engine {settings.engine}, seed {settings.seed}, report {self.report_name}",
         ]
 

@@ -40,7 +40,7 @@ def test_the_study_begins_on_first_need(small_demo: Project) -> None:
     result = small_demo.run("test_mine.py")
     result.assert_outcomes(passed=1)
     result.stdout.no_fnmatch_line("ablation: model *")
-    result.stdout.fnmatch_lines(["baseline *", "mine *", "report: */reports/latest/report.json"])
+    result.stdout.fnmatch_lines(["baseline *", "mine *", "report: reports/latest/report.json"])
     report = small_demo.report()
     assert names(report) == ["baseline", "mine"]
     assert report["conditions"][1]["heads"] == [[0, 1]]

@@ -15,12 +15,9 @@ ACCURACY = r" +\d+\.\d% +\[ *\d+\.\d%, +\d+\.\d%\] +\d/6"
 def test_header(project: Project) -> None:
     lines = project.run(*STUDY, "--ablation-seed=3", "--ablation-tasks=ceo_lastname").outlines
     (first, second) = [line for line in lines if line.startswith("ablation: ")]
-    assert first == (
-        f"ablation: model {project.path}/tiny, rows {project.path}/rows.csv (ceo_lastname), "
-        f"heads {project.path}/heads.json, k 1, 2"
-    )
+    assert first == "ablation: model tiny, rows rows.csv (ceo_lastname), heads heads.json, k 1, 2"
     assert "seed 3" in second
-    assert f"report {project.path}/reports/latest/report.json" in second
+    assert "report reports/latest/report.json" in second
 
 
 def test_summary(project: Project) -> None:
@@ -29,13 +26,14 @@ def test_summary(project: Project) -> None:
         [
             "=+ ablation =+",
             ".*3 layers of 4 heads.*, 6 rows of 3 filings",
+            "split unknown: .*",
             f"baseline {ACCURACY}",
             f"needle absent {ACCURACY}",
             f"within_task +k=1 {ACCURACY} +drop",
             f"within_task +k=2 {ACCURACY} +drop",
             "random_control +k=1 .* 5 draws",
             "random_control +k=2 .* 5 draws",
-            f"report: {project.path}/reports/latest/report.json",
+            "report: reports/latest/report.json",
         ],
         consecutive=True,
     )

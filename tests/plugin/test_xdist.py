@@ -12,7 +12,9 @@ STUDY = ("evals/test_within_task.py", "evals/test_general.py")
 def test_two_workers_report_what_one_process_does(project: Project) -> None:
     result = project.run(*STUDY, "-n", "2")
     result.assert_outcomes(passed=6)
-    result.stdout.fnmatch_lines(["baseline *", "within_task *k=2 *", "general *k=2 *", "report: */report.json"])
+    result.stdout.fnmatch_lines(
+        ["baseline *", "within_task *k=2 *", "general *k=2 *", "report: reports/latest/report.json"]
+    )
     of_two, samples = project.report(), project.samples()
     assert (of_two["run"]["exit"], of_two["run"]["missing"]) == ("passed", [])
     shutil.rmtree(project.path / "reports")
