@@ -6,7 +6,7 @@ pytest, reads no files, and imports nothing: every pytest run that has the plugi
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal, cast
 
@@ -55,6 +55,11 @@ class Settings:
     store: Path | None = None
     refresh: bool = False
     dry_run: bool = False
+
+    @property
+    def store_file(self) -> Path:
+        """The store's file: the one named, or beside the reports."""
+        return self.store or self.reports / "store.sqlite"
 
     def shown(self, root: Path) -> dict[str, Shown]:
         """The settings as plain values, for the report; paths as seen from `root` where they lie below it."""
@@ -225,8 +230,8 @@ def resolve_settings(given: Mapping[str, tuple[str, Value]], root: Path) -> Sett
     placed = {
         each.name: root / value for each in fields(Settings) if isinstance(value := getattr(settings, each.name), Path)
     }
-    store = placed.get("store", placed["reports"] / "store.sqlite")
-    return Settings(**{**vars(settings), **placed, "store": store, "model": _model(settings.model, root)})
+    settings = Settings(**{**vars(settings), **placed, "model": _model(settings.model, root)})
+    return replace(settings, store=settings.store_file)
 
 
 def _model(model: str, root: Path) -> str:

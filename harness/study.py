@@ -72,10 +72,6 @@ class StudySession:
         return str(file.relative_to(self.root) if file.is_relative_to(self.root) else file)
 
     @property
-    def _store_path(self) -> Path:
-        return self.settings.store or self.settings.reports / "store.sqlite"
-
-    @property
     def run(self) -> Run:
         """The run over inputs and store; begins the study where that has not happened."""
         return self.begin()
@@ -92,7 +88,7 @@ class StudySession:
                 _check_writable(self.folder)
             place = self.place
             share = 0.0 if place.worker is None else place.worker / place.workers
-            path = self._store_path
+            path = self.settings.store_file
             store = Store(path if self.writes or path.is_file() else IN_MEMORY)
             self._run = Run(inputs, store, run_id=place.run_id, share=share)
         return self._run
@@ -230,9 +226,9 @@ class StudySession:
 
     def _declared_by_workers(self) -> tuple[Condition, ...]:
         """What other processes of this session declared; no store is made, and no input read, for asking."""
-        if not self._store_path.is_file():
+        if not self.settings.store_file.is_file():
             return ()
-        with Store(self._store_path) as store:
+        with Store(self.settings.store_file) as store:
             return declared(store.declarations(self.place.run_id))
 
 

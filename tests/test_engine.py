@@ -74,7 +74,7 @@ def assert_same(got: Sequence[Completion], expected: Sequence[Completion], toler
         assert (one.hooks_fired > 0) == (other.hooks_fired > 0)
 
 
-def both(
+def check_both(
     loaded: LoadedModel,
     prompt: Prompt,
     sets: Sequence[frozenset[Head]],
@@ -111,7 +111,7 @@ def test_equal_to_the_plain_loop_in_float64(data: st.DataObject) -> None:
         random_prompt(data.draw(st.integers(1, 3 * WINDOW)), seed=data.draw(st.integers(0, 9))),
         value_ids=random_ids(data.draw(st.integers(1, WINDOW + 2)), seed=5),
     )
-    both(
+    check_both(
         loaded,
         prompt,
         data.draw(st.lists(st.frozensets(st.sampled_from(HEADS), max_size=6), min_size=1, max_size=6)),
@@ -127,7 +127,7 @@ def test_equal_to_the_plain_loop_in_float64(data: st.DataObject) -> None:
 def test_equal_to_the_plain_loop_in_float32(model_type: str, branches: int | None) -> None:
     loaded = replace(tiny_loaded(model_type), end_token_ids=frozenset(range(0, 256, 16)))
     for seed in range(2):
-        both(loaded, random_prompt(2 * WINDOW + seed, seed=seed), SETS, branches=branches, tolerance=1e-4)
+        check_both(loaded, random_prompt(2 * WINDOW + seed, seed=seed), SETS, branches=branches, tolerance=1e-4)
 
 
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
@@ -168,15 +168,15 @@ def test_a_condition_that_says_the_draft_and_ends_is_not_decoded() -> None:
     assert forward_passes(loaded, prompt, [UNTOUCHED], 20) == 2
     assert forward_passes(endless, prompt, [UNTOUCHED], 7) == 2
     assert forward_passes(endless, prompt, [UNTOUCHED], 9) == 2 + 2 + 1  # two tokens, the longer draft
-    departing = both(loaded, prompt, SETS, tolerance=1e-10)
+    departing = check_both(loaded, prompt, SETS, tolerance=1e-10)
     assert any(each.all_ids != departing[0].all_ids for each in departing)
 
 
 def test_conditions_before_the_untouched_model_have_no_baseline() -> None:
     order = [SETS[1], UNTOUCHED, SETS[2], SETS[1], UNTOUCHED]
-    got = both(doubled("llama"), random_prompt(20), order, tolerance=1e-10)
+    got = check_both(doubled("llama"), random_prompt(20), order, tolerance=1e-10)
     assert [each.baseline_logprob is None for each in got] == [True, False, False, False, False]
-    without = both(doubled("llama"), random_prompt(20), SETS[1:], tolerance=1e-10)
+    without = check_both(doubled("llama"), random_prompt(20), SETS[1:], tolerance=1e-10)
     assert all(each.baseline_logprob is None for each in without)
 
 
@@ -193,7 +193,7 @@ def test_out_of_memory_halves_the_branches(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(Branching, "run", short_of_memory)
     most = 1
-    both(loaded, prompt, SETS, branches=5, tolerance=1e-10)
+    check_both(loaded, prompt, SETS, branches=5, tolerance=1e-10)
     assert max(tried) > most
     most = 0
     with pytest.raises(ModelError, match=r"filing0.htm/task: out of memory at one condition of 28 tokens"):
@@ -213,7 +213,7 @@ def test_what_is_answered_before_memory_ran_out_is_not_done_again(monkeypatch: p
         return run(self, call, layer, tree, hidden)
 
     monkeypatch.setattr(Branching, "run", short_once)
-    both(doubled("llama"), random_prompt(20), SETS, branches=2, tolerance=1e-10)
+    check_both(doubled("llama"), random_prompt(20), SETS, branches=2, tolerance=1e-10)
     failed = ran.index(False)
     assert ran[failed + 1 :]
     assert not any(ran[failed + 1 :])
@@ -251,4 +251,4 @@ def test_demo_rows_are_answered_as_by_the_plain_loop() -> None:
             for condition in EXPERIMENTS["within_task"](study)
             if condition.tasks == (row.task,)
         ]
-        both(loaded, prompt, [UNTOUCHED, *sets], max_new_tokens=20, tolerance=1e-4)
+        check_both(loaded, prompt, [UNTOUCHED, *sets], max_new_tokens=20, tolerance=1e-4)

@@ -21,13 +21,14 @@ FILES = {
 }
 MAY_IMPORT = {
     "errors": set[str](),
+    "files": set[str](),
     "settings": {"errors"},
-    "retrieval": {"errors"},
-    "experiment": {"errors", "retrieval"},
-    "model": {"errors", "retrieval", "experiment"},
-    "findings": {"errors", "retrieval", "experiment"},
+    "retrieval": {"errors", "files"},
+    "experiment": {"errors", "files", "retrieval"},
+    "model": {"errors", "files", "retrieval", "experiment"},
+    "findings": {"errors", "files", "retrieval", "experiment"},
     "demo": {"errors", "retrieval"},
-    "roof": {"errors", "settings", "retrieval", "experiment", "model", "findings", "demo"},
+    "roof": {"errors", "files", "settings", "retrieval", "experiment", "model", "findings", "demo"},
 }
 """Rooms a room may import from, beside itself."""
 TORCH = {"torch", "transformers", "tokenizers", "accelerate"}

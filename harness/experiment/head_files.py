@@ -13,7 +13,6 @@ exist in one, `HeadRanking.check_shape` says.
 
 import json
 import math
-import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -31,6 +30,7 @@ from harness.experiment.heads import (
     best_first,
 )
 from harness.experiment.json_nodes import Node, read_json
+from harness.files import replacing
 
 SCHEMA_VERSION = 1
 
@@ -67,13 +67,9 @@ def write_ranking(ranking: HeadRanking, path: Path) -> None:
         text = _layout(_document(ranking)) + "\n"
     except ValueError as error:
         raise HeadsError(f"{path}: {error}; expected finite numbers only") from error
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        try:
+        with replacing(path) as part:
             part.write_text(text, encoding="utf-8")
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
     except OSError as error:
         raise HeadsError(f"{path}: {error.strerror}; expected a file that can be written") from error
 

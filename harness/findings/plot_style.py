@@ -18,8 +18,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from harness.files import replacing
 from harness.findings.report_data import ReportData
-from harness.findings.report_writing import replacing
 
 INK = "#222222"
 FAINT = "#6E6E6E"

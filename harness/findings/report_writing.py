@@ -7,17 +7,16 @@ are named in `run.missing`, and their figures rest on the rows that were answere
 """
 
 import json
-import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import ReportError
 from harness.experiment.conditions import BASELINE, Condition
 from harness.experiment.heads import HeadRanking, ScoredHead
+from harness.files import replacing
 from harness.findings.condition_results import ConditionSamples, condition_result
 from harness.findings.report_data import (
     KIND,
@@ -144,20 +143,6 @@ def write_text(path: Path, text: str) -> None:
     """Replace the file by this text at once, UTF-8, with plain newlines."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path beside this one to write to; what is there afterwards takes this one's place at once.
-
-    After an error it is gone, and the old file stands as it was. The ending is the same.
-    """
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _by_condition(

@@ -6,11 +6,11 @@ from the report alone.
 
 from collections.abc import Collection, Iterator, Sequence
 
+from harness.experiment.conditions import UNTOUCHED
 from harness.findings.curves import Curve, Level, curves, envelope, level
 from harness.findings.report_data import ReportData
 
 RANDOM = "random_control"
-UNTOUCHED = ("baseline", "needle_absent")
 
 
 def summary_lines(report: ReportData) -> Iterator[str]:

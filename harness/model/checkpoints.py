@@ -7,7 +7,6 @@ Knows nothing of architectures, and loads no weights.
 import hashlib
 import json
 import os
-import tempfile
 from pathlib import Path
 
 from huggingface_hub.errors import (
@@ -18,6 +17,7 @@ from huggingface_hub.errors import (
 )
 
 from harness.errors import ModelError
+from harness.files import replacing
 
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "pytorch_model.bin.index.json")
 CONFIGS = ("config.json", "generation_config.json", "adapter_config.json", "quantize_config.json")
@@ -149,13 +149,7 @@ def _write_cache(cache_file: Path, hashes: dict[str, str]) -> None:
     """Keep the hashes, atomically; a cache that cannot be written costs time only, and says nothing."""
     try:
         cache_file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=cache_file.parent, prefix=".file-hashes-")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                json.dump(hashes, stream, indent=0)
-            Path(name).replace(cache_file)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        with replacing(cache_file) as part:
+            part.write_text(json.dumps(hashes, indent=0), encoding="utf-8")
     except OSError:
         return

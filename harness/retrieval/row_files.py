@@ -7,12 +7,12 @@ empty one is None); nothing is guessed, stripped or rounded.
 import csv
 import io
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness.errors import DataError
+from harness.files import replacing
 
 Cell = str | int | float | None
 Record = Mapping[str, object]
@@ -43,12 +43,10 @@ def write_records(path: Path, columns: Sequence[str], records: Sequence[Sequence
     """
     write = {".csv": _csv_bytes, ".parquet": _parquet_bytes, ".jsonl": _jsonl_bytes}[_ending(path)]
     data = write(columns, records)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
+        with replacing(path) as part:
+            part.write_bytes(data)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise DataError(
             f"{path}: {error.strerror or error}; expected a folder that can be written; choose another"
         ) from None
