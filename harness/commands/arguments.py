@@ -1,0 +1,67 @@
+"""How commands read their arguments: numbers, shapes, the plugin's options under their own names."""
+
+import argparse
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from harness.errors import SettingsError
+from harness.experiment.heads import ModelShape
+from harness.settings import OPTIONS, Settings, Value, resolve_settings
+
+
+def add_options(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
+    """The plugin's options of these names, without `ablation`."""
+    for option in OPTIONS:
+        if option.name in names and option.switch:
+            parser.add_argument(f"--{option.name}", action="store_true", default=None, help=option.help)
+        elif option.name in names:
+            parser.add_argument(f"--{option.name}", metavar=option.metavar, help=option.help)
+
+
+def given_settings(arguments: argparse.Namespace, names: Sequence[str]) -> Settings:
+    """The settings that the options of these names give; relative paths are taken from the working folder.
+
+    Raises:
+        SettingsError: a value cannot be read.
+    """
+    given: dict[str, tuple[str, Value]] = {
+        name: (f"--{name}", value)
+        for name in names
+        if (value := getattr(arguments, name.replace("-", "_"))) is not None
+    }
+    return resolve_settings(given, Path.cwd())
+
+
+def check_writable(file: Path, option: str) -> None:
+    """Raise a SettingsError unless the file can be written, found out before hours of work."""
+    try:
+        if file.is_dir():
+            raise IsADirectoryError(None, "is a folder")
+        probe = file.with_name(f".{file.name}.{os.getpid()}.part")
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise SettingsError(
+            f"{option}: {file}: {error.strerror}; expected a file in a folder that can be written; name another"
+        ) from None
+
+
+def whole_number(least: int) -> Callable[[str], int]:
+    """A reader of whole numbers from `least` up."""
+
+    def parse(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r}; expected a whole number of at least {least}")
+        return int(text)
+
+    return parse
+
+
+def model_shape(text: str) -> ModelShape:
+    """A shape from `layers,heads`."""
+    parse = whole_number(1)
+    match text.split(","):
+        case [layers, heads]:
+            return ModelShape(parse(layers), parse(heads))
+    raise argparse.ArgumentTypeError(f"{text!r}; expected layers and heads a layer, as in 80,64")

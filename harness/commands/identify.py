@@ -1,0 +1,61 @@
+"""`identify`: rank a model's heads on the identification rows, and write the ranking."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from harness.commands.arguments import add_options, check_writable, given_settings, whole_number
+from harness.commands.output import say, show
+from harness.experiment.head_files import write_ranking
+from harness.findings.ranking_summary import ranking_lines
+from harness.identification import DEFAULT_METHOD, identification_rows, identify_heads
+from harness.inputs import read_data
+from harness.retrieval.rows import Excluded
+from harness.settings import Settings
+
+HELP = "rank a model's heads on the identification rows"
+IDENTIFY_OPTIONS = (
+    *("model", "revision", "dtype", "device-map", "attn"),
+    *("data", "task-file", "tasks", "strict-rows", "max-rows", "insertion"),
+)
+"""The plugin's options that `identify` has too."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's own arguments."""
+    add_options(parser, IDENTIFY_OPTIONS)
+    most = max(Settings().k)
+    parser.add_argument("--seed", metavar="N", help="seed of the split and of the needles' depths (default: 0)")
+    parser.add_argument(
+        "--top-k",
+        type=whole_number(1),
+        default=most,
+        metavar="N",
+        help=f"candidates a task (default: {most})",
+    )
+    parser.add_argument("--method", default=DEFAULT_METHOD, help="how heads are scored (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("retrieval_heads.json"), metavar="FILE", help="default: %(default)s"
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Score all heads on the identification rows, write the ranking and show it."""
+    settings = given_settings(arguments, (*IDENTIFY_OPTIONS, "seed"))
+    check_writable(arguments.out, "--out")
+    tasks, table = read_data(settings)
+    rows = identification_rows(table.rows, settings)
+    filings = len({row.filename for row in rows})
+    say(f"{settings.model}: {len(rows)} identification rows of {filings} filings, {len(tasks)} tasks")
+    _say_excluded(table.excluded)
+    ranking = identify_heads(settings, tasks, rows, top_k=arguments.top_k, method=arguments.method)
+    write_ranking(ranking, arguments.out)
+    show(ranking_lines(replace(ranking, source=str(arguments.out))))
+
+
+def _say_excluded(excluded: Sequence[Excluded]) -> None:
+    for row in excluded:
+        say(f"excluded: {row.row_id}: {row.reason}")
+    if excluded:
+        say(f"{len(excluded)} rows excluded")
