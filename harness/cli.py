@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Protocol
 
-from harness.commands import export, heads, identify, plot, rows
+from harness.commands import bench, export, heads, identify, plot, rows
 from harness.errors import HarnessError
 
 PROGRAM = "retrieval-heads"
@@ -34,7 +34,7 @@ class Command(Protocol):
 
 
 COMMANDS: Mapping[str, Command] = MappingProxyType(
-    {"identify": identify, "heads": heads, "rows": rows, "plot": plot, "export": export}
+    {"identify": identify, "heads": heads, "rows": rows, "plot": plot, "export": export, "bench": bench}
 )
 """Every command, in the order of the help."""
 

@@ -60,7 +60,7 @@ def run_report(  # what is reported, of which run, how scored, since when, and h
             command=shlex.join(["pytest", *sys.argv[1:]]),
         ),
         configuration=settings.shown(root),
-        versions=_versions(),
+        versions=program_versions(),
         model=_model_info(run),
         ranking=inputs.ranking,
         data=DataInfo(inputs.source, inputs.split_seed, inputs.excluded, inputs.ranking_overlap),
@@ -93,7 +93,8 @@ def _commit(root: Path) -> str | None:
     return done.stdout.strip()
 
 
-def _versions() -> dict[str, str | None]:
+def program_versions() -> dict[str, str | None]:
+    """Versions of Python and of `PROGRAMS`; `None` for what is not installed."""
     found: dict[str, str | None] = {"python": sys.version.split()[0]}
     for name, distribution in PROGRAMS.items():
         try:

@@ -6,6 +6,7 @@ Knows nothing of trees or tokens; whoever runs out of memory all the same halves
 import torch
 
 from harness.model.loading import LoadedModel
+from harness.model.model_size import cached_numbers
 
 CPU_BYTES = 2**28
 """What branches may take on a CPU, where the memory that is free says little: larger batches are no faster."""
@@ -38,8 +39,7 @@ def _branch_bytes(loaded: LoadedModel, n_positions: int) -> int:
     config, shape = loaded.model.config, loaded.shape
     size = loaded.model.dtype.itemsize
     width = shape.n_heads * (shape.head_dim or 0)
-    key_heads = int(getattr(config, "num_key_value_heads", None) or shape.n_heads)
-    cache = 2 * shape.n_layers * 2 * width * key_heads // shape.n_heads
+    cache = 2 * shape.n_layers * cached_numbers(config, loaded.outputs[0])
     inner = int(getattr(config, "intermediate_size", None) or 4 * config.hidden_size)
     layer = 8 * int(config.hidden_size) + 3 * inner + 5 * width
     # eager attention: scores, softmax in float32, and its copy

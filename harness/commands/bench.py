@@ -1,0 +1,112 @@
+"""`bench`: the engine against a plain loop on the same rows and conditions, as a table and as JSON."""
+
+import argparse
+from pathlib import Path
+
+from harness.benchmark import Request, measure
+from harness.commands.arguments import add_options, check_writable, given_settings, whole_number
+from harness.commands.output import say, show
+from harness.errors import SettingsError
+from harness.experiment.bench_result import write_bench
+from harness.experiment.conditions import EXPERIMENTS
+from harness.findings.bench_table import bench_lines, growth_lines
+from harness.settings import DEMO
+
+HELP = "measure the engine against a plain loop on the same work"
+BENCH_OPTIONS = (
+    *("model", "revision", "dtype", "device-map", "attn", "data", "task-file", "tasks", "heads", "k", "depth"),
+    *("insertion", "max-new-tokens", "seed", "random-draws", "random-match"),
+)
+"""The plugin's options that `bench` has too."""
+SHAPES = (DEMO, "llama-3-8b", "llama-3.3-70b")
+BASELINES = ("reference", "plain", "published")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's own arguments."""
+    parser.add_argument(
+        "--shape",
+        choices=SHAPES,
+        default=DEMO,
+        help="a published model's shape with random weights, or the model as it is (default: demo)",
+    )
+    parser.add_argument(
+        "--baseline",
+        choices=BASELINES,
+        default=BASELINES[0],
+        help="what to measure against: the plugin's own reference, a plain loop without log-probabilities, or that "
+        "loop with eager attention and logits of the whole prompt (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--experiments",
+        default="within_task",
+        metavar="NAMES",
+        help="with commas between; the baseline is always there (default: %(default)s)",
+    )
+    parser.add_argument("--rows", type=whole_number(1), default=3, metavar="N", help="rows (default: %(default)s)")
+    parser.add_argument(
+        "--rounds", type=whole_number(1), default=3, metavar="N", help="turns of each side (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--prompt-tokens",
+        type=whole_number(1),
+        default=7040,
+        metavar="N",
+        help="length of a shape's random prompts (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--growth", type=_numbers, default=(), metavar="N,N,...", help="also with the first N conditions of each row"
+    )
+    parser.add_argument(
+        "--own-flips", action="store_true", help="also count how often a plain loop differs from itself in a batch of 2"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    parser.add_argument("--figure", type=Path, metavar="FILE", help="draw the growth: a .png, .svg or .pdf file")
+    add_options(parser, BENCH_OPTIONS)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Measure, show, and write what was asked for."""
+    settings = given_settings(arguments, BENCH_OPTIONS)
+    if DEMO not in (arguments.shape, settings.model):
+        raise SettingsError(f"--shape: {arguments.shape} beside the model {settings.model}; expected one of the two")
+    if arguments.figure is not None and not (arguments.growth and arguments.json):
+        raise SettingsError("--figure: given alone; expected --growth and --json beside it: it is drawn from that file")
+    for option in ("json", "figure"):
+        if (file := getattr(arguments, option)) is not None:
+            check_writable(file, f"--{option}")
+    request = Request(
+        settings=settings,
+        shape=arguments.shape,
+        experiments=_experiments(arguments.experiments),
+        n_rows=arguments.rows,
+        n_tokens=arguments.prompt_tokens,
+        baseline=arguments.baseline,
+        rounds=arguments.rounds,
+        growth=arguments.growth,
+        own_flips=arguments.own_flips,
+    )
+    say(f"measuring {arguments.shape}: {arguments.rows} rows, {arguments.experiments}, {arguments.rounds} rounds")
+    found = measure(request)
+    show(bench_lines(found.setting, found.result))
+    show(growth_lines(found.growth))
+    if arguments.json is not None:
+        write_bench(arguments.json, found.setting, found.result, found.growth)
+        show([f"wrote {arguments.json}"])
+    if arguments.figure is not None:
+        from harness.findings.growth_plot import draw_growth
+
+        draw_growth(arguments.json, arguments.figure)
+        show([f"wrote {arguments.figure}"])
+
+
+def _experiments(text: str) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in text.split(","))
+    for name in names:
+        if name not in EXPERIMENTS:
+            raise SettingsError(f"--experiments: {name!r}; expected one or more of {','.join(EXPERIMENTS)}")
+    return names
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(whole_number(1)(part) for part in text.split(","))

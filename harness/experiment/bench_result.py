@@ -1,0 +1,198 @@
+"""What a benchmark found, and the file it is kept in.
+
+Plain numbers: knows nothing of models, nor of how anything was measured.
+"""
+
+import json
+import statistics
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from harness.errors import ReportError
+from harness.experiment.cost import Speed, least_seconds
+from harness.experiment.json_nodes import Node, read_json
+from harness.files import replacing
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class SideResult:
+    """One way of computing: seconds of each round, and what it did in one.
+
+    `layer_passes` are rows of prompts through one layer, `steps` short passes through the whole model and `step_rows`
+    their rows, all steps together; `peak_bytes` is what was held at most, weights included (`None` where that cannot
+    be measured).
+    """
+
+    name: str
+    seconds: tuple[float, ...]
+    layer_passes: int
+    steps: float
+    step_rows: float
+    peak_bytes: int | None
+
+    @property
+    def median_seconds(self) -> float:
+        """Of the rounds."""
+        return statistics.median(self.seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class BenchResult:
+    """The engine and a baseline on the same work: `n_conditions` conditions of each of `n_rows` rows at most.
+
+    Of `n_completions` completions, `n_different` have another token than the baseline's, `n_ties` of them where the
+    best two logits are so near that rounding may choose. `own_flips` are those in which the plain loop differs from
+    itself when a prompt is run beside a copy of it, where that was asked for. `flops` and `read_bytes` are what the
+    engine's work needs at least, `speed` what the device can do.
+    """
+
+    engine: SideResult
+    baseline: SideResult
+    n_rows: int
+    n_conditions: int
+    n_completions: int
+    n_different: int
+    n_ties: int
+    own_flips: int | None
+    speed: Speed
+    flops: float
+    read_bytes: float
+
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        """Baseline seconds over engine seconds, of each round."""
+        return tuple(slow / fast for slow, fast in zip(self.baseline.seconds, self.engine.seconds, strict=True))
+
+    @property
+    def ratio(self) -> float:
+        """Their median."""
+        return statistics.median(self.ratios)
+
+    @property
+    def floor_seconds(self) -> float:
+        """What no program can beat on this device."""
+        return least_seconds(self.flops, self.read_bytes, self.speed)
+
+    @property
+    def fraction_of_floor(self) -> float:
+        """1 is as fast as can be; 0.5 takes twice the least time."""
+        return self.floor_seconds / self.engine.median_seconds
+
+    @property
+    def tokens_identical(self) -> bool:
+        """Whether every completion has the baseline's tokens, ties aside."""
+        return self.n_different == self.n_ties
+
+    def as_json(self) -> dict[str, object]:
+        """All fields and what follows from them."""
+        return asdict(self) | {
+            "ratio": self.ratio,
+            "ratios": self.ratios,
+            "floor_seconds": self.floor_seconds,
+            "fraction_of_floor": self.fraction_of_floor,
+            "tokens_identical": self.tokens_identical,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What a plan's time can be told from: a device's speed, and how near to the least time the engine came."""
+
+    device: str
+    speed: Speed
+    fraction_of_floor: float
+
+    def hours(self, flops: float, read_bytes: float) -> float:
+        """The time of this work at that pace."""
+        return least_seconds(flops, read_bytes, self.speed) / self.fraction_of_floor / 3600
+
+
+def write_bench(
+    path: Path, setting: Mapping[str, object], result: BenchResult, growth: Mapping[int, BenchResult]
+) -> None:
+    """Write a result, and those of fewer conditions in `growth`, as JSON.
+
+    Raises:
+        ReportError: the file cannot be written.
+    """
+    document = {"schema_version": SCHEMA_VERSION, **setting, **result.as_json()}
+    if growth:
+        document["growth"] = [{"asked": asked} | each.as_json() for asked, each in growth.items()]
+    try:
+        with replacing(path) as part:
+            part.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ReportError(f"{path}: {error.strerror}; expected a file that can be written") from error
+
+
+def read_pace(path: Path) -> Pace:
+    """The pace that a benchmark's file tells of.
+
+    Raises:
+        HeadsError: the file is none, or lacks what is needed.
+    """
+    node = _read(path)
+    speed = node.field("speed")
+    return Pace(
+        node.field("device").text(),
+        Speed(_positive(speed.field("flops")), _positive(speed.field("bandwidth"))),
+        _positive(node.field("fraction_of_floor")),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class GrowthPoint:
+    """At so many conditions a row: seconds a row and peak bytes, of engine and baseline."""
+
+    n_conditions: int
+    seconds: tuple[float, float]
+    peak_bytes: tuple[int | None, int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """How cost grows with the number of conditions; what a figure of it needs."""
+
+    title: str
+    baseline: str
+    points: tuple[GrowthPoint, ...]
+
+
+def read_growth(path: Path) -> Growth:
+    """The points of a benchmark that was run with several numbers of conditions.
+
+    Raises:
+        HeadsError: the file is none, or holds no such points.
+    """
+    node = _read(path)
+    points = []
+    for each in node.field("growth").items():
+        sides = (each.field("engine"), each.field("baseline"))
+        rows = each.field("n_rows").integer(least=1)
+        engine, baseline = (
+            statistics.median(one.number() for one in side.field("seconds").items()) / rows for side in sides
+        )
+        ours, theirs = (side.optional("peak_bytes", lambda piece: piece.integer()) for side in sides)
+        points.append(GrowthPoint(each.field("n_conditions").integer(), (engine, baseline), (ours, theirs)))
+    return Growth(
+        title=f"{node.field('model').text()} on {node.field('device').text()}",
+        baseline=node.field("baseline").field("name").text(),
+        points=tuple(points),
+    )
+
+
+def _read(path: Path) -> Node:
+    node = read_json(path)
+    if node.field("schema_version").value != SCHEMA_VERSION:
+        raise node.field("schema_version").bad(f"version {SCHEMA_VERSION}")
+    return node
+
+
+def _positive(node: Node) -> float:
+    number = node.number()
+    if number <= 0:
+        raise node.bad("a number above 0")
+    return number

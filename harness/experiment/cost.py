@@ -1,0 +1,95 @@
+"""What a plan costs: floating-point operations and bytes, and the least time that hardware of known speed needs.
+
+Counts are of the work that cannot be shared away: of conditions that agree in the layers before l, layer l's
+attention is needed once, and its output projection and feed-forward once for each different set of heads ablated
+in it. In the last layer all positions but the last need keys and values alone. Sizes come from whoever knows a
+model (`harness.model.model_size`); speeds from whoever measured them (`harness.model.ceilings`).
+
+Conventions: a weight met by a token costs 2 operations; causal attention over T tokens costs 2 x T^2 x the width of
+all heads (scores and values, half of the square each). Norms, activations, rotary angles and the head over the
+vocabulary are left out: they are a small part, so the least time is a little too low, never too high. Windows of
+sliding attention are not looked at, and there it may be too high.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from harness.experiment.heads import Head
+from harness.experiment.prefix_tree import prefix_tree
+
+
+@dataclass(frozen=True, slots=True)
+class LayerSize:
+    """Weights of one layer that a token meets, and what it leaves behind.
+
+    `attention` are those before the output projection's input, `rest` all others (of a mixture, those of the experts
+    that a token is sent to). `width` is heads x width of a head; `cached` the numbers that a position keeps as keys
+    and values.
+    """
+
+    attention: int
+    rest: int
+    width: int
+    cached: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSize:
+    """A model: its layers, all its weights (every expert's, both embeddings), and bytes of one number."""
+
+    layers: tuple[LayerSize, ...]
+    n_weights: int
+    bytes_per_number: float
+
+    @property
+    def weight_bytes(self) -> float:
+        """Bytes of all weights."""
+        return self.n_weights * self.bytes_per_number
+
+    @property
+    def cached_bytes(self) -> float:
+        """Bytes that one position keeps in all layers."""
+        return sum(layer.cached for layer in self.layers) * self.bytes_per_number
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """What hardware does at best: operations a second of large products, bytes a second read and written."""
+
+    flops: float
+    bandwidth: float
+
+
+def shared_flops(size: ModelSize, head_sets: Iterable[Collection[Head]], n_tokens: int) -> float:
+    """Operations of one prompt of `n_tokens` for all of these head sets, whatever they have in common done once."""
+    tree = prefix_tree(head_sets, len(size.layers))
+    above = 1
+    flops = 0.0
+    for layer, level in zip(size.layers[:-1], tree.levels, strict=False):
+        flops += above * _attention(layer, n_tokens) + len(level.parents) * 2 * layer.rest * n_tokens
+        above = len(level.parents)
+    last = size.layers[-1]
+    flops += above * 2 * last.attention * n_tokens
+    return flops + len(tree.leaves) * (2 * last.rest + 4 * last.width * n_tokens)
+
+
+def single_flops(size: ModelSize, n_tokens: int) -> float:
+    """Operations of one prompt for one condition on its own, all layers at all positions."""
+    return sum(_attention(layer, n_tokens) + 2 * layer.rest * n_tokens for layer in size.layers)
+
+
+def decoding_bytes(size: ModelSize, n_steps: float, n_rows: float, n_tokens: int) -> float:
+    """Bytes that decoding reads: all weights at each step, and what a row has cached of `n_tokens`.
+
+    `n_rows` counts the rows of all steps together.
+    """
+    return n_steps * size.weight_bytes + n_rows * n_tokens * size.cached_bytes
+
+
+def least_seconds(flops: float, n_bytes: float, speed: Speed) -> float:
+    """The time that no program can beat: prefill bound by products, decoding by reading weights and caches."""
+    return flops / speed.flops + n_bytes / speed.bandwidth
+
+
+def _attention(layer: LayerSize, n_tokens: int) -> float:
+    return 2 * layer.attention * n_tokens + 2 * layer.width * n_tokens**2

@@ -1,0 +1,30 @@
+"""A made-up benchmark: a fake for tests."""
+
+from harness.experiment.bench_result import BenchResult, SideResult
+from harness.experiment.cost import Speed
+
+SETTING = {
+    "model": "demo",
+    "dtype": "float32",
+    "attention": "sdpa",
+    "device": "a card",
+    "prompt_tokens": "20-30",
+    "max_new_tokens": 20,
+}
+
+
+def make_result(n_conditions: int = 6, *, seconds: float = 4.0, peak: int | None = 2**30) -> BenchResult:
+    """The engine takes 1 second, the baseline `seconds`; the least time is 0.4 s."""
+    return BenchResult(
+        engine=SideResult("shared", (0.8, 1.0, 1.5), 23, 4.5, 9.0, peak),
+        baseline=SideResult("reference", (seconds, seconds, seconds * 1.5), 48, 120.0, 120.0, peak),
+        n_rows=2,
+        n_conditions=n_conditions,
+        n_completions=12,
+        n_different=0,
+        n_ties=0,
+        own_flips=None,
+        speed=Speed(1e12, 1e11),
+        flops=3e11,
+        read_bytes=1e10,
+    )

@@ -1,0 +1,64 @@
+"""Costs by hand, for a model small enough to count on fingers."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.experiment.cost import (
+    LayerSize,
+    ModelSize,
+    Speed,
+    decoding_bytes,
+    least_seconds,
+    shared_flops,
+    single_flops,
+)
+from harness.experiment.heads import Head
+
+LAYER = LayerSize(attention=10, rest=100, width=4, cached=6)
+SIZE = ModelSize(layers=(LAYER,) * 3, n_weights=1000, bytes_per_number=2.0)
+T = 5
+ATTENTION, REST, LAST = 2 * 10 * T + 2 * 4 * T * T, 2 * 100 * T, 2 * 10 * T
+LEAF = 2 * 100 + 4 * 4 * T
+"""What a leaf costs in the last layer: its last position alone."""
+UNTOUCHED = frozenset[Head]()
+
+
+def test_one_condition_alone() -> None:
+    assert single_flops(SIZE, T) == 3 * (ATTENTION + REST)
+    assert shared_flops(SIZE, [UNTOUCHED], T) == 2 * (ATTENTION + REST) + LAST + LEAF
+
+
+def test_conditions_part_behind_the_attention_of_their_first_different_layer() -> None:
+    middle = frozenset({Head(1, 0)})
+    shared = shared_flops(SIZE, [UNTOUCHED, middle], T)
+    assert shared == (ATTENTION + REST) + (ATTENTION + 2 * REST) + 2 * LAST + 2 * LEAF
+
+
+def test_equal_conditions_cost_nothing_more() -> None:
+    heads = frozenset({Head(0, 1), Head(2, 3)})
+    assert shared_flops(SIZE, [heads, heads], T) == shared_flops(SIZE, [heads], T)
+
+
+def test_heads_of_the_last_layer_cost_one_position() -> None:
+    both = shared_flops(SIZE, [UNTOUCHED, frozenset({Head(2, 0)})], T)
+    assert both - shared_flops(SIZE, [UNTOUCHED], T) == LEAF
+
+
+heads = st.builds(Head, st.integers(0, 2), st.integers(0, 3))
+
+
+@given(st.lists(st.frozensets(heads, max_size=4), min_size=1, max_size=8))
+@settings(derandomize=True, deadline=None)
+def test_sharing_never_costs_more_than_one_by_one(head_sets: list[frozenset[Head]]) -> None:
+    assert shared_flops(SIZE, head_sets, T) <= len(head_sets) * single_flops(SIZE, T)
+    assert shared_flops(SIZE, head_sets, T) >= shared_flops(SIZE, head_sets[:1], T)
+
+
+def test_decoding_reads_all_weights_at_each_step_and_each_rows_cache() -> None:
+    assert (SIZE.weight_bytes, SIZE.cached_bytes) == (2000, 36)
+    assert decoding_bytes(SIZE, 3, 8, T) == 3 * 2000 + 8 * T * 36
+
+
+def test_products_and_reading_take_their_time_one_after_the_other() -> None:
+    assert least_seconds(10.0, 12.0, Speed(flops=5.0, bandwidth=4.0)) == pytest.approx(2 + 3)
