@@ -67,7 +67,7 @@ def read_inputs(settings: Settings) -> Inputs:
 
     shape = load_shape(model_place(settings), revision=settings.revision)
     if (folder := local_folder(model_place(settings))) is not None:
-        check_folder(folder, weights=True)
+        check_folder(folder, weights=not settings.dry_run)
     ranking = _ranking(settings)
     ranking.check_shape(shape)
     tasks, table = read_data(settings)

@@ -139,7 +139,8 @@ def pytest_runtestloop(session: pytest.Session) -> object:
         return None
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None:
-        reporter.write_line(study.dry_run())
+        for line in study.dry_run():
+            reporter.write_line(line)
     return True
 
 

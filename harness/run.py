@@ -16,8 +16,8 @@ from typing import Protocol
 from harness.experiment.claims import Claims
 from harness.experiment.conditions import Condition
 from harness.experiment.heads import Head
-from harness.experiment.plan import Job, Plan, RowWork, jobs_of, layer_passes, make_plan
-from harness.experiment.store import Record, RunKey, Store, job_key
+from harness.experiment.plan import Job, Plan, RowWork, jobs_of, make_plan
+from harness.experiment.store import Record, RunKey, Store, job_key, tokens_digest
 from harness.inputs import Inputs, model_place, placed_depth
 from harness.retrieval.prompts import Prompt, PromptKind, Tokenizer, build_prompt
 from harness.settings import Settings
@@ -91,6 +91,7 @@ class Run:
         self.share = share
         self._rows = {row.id: row for row in inputs.rows}
         self._prompts: dict[tuple[str, PromptKind], Prompt] = {}
+        self._digests: dict[tuple[str, PromptKind], str] = {}
         self._keys: dict[Job, str] = {}
 
     @cached_property
@@ -106,9 +107,13 @@ class Run:
         """What all of this run's records depend on."""
         return run_key(self.inputs.settings)
 
-    def plan(self, conditions: Sequence[Condition]) -> Plan:
-        """What is left to do for these conditions; with `refresh`, all that this run has not done."""
-        return make_plan(conditions, self.inputs.rows, stored=self._is_stored)
+    def plan(self, conditions: Sequence[Condition], *, from_nothing: bool = False) -> Plan:
+        """What is left to do for these conditions; with `refresh`, all that this run has not done.
+
+        With `from_nothing` the store is not looked at, and the model's weights need not be here.
+        """
+        stored = (lambda job: False) if from_nothing else self._is_stored
+        return make_plan(conditions, self.inputs.rows, stored=stored)
 
     def execute(
         self, conditions: Sequence[Condition], load: Callable[[], Engine], progress: Callable[[Progress], None]
@@ -202,9 +207,15 @@ class Run:
 
     def _key(self, job: Job) -> str:
         if job not in self._keys:
-            prompt = self.prompt(job.row_id, job.prompt)
-            self._keys[job] = job_key(self.run_key, job, prompt.token_ids, prompt.value_ids)
+            self._keys[job] = job_key(self.run_key, job, self._tokens(job.row_id, job.prompt))
         return self._keys[job]
+
+    def _tokens(self, row_id: str, kind: PromptKind) -> str:
+        """The digest of a prompt's tokens, taken once."""
+        if (row_id, kind) not in self._digests:
+            prompt = self.prompt(row_id, kind)
+            self._digests[row_id, kind] = tokens_digest(prompt.token_ids, prompt.value_ids)
+        return self._digests[row_id, kind]
 
     def _is_stored(self, job: Job) -> bool:
         return self.store.has(self._key(job), run=self.id if self.inputs.settings.refresh else None)
@@ -229,20 +240,6 @@ def run_key(settings: Settings) -> RunKey:
         max_new_tokens=settings.max_new_tokens,
         torch_version=torch.__version__,
         transformers_version=transformers.__version__,
-    )
-
-
-def dry_run(run: Run, conditions: Sequence[Condition]) -> str:
-    """What a run would compute, in a few lines; no model is loaded."""
-    plan = run.plan(conditions)
-    shape = run.inputs.shape
-    passes = [layer_passes([job.heads for job in work.jobs], shape.n_layers) for work in plan.work]
-    tokens = [len(run.prompt(work.row.id, work.jobs[0].prompt).token_ids) for work in plan.work]
-    return (
-        f"{len(run.inputs.rows)} rows, {len(conditions)} conditions: {plan.requested} completions requested, "
-        f"{plan.distinct} distinct, {plan.stored} of them stored; to do: {len(plan.work)} rows of "
-        f"{min(tokens, default=0)}-{max(tokens, default=0)} tokens, {sum(each.one_by_one for each in passes)} layer "
-        f"passes one by one, {sum(each.distinct for each in passes)} with equal ones shared"
     )
 
 

@@ -55,6 +55,7 @@ class Settings:
     store: Path | None = None
     refresh: bool = False
     dry_run: bool = False
+    bench: Path | None = None
 
     @property
     def store_file(self) -> Path:
@@ -205,7 +206,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("run", _run_name, "name of this run's folder in it (default: latest)", "NAME"),
     Option("store", Path, "file of the store of records (default: store.sqlite in the reports' folder)", "FILE"),
     Option("refresh", _switch, "compute again what the store already holds", "BOOL", switch=True),
-    Option("dry-run", _switch, "say what would be computed, and stop", "BOOL", switch=True),
+    Option("dry-run", _switch, "say what would be computed and what it would cost, and stop", "BOOL", switch=True),
+    Option("bench", Path, "JSON of `retrieval-heads bench`: a dry run tells the hours at its pace", "FILE"),
 )
 """Every option, in the order of the help."""
 

@@ -16,9 +16,10 @@ from harness.experiment.store import Store
 from harness.findings.report_data import Exit, ReportData
 from harness.findings.report_writing import REPORT_FILE, write_report
 from harness.findings.samples import OwnScore, Sample, distinct
+from harness.forecast import forecast, forecast_lines
 from harness.inputs import model_place, read_inputs
 from harness.results import Result
-from harness.run import Engine, Progress, Run, declaration, declared, dry_run
+from harness.run import Engine, Progress, Run, declaration, declared
 from harness.run_report import Beginning, run_report
 from harness.settings import DEMO, Settings
 
@@ -136,9 +137,9 @@ class StudySession:
         if self.writes:
             self.run.store.declare(self.place.run_id, declaration(self.conditions))
 
-    def dry_run(self) -> str:
-        """What would be computed."""
-        return dry_run(self.run, self.conditions)
+    def dry_run(self) -> list[str]:
+        """What would be computed, and what it would cost."""
+        return forecast_lines(forecast(self.run, self.conditions))
 
     @cached_property
     def model(self) -> object:

@@ -26,7 +26,7 @@ from harness.inputs import Inputs, read_inputs
 from harness.model.completion import Completion
 from harness.retrieval.prompts import Prompt
 from harness.retrieval.rows import write_rows
-from harness.run import Progress, Run, declaration, declared, dry_run, run_key
+from harness.run import Progress, Run, declaration, declared, run_key
 from harness.settings import Settings
 
 ONE = Condition("mine", "one", (Head(0, 1),))
@@ -261,14 +261,6 @@ def test_the_run_key_names_the_weights_and_the_engine(inputs: Inputs) -> None:
     assert len(key.fingerprint) == 64
     assert (key.dtype, key.attention, key.max_new_tokens) == ("float32", "default", 20)
     assert key.engine.startswith(f"{inputs.settings.engine}-")
-
-
-def test_a_dry_run_counts_and_loads_nothing(inputs: Inputs, store: Path) -> None:
-    with Store(store) as opened:
-        text = dry_run(Run(inputs, opened, run_id="a"), [BASELINE, ONE, SAME, TWO])
-    assert "6 rows, 4 conditions: 24 completions requested, 18 distinct, 0 of them stored" in text
-    # 3 layers; the tree of {}, {L0H1}, {L0H1, L2H3}: 2 + 2 + 3 nodes
-    assert "54 layer passes one by one, 42 with equal ones shared" in text
 
 
 heads = st.lists(st.builds(Head, st.integers(0, 5), st.integers(0, 5)), unique=True, max_size=4).map(tuple)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from harness.errors import StoreError
 from harness.experiment.heads import Head
 from harness.experiment.plan import Job
-from harness.experiment.store import SCHEMA_VERSION, Record, RunKey, Store, job_key
+from harness.experiment.store import SCHEMA_VERSION, Record, RunKey, Store, job_key, tokens_digest
 
 JOB = Job("f1/ceo", frozenset({Head(17, 24), Head(3, 1)}))
 RECORD = Record(
@@ -119,23 +119,23 @@ def test_a_row_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_the_key_depends_on_everything_and_on_nothing_else() -> None:
-    key = job_key(RUN, JOB, [1, 2], [3])
+    key = job_key(RUN, JOB, tokens_digest([1, 2], [3]))
     assert len(key) == 64
-    assert key == job_key(RUN, replace(JOB, heads=frozenset({Head(3, 1), Head(17, 24)})), (1, 2), (3,))
-    assert key == job_key(RUN, replace(JOB, row_id="another row of equal prompt and value"), [1, 2], [3])
+    assert key == job_key(RUN, replace(JOB, heads=frozenset({Head(3, 1), Head(17, 24)})), tokens_digest((1, 2), (3,)))
+    assert key == job_key(RUN, replace(JOB, row_id="another row of equal prompt and value"), tokens_digest([1, 2], [3]))
     fields = ("fingerprint", "revision", "dtype", "attention", "device_type", "engine", "torch_version")
-    others = {job_key(replace(RUN, **{name: "x"}), JOB, [1, 2], [3]) for name in fields}  # type: ignore[arg-type]
+    others = {job_key(replace(RUN, **{name: "x"}), JOB, tokens_digest([1, 2], [3])) for name in fields}  # type: ignore[arg-type]
     others |= {
-        job_key(RUN, replace(JOB, heads=frozenset()), [1, 2], [3]),
-        job_key(RUN, replace(JOB, heads=frozenset({Head(17, 24)})), [1, 2], [3]),
-        job_key(RUN, replace(JOB, prompt="needle_absent"), [1, 2], [3]),
-        job_key(RUN, replace(JOB, mode="mean"), [1, 2], [3]),
-        job_key(RUN, replace(JOB, phase="decode"), [1, 2], [3]),
-        job_key(replace(RUN, max_new_tokens=21), JOB, [1, 2], [3]),
-        job_key(replace(RUN, transformers_version="x"), JOB, [1, 2], [3]),
-        job_key(RUN, JOB, [1], [2, 3]),
-        job_key(RUN, JOB, [1, 2], []),
-        job_key(RUN, JOB, [12], [3]),
+        job_key(RUN, replace(JOB, heads=frozenset()), tokens_digest([1, 2], [3])),
+        job_key(RUN, replace(JOB, heads=frozenset({Head(17, 24)})), tokens_digest([1, 2], [3])),
+        job_key(RUN, replace(JOB, prompt="needle_absent"), tokens_digest([1, 2], [3])),
+        job_key(RUN, replace(JOB, mode="mean"), tokens_digest([1, 2], [3])),
+        job_key(RUN, replace(JOB, phase="decode"), tokens_digest([1, 2], [3])),
+        job_key(replace(RUN, max_new_tokens=21), JOB, tokens_digest([1, 2], [3])),
+        job_key(replace(RUN, transformers_version="x"), JOB, tokens_digest([1, 2], [3])),
+        job_key(RUN, JOB, tokens_digest([1], [2, 3])),
+        job_key(RUN, JOB, tokens_digest([1, 2], [])),
+        job_key(RUN, JOB, tokens_digest([12], [3])),
     }
     assert len(others) == 9 + 8
     assert key not in others
@@ -144,12 +144,15 @@ def test_the_key_depends_on_everything_and_on_nothing_else() -> None:
 @settings(derandomize=True, deadline=None)
 @given(st.permutations([Head(layer, head) for layer in range(12) for head in range(12)]))
 def test_the_key_does_not_depend_on_how_a_set_was_filled(heads: list[Head]) -> None:
-    first = job_key(RUN, Job("r", frozenset(sorted(heads))), [], [])
-    assert job_key(RUN, Job("r", frozenset(heads)), [], []) == first
+    first = job_key(RUN, Job("r", frozenset(sorted(heads))), tokens_digest([], []))
+    assert job_key(RUN, Job("r", frozenset(heads)), tokens_digest([], [])) == first
 
 
 def test_a_key_is_the_same_on_every_machine() -> None:
-    assert job_key(RUN, JOB, [1, 2], [3]) == "ecdf00879d8eb53cf7683a37692a5e53238e31040ce30bba5be48be95d58fa71"
+    assert (
+        job_key(RUN, JOB, tokens_digest([1, 2], [3]))
+        == "927c757c1fb5b1024c0e7072f6663df4764c62c2d004c2937b8e1a3ec9954a6f"
+    )
 
 
 def test_a_run_declares_what_it_asks_for_once(tmp_path: Path) -> None:

@@ -148,7 +148,9 @@ def test_workers_compute_and_the_main_process_reports(session: Sessions, setting
 def test_a_study_that_is_only_looked_at_writes_nothing(session: Sessions, settings: Settings, tmp_path: Path) -> None:
     study = session(settings, writes=False)
     study.declare([MINE])
-    assert study.dry_run().startswith("6 rows, 2 conditions: 12 completions requested, 12 distinct, 0 of them stored")
+    assert study.dry_run()[0].startswith(
+        "6 rows, 2 conditions: 12 completions requested, 12 distinct, 0 of them stored"
+    )
     assert study.finish("passed") is None
     assert not list(tmp_path.iterdir())
 

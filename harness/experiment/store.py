@@ -94,16 +94,21 @@ class RunKey:
     transformers_version: str
 
 
-def job_key(run_key: RunKey, job: Job, prompt_ids: Sequence[int], value_ids: Sequence[int]) -> str:
+def tokens_digest(prompt_ids: Sequence[int], value_ids: Sequence[int]) -> str:
+    """A SHA-256, in hex, of a prompt's tokens and the gold value's; taken once for all jobs of a prompt."""
+    return hashlib.sha256(json.dumps([list(prompt_ids), list(value_ids)]).encode()).hexdigest()
+
+
+def job_key(run_key: RunKey, job: Job, tokens: str) -> str:
     """The key of a job's record: a SHA-256, in hex, of everything the record depends on.
 
-    The row's id is not part of it: its prompt and value are, and rows that agree in these get one answer.
+    `tokens` is the `tokens_digest` of its prompt. The row's id is not part of the key: rows that agree in prompt and
+    value get one answer.
     """
     parts = {
         "schema_version": SCHEMA_VERSION,
         "run": asdict(run_key),
-        "prompt_ids": list(prompt_ids),
-        "value_ids": list(value_ids),
+        "tokens": tokens,
         "heads": [(head.layer, head.head) for head in sorted(job.heads)],
         "prompt": job.prompt,
         "mode": job.mode,

@@ -27,9 +27,11 @@ from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 
 from harness.errors import ModelError
+from harness.experiment.cost import ModelSize
 from harness.experiment.heads import ModelShape
 from harness.model.architectures import AttentionOutput, architecture_of, attention_outputs, shape_of
 from harness.model.checkpoints import check_folder, digest, explain, local_folder
+from harness.model.model_size import config_size
 
 DTYPES = ("auto", "bfloat16", "float16", "float32", "float64")
 
@@ -154,6 +156,18 @@ def load_tokenizer(path_or_id: str, *, revision: str | None = None) -> PreTraine
         ModelError: no such model, no tokenizer in it, or one that gives no character offsets ("slow").
     """
     return _load_tokenizer(_find(path_or_id, revision))
+
+
+def load_size(path_or_id: str, *, revision: str | None = None, dtype: str | None = None) -> ModelSize:
+    """The model's size by its config alone, its numbers kept in `dtype`, by default the config's own.
+
+    Raises:
+        ModelError: no such model, no readable config, or an architecture outside the table.
+    """
+    config = _load_config(_find(path_or_id, revision))
+    named = config.dtype if dtype in (None, "auto") else dtype
+    kept = getattr(torch, named) if isinstance(named, str) else named or torch.float32
+    return config_size(config, bytes_per_number=float(kept.itemsize))
 
 
 def load_shape(path_or_id: str, *, revision: str | None = None) -> ModelShape:

@@ -19,7 +19,13 @@ def test_dry_run(project: Project) -> None:
     result = project.run("evals", "-k", "within_task", "--ablation-dry-run")
     assert result.ret == 0
     result.stdout.fnmatch_lines(
-        ["6 rows, 5 conditions: 18 completions requested, 18 distinct, 0 of them stored; to do: 6 rows of *"]
+        [
+            "6 rows, 5 conditions: 18 completions requested, 18 distinct, 0 of them stored",
+            "to do: 6 rows; prompts of *",
+            "layer passes: 54 one by one, * with equal ones shared; operations of the prompts: *",
+            "memory: * of weights (0 million of 4 bytes), * of keys and values for each condition *",
+            "hours: not known; give --ablation-bench FILE*",
+        ]
     )
     assert "passed" not in result.stdout.str()
     assert "reports" not in project.left()
@@ -30,7 +36,7 @@ def test_a_dry_run_counts_what_is_stored(project: Project, request: pytest.Fixtu
     before = project.left()
     request.getfixturevalue("no_model")
     result = project.run("evals", "-k", "within_task", "--ablation-dry-run", "--ablation-run=other")
-    result.stdout.fnmatch_lines(["*18 completions requested, 18 distinct, 6 of them stored; to do: 6 rows of *"])
+    result.stdout.fnmatch_lines(["*18 completions requested, 18 distinct, 6 of them stored", "to do: 6 rows; *"])
     assert project.left() == before
 
 

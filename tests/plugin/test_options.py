@@ -30,6 +30,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "reports": ("out", "elsewhere"),
     "run": ("first", "second"),
     "store": ("a.sqlite", "b.sqlite"),
+    "bench": ("a.json", "b.json"),
     "refresh": ("true", "false"),
     "dry-run": ("true", "false"),
 }

@@ -1,0 +1,128 @@
+"""A dry run: what a study would compute and what that would cost, before anyone rents a GPU.
+
+Needs rows, ranking, config and tokenizer, but neither weights nor a GPU. Costs are those of `harness.experiment.cost`;
+hours come from a benchmark that was measured, and are not given without one. Knows nothing of pytest.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from harness.errors import ModelError
+from harness.experiment.bench_result import Pace, read_pace
+from harness.experiment.conditions import Condition
+from harness.experiment.cost import ModelSize, decoding_bytes, shared_flops, single_flops
+from harness.experiment.heads import Head
+from harness.experiment.plan import Plan, layer_passes
+from harness.inputs import model_place
+from harness.retrieval.prompts import PromptKind
+from harness.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What is to be done, and what it costs.
+
+    `weights_here` is whether the store could be asked. Passes and operations are of prompts, one by one and with equal
+    ones shared; `read_bytes` of decoding each row's conditions together, none of them ending early. `longest` is the
+    most tokens of a prompt.
+    """
+
+    n_rows: int
+    n_conditions: int
+    plan: Plan
+    weights_here: bool
+    tokens: tuple[int, ...]
+    passes: tuple[int, int]
+    flops: tuple[float, float]
+    read_bytes: float
+    size: ModelSize
+    dtype: str
+    pace: Pace | None
+
+    @property
+    def hours(self) -> float | None:
+        """At the benchmark's pace."""
+        return None if self.pace is None else self.pace.hours(self.flops[1], self.read_bytes)
+
+
+def forecast(run: Run, conditions: Sequence[Condition]) -> Forecast:
+    """Plan without loading a model.
+
+    Raises:
+        HarnessError: a prompt cannot be built, or the benchmark's file cannot be read.
+    """
+    from harness.model.loading import load_size
+
+    settings = run.inputs.settings
+    pace = None if settings.bench is None else read_pace(settings.bench)
+    try:
+        plan, weights_here, dtype = run.plan(conditions), True, run.run_key.dtype
+    except ModelError:
+        # the one error that a plan alone can meet: no weights, so no content to look up by
+        plan, weights_here, dtype = run.plan(conditions, from_nothing=True), False, settings.dtype or "auto"
+    size = load_size(model_place(settings), revision=settings.revision, dtype=dtype)
+    n_layers = run.inputs.shape.n_layers
+    steps = settings.max_new_tokens
+    tokens, passes, flops, read_bytes = [], [0, 0], [0.0, 0.0], 0.0
+    for row_id, kind, head_sets in _prompts(plan):
+        tokens.append(len(run.prompt(row_id, kind).token_ids))
+        counted = layer_passes(head_sets, n_layers)
+        passes = [passes[0] + counted.one_by_one, passes[1] + counted.distinct]
+        flops[0] += len(head_sets) * single_flops(size, tokens[-1])
+        flops[1] += shared_flops(size, head_sets, tokens[-1])
+        read_bytes += decoding_bytes(size, steps, steps * len(head_sets), tokens[-1])
+    return Forecast(
+        n_rows=len(run.inputs.rows),
+        n_conditions=len(conditions),
+        plan=plan,
+        weights_here=weights_here,
+        tokens=tuple(tokens),
+        passes=(passes[0], passes[1]),
+        flops=(flops[0], flops[1]),
+        read_bytes=read_bytes,
+        size=size,
+        dtype=dtype,
+        pace=pace,
+    )
+
+
+def _prompts(plan: Plan) -> Iterator[tuple[str, PromptKind, list[frozenset[Head]]]]:
+    """Each prompt of the work, and what is asked of it: only jobs of one prompt can share anything."""
+    for work in plan.work:
+        kinds = dict.fromkeys(job.prompt for job in work.jobs)
+        for kind in kinds:
+            yield work.row.id, kind, [job.heads for job in work.jobs if job.prompt == kind]
+
+
+def forecast_lines(found: Forecast) -> list[str]:
+    """The forecast as text."""
+    plan = found.plan
+    stored = f"{plan.stored} of them stored" if found.weights_here else "the weights are not here to look any up by"
+    lines = [
+        f"{found.n_rows} rows, {found.n_conditions} conditions: {plan.requested} completions requested, "
+        f"{plan.distinct} distinct, {stored}"
+    ]
+    if not plan.work:
+        return [*lines, "to do: nothing"]
+    number = found.size.bytes_per_number
+    lines += [
+        f"to do: {len(plan.work)} rows; prompts of {min(found.tokens)}-{max(found.tokens)} tokens, "
+        f"{sum(found.tokens):,} in all",
+        f"layer passes: {found.passes[0]:,} one by one, {found.passes[1]:,} with equal ones shared; operations of the "
+        f"prompts: {found.flops[0]:.3g}, {found.flops[1]:.3g} shared ({found.flops[0] / found.flops[1]:.2f} x fewer)",
+        f"memory: {_gib(found.size.weight_bytes)} of weights ({found.size.n_weights / 1e6:,.0f} million of "
+        f"{number:g} bytes), {_gib(max(found.tokens) * found.size.cached_bytes)} of keys and values for each "
+        "condition held at once at the longest prompt",
+    ]
+    if found.pace is None:
+        lines.append("hours: not known; give --ablation-bench FILE, as `retrieval-heads bench --json FILE` writes it")
+    else:
+        lines.append(
+            f"hours: {found.hours:.2g} on {found.pace.device}, at the {found.pace.fraction_of_floor:.0%} of its best "
+            "that the benchmark reached, no answer ending early"
+        )
+    return lines
+
+
+def _gib(n_bytes: float) -> str:
+    return f"{n_bytes / 2**30:.1f} GiB" if n_bytes >= 2**30 / 10 else f"{n_bytes / 2**20:.1f} MiB"

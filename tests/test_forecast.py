@@ -1,0 +1,105 @@
+"""The forecast of a study: counted by hand on a tiny model, and told for a 70B config without its weights."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from bench_results import SETTING, make_result
+from tiny_models import save_checkpoint, tiny_tokenizer
+
+from harness.demo.filings import demo_rows
+from harness.errors import HeadsError
+from harness.experiment.bench_result import write_bench
+from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
+from harness.experiment.cost import decoding_bytes, shared_flops, single_flops
+from harness.experiment.head_files import write_ranking
+from harness.experiment.heads import Head, ModelShape, rank
+from harness.experiment.store import Store
+from harness.forecast import Forecast, forecast, forecast_lines
+from harness.inputs import read_inputs
+from harness.model.loading import load_size
+from harness.model.shapes import SHAPES
+from harness.retrieval.rows import write_rows
+from harness.run import Run
+from harness.settings import Settings
+
+ONE = Condition("mine", "one", (Head(0, 1),))
+SAME = Condition("mine", "same", (Head(0, 1),))
+TWO = Condition("mine", "two", (Head(0, 1), Head(2, 3)))
+NONE, FIRST, BOTH = frozenset[Head](), frozenset(ONE.heads), frozenset(TWO.heads)
+TASKS = ("ceo_lastname", "incorporation_year")
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Six rows of three filings for a tiny model."""
+    folder = tmp_path_factory.mktemp("inputs")
+    save_checkpoint(folder / "tiny")
+    rows = [replace(row, split="evaluation") for row in demo_rows(3, n_sentences=2) if row.task in TASKS]
+    write_rows(rows, folder / "rows.jsonl")
+    scores = {task: [[float(layer + head) for head in range(4)] for layer in range(3)] for task in TASKS}
+    write_ranking(rank(scores, top_k=2, model=ModelShape(3, 4)), folder / "heads.json")
+    return Settings(
+        model=str(folder / "tiny"), data=folder / "rows.jsonl", heads=folder / "heads.json", k=(1, 2), dry_run=True
+    )
+
+
+def look(settings: Settings, *conditions: Condition) -> Forecast:
+    with Store(Path(":memory:")) as store:
+        return forecast(Run(read_inputs(settings), store, run_id="a"), conditions)
+
+
+def test_what_is_counted(settings: Settings) -> None:
+    found = look(settings, BASELINE, ONE, SAME, TWO)
+    assert (found.plan.requested, found.plan.distinct, found.weights_here) == (24, 18, True)
+    # 3 layers; the tree of {}, {L0H1}, {L0H1, L2H3}: 2 + 2 + 3 nodes
+    assert found.passes == (6 * 9, 6 * 7)
+    size = load_size(settings.model, dtype="float32")
+    assert found.flops[0] == sum(3 * single_flops(size, n) for n in found.tokens)
+    assert found.flops[1] == sum(shared_flops(size, [NONE, FIRST, BOTH], n) for n in found.tokens)
+    assert found.read_bytes == sum(decoding_bytes(size, 20, 60, n) for n in found.tokens)
+
+
+def test_prompts_of_two_kinds_share_nothing(settings: Settings) -> None:
+    found = look(settings, BASELINE, NEEDLE_ABSENT, ONE)
+    assert len(found.tokens) == 12
+    assert found.passes == (6 * 9, 6 * (6 + 3))
+
+
+def test_hours_are_those_of_a_benchmark(settings: Settings, tmp_path: Path) -> None:
+    write_bench(tmp_path / "bench.json", SETTING, make_result(), {})
+    found = look(replace(settings, bench=tmp_path / "bench.json"), BASELINE)
+    seconds = (found.flops[1] / 1e12 + found.read_bytes / 1e11) / 0.4
+    assert found.hours == pytest.approx(seconds / 3600)
+    assert forecast_lines(found)[-1].endswith(
+        "on a card, at the 40% of its best that the benchmark reached, no answer ending early"
+    )
+    assert look(settings, BASELINE).hours is None
+
+
+def test_a_benchmark_that_is_none(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(HeadsError, match="expected a JSON file that can be read"):
+        look(replace(settings, bench=tmp_path / "none.json"), BASELINE)
+
+
+def test_a_70b_config_needs_no_weights(settings: Settings, tmp_path: Path) -> None:
+    folder = tmp_path / "llama"
+    SHAPES["llama-3.3-70b"].save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    heads = tmp_path / "heads.json"
+    heads.write_text("[[10, 63], [79, 0]]")
+    found = look(replace(settings, model=str(folder), heads=heads, dtype="bfloat16"), BASELINE, ONE)
+    first, *_, memory, hours = forecast_lines(found)
+    assert first == (
+        "6 rows, 2 conditions: 12 completions requested, 12 distinct, the weights are not here to look any up by"
+    )
+    assert memory.startswith("memory: 131.4 GiB of weights (70,554 million of 2 bytes), ")
+    # 2 (key, value) x 80 layers x 8 heads x 128 x 2 bytes a token
+    assert f"{max(found.tokens) * 327_680 / 2**20:.1f} MiB of keys and values" in memory
+    assert hours.startswith("hours: not known; ")
+
+
+def test_nothing_left_to_do(settings: Settings) -> None:
+    found = look(settings, BASELINE)
+    done = replace(found, plan=replace(found.plan, work=(), stored=6))
+    assert forecast_lines(done)[1:] == ["to do: nothing"]
