@@ -16,14 +16,13 @@ from harness.experiment.conditions import EXPERIMENTS, Condition, Study
 from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import Head, ModelShape
 from harness.experiment.plan import RowWork, make_plan
-from harness.experiment.store import Store
+from harness.experiment.store import IN_MEMORY, Store
 from harness.inputs import model_place, read_inputs
 from harness.retrieval.prompts import Prompt
 from harness.retrieval.rows import Row
 from harness.run import Run
 from harness.run_report import program_versions
 from harness.settings import DEMO, Settings
-from harness.study import IN_MEMORY
 
 if TYPE_CHECKING:  # torch
     from harness.model.bench import Work

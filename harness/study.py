@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness.errors import HarnessError, ReportError, SettingsError
 from harness.experiment.conditions import BASELINE, EXPERIMENTS, UNTOUCHED, Builder, Condition
-from harness.experiment.store import Store
+from harness.experiment.store import IN_MEMORY, Store
 from harness.findings.report_data import Exit, ReportData
 from harness.findings.report_writing import REPORT_FILE, write_report
 from harness.findings.samples import OwnScore, Sample, distinct
@@ -24,8 +24,6 @@ from harness.run_report import Beginning, run_report
 from harness.settings import DEMO, Settings
 
 PLOTS = "plots"
-IN_MEMORY = Path(":memory:")
-"""SQLite's name for a database without a file."""
 
 
 @dataclass(frozen=True, slots=True)

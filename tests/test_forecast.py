@@ -14,7 +14,7 @@ from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
 from harness.experiment.cost import decoding_bytes, shared_flops, single_flops
 from harness.experiment.head_files import write_ranking
 from harness.experiment.heads import Head, ModelShape, rank
-from harness.experiment.store import Store
+from harness.experiment.store import IN_MEMORY, Store
 from harness.forecast import Forecast, forecast, forecast_lines
 from harness.inputs import read_inputs
 from harness.model.loading import load_size
@@ -45,7 +45,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 def look(settings: Settings, *conditions: Condition) -> Forecast:
-    with Store(Path(":memory:")) as store:
+    with Store(IN_MEMORY) as store:
         return forecast(Run(read_inputs(settings), store, run_id="a"), conditions)
 
 

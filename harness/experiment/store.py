@@ -21,12 +21,16 @@ from types import TracebackType
 from typing import Self
 
 from harness.errors import StoreError
+from harness.experiment.disks import check_disk
 from harness.experiment.heads import Head
 from harness.experiment.plan import Job
 
 SCHEMA_VERSION = 1
 BUSY_SECONDS = 60.0
 """How long a process waits for another one's transaction, which takes milliseconds."""
+
+IN_MEMORY = Path(":memory:")
+"""SQLite's name for a database without a file."""
 
 APPLICATION_ID = 0x52486463
 """Written into the file's header, so that another program's database is not taken for a store."""
@@ -129,6 +133,8 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if path != IN_MEMORY:
+            check_disk(path)
         with self._errors_named():
             path.parent.mkdir(parents=True, exist_ok=True)
             # autocommit: transactions are begun by `_transaction` alone
