@@ -1,4 +1,4 @@
-"""`retrieval-heads`, the command line: rank heads, look at head files, write rows, draw and export reports.
+"""`retrieval-heads`, the command line: rank heads, look at head files, write rows, draw, export and compare reports.
 
 Every command is a few lines over the functions that the plugin uses, and takes the plugin's options under
 their own names. What a user gave wrongly ends in one line and exit code 2. Parsing and `--help` load neither
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Protocol
 
-from harness.commands import bench, export, heads, identify, plot, rows
+from harness.commands import bench, compare, export, heads, identify, plot, rows
 from harness.errors import HarnessError
 
 PROGRAM = "retrieval-heads"
@@ -34,7 +34,15 @@ class Command(Protocol):
 
 
 COMMANDS: Mapping[str, Command] = MappingProxyType(
-    {"identify": identify, "heads": heads, "rows": rows, "plot": plot, "export": export, "bench": bench}
+    {
+        "identify": identify,
+        "heads": heads,
+        "rows": rows,
+        "plot": plot,
+        "export": export,
+        "compare": compare,
+        "bench": bench,
+    }
 )
 """Every command, in the order of the help."""
 

@@ -89,7 +89,7 @@ def level(report: ReportData, condition: str, tasks: Collection[str] | None = No
     """What the condition of this name reached on the rows of these tasks; `None` where it is not there."""
     for result in report["conditions"]:
         if result["name"] == condition:
-            return _level(_of_tasks(result, tasks))
+            return pooled_level(_of_tasks(result, tasks))
     return None
 
 
@@ -116,7 +116,8 @@ def _disjoint(conditions: Sequence[ConditionResult]) -> bool:
     return len(asked) == len(set(asked))
 
 
-def _level(results: Iterable[TaskResult]) -> Level:
+def pooled_level(results: Iterable[TaskResult]) -> Level:
+    """These tasks' rows together."""
     parts = list(results)
     n, matches = sum(part["n"] for part in parts), sum(part["matches"] for part in parts)
     requested = sum(part["requested"] for part in parts)
@@ -124,7 +125,7 @@ def _level(results: Iterable[TaskResult]) -> Level:
 
 
 def _point(k: int, conditions: Sequence[ConditionResult], tasks: Collection[str] | None) -> Point:
-    pooled = _level(result for condition in conditions for result in _of_tasks(condition, tasks))
+    pooled = pooled_level(result for condition in conditions for result in _of_tasks(condition, tasks))
     ablated = [condition["k_effective"] for condition in conditions]
     return Point(
         requested=pooled.requested,

@@ -4,9 +4,10 @@ How many heads each task has, which are its best, which the tasks share, how man
 controls, and what a reader should know of the file. Everything comes from the ranking alone.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from harness.experiment.heads import Head, HeadRanking, ModelShape
+from harness.findings.columns import aligned
 
 N_BEST = 4
 """How many of a task's heads are shown."""
@@ -18,7 +19,7 @@ def ranking_lines(ranking: HeadRanking, shape: ModelShape | None = None) -> Iter
     """The lines of the summary; `shape` is the model's where the ranking itself does not know it."""
     yield f"{ranking.source}: {_size(ranking)}"
     yield from _origin(ranking)
-    yield from _aligned([("task", "rows", "heads", "halves", "best heads"), *_task_cells(ranking)])
+    yield from aligned([("task", "rows", "heads", "halves", "best heads"), *_task_cells(ranking)], "lrrrl")
     if not ranking.every_task:
         best = ranking.global_heads()[: ranking.top_k]
         yield _common("shared heads", [entry.head for entry in ranking.shared()])
@@ -75,11 +76,3 @@ def _common(what: str, heads: Sequence[Head]) -> str:
 
 def _known(number: int | None) -> str:
     return "-" if number is None else str(number)
-
-
-def _aligned(table: Collection[Sequence[str]]) -> Iterator[str]:
-    """Columns as wide as their widest cell; the first and the last are set left, the others right."""
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for first, *others, last in table:
-        middle = (cell.rjust(width) for cell, width in zip(others, widths[1:], strict=False))
-        yield "  ".join([first.ljust(widths[0]), *middle, last])

@@ -38,21 +38,22 @@ class Report:
 
         Raises ReportError where the file is missing or broken.
         """
+        lines: list[dict[str, object]] = []
+        for line in self.sample_lines():
+            metrics = {f"own.{name}": value for name, value in line["own"].items()}
+            lines.append({**{name: value for name, value in line.items() if name != "own"}, **metrics})
+        return pd.DataFrame(lines)
+
+    def sample_lines(self) -> tuple[SampleLine, ...]:
+        """The lines of `samples.jsonl` beside the report.
+
+        Raises ReportError where the file is missing or broken.
+        """
         path = self.path.with_name(SAMPLES_FILE)
         texts = _read(path).split("\n")  # not splitlines: an answer may hold other line ends
         if texts[-1] == "":
             texts.pop()
-        lines: list[dict[str, object]] = []
-        for number, text in enumerate(texts, start=1):
-            try:
-                line = cast(SampleLine, json.loads(text))
-                metrics = {f"own.{name}": value for name, value in line["own"].items()}
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
-                raise ReportError(
-                    f"{path}:{number}: no sample; expected a JSON object as the harness writes it; run again"
-                ) from error
-            lines.append({**{name: value for name, value in line.items() if name != "own"}, **metrics})
-        return pd.DataFrame(lines)
+        return tuple(_sample_line(text, f"{path}:{number}") for number, text in enumerate(texts, start=1))
 
 
 def load(path: str | Path) -> Report:
@@ -81,6 +82,20 @@ def load(path: str | Path) -> Report:
             f"{file}: no {', '.join(sorted(lacking))}; expected a whole report; run again to write it anew"
         )
     return Report(file, cast(ReportData, data))
+
+
+def _sample_line(text: str, where: str) -> SampleLine:
+    try:
+        line = json.loads(text)
+    except ValueError:
+        line = None
+    if (
+        not isinstance(line, dict)
+        or not line.keys() >= SampleLine.__required_keys__
+        or not isinstance(line["own"], dict)
+    ):
+        raise ReportError(f"{where}: no sample; expected a JSON object as the harness writes it; run again")
+    return cast(SampleLine, line)
 
 
 def _read(file: Path) -> str:

@@ -40,6 +40,25 @@ def wilson(matches: int, n: int, *, confidence: float = 0.95) -> Interval | None
     return Interval(float(interval.low), float(interval.high))
 
 
+def newcombe(before: tuple[int, int], after: tuple[int, int], *, confidence: float = 0.95) -> Interval | None:
+    """Interval of the difference of two proportions, after less before; `None` where either n is 0.
+
+    before, after: (matches, n). It takes the two as independent samples, as is all that counts alone allow: of
+    the same rows it is as a rule too wide, for they are right and wrong together.
+
+    Source: R. G. Newcombe (1998), Interval estimation for the difference between independent proportions:
+    comparison of eleven methods, Statistics in Medicine 17, 873-890, method 10: from Wilson's intervals of both.
+    """
+    of_before, of_after = wilson(*before, confidence=confidence), wilson(*after, confidence=confidence)
+    if of_before is None or of_after is None:
+        return None
+    was, became = before[0] / before[1], after[0] / after[1]
+    return Interval(
+        became - was - math.hypot(became - of_after.low, of_before.high - was),
+        became - was + math.hypot(of_after.high - became, was - of_before.low),
+    )
+
+
 def mcnemar_p(lost: int, gained: int) -> float:
     """Exact two-sided p of McNemar's test: are as many pairs lost as gained? 1 where no pair changed.
 

@@ -1,0 +1,56 @@
+"""`compare`: what differs between two reports, and whether that fails a CI job."""
+
+import argparse
+import json
+from pathlib import Path
+
+from harness.commands.arguments import check_writable
+from harness.commands.output import say, show
+from harness.findings.compare import Source, compare
+from harness.findings.comparison_text import comparison_lines
+from harness.findings.fail_expression import failures, parse_checks
+from harness.findings.report_writing import SAMPLES_FILE, write_text
+
+HELP = "compare two reports, condition by condition and row by row"
+EXIT_FAILED = 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's own arguments."""
+    parser.add_argument("before", type=Path, metavar="A", help="a report.json, or its folder: what was")
+    parser.add_argument("after", type=Path, metavar="B", help="another one: what is now")
+    parser.add_argument(
+        "--fail-on",
+        action="append",
+        default=[],
+        metavar="EXPR",
+        help="exit with 1 if one of these checks fails: config, versions, missing, answers, verdict, or a limit as in "
+        "accuracy>0.05, fall>0.05, rise>0.05, drop>0.05, p<0.01 or within_task:drop>0.1; commas between several",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the whole comparison")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Show what differs from A to B; 1 where a check of --fail-on fails."""
+    checks = tuple(check for expression in arguments.fail_on for check in parse_checks(expression))
+    if arguments.json is not None:
+        check_writable(arguments.json, "--json")
+    comparison = compare(_source(arguments.before), _source(arguments.after))
+    failed = failures(checks, comparison)
+    show(comparison_lines(comparison))
+    if arguments.json is not None:
+        text = json.dumps(comparison.as_json(), ensure_ascii=False, allow_nan=False, indent=1)
+        write_text(arguments.json, text + "\n")
+        show([f"wrote {arguments.json}"])
+    for failure in failed:
+        say(f"failed: {failure.check}: {failure.reason}")
+    return EXIT_FAILED if failed else 0
+
+
+def _source(path: Path) -> Source:
+    """A report with its samples, where they stand beside it and are any."""
+    from harness.findings.report import load
+
+    report = load(path)
+    has_samples = report.path.with_name(SAMPLES_FILE).is_file()
+    return Source(str(path), report.data, (report.sample_lines() or None) if has_samples else None)
