@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Protocol
 
-from harness.commands import bench, compare, export, heads, identify, plot, rows
+from harness.commands import bench, compare, export, heads, identify, plot, report_published, rows
 from harness.errors import HarnessError
 
 PROGRAM = "retrieval-heads"
@@ -41,6 +41,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "plot": plot,
         "export": export,
         "compare": compare,
+        "report-published": report_published,
         "bench": bench,
     }
 )

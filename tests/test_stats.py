@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import permutation_test
 
-from harness.findings.stats import mcnemar_p, paired_mean_change, sign_permutation_p, wilson
+from harness.findings.stats import mcnemar_p, newcombe, paired_mean_change, sign_permutation_p, wilson
 
 repeatable = settings(derandomize=True, deadline=None, max_examples=60)
 trials = st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
@@ -56,6 +56,35 @@ def test_wilson_of_nothing_is_undefined_and_of_nonsense_an_error() -> None:
     assert wilson(0, 0) is None
     with pytest.raises(ValueError, match="3 matches of 2"):
         wilson(3, 2)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "low", "high"),
+    [((48, 80), (56, 70), 0.0524, 0.3339), ((3, 10), (9, 10), 0.1705, 0.8090), ((0, 20), (10, 10), 0.6791, 1.0)],
+)
+def test_newcombe_gives_the_published_table(
+    before: tuple[int, int], after: tuple[int, int], low: float, high: float
+) -> None:
+    """Newcombe (1998), Statistics in Medicine 17, 873-890, table II, method 10."""
+    interval = newcombe(before, after)
+    assert interval is not None
+    assert (round(interval.low, 4), round(interval.high, 4)) == (low, high)
+
+
+@repeatable
+@given(trials, trials)
+def test_newcombe_agrees_with_statsmodels_and_mirrors(before: tuple[int, int], after: tuple[int, int]) -> None:
+    proportion = pytest.importorskip("statsmodels.stats.proportion")
+    interval, mirrored = newcombe(before, after), newcombe(after, before)
+    assert interval is not None
+    assert mirrored is not None
+    assert (-mirrored.high, -mirrored.low) == pytest.approx((interval.low, interval.high), abs=1e-12)
+    low, high = proportion.confint_proportions_2indep(*after, *before, method="newcomb", compare="diff")
+    assert (interval.low, interval.high) == pytest.approx((low, high), abs=1e-9)
+
+
+def test_newcombe_without_rows() -> None:
+    assert newcombe((0, 0), (1, 2)) is newcombe((1, 2), (0, 0)) is None
 
 
 def test_mcnemar_by_hand() -> None:

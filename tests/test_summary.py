@@ -113,3 +113,9 @@ def test_experiments_with_many_conditions_at_one_k_have_their_range() -> None:
     singles = [Condition("single", f"city-{head}", (Head(0, head),), tasks=("city",), k=1) for head in range(3)]
     *_, last = summary_lines(make_report({BASELINE: "++++", singles[0]: "++", singles[1]: "+-", singles[2]: "--"}))
     assert last == "single             k=1  0.0% to 100.0% over 3 conditions: plots/figures.csv has each"
+
+
+def test_one_draw_has_the_interval_of_its_rows() -> None:
+    """A range of one draw would look like certainty; Wilson's interval of 3 of 4 is [30.1, 95.4]."""
+    lines = list(summary_lines(make_report({BASELINE: "++++", DRAWS[0]: "+++-"})))
+    assert lines[-1] == "random_control     k=1   75.0%  [ 30.1%,  95.4%]        3/4   drop +25.0 points   one draw"

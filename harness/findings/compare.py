@@ -6,7 +6,7 @@ paired where their id, gold value and condition are the same. Nothing depends on
 Knows nothing of text (`comparison_text`) or of what fails a run (`fail_expression`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -20,9 +20,10 @@ from harness.findings.stats import Interval, mcnemar_p, newcombe, paired_mean_ch
 SCHEMA_VERSION = 1
 KIND = "ablation-comparison"
 
-Key = tuple[str, str]
-"""A sample's condition and row."""
-Samples = Mapping[Key, SampleLine]
+Samples = Mapping[str, Mapping[str, SampleLine]]
+"""By condition and row."""
+Pair = tuple[SampleLine, SampleLine]
+"""A row's sample before and after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,7 @@ def compare(before: Source, after: Source) -> Comparison:
     old, new = ({each["name"]: each for each in source.data["conditions"]} for source in (before, after))
     samples = None
     if before.samples is not None and after.samples is not None:
-        samples = (_by_key(before, before.samples), _by_key(after, after.samples))
+        samples = (_by_condition(before, before.samples), _by_condition(after, after.samples))
     return Comparison(
         before=before.name,
         after=after.name,
@@ -169,13 +170,13 @@ def compare(before: Source, after: Source) -> Comparison:
     )
 
 
-def _by_key(source: Source, samples: Iterable[SampleLine]) -> Samples:
-    found: dict[Key, SampleLine] = {}
+def _by_condition(source: Source, samples: Iterable[SampleLine]) -> Samples:
+    found: dict[str, dict[str, SampleLine]] = {}
     for sample in samples:
-        key = (sample["condition"], sample["row"])
-        if key in found:
-            raise ReportError(f"{source.name}: samples: row {key[1]} twice under {key[0]}; expected it once; run again")
-        found[key] = sample
+        condition, row = sample["condition"], sample["row"]
+        if row in found.setdefault(condition, {}):
+            raise ReportError(f"{source.name}: samples: row {row} twice under {condition}; expected it once; run again")
+        found[condition][row] = sample
     return found
 
 
@@ -247,8 +248,7 @@ def _drop(report: ReportData, conditions: Sequence[ConditionResult], line: Level
 
 
 def _paired(names: Sequence[str], before: Samples, after: Samples) -> Paired | None:
-    keys = sorted(key for key in before.keys() & after.keys() if key[0] in names)
-    pairs = [(before[key], after[key]) for key in keys if before[key]["value"] == after[key]["value"]]
+    pairs = [pair for name in sorted(names) for pair in _pairs(before.get(name, {}), after.get(name, {}))]
     if not pairs:
         return None
     changes = [int(new["match"]) - int(old["match"]) for old, new in pairs]
@@ -277,13 +277,22 @@ def _paired(names: Sequence[str], before: Samples, after: Samples) -> Paired | N
     )
 
 
-def _logprob_gap(pair: tuple[SampleLine, SampleLine]) -> float:
+def _pairs(before: Mapping[str, SampleLine], after: Mapping[str, SampleLine]) -> Iterator[Pair]:
+    for row in sorted(before.keys() & after.keys()):
+        if before[row]["value"] == after[row]["value"]:
+            yield before[row], after[row]
+
+
+def _logprob_gap(pair: Pair) -> float:
     old, new = (sample["gold_logprob"] for sample in pair)
     return 0.0 if old is None or new is None else abs(new - old)
 
 
 def _row_changes(before: Samples, after: Samples) -> RowChanges:
-    old, new = ({sample["row"]: sample["value"] for sample in samples.values()} for samples in (before, after))
+    old, new = (
+        {row: sample["value"] for rows in samples.values() for row, sample in rows.items()}
+        for samples in (before, after)
+    )
     return RowChanges(
         only_before=tuple(sorted(old.keys() - new.keys())),
         only_after=tuple(sorted(new.keys() - old.keys())),

@@ -94,8 +94,9 @@ def retrieval_against_random(report: ReportData) -> Figure | None:
         return None
     kinds = sorted({c["match"] for c in report["conditions"] if c["experiment"] == RANDOM and c["match"]})
     kind = " and ".join(kinds) or "uniform"
+    several = ", mean and envelope" if len(random.draws) > 1 else ""
     reading = (
-        f"grey: {counted(len(random.draws), 'draw')} of random heads ({kind}), mean and envelope; "
+        f"grey: {counted(len(random.draws), 'draw')} of random heads ({kind}){several}; "
         "coloured band: 95 % Wilson interval"
     )
     hollow = "; hollow: fewer than k heads, their number beside" if _short(drawn) else ""

@@ -103,7 +103,8 @@ def provenance(report: ReportData) -> str:
     """Which model, how many rows of how many filings, and whether rows are missing."""
     data, model = report["data"], report["model"]
     parts = [] if model is None else [Path(model["id"]).name or model["id"]]
-    parts.append(f"{counted(data['rows'], 'row')} of {counted(data['filings'], 'filing')}")
+    of = "" if data["filings"] is None else f" of {counted(data['filings'], 'filing')}"
+    parts.append(counted(data["rows"], "row") + of)
     if report["run"]["missing"]:
         parts.append(f"unfinished: {counted(len(report['run']['missing']), 'condition')} with rows missing")
     return " · ".join(parts)

@@ -80,11 +80,14 @@ class TaskRows(TypedDict):
 
 
 class DataSection(TypedDict):
-    """The rows that were asked. `ranking_overlap`: how many of their filings also made the ranking."""
+    """The rows that were asked. `ranking_overlap`: how many of their filings also made the ranking.
+
+    `filings` is `None` in a report of published counts, which do not say them.
+    """
 
     source: str
     rows: int
-    filings: int
+    filings: int | None
     split_seed: int | None
     excluded: list[ExcludedRow]
     tasks: dict[str, TaskRows]
@@ -159,7 +162,7 @@ class ConditionResult(Rate):
     controls_for: str | None
     requested: int
     n: int
-    filings: int
+    filings: int | None
     macro_accuracy: float | None
     published: Rate
     disagreements: int

@@ -104,6 +104,11 @@ def build_report(
     """
     asked = distinct(conditions)
     results = [condition_result(each) for each in _by_condition(asked, rows, samples)]
+    return assemble_report(setup, _data(setup.data, rows), results)
+
+
+def assemble_report(setup: Setup, data: DataSection, results: Sequence[ConditionResult]) -> ReportData:
+    """The report of conditions whose figures are known."""
     return {
         "schema_version": SCHEMA_VERSION,
         "kind": KIND,
@@ -112,8 +117,8 @@ def build_report(
         "versions": dict(setup.versions),
         "model": None if setup.model is None else _model(setup.model),
         "ranking": None if setup.ranking is None else _ranking(setup.ranking),
-        "data": _data(setup.data, rows),
-        "conditions": results,
+        "data": data,
+        "conditions": list(results),
         "gates": [],
     }
 

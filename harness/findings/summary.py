@@ -39,7 +39,8 @@ def summary_lines(report: ReportData) -> Iterator[str]:
 def _provenance(report: ReportData) -> str:
     data, model = report["data"], report["model"]
     name = "no model" if model is None else f"{model['id']} ({model['n_layers']} layers of {model['n_heads']} heads)"
-    return f"{name}, {_counted(data['rows'], 'row')} of {_counted(data['filings'], 'filing')}"
+    of = "" if data["filings"] is None else f" of {_counted(data['filings'], 'filing')}"
+    return f"{name}, {_counted(data['rows'], 'row')}{of}"
 
 
 def _split_lines(report: ReportData) -> Iterator[str]:
@@ -58,6 +59,9 @@ def _curve_lines(report: ReportData, curve: Curve) -> Iterator[str]:
 
 
 def _random_lines(report: ReportData, draws: Sequence[Curve]) -> Iterator[str]:
+    if len(draws) == 1:  # no range, but rows: as any other heads
+        yield from (f"{line}   one draw" for line in _curve_lines(report, draws[0]))
+        return
     baseline = level(report, "baseline")
     before = None if baseline is None else baseline.accuracy
     for point in envelope(draws):

@@ -1,0 +1,67 @@
+"""What differs between two reports, and the exit codes of a CI job."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from harness.cli import main
+
+from .refusals import Capture, refusal, usage_error
+
+
+@pytest.fixture
+def other(folder: Path, tmp_path: Path) -> Path:
+    """The same report, with one answer of the baseline lost."""
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    lines = (other / "samples.jsonl").read_text(encoding="utf-8").splitlines()
+    right = next(i for i, line in enumerate(lines) if '"baseline"' in line and '"match": true' in line)
+    changed = json.loads(lines[right]) | {"completion": "nothing", "match": False}
+    lines[right] = json.dumps(changed)
+    (other / "samples.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return other
+
+
+def test_equal_reports(folder: Path, capsys: Capture) -> None:
+    """Also by the path of report.json; every check of a difference holds."""
+    argv = ["compare", str(folder), str(folder / "report.json"), "--fail-on", "config,answers", "--fail-on", "fall>0"]
+    assert main(argv) == 0
+    assert capsys.readouterr().out == "no difference: 3 conditions, 9 answers\n"
+
+
+def test_exit_codes_and_json(folder: Path, other: Path, tmp_path: Path, capsys: Capture) -> None:
+    argv = ["compare", str(folder), str(other)]
+    assert main(argv) == 0
+    assert main([*argv, "--fail-on", "baseline:fall>0.4"]) == 0
+    assert capsys.readouterr().err == ""
+    file = tmp_path / "comparison.json"
+    assert main([*argv, "--fail-on", "answers,config", "--fail-on", "baseline:fall>0.2", "--json", str(file)]) == 1
+    shown = capsys.readouterr()
+    assert shown.err.splitlines() == [
+        "failed: answers: baseline: 1 of 3 answers differ",
+        "failed: baseline:fall>0.2: baseline: 33.3 points",
+    ]
+    assert shown.out.splitlines()[-1] == f"wrote {file}"
+    whole = json.loads(file.read_text(encoding="utf-8"))
+    assert (whole["schema_version"], whole["kind"], whole["setup"]) == (1, "ablation-comparison", [])
+    assert whole["lines"][0]["paired"]["lost"] == 1
+
+
+def test_a_report_without_samples(folder: Path, other: Path, capsys: Capture) -> None:
+    (other / "samples.jsonl").unlink()
+    assert main(["compare", str(folder), str(other)]) == 0
+    assert "answers not compared" in capsys.readouterr().out
+    assert main(["compare", str(folder), str(other), "--fail-on", "answers"]) == 1
+    assert "cannot be shown" in capsys.readouterr().err
+
+
+def test_what_cannot_be_used(folder: Path, other: Path, tmp_path: Path, capsys: Capture) -> None:
+    assert "expected a report's file" in refusal(capsys, "compare", folder, tmp_path / "none")
+    assert "write 0.05 for five points" in refusal(capsys, "compare", folder, other, "--fail-on", "fall>5%")
+    assert "no generl in either report" in refusal(capsys, "compare", folder, other, "--fail-on", "generl:fall>0.1")
+    assert "--json: " in refusal(capsys, "compare", folder, other, "--json", tmp_path)
+    (other / "samples.jsonl").write_text("{}\n")
+    assert "samples.jsonl:1: no sample" in refusal(capsys, "compare", folder, other)
+    assert "required: B" in usage_error(capsys, "compare", folder)

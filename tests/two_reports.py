@@ -1,0 +1,47 @@
+"""Small reports to compare: three tasks of one filing list, made from a letter a row."""
+
+from collections.abc import Mapping
+
+from fake_study import make_ranking, make_setup, score
+
+from harness.experiment.conditions import BASELINE, Condition
+from harness.experiment.heads import Head
+from harness.experiment.plan import jobs_of
+from harness.experiment.store import Record
+from harness.findings.compare import Source
+from harness.findings.report_writing import build_report
+from harness.findings.samples import score_samples
+from harness.retrieval.rows import Row
+
+ROWS = tuple(
+    Row(f"f{filing}", task, f"The {task} is 7.", "7", "Nothing here.")
+    for filing in range(4)
+    for task in ("ceo_lastname", "incorporation_year")
+)
+CEO = Condition("within_task", "ceo_lastname-k01", (Head(0, 0),), tasks=("ceo_lastname",), k=1)
+YEAR = Condition("within_task", "incorporation_year-k01", (Head(0, 1),), tasks=("incorporation_year",), k=1)
+GENERAL = Condition("general", "k02", (Head(0, 2), Head(0, 3)), k=2)
+DRAW = Condition("random_control", "seed0-k01", (Head(1, 0),), k=1, seed=0)
+
+RIGHT: dict[Condition, str] = {
+    BASELINE: "++++++++",
+    GENERAL: "++++++--",
+    CEO: "++--",
+    YEAR: "++++",
+    DRAW: "++++++++",
+}
+"""A letter a row: + right, - wrong, x right in other words, . no record; rows go filing by filing."""
+
+
+def source(right: Mapping[Condition, str] = RIGHT, *, name: str = "a", rows: tuple[Row, ...] = ROWS) -> Source:
+    """A report and its samples; conditions stand in the order given, rows in theirs."""
+    texts = {"+": "7.", "-": "8.", "x": "7"}
+    records = {}
+    for condition, letters in right.items():
+        for job, letter in zip(jobs_of(condition, ROWS), letters, strict=True):
+            if letter != ".":
+                text, logprob = texts[letter], -0.5 if letter == "-" else -0.1
+                records[job] = Record(job, (1,), text, 2, logprob, -0.1, 1, 0.1, 1.0)
+    samples = score_samples(right, rows, records, lambda row, text: (score(row, text)[1], score(row, text)[1]))
+    setup = make_setup(make_ranking(tasks=("ceo_lastname", "incorporation_year")))
+    return Source(name, build_report(setup, tuple(right), rows, samples), [sample.line() for sample in samples])
