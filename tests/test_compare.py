@@ -9,12 +9,13 @@ import pytest
 from fake_study import make_report
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from two_reports import CEO, DRAW, GENERAL, RIGHT, ROWS, YEAR, source
+from two_reports import CEO, DRAW, GENERAL, RIGHT, ROWS, YEAR, set_gates, source
 
 from harness.errors import ReportError
 from harness.experiment.conditions import BASELINE, Condition
 from harness.experiment.heads import Head
-from harness.findings.compare import Comparison, LineChange, RowChanges, Source, VerdictChange, compare
+from harness.findings.compare import Source, compare
+from harness.findings.comparison import Comparison, LineChange, RowChanges, VerdictChange
 from harness.findings.stats import Interval
 
 repeatable = settings(derandomize=True, deadline=None, max_examples=40)
@@ -98,8 +99,8 @@ def test_without_samples_nothing_is_paired() -> None:
 def test_other_heads_and_verdicts_are_seen() -> None:
     other = replace(GENERAL, heads=(Head(0, 3), Head(1, 1)))
     before, after = source(), source({(other if c is GENERAL else c): text for c, text in RIGHT.items()})
-    before.data["gates"] = [{"name": "gate[own-all-k20]", "verdict": "pass"}]
-    after.data["gates"] = [{"name": "gate[shared-all-k20]", "verdict": "fail"}]
+    set_gates(before, {"gate[own-all-k20]": "pass"})
+    set_gates(after, {"gate[shared-all-k20]": "fail"})
     comparison = compare(before, after)
     assert line(comparison, "general[k02]").other_heads == 1
     assert comparison.verdicts == (

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
-from two_reports import CEO, DRAW, GENERAL, RIGHT, source
+from two_reports import CEO, DRAW, GENERAL, RIGHT, set_gates, source
 
 from harness.experiment.conditions import BASELINE
-from harness.findings.compare import VerdictChange, compare
+from harness.findings.compare import compare
+from harness.findings.comparison import VerdictChange
 from harness.findings.comparison_text import comparison_lines
 
 
@@ -24,11 +25,8 @@ def test_every_section() -> None:
         {c: text for c, text in RIGHT.items() if c is not DRAW} | {CEO: "----", GENERAL: "++++x+--"}, name="b"
     )
     after.data["configuration"]["seed"] = 7
-    before.data["gates"] = [{"name": f"gate[{name}]", "verdict": "pass"} for name in ("own-all-k20", "shared-all-k20")]
-    after.data["gates"] = [
-        {"name": "gate[own-all-k20]", "verdict": "inconclusive"},
-        {"name": "gate[shared-all-k20]", "verdict": "pass"},
-    ]
+    set_gates(before, {"gate[own-all-k20]": "pass", "gate[shared-all-k20]": "pass"})
+    set_gates(after, {"gate[own-all-k20]": "inconclusive", "gate[shared-all-k20]": "pass"})
     assert list(comparison_lines(compare(before, after))) == [
         "A  a",
         "B  b",

@@ -7,7 +7,8 @@ from two_reports import CEO, DRAW, GENERAL, RIGHT, ROWS, YEAR, source
 
 from harness.errors import SettingsError
 from harness.experiment.conditions import BASELINE
-from harness.findings.compare import Comparison, VerdictChange, compare
+from harness.findings.compare import compare
+from harness.findings.comparison import Comparison, VerdictChange
 from harness.findings.fail_expression import Check, Failure, failures, parse_checks
 
 SAME = compare(source(), source())

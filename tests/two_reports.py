@@ -1,6 +1,7 @@
 """Small reports to compare: three tasks of one filing list, made from a letter a row."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from fake_study import make_ranking, make_setup, score
 
@@ -45,3 +46,9 @@ def source(right: Mapping[Condition, str] = RIGHT, *, name: str = "a", rows: tup
     samples = score_samples(right, rows, records, lambda row, text: (score(row, text)[1], score(row, text)[1]))
     setup = make_setup(make_ranking(tasks=("ceo_lastname", "incorporation_year")))
     return Source(name, build_report(setup, tuple(right), rows, samples), [sample.line() for sample in samples])
+
+
+def set_gates(source: Source, verdicts: Mapping[str, str]) -> None:
+    """Give the report gates, of which names and verdicts alone are known."""
+    data: Any = source.data
+    data["gates"] = [{"name": name, "verdict": verdict} for name, verdict in verdicts.items()]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from harness.findings.columns import aligned
-from harness.findings.compare import Comparison, LineChange, Paired
+from harness.findings.comparison import Comparison, LineChange, Paired
 from harness.findings.curves import Level
 from harness.findings.stats import Interval
 

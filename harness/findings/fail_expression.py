@@ -19,7 +19,7 @@ from typing import Literal, cast, get_args
 
 from harness.errors import SettingsError
 from harness.findings.clusters import holm
-from harness.findings.compare import Comparison, LineChange
+from harness.findings.comparison import Comparison, LineChange
 
 Word = Literal["config", "versions", "missing", "answers", "verdict"]
 Measure = Literal["accuracy", "fall", "rise", "drop", "p"]
