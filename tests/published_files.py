@@ -7,7 +7,8 @@ from typing import Any
 BASELINE = {"city": (10, 9), "year": (6, 6)}
 WITHIN = {"city": {1: 8, 2: 3}, "year": {1: 6, 2: 2}}
 OWN_HEADS = {"city": [[2, 1], [1, 0]], "year": [[1, 0], [3, 3]]}
-SHARED = [[1, 0]]
+SHARED = [[3, 3]]
+"""As the file says, though not what follows from its lists."""
 GLOBAL = [[1, 0], [2, 1]]
 RANDOM = [[0, 0], [3, 3]]
 """The second is a candidate of `year`."""
@@ -67,7 +68,9 @@ def documents() -> dict[str, Any]:
                 task: [{"layer": layer, "head": head, "score": 0.5 - 0.1 * i} for i, (layer, head) in enumerate(heads)]
                 for task, heads in OWN_HEADS.items()
             },
-            "shared_heads": [{"layer": 1, "head": 0, "avg_score": 0.45, "task_frequency": 2}],
+            "shared_heads": [
+                {"layer": layer, "head": head, "avg_score": 0.45, "task_frequency": 2} for layer, head in SHARED
+            ],
             "global_heads": [
                 {"layer": layer, "head": head, "score": 0.45 - 0.1 * i} for i, (layer, head) in enumerate(GLOBAL)
             ],

@@ -42,7 +42,7 @@ def test_figures_by_hand(tmp_path: Path) -> None:
     assert own["drop"] is None
     assert by_name["transfer[year:city-k01]"]["heads"] == [[1, 0]]
     short = by_name["general[k02]"]
-    assert (short["k"], short["k_effective"], short["heads"]) == (2, 1, [[1, 0]])
+    assert (short["k"], short["k_effective"], short["heads"]) == (2, 1, [[3, 3]])
     assert by_name["random_control[seed0-k02]"]["heads"] == [[0, 0], [3, 3]]
     assert report["data"]["filings"] is None
     assert report["data"]["tasks"] == {"city": {"rows": 10}, "year": {"rows": 6}}
