@@ -38,6 +38,12 @@ def test_width_is_the_projections_own_where_hidden_size_would_give_another() -> 
     assert {output.head_dim for output in attention_outputs(model)} == {HEAD_DIM}
 
 
+def test_width_is_the_values_where_keys_are_wider() -> None:
+    config = tiny_config("deepseek_v3")
+    assert (config.head_dim, config.qk_head_dim) == (4, 10)
+    assert shape_of(tiny_loaded("deepseek_v3").outputs).head_dim == config.v_head_dim == HEAD_DIM
+
+
 def test_unknown_model_type_names_the_table_and_an_entry() -> None:
     config = tiny_config("llama")
     with pytest.raises(ModelError, match=r"model_type 'llama': .* expected one of gpt2; .*Architecture\(layers="):

@@ -45,6 +45,20 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "sliding_window": WINDOW,
         "layer_types": ["sliding_attention"] * 2 + ["full_attention"],
     },
+    "deepseek_v3": {
+        **_HIDDEN,
+        "num_key_value_heads": N_HEADS,
+        "v_head_dim": HEAD_DIM,
+        "qk_nope_head_dim": 6,
+        "qk_rope_head_dim": 4,
+        "kv_lora_rank": 16,
+        "q_lora_rank": 12,
+        "first_k_dense_replace": 1,
+        "n_routed_experts": 4,
+        "n_group": 2,
+        "topk_group": 1,
+        **_EXPERTS,
+    },
     "falcon": {**_SQUARE, "multi_query": True},
     "gemma2": {**_WIDE, "sliding_window": WINDOW, "attn_logit_softcapping": 2.0, "query_pre_attn_scalar": 5},
     "gemma3_text": {
@@ -55,6 +69,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "gpt2": {"n_embd": N_HEADS * HEAD_DIM, "n_inner": 32},
     "gpt_neox": _SQUARE,
+    "gpt_oss": {
+        **_WIDE,
+        "sliding_window": WINDOW,
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+    },
     "granite": {**_GROUPED, "attention_multiplier": 0.3},
     "llama": _WIDE,
     "mistral": {**_WIDE, "sliding_window": WINDOW},
@@ -67,7 +88,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "qwen3_moe": {**_WIDE, **_EXPERTS, "num_experts": 4},
 }
 MODEL_TYPES = tuple(sorted(ARCHITECTURES))
-MIXTURES = ("mixtral", "qwen3_moe")
+MIXTURES = ("deepseek_v3", "gpt_oss", "mixtral", "qwen3_moe")
 
 
 def tiny_config(model_type: str) -> PreTrainedConfig:

@@ -9,7 +9,7 @@ transformers 5 (https://github.com/huggingface/transformers, `models/<model_type
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -22,10 +22,15 @@ from harness.experiment.heads import ModelShape
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """Two module paths: the list of layers from the causal model, the output projection from a layer."""
+    """Two module paths: the list of layers from the causal model, the output projection from a layer.
+
+    `head_dim` is the config's name for the width of a head's part of the projection's input. Where keys and
+    values differ in width it is the values'.
+    """
 
     layers: str
     projection: str
+    head_dim: str = "head_dim"
 
 
 _COMMON = Architecture(layers="model.layers", projection="self_attn.o_proj")
@@ -33,11 +38,13 @@ _COMMON = Architecture(layers="model.layers", projection="self_attn.o_proj")
 ARCHITECTURES: Mapping[str, Architecture] = {
     "bloom": Architecture(layers="transformer.h", projection="self_attention.dense"),
     "cohere2": _COMMON,
+    "deepseek_v3": replace(_COMMON, head_dim="v_head_dim"),
     "falcon": Architecture(layers="transformer.h", projection="self_attention.dense"),
     "gemma2": _COMMON,
     "gemma3_text": _COMMON,
     "gpt2": Architecture(layers="transformer.h", projection="attn.c_proj"),
     "gpt_neox": Architecture(layers="gpt_neox.layers", projection="attention.dense"),
+    "gpt_oss": _COMMON,
     "granite": _COMMON,
     "llama": _COMMON,
     "mistral": _COMMON,
@@ -115,7 +122,7 @@ def attention_outputs(
             "projections; load it with a device map instead"
         )
     n_heads = int(model.config.num_attention_heads)
-    declared = getattr(model.config, "head_dim", None)
+    declared = getattr(model.config, entry.head_dim, None)
     return tuple(
         AttentionOutput(layer, name, module, n_heads, _head_dim(name, module, n_heads, declared))
         for layer, (name, module) in enumerate(zip(names, modules, strict=True))

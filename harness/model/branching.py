@@ -36,11 +36,13 @@ Pair = tuple[int, int]
 VERIFIED = frozenset(
     {
         "cohere2",
+        "deepseek_v3",
         "falcon",
         "gemma2",
         "gemma3_text",
         "gpt2",
         "gpt_neox",
+        "gpt_oss",
         "granite",
         "llama",
         "mistral",

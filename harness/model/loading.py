@@ -181,7 +181,7 @@ def load_shape(path_or_id: str, *, revision: str | None = None) -> ModelShape:
     return ModelShape(
         n_layers=int(config.num_hidden_layers),
         n_heads=int(config.num_attention_heads),
-        head_dim=getattr(config, "head_dim", None),
+        head_dim=getattr(config, architecture_of(config).head_dim, None),
         id=source.name,
         revision=source.revision,
     )
