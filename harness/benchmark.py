@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
 
+from harness.asked_model import load_model
 from harness.errors import SettingsError
 from harness.experiment.bench_result import BenchResult
 from harness.experiment.conditions import EXPERIMENTS, Condition, Study
@@ -17,7 +18,7 @@ from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import Head, ModelShape
 from harness.experiment.plan import RowWork, make_plan
 from harness.experiment.store import IN_MEMORY, Store
-from harness.inputs import model_place, read_inputs
+from harness.inputs import read_inputs
 from harness.retrieval.prompts import Prompt
 from harness.retrieval.rows import Row
 from harness.run import Run
@@ -85,21 +86,14 @@ def measure(request: Request) -> Findings:
 
 def _real_work(request: Request) -> "tuple[LoadedModel, list[Work]]":
     from harness.model.bench import Work
-    from harness.model.loading import load_model
 
     settings = request.settings
     with Store(IN_MEMORY) as store:
-        run = Run(read_inputs(settings), store, run_id="bench")
+        inputs = read_inputs(settings)
+        run = Run(inputs, store, run_id="bench")
         plan = run.plan(_conditions(request.experiments, run.inputs.study()))
         works = [Work(run.prompt(work.row.id, "full"), _sets(work)) for work in plan.work[: request.n_rows]]
-    loaded = load_model(
-        model_place(settings),
-        revision=settings.revision,
-        dtype=settings.dtype,
-        device_map=settings.device_map,
-        attention=settings.attn,
-    )
-    return loaded, works
+    return load_model(settings, inputs.shape.revision), works
 
 
 def _random_work(request: Request) -> "tuple[LoadedModel, list[Work]]":

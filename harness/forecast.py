@@ -7,13 +7,13 @@ hours come from a benchmark that was measured, and are not given without one. Kn
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from harness.asked_model import load_size
 from harness.errors import ModelError
 from harness.experiment.bench_result import Pace, read_pace
 from harness.experiment.conditions import Condition
 from harness.experiment.cost import ModelSize, decoding_bytes, shared_flops, single_flops
 from harness.experiment.heads import Head
 from harness.experiment.plan import Plan, layer_passes
-from harness.inputs import model_place
 from harness.retrieval.prompts import PromptKind
 from harness.run import Run
 
@@ -51,16 +51,15 @@ def forecast(run: Run, conditions: Sequence[Condition]) -> Forecast:
     Raises:
         HarnessError: a prompt cannot be built, or the benchmark's file cannot be read.
     """
-    from harness.model.loading import load_size
-
     settings = run.inputs.settings
     pace = None if settings.bench is None else read_pace(settings.bench)
     try:
-        plan, weights_here, dtype = run.plan(conditions), True, run.run_key.dtype
+        plan, weights_here = run.plan(conditions), True
     except ModelError:
         # the one error that a plan alone can meet: no weights, so no content to look up by
-        plan, weights_here, dtype = run.plan(conditions, from_nothing=True), False, settings.dtype or "auto"
-    size = load_size(model_place(settings), revision=settings.revision, dtype=dtype)
+        plan, weights_here = run.plan(conditions, from_nothing=True), False
+    blueprint = run.inputs.blueprint
+    size = load_size(settings, blueprint)
     n_layers = run.inputs.shape.n_layers
     steps = settings.max_new_tokens
     tokens, passes, flops, read_bytes = [], [0, 0], [0.0, 0.0], 0.0
@@ -81,7 +80,7 @@ def forecast(run: Run, conditions: Sequence[Condition]) -> Forecast:
         flops=(flops[0], flops[1]),
         read_bytes=read_bytes,
         size=size,
-        dtype=dtype,
+        dtype=blueprint.dtype,
         pace=pace,
     )
 

@@ -7,10 +7,13 @@ by them an evaluation leaves these filings out. Knows nothing of how heads are s
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 
+from harness.asked_model import load_model, load_tokenizer, read_blueprint
 from harness.errors import DataError, SettingsError
+from harness.experiment.blueprint import check_window
 from harness.experiment.heads import HeadRanking
-from harness.inputs import data_source, first_filings, model_place
+from harness.inputs import data_source, first_filings
 from harness.retrieval.prompts import build_prompt, identification_depth
 from harness.retrieval.rows import Row
 from harness.retrieval.split import filing_hash, split_rows
@@ -53,12 +56,12 @@ def identify_heads(
         HarnessError: a row, the model or the method is bad, a task has no rows, or the model has fewer heads.
     """
     from harness.model.identify import METHODS, identify
-    from harness.model.loading import load_model, load_tokenizer
 
     if method not in METHODS:
         raise SettingsError(f"method: {method!r}; expected one of {', '.join(METHODS)}")
-    place, seed = model_place(settings), settings.seed
-    tokenizer = load_tokenizer(place, revision=settings.revision)
+    seed = settings.seed
+    blueprint = read_blueprint(settings)
+    tokenizer = load_tokenizer(settings, blueprint.shape.revision)
     prompts = {
         task.id: [
             build_prompt(row, task, tokenizer, depth=identification_depth(row, seed), insertion=settings.insertion)
@@ -67,13 +70,9 @@ def identify_heads(
         ]
         for task in tasks.values()
     }
-    loaded = load_model(
-        place,
-        revision=settings.revision,
-        dtype=settings.dtype,
-        device_map=settings.device_map,
-        attention=settings.attn,
-    )
+    for prompt in chain.from_iterable(prompts.values()):
+        check_window(blueprint.window, blueprint.shape.id, prompt.row_id, len(prompt.token_ids))
+    loaded = load_model(settings, blueprint.shape.revision)
     ranking = identify(
         loaded,
         prompts,

@@ -8,8 +8,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from harness.demo import MODEL_FOLDER, RANKING_FILE
+from harness.asked_model import model_place, read_blueprint
+from harness.demo import RANKING_FILE
 from harness.errors import DataError, SettingsError
+from harness.experiment.blueprint import Blueprint
 from harness.experiment.conditions import Study
 from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import HeadRanking, ModelShape
@@ -33,9 +35,14 @@ class Inputs:
     excluded: tuple[Excluded, ...]
     source: str
     ranking: HeadRanking
-    shape: ModelShape
+    blueprint: Blueprint
     split_seed: int
     ranking_overlap: int | None
+
+    @property
+    def shape(self) -> ModelShape:
+        """The model's layers and heads."""
+        return self.blueprint.shape
 
     def study(self) -> Study:
         """What the builders of conditions need."""
@@ -51,25 +58,19 @@ class Inputs:
         )
 
 
-def model_place(settings: Settings) -> str:
-    """The folder or hub id to load: the embedded model's folder for the demo."""
-    return str(MODEL_FOLDER) if settings.model == DEMO else settings.model
-
-
 def read_inputs(settings: Settings) -> Inputs:
     """Read and check every file that the settings name.
 
     Raises:
         HarnessError: a file is missing or bad, or does not fit the others.
     """
-    from harness.model.checkpoints import check_folder, local_folder
-    from harness.model.loading import load_shape  # torch
+    from harness.model.checkpoints import check_folder, local_folder  # torch
 
-    shape = load_shape(model_place(settings), revision=settings.revision)
+    blueprint = read_blueprint(settings)
     if (folder := local_folder(model_place(settings))) is not None:
         check_folder(folder, weights=not settings.dry_run)
     ranking = _ranking(settings)
-    ranking.check_shape(shape)
+    ranking.check_shape(blueprint.shape)
     tasks, table = read_data(settings)
     split_seed = settings.seed if ranking.split_seed is None else ranking.split_seed
     rows = evaluation_rows(table.rows, settings, split_seed)
@@ -80,7 +81,7 @@ def read_inputs(settings: Settings) -> Inputs:
         excluded=table.excluded,
         source=data_source(settings),
         ranking=ranking,
-        shape=shape,
+        blueprint=blueprint,
         split_seed=split_seed,
         ranking_overlap=_overlap(rows, ranking),
     )

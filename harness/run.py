@@ -13,14 +13,15 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Protocol
 
+from harness.asked_model import fingerprints, load_tokenizer
+from harness.experiment.blueprint import check_window
 from harness.experiment.claims import Claims
 from harness.experiment.conditions import Condition
 from harness.experiment.heads import Head
 from harness.experiment.plan import Job, Plan, RowWork, jobs_of, make_plan
 from harness.experiment.store import Record, RunKey, Store, job_key, tokens_digest
-from harness.inputs import Inputs, model_place, placed_depth
+from harness.inputs import Inputs, placed_depth
 from harness.retrieval.prompts import Prompt, PromptKind, Tokenizer, build_prompt
-from harness.settings import Settings
 
 WAIT_SECONDS = 0.2
 """How long to wait before asking again for rows that other processes hold."""
@@ -97,15 +98,12 @@ class Run:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The model's tokenizer, loaded without the model."""
-        from harness.model.loading import load_tokenizer
-
-        settings = self.inputs.settings
-        return load_tokenizer(model_place(settings), revision=settings.revision)
+        return load_tokenizer(self.inputs.settings, self.inputs.shape.revision)
 
     @cached_property
     def run_key(self) -> RunKey:
         """What all of this run's records depend on."""
-        return run_key(self.inputs.settings)
+        return run_key(self.inputs)
 
     def plan(self, conditions: Sequence[Condition], *, from_nothing: bool = False) -> Plan:
         """What is left to do for these conditions; with `refresh`, all that this run has not done.
@@ -156,10 +154,10 @@ class Run:
         return {job: record for job, record in found.items() if record is not None}
 
     def prompt(self, row_id: str, kind: PromptKind) -> Prompt:
-        """The row's prompt, built once."""
+        """The row's prompt, built once. Raises ModelError where it and an answer are longer than the model's window."""
         if (row_id, kind) not in self._prompts:
-            row, settings = self._rows[row_id], self.inputs.settings
-            self._prompts[row_id, kind] = build_prompt(
+            row, settings, blueprint = self._rows[row_id], self.inputs.settings, self.inputs.blueprint
+            prompt = build_prompt(
                 row,
                 self.inputs.tasks[row.task],
                 self.tokenizer,
@@ -167,6 +165,9 @@ class Run:
                 kind=kind,
                 insertion=settings.insertion,
             )
+            n_tokens = len(prompt.token_ids) + max(settings.max_new_tokens, len(prompt.value_ids))
+            check_window(blueprint.window, blueprint.shape.id, row_id, n_tokens)
+            self._prompts[row_id, kind] = prompt
         return self._prompts[row_id, kind]
 
     def _do(self, work: RowWork, engine: Engine) -> None:
@@ -221,25 +222,27 @@ class Run:
         return self.store.has(self._key(job), run=self.id if self.inputs.settings.refresh else None)
 
 
-def run_key(settings: Settings) -> RunKey:
+def run_key(inputs: Inputs) -> RunKey:
     """What records depend on beside prompt and heads, found out without loading weights."""
     import torch
     import transformers
 
     from harness.model.engines import engine_version
-    from harness.model.loading import fingerprint
 
-    on_gpu = torch.cuda.is_available() and settings.device_map != "cpu"
+    settings, blueprint = inputs.settings, inputs.blueprint
+    fingerprint, adapter = fingerprints(settings, blueprint.shape.revision)
     return RunKey(
-        fingerprint=fingerprint(model_place(settings), revision=settings.revision),
-        revision=settings.revision,
-        dtype=settings.dtype or ("auto" if on_gpu else "float32"),
-        attention=settings.attn or "default",
-        device_type="cuda" if on_gpu else "cpu",
+        fingerprint=fingerprint,
+        revision=blueprint.shape.revision,
+        dtype=blueprint.dtype,
+        attention=blueprint.attention,
+        device_type=blueprint.device_type,
         engine=engine_version(settings.engine),
         max_new_tokens=settings.max_new_tokens,
         torch_version=torch.__version__,
         transformers_version=transformers.__version__,
+        quantization=settings.quantization,
+        adapter=adapter,
     )
 
 

@@ -5,6 +5,7 @@ Every option has one entry here: its name, how its text is read, its default and
 pytest, reads no files, and imports nothing: every pytest run that has the plugin installed reads this module.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -18,7 +19,9 @@ DEMO = "demo"
 Insertion = Literal["sentence", "published"]
 Match = Literal["uniform", "layer"]
 Scorer = Literal["value", "published"]
+Quantization = Literal["8bit", "4bit"]
 Engine = Literal["shared", "reference"]
+_ENTRY = re.compile(r"\w+\s*=\s*[\w.]+\s*,\s*[\w.]+")
 Shown = str | int | float | bool | list[str] | list[int] | list[float] | None
 Value = str | int | float | bool | Path | None | tuple[str, ...] | tuple[int, ...] | tuple[float, ...]
 
@@ -35,6 +38,9 @@ class Settings:
     dtype: str | None = None
     device_map: str | None = None
     attn: str | None = None
+    quantization: Quantization | None = None
+    adapter: Path | None = None
+    architectures: tuple[str, ...] = ()
     engine: Engine = "shared"
     data: Path | None = None
     task_file: Path | None = None
@@ -43,6 +49,7 @@ class Settings:
     heads: Path | None = None
     k: tuple[int, ...] = (1, 2, 5, 10, 20)
     depth: tuple[float, ...] = (0.5,)
+    seq_len: int | None = None
     insertion: Insertion = "sentence"
     max_new_tokens: int = 20
     max_rows: int | None = None
@@ -132,6 +139,20 @@ def _names(text: str) -> tuple[str, ...]:
     return names
 
 
+def _entries(text: str) -> tuple[str, ...]:
+    """Lines of `model_type = layers, projection`; a semicolon ends a line too."""
+    lines = tuple(line.strip() for line in text.replace(";", "\n").splitlines() if line.strip())
+    for line in lines:
+        if not _ENTRY.fullmatch(line):
+            raise SettingsError(
+                f"{line!r}; expected a model type, its list of layers, and in a layer the attention's output "
+                "projection, as in my_model = model.layers, self_attn.o_proj"
+            )
+    if len({line.partition("=")[0].strip() for line in lines}) != len(lines):
+        raise SettingsError(f"{text!r}; expected each model type once")
+    return lines
+
+
 def _choice(*choices: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in choices:
@@ -163,8 +184,21 @@ OPTIONS: tuple[Option, ...] = (
         "dtype of the weights (default: float32 on a CPU, the checkpoint's on a GPU)",
         "DTYPE",
     ),
-    Option("device-map", str, "auto, cpu, cuda or a device (default: the GPU where there is one)", "MAP"),
+    Option(
+        "device-map",
+        str,
+        "auto, cpu, cuda, a device, or JSON of modules and devices (default: the GPU where there is one)",
+        "MAP",
+    ),
     Option("attn", str, "attention implementation, as sdpa or eager (default: sdpa where the model allows it)", "NAME"),
+    Option("quantization", _choice("8bit", "4bit"), "quantise the weights with bitsandbytes (default: not)", "BITS"),
+    Option("adapter", Path, "folder of a LoRA adapter to put on the model", "FOLDER"),
+    Option(
+        "architectures",
+        _entries,
+        "where models outside the table keep their heads: model_type = layers, projection; a line each",
+        "ENTRIES",
+    ),
     Option(
         "engine",
         _choice("shared", "reference"),
@@ -180,6 +214,12 @@ OPTIONS: tuple[Option, ...] = (
     Option("heads", Path, "head ranking: retrieval_heads.json or a published format (default: the demo's)", "FILE"),
     Option("k", _integers, "numbers of heads to ablate (default: 1,2,5,10,20)", "K,K,..."),
     Option("depth", _depths, "where the needle stands, 0 to 1; several make a sweep (default: 0.5)", "D,D,..."),
+    Option(
+        "seq-len",
+        _integer(1),
+        "most tokens of a whole prompt: longer ones lose text around the needle, shorter ones stay (default: no limit)",
+        "N",
+    ),
     Option(
         "insertion",
         _choice("sentence", "published"),

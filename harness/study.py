@@ -5,11 +5,12 @@ once on first need, and writes the report from what the store holds, however the
 a study the results are read from the store too, and only the main process reports.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
+from harness.asked_model import load_model
 from harness.errors import HarnessError, ReportError, SettingsError
 from harness.experiment.conditions import BASELINE, EXPERIMENTS, UNTOUCHED, Builder, Condition
 from harness.experiment.store import IN_MEMORY, Store
@@ -17,7 +18,7 @@ from harness.findings.report_data import Exit, ReportData
 from harness.findings.report_writing import REPORT_FILE, write_report
 from harness.findings.samples import OwnScore, Sample, distinct
 from harness.forecast import forecast, forecast_lines
-from harness.inputs import model_place, read_inputs
+from harness.inputs import read_inputs
 from harness.results import Result
 from harness.run import Engine, Progress, Run, declaration, declared
 from harness.run_report import Beginning, run_report
@@ -142,18 +143,9 @@ class StudySession:
     @cached_property
     def model(self) -> object:
         """The model (`harness.model.loading.LoadedModel`), loaded once; a ModelError where it cannot be."""
-        from harness.model.loading import load_model
-
         if self.place.worker is not None:
             _share_threads(self.place.workers)
-        settings = self.settings
-        return load_model(
-            model_place(settings),
-            revision=settings.revision,
-            dtype=settings.dtype,
-            device_map=settings.device_map,
-            attention=settings.attn,
-        )
+        return load_model(self.settings, self.run.inputs.shape.revision)
 
     def results(self, progress: Callable[[Progress], None]) -> Mapping[str, Result]:
         """Every declared condition's result by name; what is not stored is computed first.
@@ -202,14 +194,23 @@ class StudySession:
         return report
 
     def header(self) -> list[str]:
-        """What is asked of what, in two lines."""
+        """What is asked of what, in two lines; more where the model cannot do what is usual."""
         settings, shown = self.settings, self.settings.shown(self.root)
         tasks = "all tasks" if settings.tasks is None else ", ".join(settings.tasks)
         return [
             f"ablation: model {shown['model']}, rows {shown['data'] or DEMO} ({tasks}), "
             f"heads {shown['heads'] or DEMO}, k {', '.join(map(str, settings.k))}",
             f"ablation: engine {settings.engine}, seed {settings.seed}, report {self.report_name}",
+            *self._remarks(),
         ]
+
+    def _remarks(self) -> Iterator[str]:
+        """What about this model costs time or memory."""
+        blueprint = self.run.inputs.blueprint
+        if blueprint.one_by_one is not None and self.settings.engine == "shared":
+            yield f"ablation: each condition is computed alone: {blueprint.one_by_one}"
+        if blueprint.attention == "eager":
+            yield "ablation: eager attention: long prompts take more memory and time than with sdpa"
 
     def _engine(self) -> Engine:
         from harness.model.engines import ENGINES

@@ -8,6 +8,7 @@ import torch
 from tiny_models import HEAD_DIM, MODEL_TYPES, N_HEADS, N_LAYERS, tiny_config, tiny_loaded, tiny_model
 from torch import nn
 from torch.distributed.tensor import Shard, distribute_tensor, init_device_mesh  # type: ignore[attr-defined]
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from harness.errors import ModelError
 from harness.experiment.heads import ModelShape
@@ -17,6 +18,7 @@ from harness.model.architectures import (
     architecture_of,
     attention_outputs,
     shape_of,
+    with_entries,
 )
 
 
@@ -46,7 +48,10 @@ def test_width_is_the_values_where_keys_are_wider() -> None:
 
 def test_unknown_model_type_names_the_table_and_an_entry() -> None:
     config = tiny_config("llama")
-    with pytest.raises(ModelError, match=r"model_type 'llama': .* expected one of gpt2; .*Architecture\(layers="):
+    with pytest.raises(
+        ModelError,
+        match=r"model_type 'llama': .* expected one of gpt2; .*ablation_architectures = llama = model.layers, ",
+    ):
         architecture_of(config, architectures={"gpt2": ARCHITECTURES["gpt2"]})
 
 
@@ -62,9 +67,12 @@ def test_an_entry_can_be_added() -> None:
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        (Architecture("model.blocks", "self_attn.o_proj"), "a list of layers at 'model.blocks'"),
+        (
+            Architecture("model.blocks", "self_attn.o_proj"),
+            "nothing at 'model.blocks'; expected a list of layers; correct the entry of 'llama'",
+        ),
         (Architecture("model.layers", "attn.o_proj"), "a projection at 'attn.o_proj'"),
-        (Architecture("model.norm", "self_attn.o_proj"), "it is a LlamaRMSNorm"),
+        (Architecture("model.norm", "self_attn.o_proj"), "a LlamaRMSNorm at 'model.norm'; expected a list of layers"),
         (Architecture("model.layers", "input_layernorm"), "a LlamaRMSNorm; expected a linear projection"),
         (Architecture("model.layers", "self_attn.q_proj"), "input size 24; expected 32"),
     ],
@@ -117,3 +125,50 @@ def test_shape_of_layers_that_agree_and_that_do_not() -> None:
     assert shape_of(outputs, model_id="me", revision="abc") == ModelShape(N_LAYERS, N_HEADS, HEAD_DIM, "me", "abc")
     with pytest.raises(ModelError, match=r"layers.1.self_attn.o_proj: 4 heads of width 16; expected 4 of width 8"):
         shape_of([outputs[0], replace(outputs[1], head_dim=16)])
+
+
+def drawn(config: PreTrainedConfig) -> PreTrainedModel:
+    """A model without weights, as blueprints draw it."""
+    with torch.device("meta"):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]  # the library's
+    return model
+
+
+def test_entries_stand_beside_the_table() -> None:
+    entries = with_entries(["phi = model.layers, self_attn.dense", "mine=a.b,c"])
+    assert entries == {
+        **ARCHITECTURES,
+        "phi": Architecture("model.layers", "self_attn.dense"),
+        "mine": Architecture("a.b", "c"),
+    }
+    with pytest.raises(ModelError, match="architectures: 'llama' is known already"):
+        with_entries(["llama = model.layers, self_attn.o_proj"])
+
+
+HYBRIDS: dict[str, tuple[dict[str, object], str, str]] = {
+    "jamba": ({"attn_layer_period": 2, "attn_layer_offset": 1, "use_mamba_kernels": False}, "self_attn.o_proj", "0, 2"),
+    "qwen3_next": ({"layer_types": ["linear_attention", "full_attention", "full_attention"]}, "self_attn.o_proj", "0"),
+    "granitemoehybrid": (
+        {"layer_types": ["mamba", "attention", "mamba"], "mamba_n_heads": 8},
+        "self_attn.o_proj",
+        "0, 2",
+    ),
+    "lfm2": ({"layer_types": ["conv", "conv", "full_attention"]}, "self_attn.out_proj", "0, 1"),
+}
+
+
+@pytest.mark.parametrize("model_type", HYBRIDS)
+def test_hybrids_are_refused(model_type: str) -> None:
+    """A layer without attention has no heads: neither to rank, nor to draw at random."""
+    settings, projection, layers = HYBRIDS[model_type]
+    config = AutoConfig.for_model(model_type, num_hidden_layers=3, hidden_size=32, num_attention_heads=4, **settings)
+    with pytest.raises(ModelError, match=f"no attention with a '{projection}' in layers {layers}; .*hybrid models"):
+        attention_outputs(drawn(config), architectures={model_type: Architecture("model.layers", projection)})
+
+
+def test_a_layer_of_linear_attention_is_no_layer_of_heads() -> None:
+    """Whatever its projection is called."""
+    model = tiny_model("llama")
+    model.config.layer_types = ["full_attention", "linear_attention", "sliding_attention"]
+    with pytest.raises(ModelError, match="in layers 1; expected attention heads in every layer"):
+        attention_outputs(model)

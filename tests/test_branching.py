@@ -10,10 +10,11 @@ from tiny_models import HEAD_DIM, N_LAYERS, cut_weights, random_ids, tiny_loaded
 from harness.errors import AblationError
 from harness.experiment.heads import Head
 from harness.experiment.prefix_tree import PrefixTree, prefix_tree
-from harness.model.branching import VERIFIED, Branching
+from harness.model.branching import Branching
 from harness.model.layer_calls import LayerCall, forward_with
 from harness.model.loading import LoadedModel
 from harness.model.node_cache import NodeCache, NodeLayer
+from harness.model.traits import VERIFIED
 
 SETS = [frozenset[Head](), frozenset({Head(0, 1)}), frozenset({Head(0, 1), Head(2, 0)}), frozenset({Head(1, 3)})]
 IDS = random_ids(9, seed=3)

@@ -9,6 +9,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from tiny_models import save_checkpoint
 
+from harness.asked_model import model_place
 from harness.demo import MODEL_FOLDER
 from harness.demo.filings import demo_rows
 from harness.errors import DataError, HarnessError, HeadsError, ModelError, SettingsError
@@ -18,7 +19,6 @@ from harness.inputs import (
     Inputs,
     evaluation_rows,
     first_filings,
-    model_place,
     placed_depth,
     read_data,
     read_inputs,

@@ -252,14 +252,14 @@ def test_prompts_follow_the_settings(inputs: Inputs, store: Path) -> None:
 @pytest.mark.parametrize("change", [{"max_new_tokens": 5}, {"attn": "eager"}, {"dtype": "float64"}, {"depth": (0.9,)}])
 def test_other_settings_find_no_stale_records(change: dict[str, object], inputs: Inputs, store: Path) -> None:
     execute(inputs, store, [ONE])
-    other = replace(inputs, settings=replace(inputs.settings, **change))  # type: ignore[arg-type]  # of its type
+    other = read_inputs(replace(inputs.settings, **change))  # type: ignore[arg-type]  # of its type
     assert len(execute(other, store, [ONE], run_id="b").jobs) == 12
 
 
 def test_the_run_key_names_the_weights_and_the_engine(inputs: Inputs) -> None:
-    key = run_key(inputs.settings)
+    key = run_key(inputs)
     assert len(key.fingerprint) == 64
-    assert (key.dtype, key.attention, key.max_new_tokens) == ("float32", "default", 20)
+    assert (key.dtype, key.attention, key.max_new_tokens) == ("float32", "sdpa", 20)
     assert key.engine.startswith(f"{inputs.settings.engine}-")
 
 

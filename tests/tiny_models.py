@@ -24,7 +24,8 @@ from transformers import (
 
 from harness.experiment.heads import Head
 from harness.model.architectures import ARCHITECTURES, attention_outputs, shape_of
-from harness.model.loading import LoadedModel, usable_attention
+from harness.model.loading import LoadedModel
+from harness.model.traits import usable_attention
 from harness.retrieval.prompts import Prompt
 
 N_LAYERS, N_HEADS, HEAD_DIM, WINDOW = 3, 4, 8, 12

@@ -16,8 +16,8 @@ from harness.settings import Settings
 
 HELP = "rank a model's heads on the identification rows"
 IDENTIFY_OPTIONS = (
-    *("model", "revision", "dtype", "device-map", "attn"),
-    *("data", "task-file", "tasks", "strict-rows", "max-rows", "insertion"),
+    *("model", "revision", "dtype", "device-map", "attn", "quantization", "adapter", "architectures"),
+    *("data", "task-file", "tasks", "strict-rows", "max-rows", "seq-len", "insertion"),
 )
 """The plugin's options that `identify` has too."""
 

@@ -83,8 +83,9 @@ class Record:
 class RunKey:
     """What a record depends on beside prompt and heads.
 
-    `fingerprint` is the content hash of weights, config and tokenizer; `engine` names the way of computing
-    and the version of its meaning.
+    `fingerprint` is the content hash of weights, config and tokenizer, `adapter` that of an adapter; `revision` is a
+    commit; `dtype` and `attention` are those that the model has, whatever was asked; `engine` names the way of
+    computing and the version of its meaning.
     """
 
     fingerprint: str
@@ -96,6 +97,8 @@ class RunKey:
     max_new_tokens: int
     torch_version: str
     transformers_version: str
+    quantization: str | None = None
+    adapter: str | None = None
 
 
 def tokens_digest(prompt_ids: Sequence[int], value_ids: Sequence[int]) -> str:

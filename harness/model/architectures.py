@@ -4,6 +4,10 @@ One table by `model_type`; everything else is derived from the loaded model and 
 width of a head is the projection's input size / heads, never `hidden_size / heads`, which is another number
 for Qwen3, Gemma or Mistral-Nemo. Each entry is verified by a test against the model with its weights cut.
 
+A model outside the table is served by an entry of the user's, one line of text (`with_entries`); what the entry
+leads to is checked like the rest. Heads must be in every layer: hybrid models, some of whose layers have no
+attention, are refused.
+
 Knows nothing of how models are loaded, nor of what is done to the projections. Module names are those of
 transformers 5 (https://github.com/huggingface/transformers, `models/<model_type>/modeling_<model_type>.py`).
 """
@@ -57,6 +61,9 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "qwen3_moe": _COMMON,
 }
 
+ATTENTION_KINDS = (None, "full_attention", "sliding_attention", "chunked_attention", "attention")
+"""Words of a config's `layer_types` for layers whose heads are those of softmax attention; `None` where it has none."""
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class AttentionOutput:
@@ -72,21 +79,37 @@ class AttentionOutput:
     head_dim: int
 
 
+def with_entries(lines: Sequence[str]) -> dict[str, Architecture]:
+    """The table and the user's own entries, each as `model_type = layers, projection`.
+
+    Raises:
+        ModelError: an entry for an architecture that the table has.
+    """
+    table = dict(ARCHITECTURES)
+    for line in lines:
+        model_type, layers, projection = (part.strip() for part in line.replace("=", ",").split(","))
+        if model_type in table:
+            raise ModelError(
+                f"architectures: {model_type!r} is known already; expected model types outside the table; leave it out"
+            )
+        table[model_type] = Architecture(layers, projection)
+    return table
+
+
 def architecture_of(
     config: PreTrainedConfig, *, architectures: Mapping[str, Architecture] = ARCHITECTURES
 ) -> Architecture:
     """The table's entry for a model's config.
 
     Raises:
-        ModelError: the table has none; says what is in it and how an entry looks.
+        ModelError: the table has none; says what is in it and how to add one.
     """
     entry = architectures.get(config.model_type)
     if entry is None:
         raise ModelError(
-            f"model_type {config.model_type!r}: where it keeps its attention heads is not known; expected "
-            f"one of {', '.join(architectures)}; add an entry to the table of "
-            "harness/model/architectures.py, such as "
-            f'"{config.model_type}": Architecture(layers="model.layers", projection="self_attn.o_proj")'
+            f"model_type {config.model_type!r}: where it keeps its attention heads is not known; expected one of "
+            f"{', '.join(architectures)}; say where its list of layers is, and in a layer the attention's output "
+            f"projection: ablation_architectures = {config.model_type} = model.layers, self_attn.o_proj"
         )
     return entry
 
@@ -94,39 +117,64 @@ def architecture_of(
 def attention_outputs(
     model: PreTrainedModel, *, architectures: Mapping[str, Architecture] = ARCHITECTURES
 ) -> tuple[AttentionOutput, ...]:
-    """Every layer's output projection, first layer first.
+    """Every layer's output projection, first layer first; the weights may be anywhere, or not there yet.
 
     Raises:
-        ModelError: an architecture outside the table, a path that leads nowhere, a projection whose input is
-            no multiple of the number of heads or disagrees with the config's `head_dim`, or that is sharded
-            over processes: then a local column is not the head that its index says.
+        ModelError: an architecture outside the table, a path that leads nowhere, layers without attention, a
+            projection whose input is no multiple of the number of heads or disagrees with the config's width
+            of a head, or that is sharded over processes: then a local column is not the head that its index
+            says.
     """
     entry = architecture_of(model.config, architectures=architectures)
-    try:
-        layers = model.get_submodule(entry.layers)
-        if not isinstance(layers, nn.ModuleList):
-            raise AttributeError(f"it is a {type(layers).__name__}")
-        names = [f"{entry.layers}.{layer}.{entry.projection}" for layer in range(len(layers))]
-        modules = [model.get_submodule(name) for name in names]
-    except AttributeError as error:
+    where = type(model).__name__
+    layers = _submodule(model, entry.layers)
+    if not isinstance(layers, nn.ModuleList):
+        got = "nothing" if layers is None else f"a {type(layers).__name__}"
+        raise ModelError(f"{where}: {got} at {entry.layers!r}; expected a list of layers; {_correct(model)}")
+    if not len(layers):
+        raise ModelError(f"{where}: no layers at {entry.layers!r}; expected at least one")
+    names = [f"{entry.layers}.{layer}.{entry.projection}" for layer in range(len(layers))]
+    modules = [_submodule(model, name) for name in names]
+    if not any(modules):
         raise ModelError(
-            f"{type(model).__name__}: {error}; expected a list of layers at {entry.layers!r} and in each of "
-            f"them a projection at {entry.projection!r}; correct the entry {model.config.model_type!r} of "
-            "the table"
-        ) from error
-    if not names:
-        raise ModelError(f"{type(model).__name__}: no layers at {entry.layers!r}; expected at least one")
+            f"{where}: nothing at {names[0]!r}; expected in each layer a projection at {entry.projection!r}; "
+            f"{_correct(model)}"
+        )
+    kinds = getattr(model.config, "layer_types", None) or [None] * len(names)
+    without = [
+        str(layer)
+        for layer, (module, kind) in enumerate(zip(modules, kinds, strict=False))
+        if module is None or kind not in ATTENTION_KINDS
+    ]
+    if without:
+        raise ModelError(
+            f"{where}: no attention with a {entry.projection!r} in layers {', '.join(without)}; expected attention "
+            "heads in every layer; hybrid models cannot be used"
+        )
     if (model.tp_size or 1) > 1:
         raise ModelError(
-            f"{type(model).__name__}: tensor parallel over {model.tp_size} processes; expected whole "
-            "projections; load it with a device map instead"
+            f"{where}: tensor parallel over {model.tp_size} processes; expected whole projections; load it with a "
+            "device map instead"
         )
     n_heads = int(model.config.num_attention_heads)
     declared = getattr(model.config, entry.head_dim, None)
     return tuple(
         AttentionOutput(layer, name, module, n_heads, _head_dim(name, module, n_heads, declared))
         for layer, (name, module) in enumerate(zip(names, modules, strict=True))
+        if module is not None
     )
+
+
+def _submodule(model: nn.Module, path: str) -> nn.Module | None:
+    """The module at this path; `None` where there is none, or something else."""
+    try:
+        return model.get_submodule(path)
+    except AttributeError:
+        return None
+
+
+def _correct(model: PreTrainedModel) -> str:
+    return f"correct the entry of {model.config.model_type!r}"
 
 
 def shape_of(
@@ -147,8 +195,15 @@ def shape_of(
     return ModelShape(len(outputs), first.n_heads, first.head_dim, model_id, revision)
 
 
+def base_layer(module: nn.Module) -> nn.Module:
+    """The projection that an adapter was put around, or the projection itself."""
+    inner = getattr(module, "base_layer", None)
+    return inner if isinstance(inner, nn.Module) else module
+
+
 def _head_dim(name: str, module: nn.Module, n_heads: int, declared: int | None) -> int:
     """The width of one head, checked."""
+    module = base_layer(module)
     if isinstance(module, Conv1D):
         width, columns = int(module.nx), 0
     elif isinstance(getattr(module, "in_features", None), int):

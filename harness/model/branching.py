@@ -25,53 +25,17 @@ from harness.experiment.heads import Head
 from harness.experiment.prefix_tree import PrefixTree
 from harness.model.ablation import HookInput
 from harness.model.architectures import AttentionOutput, architecture_of
-from harness.model.last_query import rotates_by_length
 from harness.model.layer_calls import LayerCall, decoder_layers
 from harness.model.loading import LoadedModel
+from harness.model.traits import one_by_one
 
 Pair = tuple[int, int]
 """A row and the head that it loses."""
 
 
-VERIFIED = frozenset(
-    {
-        "cohere2",
-        "deepseek_v3",
-        "falcon",
-        "gemma2",
-        "gemma3_text",
-        "gpt2",
-        "gpt_neox",
-        "gpt_oss",
-        "granite",
-        "llama",
-        "mistral",
-        "mixtral",
-        "olmo2",
-        "opt",
-        "phi3",
-        "qwen2",
-        "qwen3",
-        "qwen3_moe",
-    }
-)
-"""Architectures whose layers a test has branched and compared with the plain loop."""
-
-
 def can_branch(loaded: LoadedModel) -> bool:
-    """Whether this model's layers may be run for several branches of a prompt.
-
-    Not where the table above lacks it, where positions are told by a bias made for each row of the batch
-    (alibi), where rotary frequencies depend on how many tokens are fed at once, or where weights are not on a
-    device between a layer's calls.
-    """
-    config = loaded.model.config
-    return (
-        config.model_type in VERIFIED
-        and not getattr(config, "alibi", False)
-        and not rotates_by_length(config)
-        and not any(parameter.is_meta for parameter in loaded.model.parameters())
-    )
+    """Whether this model's layers may be run for several branches of a prompt (`traits.one_by_one`)."""
+    return one_by_one(loaded.model.config) is None
 
 
 class Branching:

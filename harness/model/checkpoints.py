@@ -7,6 +7,7 @@ Knows nothing of architectures, and loads no weights.
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 
 from huggingface_hub.errors import (
@@ -19,8 +20,9 @@ from huggingface_hub.errors import (
 from harness.errors import ModelError
 from harness.files import replacing
 
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "pytorch_model.bin.index.json")
-CONFIGS = ("config.json", "generation_config.json", "adapter_config.json", "quantize_config.json")
+CONFIGS = ("config.json", "generation_config.json", ADAPTER_CONFIG, "quantize_config.json")
 VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 TOKENIZER_EXTRAS = (
     "tokenizer_config.json",
@@ -32,6 +34,7 @@ TOKENIZER_EXTRAS = (
 )
 
 _CHUNK = 1 << 24
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def local_folder(path_or_id: str) -> Path | None:
@@ -51,7 +54,15 @@ def local_folder(path_or_id: str) -> Path | None:
 
 
 def check_folder(folder: Path, *, weights: bool) -> None:
-    """Raise a ModelError that names what a checkpoint's folder lacks; weights count only if needed."""
+    """Raise a ModelError that names what a checkpoint's folder lacks; weights count only if needed.
+
+    An adapter's folder is no checkpoint: transformers would load the model that it names, from elsewhere.
+    """
+    if (folder / ADAPTER_CONFIG).is_file():
+        raise ModelError(
+            f"model folder {folder}: holds an adapter; expected a whole checkpoint; name the model that it was made "
+            "for, and this folder with --ablation-adapter"
+        )
     wanted = [("config.json", CONFIGS[:1]), ("a tokenizer", VOCABULARIES)]
     if weights:
         wanted.insert(1, ("weights", WEIGHTS))
@@ -71,6 +82,8 @@ def explain(path_or_id: str, error: Exception) -> ModelError:
         chain.append(link)
         link = link.__cause__ or link.__context__
     where = f"model {path_or_id!r}"
+    if isinstance(error, ModelError):
+        return error
     # a gated repository is also a repository not found: the narrower comes first
     if any(isinstance(link, GatedRepoError) for link in chain):
         return ModelError(
@@ -122,6 +135,10 @@ def digest(folder: Path) -> str:
 
 
 def _file_hash(file: Path) -> str:
+    """Of its content; a large file in the hub's cache is kept there under this very hash."""
+    kept = file.resolve()
+    if kept.parent.name == "blobs" and _SHA256.fullmatch(kept.name):
+        return kept.name
     content = hashlib.sha256()
     with file.open("rb") as stream:
         while chunk := stream.read(_CHUNK):

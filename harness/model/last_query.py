@@ -18,6 +18,7 @@ from transformers import DynamicCache, PreTrainedConfig
 
 from harness.errors import ModelError
 from harness.model.loading import LoadedModel
+from harness.model.traits import rotates_by_length
 
 PIECE = 256
 """Tokens fed at once where a whole prompt would take memory that grows with its square."""
@@ -80,13 +81,6 @@ def _pieces(loaded: LoadedModel, cache: DynamicCache, ids: torch.Tensor) -> Iter
     size = PIECE if square and not rotates_by_length(loaded.model.config) else n_positions
     for start in range(0, n_positions, size):
         yield ids[:, start : start + size]
-
-
-def rotates_by_length(config: PreTrainedConfig) -> bool:
-    """Whether rotary frequencies depend on how many tokens are fed: pieces would be rotated otherwise."""
-    parameters = getattr(config, "rope_parameters", None) or {}
-    kinds = [parameters, *(value for value in parameters.values() if isinstance(value, dict))]
-    return any(kind.get("rope_type") in ("dynamic", "longrope") for kind in kinds)
 
 
 @contextmanager

@@ -3,18 +3,31 @@
 Knows nothing of speed or memory that is free.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from harness.experiment.cost import LayerSize, ModelSize
-from harness.model.architectures import AttentionOutput, architecture_of, attention_outputs
+from harness.model.architectures import (
+    ARCHITECTURES,
+    Architecture,
+    AttentionOutput,
+    architecture_of,
+    attention_outputs,
+)
 
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 """How configs call the number of experts of a layer."""
 
 
-def config_size(config: PreTrainedConfig, *, bytes_per_number: float) -> ModelSize:
+def config_size(
+    config: PreTrainedConfig,
+    *,
+    bytes_per_number: float,
+    architectures: Mapping[str, Architecture] = ARCHITECTURES,
+) -> ModelSize:
     """The size of the model that a config describes, in which no weight is allocated.
 
     Raises:
@@ -22,17 +35,22 @@ def config_size(config: PreTrainedConfig, *, bytes_per_number: float) -> ModelSi
     """
     with torch.device("meta"):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]  # the library's
-    return model_size(model, bytes_per_number=bytes_per_number)
+    return model_size(model, bytes_per_number=bytes_per_number, architectures=architectures)
 
 
-def model_size(model: PreTrainedModel, *, bytes_per_number: float | None = None) -> ModelSize:
+def model_size(
+    model: PreTrainedModel,
+    *,
+    bytes_per_number: float | None = None,
+    architectures: Mapping[str, Architecture] = ARCHITECTURES,
+) -> ModelSize:
     """The size of a model; `bytes_per_number` where its weights are kept in another way than they are here.
 
     Raises:
         ModelError: an architecture outside the table.
     """
-    outputs = attention_outputs(model)
-    layers = model.get_submodule(architecture_of(model.config).layers)
+    outputs = attention_outputs(model, architectures=architectures)
+    layers = model.get_submodule(architecture_of(model.config, architectures=architectures).layers)
     cached = cached_numbers(model.config, outputs[0])
     return ModelSize(
         layers=tuple(

@@ -12,7 +12,8 @@ from tokenizers import Tokenizer, models
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from harness.model.architectures import attention_outputs, shape_of
-from harness.model.loading import LoadedModel, usable_attention
+from harness.model.loading import LoadedModel
+from harness.model.traits import usable_attention
 
 
 def _llama_3(n_layers: int, n_heads: int, hidden_size: int, intermediate_size: int) -> LlamaConfig:

@@ -8,7 +8,7 @@ import huggingface_hub.constants
 import pytest
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
-import harness.model.loading
+import harness.model.sources
 from harness.experiment.head_files import write_ranking
 from harness.experiment.heads import ModelShape, rank
 from plugin.project import N_ROWS, TASKS, Project, usage_error
@@ -135,7 +135,7 @@ class TestHub:
         def cached_file(*arguments: object, **named: object) -> str:
             raise OSError("a page of advice\nand its second line") from answer
 
-        monkeypatch.setattr(harness.model.loading, "cached_file", cached_file)
+        monkeypatch.setattr(harness.model.sources, "cached_file", cached_file)
         line = usage_error(project.run("evals", "--ablation-model=org/secret"))
         assert project.left() == []
         return line

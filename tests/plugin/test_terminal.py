@@ -20,6 +20,12 @@ def test_header(project: Project) -> None:
     assert "report reports/latest/report.json" in second
 
 
+def test_header_says_what_costs_time_or_memory(project: Project) -> None:
+    lines = project.run(*STUDY, "--collect-only", "--ablation-attn=eager").outlines
+    assert lines.count("ablation: eager attention: long prompts take more memory and time than with sdpa") == 1
+    assert not [line for line in lines if "computed alone" in line]
+
+
 def test_summary(project: Project) -> None:
     result = project.run("evals", "-k", "within_task or baseline or random_control")
     result.stdout.re_match_lines(
