@@ -15,6 +15,9 @@ from transformers import PreTrainedModel
 from harness.errors import ModelError
 from harness.model.checkpoints import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
+UNLIKE_LORA = ("use_dora", "alora_invocation_tokens")
+"""Settings of peft's that make of LoRA what transformers does not load whole (5.23), or calls in another way."""
+
 
 def check_adapter(folder: Path) -> None:
     """Raise a ModelError unless the folder holds a LoRA adapter, and peft is here to load it; reads no weights."""
@@ -24,12 +27,12 @@ def check_adapter(folder: Path) -> None:
             raise ModelError(f"{where}: holds no {name}; expected the folder of a LoRA adapter, as peft saves it")
     try:
         config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-        kind, invoked = config.get("peft_type"), config.get("alora_invocation_tokens")
+        kind, beside = config.get("peft_type"), [name for name in UNLIKE_LORA if config.get(name)]
     except (ValueError, AttributeError) as error:
         raise ModelError(f"{where}: {ADAPTER_CONFIG}: {error}; expected JSON; save the adapter again") from None
-    if kind != "LORA" or invoked:
-        got = "an activated LoRA" if invoked else repr(kind)
-        raise ModelError(f"{where}: {got}; expected peft_type 'LORA'; merge it into the weights and name the result")
+    if kind != "LORA" or beside:
+        got = " with ".join([str(kind), *beside])
+        raise ModelError(f"{where}: {got}; expected plain LoRA; merge it into the weights and name the result")
     if find_spec("peft") is None:
         raise ModelError(
             f"{where}: the package peft is not installed; expected it; pip install 'retrieval-heads[lora]'"

@@ -62,7 +62,7 @@ def draw_blueprint(
         dtype=dtype,
         device_type="cuda" if on_gpu else "cpu",
         window=traits.window(config),
-        one_by_one=traits.one_by_one(config),
+        one_by_one=traits.one_by_one(config, asked.quantization),
     )
 
 

@@ -24,8 +24,7 @@ def weights_cut(outputs: Sequence[AttentionOutput], heads: Collection[Head]) -> 
     adapter around the projection, the same columns of its first matrix, which reads the same input.
 
     Raises:
-        AblationError: a projection whose weight is quantised, or not resident on a device, or an adapter that
-            scales by the norm of the weights (DoRA), which zeros would change.
+        AblationError: a projection whose weight is quantised, or not resident on a device.
     """
     saved: list[tuple[torch.Tensor, torch.Tensor]] = []
     try:
@@ -43,11 +42,6 @@ def weights_cut(outputs: Sequence[AttentionOutput], heads: Collection[Head]) -> 
 def _parts(output: AttentionOutput, head: Head) -> Iterator[torch.Tensor]:
     """Views of the weights that read the head's slice of the projection's input."""
     base = base_layer(output.module)
-    if any(getattr(output.module, "use_dora", {}).values()):
-        raise AblationError(
-            f"{output.name}: its adapter scales by the norm of the weights; expected plain LoRA; check the hooks "
-            "without it"
-        )
     columns = slice(head.head * output.head_dim, (head.head + 1) * output.head_dim)
     for module in (base, *getattr(output.module, "lora_A", {}).values()):
         weight = module.weight

@@ -32,15 +32,28 @@ VERIFIED = frozenset(
 """Architectures whose layers a test has branched and compared with the plain loop."""
 
 
-def one_by_one(config: PreTrainedConfig) -> str | None:
-    """Why this model's conditions must each be computed alone; `None` where its layers may be branched."""
+def one_by_one(config: PreTrainedConfig, quantization: str | None = None) -> str | None:
+    """Why this model's conditions must each be computed alone; `None` where its layers may be branched.
+
+    `quantization` is what is asked for beside the config.
+    """
     if getattr(config, "alibi", False) or config.model_type == "bloom":
         return "its positions are a bias made for each row of a batch"
     if config.model_type not in VERIFIED:
         return f"no test has branched the layers of {config.model_type}"
     if rotates_by_length(config):
         return "its rotary frequencies depend on how many tokens are fed at once"
+    if quantization == "8bit" or _is_8bit(config):
+        # which columns are left in 16 bits is decided over the whole batch
+        return "how 8-bit products are rounded depends on what is computed together"
     return None
+
+
+def _is_8bit(config: PreTrainedConfig) -> bool:
+    """Whether bitsandbytes has the weights in 8 bits: as the file says, or as the library has read it."""
+    declared = getattr(config, "quantization_config", None)
+    said = declared if isinstance(declared, dict) else vars(declared or object)
+    return bool(said.get("load_in_8bit") or said.get("_load_in_8bit"))
 
 
 def rotates_by_length(config: PreTrainedConfig) -> bool:
