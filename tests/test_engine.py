@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from accelerate import cpu_offload  # type: ignore[import-untyped]  # has no types
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import (
@@ -18,6 +19,7 @@ from tiny_models import (
     random_ids,
     random_prompt,
     tiny_loaded,
+    tiny_model,
     wrap,
 )
 
@@ -227,6 +229,19 @@ def test_other_errors_are_not_taken_for_lack_of_memory(monkeypatch: pytest.Monke
     with pytest.raises(RuntimeError, match="no kernel for this"):
         engine.run_row(doubled("llama"), random_prompt(9), SETS, None, max_new_tokens=3)
     assert_clean(doubled("llama"))
+
+
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+def test_weights_that_come_and_go_change_nothing(model_type: str) -> None:
+    """Offloaded by accelerate: on a device only while their module runs."""
+    whole = tiny_loaded(model_type)
+    model = cpu_offload(tiny_model(model_type), execution_device=torch.device("cpu"))
+    offloaded, prompt = wrap(model), random_prompt(2 * WINDOW)
+    assert all(parameter.is_meta for parameter in model.parameters())
+    for run_row in (engine.run_row, reference.run_row):
+        got, expected = (run_row(each, prompt, SETS, None, max_new_tokens=4) for each in (offloaded, whole))
+        assert got == expected
+    assert all(parameter.is_meta for parameter in model.parameters())
 
 
 def test_bad_requests_are_refused_as_by_the_plain_loop() -> None:

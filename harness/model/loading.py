@@ -8,7 +8,12 @@ becomes one `ModelError` of one line.
 Knows nothing of prompts or of what is ablated.
 """
 
-from collections.abc import Mapping, Sequence
+import shutil
+import tempfile
+import uuid
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,23 +106,26 @@ def load_model(
     source = find(path_or_id, revision)
     config, entries = _load_config(source, architectures)
     expected = draw_blueprint(source, config, entries, Wishes(dtype, device_map, attention, quantization))
-    tokenizer = _load_tokenizer(source)
     if source.local:
         check_folder(source.folder, weights=True)
-    on_gpu = expected.device_type == "cuda"
-    with quiet(source):
+    fetch(source)
+    tokenizer = _load_tokenizer(source)
+    placed = device_map_of(device_map) or ("cuda" if expected.device_type == "cuda" else None)
+    with quiet(source), _offload_folder() as offloaded:
         pair: tuple[PreTrainedModel, dict[str, set[str]]] = AutoModelForCausalLM.from_pretrained(  # type: ignore[assignment]  # a pair, as asked
             source.place,
             config=config,
             revision=source.revision,
             dtype=getattr(torch, expected.dtype),
-            device_map=device_map_of(device_map) or ("cuda" if on_gpu else None),
+            device_map=placed,
+            offload_folder=offloaded,
             attn_implementation=expected.attention,
             quantization_config=quantization_config(quantization, expected.dtype),
             output_loading_info=True,
             trust_remote_code=False,
         )
         model, report = pair
+        weakref.finalize(model, shutil.rmtree, offloaded, ignore_errors=True)
         lacking = sorted(report["missing_keys"])
         if not lacking and adapter is not None:
             add_adapter(model, adapter)
@@ -204,6 +212,20 @@ def fingerprint(path_or_id: str, *, revision: str | None = None, fetched: bool =
     if fetched:
         fetch(source)
     return digest(source.folder)
+
+
+@contextmanager
+def _offload_folder() -> Iterator[Path]:
+    """Where transformers may put weights that fit nowhere else and cannot be read as their files lie.
+
+    It makes the folder if it needs one. With the model goes the folder; so it does where loading fails.
+    """
+    folder = Path(tempfile.gettempdir()) / f"retrieval-heads-{uuid.uuid4().hex}"
+    try:
+        yield folder
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _check_as_expected(loaded: LoadedModel, expected: Blueprint) -> None:

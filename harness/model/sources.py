@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from logging import ERROR
 from pathlib import Path
 
+from huggingface_hub import constants
 from huggingface_hub.utils import logging as hub_logging
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
@@ -74,7 +75,7 @@ def fetch(source: Source) -> None:
     """Bring every file that loading may read into the local cache; a folder has them all.
 
     Raises:
-        ModelError: the hub's model has no weights that are known here, or the hub refuses.
+        ModelError: the hub's model has no weights that are known here, the hub refuses, or it may not be asked.
     """
     if source.local:
         return
@@ -87,6 +88,11 @@ def fetch(source: Source) -> None:
             index: dict[str, dict[str, str]] = json.loads(weights.read_text(encoding="utf-8"))
             for shard in sorted(set(index["weight_map"].values())):
                 cached_file(source.place, shard, revision=source.revision)
+    if weights is None and constants.HF_HUB_OFFLINE:
+        raise ModelError(
+            f"model {source.asked!r}: its weights are not in the local cache, and the hub is not asked when offline; "
+            "expected them there; unset HF_HUB_OFFLINE once, or name a folder"
+        )
     if weights is None:
         raise ModelError(
             f"model {source.asked!r}: holds no weights; expected {' or '.join(WEIGHTS_IN_ORDER)}; choose another "
