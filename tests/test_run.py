@@ -263,6 +263,33 @@ def test_the_run_key_names_the_weights_and_the_engine(inputs: Inputs) -> None:
     assert key.engine.startswith(f"{inputs.settings.engine}-")
 
 
+def test_the_run_key_holds_all_that_an_answer_depends_on(inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was asked for may stand for another thing tomorrow: a commit, a content, and what the model has."""
+    monkeypatch.setattr(
+        "harness.run.fingerprints", lambda settings, revision: (f"content of {revision}", "its adapter")
+    )
+    shape = replace(inputs.shape, revision="0123abc")
+    blueprint = replace(inputs.blueprint, shape=shape, attention="eager", dtype="bfloat16", device_type="cuda")
+    settings = replace(inputs.settings, revision="main", dtype="auto", quantization="4bit")
+    key = run_key(replace(inputs, settings=settings, blueprint=blueprint))
+    assert (key.fingerprint, key.adapter) == ("content of 0123abc", "its adapter")
+    assert (key.revision, key.dtype, key.attention, key.device_type) == ("0123abc", "bfloat16", "eager", "cuda")
+    assert key.quantization == "4bit"
+
+
+def test_a_prompt_beyond_the_window_is_named_before_any_model_is_loaded(inputs: Inputs, store: Path) -> None:
+    longest = max(inputs.rows, key=lambda row: len(row.haystack_text)).id
+    with Store(store) as opened:
+        n_tokens = len(Run(inputs, opened, run_id="a").prompt(longest, "full").token_ids)
+    for window, fits in ((n_tokens + 20, True), (n_tokens + 19, False)):
+        narrow = replace(inputs, blueprint=replace(inputs.blueprint, window=window))
+        if fits:
+            execute(narrow, store, [BASELINE], load=FakeEngine)
+            continue
+        with pytest.raises(ModelError, match=f"{longest}: {n_tokens + 20} tokens, new ones included; .* {window},"):
+            execute(narrow, store, [BASELINE], load=nothing_to_load)
+
+
 heads = st.lists(st.builds(Head, st.integers(0, 5), st.integers(0, 5)), unique=True, max_size=4).map(tuple)
 conditions = st.builds(
     Condition,
