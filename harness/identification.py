@@ -14,7 +14,8 @@ from harness.errors import DataError, SettingsError
 from harness.experiment.blueprint import check_window
 from harness.experiment.heads import HeadRanking
 from harness.inputs import data_source, first_filings
-from harness.retrieval.prompts import build_prompt, identification_depth
+from harness.retrieval.length import cut_rows
+from harness.retrieval.prompts import Prompt, Tokenizer, build_prompt, identification_depth
 from harness.retrieval.rows import Row
 from harness.retrieval.split import filing_hash, split_rows
 from harness.retrieval.tasks import Task
@@ -36,6 +37,25 @@ def identification_rows(rows: Iterable[Row], settings: Settings) -> tuple[Row, .
             "the identification split; give more filings, a split column, or a larger max-rows"
         )
     return kept
+
+
+def cut_to_seq_len(settings: Settings, tasks: Mapping[str, Task], rows: Sequence[Row]) -> tuple[tuple[Row, ...], int]:
+    """The rows cut to whole prompts of at most `seq_len` tokens, where that is asked for, and how many were cut.
+
+    Raises:
+        HarnessError: a prompt cannot be built, or is longer even without any haystack.
+    """
+    if settings.seq_len is None:
+        return tuple(rows), 0
+    tokenizer = load_tokenizer(settings, read_blueprint(settings).shape.revision)
+    return cut_rows(
+        rows, settings.seq_len, lambda row: len(_prompt(row, tasks[row.task], tokenizer, settings).token_ids)
+    )
+
+
+def _prompt(row: Row, task: Task, tokenizer: Tokenizer, settings: Settings) -> Prompt:
+    depth = identification_depth(row, settings.seed)
+    return build_prompt(row, task, tokenizer, depth=depth, insertion=settings.insertion)
 
 
 def identify_heads(
@@ -63,11 +83,7 @@ def identify_heads(
     blueprint = read_blueprint(settings)
     tokenizer = load_tokenizer(settings, blueprint.shape.revision)
     prompts = {
-        task.id: [
-            build_prompt(row, task, tokenizer, depth=identification_depth(row, seed), insertion=settings.insertion)
-            for row in rows
-            if row.task == task.id
-        ]
+        task.id: [_prompt(row, task, tokenizer, settings) for row in rows if row.task == task.id]
         for task in tasks.values()
     }
     for prompt in chain.from_iterable(prompts.values()):

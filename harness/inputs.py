@@ -8,13 +8,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from harness.asked_model import model_place, read_blueprint
+from harness.asked_model import load_tokenizer, model_place, read_blueprint
 from harness.demo import RANKING_FILE
 from harness.errors import DataError, SettingsError
 from harness.experiment.blueprint import Blueprint
 from harness.experiment.conditions import Study
 from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import HeadRanking, ModelShape
+from harness.retrieval.length import cut_rows
+from harness.retrieval.prompts import build_prompt
 from harness.retrieval.rows import Excluded, Row, RowTable, check_rows, read_rows
 from harness.retrieval.split import filing_hash, split_rows
 from harness.retrieval.tasks import EDGAR_TASKS, Task, load_tasks, select_tasks
@@ -27,6 +29,7 @@ class Inputs:
 
     `split_seed` is the ranking's where it has one, so that no filing it was made from is evaluated;
     `ranking_overlap` counts the evaluated filings that it was made from all the same (`None`: it does not say).
+    `n_cut` counts the rows whose haystack was cut to a length (`None`: none was asked for).
     """
 
     settings: Settings
@@ -38,6 +41,7 @@ class Inputs:
     blueprint: Blueprint
     split_seed: int
     ranking_overlap: int | None
+    n_cut: int | None = None
 
     @property
     def shape(self) -> ModelShape:
@@ -74,6 +78,9 @@ def read_inputs(settings: Settings) -> Inputs:
     tasks, table = read_data(settings)
     split_seed = settings.seed if ranking.split_seed is None else ranking.split_seed
     rows = evaluation_rows(table.rows, settings, split_seed)
+    n_cut = None
+    if settings.seq_len is not None:
+        rows, n_cut = _cut(rows, settings, settings.seq_len, tasks, blueprint)
     return Inputs(
         settings=settings,
         tasks=tasks,
@@ -84,6 +91,7 @@ def read_inputs(settings: Settings) -> Inputs:
         blueprint=blueprint,
         split_seed=split_seed,
         ranking_overlap=_overlap(rows, ranking),
+        n_cut=n_cut,
     )
 
 
@@ -144,6 +152,20 @@ def first_filings(rows: Sequence[Row], most: int | None, seed: int) -> tuple[Row
         kept.add(filing)
         left -= size[filing]
     return tuple(row for row in rows if row.filename in kept)
+
+
+def _cut(
+    rows: Sequence[Row], settings: Settings, n_tokens: int, tasks: Mapping[str, Task], blueprint: Blueprint
+) -> tuple[tuple[Row, ...], int]:
+    """The rows cut to whole prompts of so many tokens, each with its needle where it will stand."""
+    tokenizer = load_tokenizer(settings, blueprint.shape.revision)
+
+    def count(row: Row) -> int:
+        depth = placed_depth(row, settings)
+        prompt = build_prompt(row, tasks[row.task], tokenizer, depth=depth, insertion=settings.insertion)
+        return len(prompt.token_ids)
+
+    return cut_rows(rows, n_tokens, count)
 
 
 def _ranking(settings: Settings) -> HeadRanking:

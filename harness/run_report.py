@@ -63,7 +63,7 @@ def run_report(  # what is reported, of which run, how scored, since when, and h
         versions=program_versions(),
         model=_model_info(run),
         ranking=inputs.ranking,
-        data=DataInfo(inputs.source, inputs.split_seed, inputs.excluded, inputs.ranking_overlap),
+        data=DataInfo(inputs.source, inputs.split_seed, inputs.excluded, inputs.ranking_overlap, inputs.n_cut),
     )
     return build_report(setup, conditions, inputs.rows, samples), samples
 

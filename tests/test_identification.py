@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from tiny_models import save_checkpoint
 
+from harness.asked_model import load_tokenizer
 from harness.demo.filings import demo_rows
 from harness.errors import DataError, ModelError, SettingsError
-from harness.identification import identification_rows, identify_heads
+from harness.identification import cut_to_seq_len, identification_rows, identify_heads
 from harness.model.identify import summed_attention
 from harness.model.loading import load_model
 from harness.retrieval.prompts import build_prompt, identification_depth
@@ -50,6 +51,32 @@ def test_no_rows_left_is_an_error(settings: Settings) -> None:
     rows = tuple(replace(row, split=side) for row in ROWS)
     with pytest.raises(DataError, match="demo: no rows for identification; expected at least one filing"):
         identification_rows(rows, settings)
+
+
+def test_rows_are_cut_to_a_length(checkpoint: Path) -> None:
+    settings = Settings(model=str(checkpoint), seed=3)
+    rows = identification_rows(ROWS, settings)
+    tokenizer = load_tokenizer(settings, None)
+
+    def lengths(of: tuple[Row, ...]) -> list[int]:
+        prompts = [build_prompt(row, TASKS[row.task], tokenizer, depth=identification_depth(row, 3)) for row in of]
+        return [len(prompt.token_ids) for prompt in prompts]
+
+    most = max(lengths(rows)) - 1
+    cut, n_cut = cut_to_seq_len(replace(settings, seq_len=most), TASKS, rows)
+    assert n_cut == sum(length > most for length in lengths(rows)) > 0
+    assert max(lengths(cut)) <= most
+    assert cut_to_seq_len(settings, TASKS, rows) == (rows, 0)
+
+
+def test_a_prompt_beyond_the_window_is_named_before_loading(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.identification.load_model", None)
+    long = tuple(row for row in demo_rows(10, n_sentences=30) if row.task in TASKS)
+    settings = Settings(model=str(checkpoint))
+    rows = identification_rows(long, settings)
+    words = rf"^{rows[0].filename}/\w+: \d+ tokens, .* at most 640, the window of tiny; .* seq-len"
+    with pytest.raises(ModelError, match=words):
+        identify_heads(settings, TASKS, rows, top_k=4, progress=False)
 
 
 def test_scores_are_those_of_prompts_at_seeded_depths(checkpoint: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from tiny_models import save_checkpoint
 
-from harness.asked_model import model_place
+from harness.asked_model import load_tokenizer, model_place
 from harness.demo import MODEL_FOLDER
 from harness.demo.filings import demo_rows
 from harness.errors import DataError, HarnessError, HeadsError, ModelError, SettingsError
@@ -23,6 +23,7 @@ from harness.inputs import (
     read_data,
     read_inputs,
 )
+from harness.retrieval.prompts import build_prompt
 from harness.retrieval.rows import Row, write_rows
 from harness.retrieval.split import filing_hash, split_of
 from harness.retrieval.tasks import EDGAR_TASKS
@@ -149,6 +150,32 @@ class TestData:
         settings = replace(Settings(data=tmp_path / "rows.csv"), **change)  # type: ignore[arg-type]  # of its type
         with pytest.raises(DataError, match=words):
             read_data(settings)
+
+
+class TestSeqLen:
+    def test_longer_prompts_are_cut_and_counted(self, checkpoint: Path, tmp_path: Path) -> None:
+        long = tuple(row for row in demo_rows(12, n_sentences=8) if row.task in TASKS)
+        longer = tuple(replace(row, filename=f"long {row.filename}") for row in long)
+        settings = make_settings(checkpoint, tmp_path, rows=(*ROWS, *longer))
+        whole = read_inputs(settings)
+        tokenizer = load_tokenizer(settings, None)
+        tokens = {
+            row.id: len(build_prompt(row, EDGAR_TASKS[row.task], tokenizer, depth=0.5).token_ids) for row in whole.rows
+        }
+        most = sorted(tokens.values())[len(tokens) // 2]
+        cut = read_inputs(replace(settings, seq_len=most))
+        assert (whole.n_cut, cut.n_cut) == (None, sum(n > most for n in tokens.values()))
+        assert 0 < (cut.n_cut or 0) < len(cut.rows)
+        for before, after in zip(whole.rows, cut.rows, strict=True):
+            if tokens[before.id] <= most:
+                assert after == before
+            else:
+                assert len(build_prompt(after, EDGAR_TASKS[after.task], tokenizer, depth=0.5).token_ids) <= most
+
+    def test_too_short_for_any_haystack(self, checkpoint: Path, tmp_path: Path) -> None:
+        settings = replace(make_settings(checkpoint, tmp_path), seq_len=50)
+        with pytest.raises(DataError, match=r"row .*: a prompt of \d+ tokens with no more than the needle in it; exp"):
+            read_inputs(settings)
 
 
 class TestEvaluationRows:

@@ -9,7 +9,7 @@ from harness.commands.arguments import add_options, check_writable, given_settin
 from harness.commands.output import say, show
 from harness.experiment.head_files import write_ranking
 from harness.findings.ranking_summary import ranking_lines
-from harness.identification import DEFAULT_METHOD, identification_rows, identify_heads
+from harness.identification import DEFAULT_METHOD, cut_to_seq_len, identification_rows, identify_heads
 from harness.inputs import read_data
 from harness.retrieval.rows import Excluded
 from harness.settings import Settings
@@ -49,6 +49,9 @@ def run(arguments: argparse.Namespace) -> None:
     filings = len({row.filename for row in rows})
     say(f"{settings.model}: {len(rows)} identification rows of {filings} filings, {len(tasks)} tasks")
     _say_excluded(table.excluded)
+    rows, n_cut = cut_to_seq_len(settings, tasks, rows)
+    if n_cut:
+        say(f"{n_cut} rows cut to {settings.seq_len} tokens, {len(rows) - n_cut} are not longer")
     ranking = identify_heads(settings, tasks, rows, top_k=arguments.top_k, method=arguments.method)
     write_ranking(ranking, arguments.out)
     show(ranking_lines(replace(ranking, source=str(arguments.out))))

@@ -40,6 +40,7 @@ def published_report(setup: Setup, results: PublishedResults) -> ReportData:
         "split_seed": None,
         "excluded": [],
         "tasks": {task: {"rows": count.attempts} for task, count in results.baseline.items()},
+        "cut": None,
         "ranking_overlap": None,
     }
     return assemble_report(setup, data, conditions)

@@ -82,7 +82,8 @@ class TaskRows(TypedDict):
 class DataSection(TypedDict):
     """The rows that were asked. `ranking_overlap`: how many of their filings also made the ranking.
 
-    `filings` is `None` in a report of published counts, which do not say them.
+    `filings` is `None` in a report of published counts, which do not say them. `cut`: how many rows lost text to the
+    length asked for, `None` where none was.
     """
 
     source: str
@@ -92,6 +93,7 @@ class DataSection(TypedDict):
     excluded: list[ExcludedRow]
     tasks: dict[str, TaskRows]
     ranking_overlap: int | None
+    cut: int | None
 
 
 class Rate(TypedDict):

@@ -69,12 +69,13 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class DataInfo:
-    """Where the rows came from, which were left out, and how many filings also made the ranking."""
+    """Where the rows came from, which were left out, how many filings also made the ranking, how many rows were cut."""
 
     source: str
     split_seed: int | None = None
     excluded: tuple[Excluded, ...] = ()
     ranking_overlap: int | None = None
+    cut: int | None = None
 
 
 @dataclass(frozen=True)
@@ -221,4 +222,5 @@ def _data(data: DataInfo, rows: Sequence[Row]) -> DataSection:
         "excluded": [{"row": excluded.row_id, "reason": excluded.reason} for excluded in data.excluded],
         "tasks": {task: {"rows": n} for task, n in Counter(row.task for row in rows).items()},
         "ranking_overlap": data.ranking_overlap,
+        "cut": data.cut,
     }

@@ -18,6 +18,8 @@ def summary_lines(report: ReportData) -> Iterator[str]:
     every = curves(report)
     yield _provenance(report)
     yield from _split_lines(report)
+    if cut := report["data"].get("cut"):
+        yield f"{_counted(cut, 'row')} cut to {report['configuration']['seq_len']} tokens, the others are not longer"
     baseline = level(report, "baseline")
     if baseline is not None:
         yield f"{'baseline':<16} {'':>5}  {_accuracy(baseline)}"

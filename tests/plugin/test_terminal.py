@@ -45,6 +45,17 @@ def test_summary(project: Project) -> None:
     )
 
 
+def test_rows_that_were_cut(project: Project) -> None:
+    said = project.run("evals", "-k", "baseline", "--ablation-dry-run").stdout.str()
+    longest = int(said.partition(" tokens,")[0].rpartition("-")[2])
+    result = project.run("evals", "-k", "baseline", f"--ablation-seq-len={longest - 1}")
+    report = project.report()
+    n_cut = report["data"]["cut"]
+    assert 0 < n_cut <= 6
+    rows = "1 row" if n_cut == 1 else f"{n_cut} rows"
+    assert f"{rows} cut to {longest - 1} tokens, the others are not longer" in result.outlines
+
+
 def test_quiet(project: Project) -> None:
     result = project.run(*STUDY, "-q")
     result.assert_outcomes(passed=4, deselected=31)
