@@ -71,15 +71,15 @@ def load_size(settings: Settings, blueprint: Blueprint) -> ModelSize:
     )
 
 
-def load_model(settings: Settings, revision: str | None) -> "LoadedModel":
-    """The model, ready for inference. Raises ModelError."""
+def load_model(settings: Settings, revision: str | None, *, device_map: str | None = None) -> "LoadedModel":
+    """The model, ready for inference; `device_map` in place of the settings' own. Raises ModelError."""
     from harness.model import loading
 
     return loading.load_model(
         model_place(settings),
         revision=revision,
         dtype=settings.dtype,
-        device_map=settings.device_map,
+        device_map=device_map or settings.device_map,
         attention=settings.attn,
         quantization=settings.quantization,
         adapter=settings.adapter,

@@ -82,6 +82,19 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput["ablation_run"] = node.config.stash[RUN_ID]
 
 
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """xdist: with `-n auto`, as many workers as there are GPUs for; xdist's own choice without any."""
+    if not _is_wanted(config):
+        return None
+    from harness.workers import workers_that_fit
+
+    try:
+        return workers_that_fit(resolve_settings(_given(config), config.rootpath))
+    except HarnessError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """What was asked for, when anything was."""
     return _study(config).header() if _is_wanted(config) else []

@@ -37,6 +37,7 @@ class Settings:
     revision: str | None = None
     dtype: str | None = None
     device_map: str | None = None
+    gpus: int | None = None
     attn: str | None = None
     quantization: Quantization | None = None
     adapter: Path | None = None
@@ -187,8 +188,14 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "device-map",
         str,
-        "auto, cpu, cuda, a device, or JSON of modules and devices (default: the GPU where there is one)",
+        "auto, cpu, cuda, devices, or JSON of modules and devices (default: the GPU where there is one)",
         "MAP",
+    ),
+    Option(
+        "gpus",
+        _integer(1),
+        "GPUs that one model takes, where several workers share a machine (default: 1; with device-map auto, all)",
+        "N",
     ),
     Option("attn", str, "attention implementation, as sdpa or eager (default: sdpa where the model allows it)", "NAME"),
     Option("quantization", _choice("8bit", "4bit"), "quantise the weights with bitsandbytes (default: not)", "BITS"),

@@ -13,6 +13,7 @@ from pathlib import Path
 from harness.asked_model import load_model
 from harness.errors import HarnessError, ReportError, SettingsError
 from harness.experiment.conditions import BASELINE, EXPERIMENTS, UNTOUCHED, Builder, Condition
+from harness.experiment.leases import Leases
 from harness.experiment.store import IN_MEMORY, Store
 from harness.findings.report_data import Exit, ReportData
 from harness.findings.report_writing import REPORT_FILE, write_report
@@ -23,6 +24,7 @@ from harness.results import Result
 from harness.run import Engine, Progress, Run, declaration, declared
 from harness.run_report import Beginning, run_report
 from harness.settings import DEMO, Settings
+from harness.workers import own_device_map, share_threads
 
 PLOTS = "plots"
 
@@ -59,6 +61,7 @@ class StudySession:
         self._results: Mapping[str, Result] | None = None
         self._failure: HarnessError | None = None
         self._since = Beginning()
+        self._leases = Leases()
 
     @property
     def folder(self) -> Path:
@@ -94,7 +97,8 @@ class StudySession:
         return self._run
 
     def close(self) -> None:
-        """Let go of the store."""
+        """Let go of the store, and of leased GPUs."""
+        self._leases.close()
         if self._run is not None:
             self._run.store.close()
 
@@ -143,9 +147,11 @@ class StudySession:
     @cached_property
     def model(self) -> object:
         """The model (`harness.model.loading.LoadedModel`), loaded once; a ModelError where it cannot be."""
+        device_map = self.settings.device_map
         if self.place.worker is not None:
-            _share_threads(self.place.workers)
-        return load_model(self.settings, self.run.inputs.shape.revision)
+            share_threads(self.place.workers)
+            device_map = own_device_map(self.settings, self._leases)
+        return load_model(self.settings, self.run.inputs.shape.revision, device_map=device_map)
 
     def results(self, progress: Callable[[Progress], None]) -> Mapping[str, Result]:
         """Every declared condition's result by name; what is not stored is computed first.
@@ -242,9 +248,3 @@ def _check_writable(folder: Path) -> None:
         raise ReportError(
             f"{folder}: {error.strerror}; expected a folder that can be written; name another with --ablation-reports"
         ) from None
-
-
-def _share_threads(workers: int) -> None:
-    import torch
-
-    torch.set_num_threads(max(1, torch.get_num_threads() // workers))

@@ -6,7 +6,6 @@ and attention are those that loading will give, and not guessed.
 Knows nothing of where files are.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from harness.errors import ModelError
 from harness.experiment.blueprint import Blueprint
 from harness.model import traits
 from harness.model.architectures import Architecture, attention_outputs, shape_of
+from harness.model.devices import device_map_of
 from harness.model.quantization import check_quantization
 from harness.model.sources import Source, quiet
 
@@ -74,19 +74,6 @@ def _refuse_many_processes() -> None:
             f"WORLD_SIZE={n_processes}: several processes were started for one model; expected one, without torchrun; "
             "spread a model with --ablation-device-map auto, and rows over processes with -n"
         )
-
-
-def device_map_of(text: str | None) -> str | dict[str, str | int] | None:
-    """A device map's name, or where each module goes, from JSON."""
-    if text is None or not text.lstrip().startswith("{"):
-        return text
-    try:
-        places: dict[str, str | int] = json.loads(text)
-    except ValueError as error:
-        raise ModelError(
-            f'device map {text!r}: {error}; expected a name as \'auto\', or JSON as {{"model.layers.0": "cpu"}}'
-        ) from None
-    return places
 
 
 def _dtype(asked: Wishes, config: PreTrainedConfig, *, on_gpu: bool) -> str:

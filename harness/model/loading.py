@@ -42,8 +42,9 @@ from harness.model.architectures import (
     shape_of,
     with_entries,
 )
-from harness.model.blueprints import Wishes, device_map_of, draw_blueprint
+from harness.model.blueprints import Wishes, draw_blueprint
 from harness.model.checkpoints import check_folder, digest
+from harness.model.devices import device_map_of, room_of
 from harness.model.model_size import config_size
 from harness.model.quantization import quantization_config
 from harness.model.sources import Source, fetch, find, quiet
@@ -118,6 +119,7 @@ def load_model(
             revision=source.revision,
             dtype=getattr(torch, expected.dtype),
             device_map=placed,
+            max_memory=room_of(device_map),
             offload_folder=offloaded,
             attn_implementation=expected.attention,
             quantization_config=quantization_config(quantization, expected.dtype),

@@ -31,6 +31,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "run": ("first", "second"),
     "store": ("a.sqlite", "b.sqlite"),
     "bench": ("a.json", "b.json"),
+    "gpus": ("1", "2"),
     "refresh": ("true", "false"),
     "dry-run": ("true", "false"),
 }

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+import harness.model.devices
 from plugin.project import Project, lasting, names, usage_error
 
 STUDY = ("evals/test_within_task.py", "evals/test_general.py")
@@ -40,3 +41,26 @@ def test_a_model_that_cannot_be_loaded(project: Project) -> None:
     assert "Traceback" not in result.stdout.str()
     assert "INTERNALERROR" not in result.stdout.str()
     assert project.report()["run"]["missing"] == names(project.report())
+
+
+def test_as_many_workers_as_there_are_gpus_for(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The GPUs are made up, in the main process alone: the workers find none, and use the CPU."""
+    monkeypatch.setattr(harness.model.devices, "visible_gpus", lambda: ("0", "1", "2"))
+    result = project.run(*STUDY, "-n", "auto", "-v")
+    result.assert_outcomes(passed=6)
+    result.stdout.fnmatch_lines(["created: 3/3 workers"])
+    result = project.run(*STUDY, "-n", "auto", "-v", "--ablation-gpus=2", "--ablation-refresh")
+    result.stdout.fnmatch_lines(["created: 1/1 worker"])
+
+
+def test_a_run_that_has_nothing_to_do_with_ablation_keeps_xdists_own_choice(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked() -> None:
+        raise AssertionError("GPUs were looked for")
+
+    monkeypatch.setattr(harness.model.devices, "visible_gpus", asked)
+    monkeypatch.setenv("PYTEST_XDIST_AUTO_NUM_WORKERS", "3")
+    project.only_ini()
+    project.pytester.makepyfile(test_other="def test_other(): pass")
+    project.run("test_other.py", "-n", "auto", "-v").stdout.fnmatch_lines(["*3 workers*"])

@@ -1,0 +1,50 @@
+"""Devices: which there are, and where a device map puts a model.
+
+Knows nothing of models.
+"""
+
+import json
+import os
+import re
+
+import torch
+
+from harness.errors import ModelError
+from harness.experiment.leases import gpu_names
+
+_SEVERAL = re.compile(r"cuda:\d+(\s*,\s*cuda:\d+)+")
+
+
+def visible_gpus() -> tuple[str, ...]:
+    """The GPUs that this process sees, by names that all processes of the machine share."""
+    n_visible = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return gpu_names(n_visible, os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+def device_map_of(text: str | None) -> str | dict[str, str | int] | None:
+    """A device map's name, or where each module goes, from JSON; several GPUs are `auto`, within `room_of`.
+
+    Raises:
+        ModelError: it begins as JSON does, and is none.
+    """
+    if text is not None and _SEVERAL.fullmatch(text.strip()):
+        return "auto"
+    if text is None or not text.lstrip().startswith("{"):
+        return text
+    try:
+        places: dict[str, str | int] = json.loads(text)
+    except ValueError as error:
+        raise ModelError(
+            f'device map {text!r}: {error}; expected a name as \'auto\', or JSON as {{"model.layers.0": "cpu"}}'
+        ) from None
+    return places
+
+
+def room_of(text: str | None) -> dict[int, int] | None:
+    """Free bytes of each GPU where a device map names several, as `cuda:0,cuda:3`; no others are used, and no disk.
+
+    `None` where it names none, or one.
+    """
+    if text is None or not _SEVERAL.fullmatch(text.strip()):
+        return None
+    return {gpu: torch.cuda.mem_get_info(gpu)[0] for gpu in map(int, re.findall(r"\d+", text))}
