@@ -150,9 +150,13 @@ def pytest_runtestloop(session: pytest.Session) -> object:
     study = session.config.stash.get(STUDY, None)
     if study is None or not (study.settings.dry_run and study.conditions):
         return None
+    try:
+        lines = study.dry_run()
+    except HarnessError as error:
+        raise pytest.UsageError(str(error)) from None
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None:
-        for line in study.dry_run():
+        for line in lines:
             reporter.write_line(line)
     return True
 

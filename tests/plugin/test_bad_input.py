@@ -8,6 +8,7 @@ import huggingface_hub.constants
 import pytest
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
+import harness.model.loading
 import harness.model.sources
 from harness.experiment.head_files import write_ranking
 from harness.experiment.heads import ModelShape, rank
@@ -104,6 +105,44 @@ def test_a_value_that_names_nothing(project: Project, argument: str, words: str)
 def test_a_model_needs_its_own_ranking(project: Project) -> None:
     project.configure(ablation_heads="")
     assert "heads: none given for the model " in usage_error(project.run("evals"))
+
+
+@pytest.fixture
+def narrow(project: Project) -> str:
+    """The model's window is too small for any prompt; what is then said of the first row."""
+    config = project.own_model() / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"max_position_embeddings": 200}))
+    return (
+        "new ones included; expected at most 200, the window of tiny; use shorter documents, or cut them with seq-len"
+    )
+
+
+def test_a_prompt_beyond_the_window(project: Project, narrow: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness.model.loading, "load_model", None)
+    result = project.run("evals", "-k", "within_task")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.re_match_lines([rf"demo-2026-0000.txt/\w+: \d+ tokens, {narrow}"])
+    result.assert_outcomes(errors=1, deselected=31)
+
+
+def test_a_prompt_beyond_the_window_in_a_dry_run(project: Project, narrow: str) -> None:
+    assert narrow in usage_error(project.run("evals", "-k", "within_task", "--ablation-dry-run"))
+
+
+def test_a_prompt_that_cannot_be_cut_so_short(project: Project) -> None:
+    said = usage_error(project.run("evals", "--ablation-seq-len=60"))
+    assert said.startswith("row demo-2026-0000.txt/")
+    assert "tokens with no more than the needle in it; expected at most 60, as seq-len says; allow more" in said
+
+
+def test_an_adapter_that_is_none(project: Project) -> None:
+    said = usage_error(project.run("evals", "--ablation-adapter=tiny"))
+    assert said.endswith("tiny: holds no adapter_config.json; expected the folder of a LoRA adapter, as peft saves it")
+
+
+def test_under_a_launcher(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert usage_error(project.run("evals")).startswith("WORLD_SIZE=2: several processes were started for one model;")
 
 
 def test_strict_rows(project: Project) -> None:
