@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from harness.errors import ModelError
-from harness.model import last_query
+from harness.model import pieces
 from harness.model.last_query import last_query_attention
 from harness.model.loading import LoadedModel
 
@@ -66,7 +66,7 @@ def test_equal_to_eager(model_type: str) -> None:
 
 @pytest.mark.parametrize("model_type", [*WINDOWED, "falcon", "bloom", "llama"])
 def test_equal_to_eager_in_pieces(model_type: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(last_query, "PIECE", 7)
+    monkeypatch.setattr(pieces, "PIECE", 7)
     check(tiny_loaded(model_type), 40)
 
 
@@ -95,7 +95,7 @@ def test_falcon_with_alibi_is_refused() -> None:
 
 def test_long_rope_past_its_original_length(monkeypatch: pytest.MonkeyPatch) -> None:
     """Frequencies change with the number of tokens fed, so the prompt may not be fed in pieces."""
-    monkeypatch.setattr(last_query, "PIECE", 7)
+    monkeypatch.setattr(pieces, "PIECE", 7)
     config = tiny_config("phi3")
     config.original_max_position_embeddings = 16
     config.rope_parameters = {
@@ -125,7 +125,7 @@ class LargestTensor(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
 
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
 def test_no_tensor_of_positions_by_positions(model_type: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(last_query, "PIECE", 16)
+    monkeypatch.setattr(pieces, "PIECE", 16)
     loaded = tiny_loaded(model_type)
     n_tokens = 200
     with LargestTensor() as largest:

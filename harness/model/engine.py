@@ -8,7 +8,8 @@
 3. What departs is decoded, all such conditions in one batch, which shrinks as they end.
 
 What it says is that of `harness.model.reference`, up to rounding. Layers run by the model's own modules
-(`layer_calls`, `branching`); where that is not possible (`can_branch`), the reference itself does the work.
+(`layer_calls`, `branching`); where that is not possible (`can_branch`), or a prompt would take memory of many
+positions x positions, the reference itself does the work.
 
 Breadth-first while the branches of a level fit into memory, else depth-first: one run of branches at a time,
 with keys and values of its own path alone.
@@ -32,8 +33,12 @@ from harness.model.decoding import decode
 from harness.model.greedy import Greedy, Reading
 from harness.model.loading import LoadedModel
 from harness.model.memory import branches_that_fit, is_out_of_memory
+from harness.model.pieces import takes_square_memory
 from harness.model.shared_prefill import SharedPrompt, gather, prefill, read_draft, read_prefilled
 from harness.retrieval.prompts import Prompt
+
+MOST_SQUARE = 8192
+"""Positions of a prompt that may be fed whole where this takes memory that grows with their square."""
 
 ENGINE_VERSION = 1
 """Changes whenever the meaning of what is computed does: part of the key of every record."""
@@ -58,7 +63,8 @@ def run_row(
             window; out of memory with one branch.
         AblationError: an unknown head, or an ablation that was not sound.
     """
-    if not can_branch(loaded):
+    square = takes_square_memory(loaded, len(prompt.token_ids))
+    if not can_branch(loaded) or (square and len(prompt.token_ids) > MOST_SQUARE):
         return reference.run_row(loaded, prompt, head_sets, baseline_ids, max_new_tokens=max_new_tokens)
     reference.check_request(loaded, prompt, baseline_ids, max_new_tokens=max_new_tokens)
     if not head_sets:

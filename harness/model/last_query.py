@@ -18,10 +18,7 @@ from transformers import DynamicCache, PreTrainedConfig
 
 from harness.errors import ModelError
 from harness.model.loading import LoadedModel
-from harness.model.traits import rotates_by_length
-
-PIECE = 256
-"""Tokens fed at once where a whole prompt would take memory that grows with its square."""
+from harness.model.pieces import pieces
 
 
 @torch.inference_mode()
@@ -46,7 +43,7 @@ def last_query_attention(loaded: LoadedModel, token_ids: Sequence[int]) -> torch
         )
     ids = torch.tensor([token_ids], device=loaded.device)
     cache = DynamicCache(config=loaded.model.config)
-    for piece in _pieces(loaded, cache, ids[:, :-1]):
+    for piece in pieces(loaded, ids[:, :-1]):
         loaded.model(input_ids=piece, past_key_values=cache, use_cache=True, logits_to_keep=1)
     with _eager(loaded.model.config):
         weights = loaded.model(
@@ -68,19 +65,6 @@ def last_query_attention(loaded: LoadedModel, token_ids: Sequence[int]) -> torch
         # seen: (1, heads, 1, positions in the layer's window); the window's end is the prompt's end
         result[layer, :, -seen.shape[-1] :] = seen[0, :, 0].to(result)
     return result
-
-
-def _pieces(loaded: LoadedModel, cache: DynamicCache, ids: torch.Tensor) -> Iterator[torch.Tensor]:
-    """The prompt whole where attention takes no memory of positions x positions, else piece by piece."""
-    n_positions = ids.shape[1]
-    if n_positions == 0:
-        return
-    windows = any(getattr(layer, "sliding_window", n_positions) < n_positions for layer in cache.layers)
-    # falcon writes out its mask, or its alibi bias, under every attention
-    square = loaded.attention == "eager" or windows or loaded.model.config.model_type == "falcon"
-    size = PIECE if square and not rotates_by_length(loaded.model.config) else n_positions
-    for start in range(0, n_positions, size):
-        yield ids[:, start : start + size]
 
 
 @contextmanager

@@ -14,12 +14,14 @@ from collections.abc import Sequence
 
 import torch
 from transformers import Cache
+from transformers.cache_utils import DynamicLayer
 
 from harness.errors import ModelError
 from harness.experiment.heads import Head
 from harness.model.ablation import Ablation
 from harness.model.completion import Completion
 from harness.model.loading import LoadedModel, check_window
+from harness.model.pieces import pieces
 from harness.retrieval.prompts import Prompt
 
 ENGINE_VERSION = 1
@@ -39,7 +41,8 @@ def run_row(
     `baseline_ids` are the untouched model's tokens, end token included if it ended; where they are `None`, those
     of an empty head set, if there is one, serve all that come after it. `max_new_tokens` counts the end token
     too. Forward passes a condition: 1 for the prompt, 1 for each new token but the last, and 1 each for the gold
-    value and the baseline's completion where they have more than one token.
+    value and the baseline's completion where they have more than one token. A prompt that would take memory of
+    positions x positions is fed in more passes (`pieces`).
 
     Raises:
         ModelError: nothing to complete or no gold value; prompt and completion longer than the model's
@@ -81,7 +84,7 @@ def _complete(
     baseline_ids: tuple[int, ...] | None,
 ) -> Completion:
     with Ablation(loaded.outputs, [heads]) as ablation:
-        cache, logits = _feed(loaded, None, prompt.token_ids)
+        cache, logits = _prefill(loaded, prompt.token_ids)
         gold = _logprob(loaded, cache, logits, prompt.value_ids)
         known = None if baseline_ids is None else _logprob(loaded, cache, logits, baseline_ids)
         token_ids, own, smallest_gap = _decode(loaded, cache, logits, max_new_tokens)
@@ -96,7 +99,17 @@ def _complete(
     )
 
 
-def _feed(loaded: LoadedModel, cache: Cache | None, token_ids: Sequence[int]) -> tuple[Cache, torch.Tensor]:
+def _prefill(loaded: LoadedModel, token_ids: Sequence[int]) -> tuple[Cache, torch.Tensor]:
+    """Run a prompt: its cache, and the last logits, (1, vocabulary)."""
+    cache: Cache | None = None
+    for piece in pieces(loaded, torch.tensor([token_ids], device=loaded.device)):
+        output = loaded.model(input_ids=piece, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        cache = output.past_key_values
+    assert cache is not None, "no tokens are refused before"
+    return cache, output.logits[0]
+
+
+def _feed(loaded: LoadedModel, cache: Cache, token_ids: Sequence[int]) -> tuple[Cache, torch.Tensor]:
     """Run tokens behind what the cache holds: the grown cache, and the last logits, (1, vocabulary)."""
     ids = torch.tensor([token_ids], device=loaded.device)
     output = loaded.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
@@ -124,14 +137,17 @@ def _decode(
 def _logprob(loaded: LoadedModel, cache: Cache, logits: torch.Tensor, token_ids: Sequence[int]) -> float:
     """Sum of the tokens' log-probabilities after the cache, whose last logits are given; summed in float64.
 
-    The cache is left as it was: the tokens are fed behind a copy, because one with a filled sliding window
-    cannot be cropped.
+    The cache is left as it was: cropped, or, where a filled window cannot be, the tokens are fed behind a copy.
     """
     if not token_ids:
         return 0.0
     if len(token_ids) > 1:
         ids = torch.tensor([token_ids[:-1]], device=loaded.device)
-        output = loaded.model(input_ids=ids, past_key_values=copy.deepcopy(cache), use_cache=True)
+        can_crop = all(type(layer) is DynamicLayer for layer in cache.layers)
+        fed = cache if can_crop else copy.deepcopy(cache)
+        output = loaded.model(input_ids=ids, past_key_values=fed, use_cache=True)
+        if can_crop:
+            cache.crop(1 - len(token_ids))
         logits = torch.cat([logits, output.logits[0].to(logits.device)])
     # (tokens, vocabulary)
     logprobs = torch.log_softmax(_exact(logits), dim=-1)
