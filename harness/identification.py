@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import chain
 
 from harness.asked_model import load_model, load_tokenizer, read_blueprint
-from harness.errors import DataError, SettingsError
+from harness.errors import DataError
 from harness.experiment.blueprint import check_window
 from harness.experiment.heads import HeadRanking
 from harness.inputs import data_source, first_filings
@@ -19,6 +19,7 @@ from harness.retrieval.prompts import Prompt, Tokenizer, build_prompt, identific
 from harness.retrieval.rows import Row
 from harness.retrieval.split import filing_hash, split_rows
 from harness.retrieval.tasks import Task
+from harness.retrieval.trials import build_trial
 from harness.settings import DEMO, Settings
 
 DEFAULT_METHOD = "summed_attention"
@@ -65,6 +66,7 @@ def identify_heads(
     *,
     top_k: int,
     method: str = DEFAULT_METHOD,
+    variant: str | None = None,
     progress: bool = True,
 ) -> HeadRanking:
     """Rank the heads of the settings' model on these rows, task by task; `top_k` are a task's candidates.
@@ -73,31 +75,45 @@ def identify_heads(
     prompts are built before the weights are read, so that a bad row costs no time.
 
     Raises:
-        HarnessError: a row, the model or the method is bad, a task has no rows, or the model has fewer heads.
+        HarnessError: a row, the model, the method or its variant is bad, a task has no rows or none that
+            counts, or the model has fewer heads.
     """
-    from harness.model.identify import METHODS, identify
+    from harness.model.identify import find_method, identify
 
-    if method not in METHODS:
-        raise SettingsError(f"method: {method!r}; expected one of {', '.join(METHODS)}")
+    chosen = find_method(method, variant)
     seed = settings.seed
     blueprint = read_blueprint(settings)
     tokenizer = load_tokenizer(settings, blueprint.shape.revision)
-    prompts = {
-        task.id: [_prompt(row, task, tokenizer, settings) for row in rows if row.task == task.id]
+    trials = {
+        task.id: [
+            build_trial(
+                row,
+                task,
+                tokenizer,
+                seed=seed,
+                insertion=settings.insertion,
+                max_new_tokens=settings.max_new_tokens,
+                null_query=chosen.null_query,
+            )
+            for row in rows
+            if row.task == task.id
+        ]
         for task in tasks.values()
     }
-    for prompt in chain.from_iterable(prompts.values()):
-        check_window(blueprint.window, blueprint.shape.id, prompt.row_id, len(prompt.token_ids))
+    for trial in chain.from_iterable(trials.values()):
+        chosen.check(trial)
+        check_window(blueprint.window, blueprint.shape.id, trial.prompt.row_id, chosen.n_tokens(trial))
     loaded = load_model(settings, blueprint.shape.revision)
     ranking = identify(
         loaded,
-        prompts,
+        trials,
         top_k=top_k,
         method=method,
+        variant=variant,
         filing_hashes=frozenset(filing_hash(row.filename, seed) for row in rows),
         split_seed=seed,
         progress=progress,
     )
     if settings.model != DEMO:
         return ranking
-    return replace(ranking, source=f"{method} of {DEMO}", model=replace(loaded.shape, id=DEMO))
+    return replace(ranking, source=f"{ranking.full_method} of {DEMO}", model=replace(loaded.shape, id=DEMO))

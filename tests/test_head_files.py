@@ -197,6 +197,7 @@ def test_what_is_written_is_read_back_to_the_last_bit(
         filing_hashes=hashes,
         split_seed=None if hashes is None else -3,
         split_half={"ceo": 0.1 + 0.2},
+        variant="authors",
     )
     path = tmp_path_factory.mktemp("heads") / "heads.json"
     write_ranking(made, path)

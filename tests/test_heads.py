@@ -272,3 +272,19 @@ def test_notes_say_where_a_file_disagrees_with_its_own_scores() -> None:
     strange = replace(agreeing, listed_global=listed((1, 2, 0.5)))
     assert "1 global heads" in strange.notes()[0]
     assert any(note.startswith("split unknown") for note in ranking.notes())
+
+
+def test_candidates_chosen_by_place_are_told() -> None:
+    """Three heads of city have score 0, and one of them is a candidate; the two of year both are."""
+    grids = {"city": [[0.5, 0.0], [0.0, 0.0]], "year": [[0.5, 0.25], [0.0, 0.0]]}
+    (note, *_) = rank(grids, top_k=2, samples={"city": 1, "year": 1}).notes()
+    assert note == "the last candidates tie with heads left out, chosen by layer and head: city (1 of 3 with score 0)"
+    assert not any("tie" in note for note in rank(grids, top_k=1).notes())
+    assert not any("tie" in note for note in rank(grids, top_k=4).notes())
+
+
+def test_the_full_method_names_the_variant() -> None:
+    ranking = rank({"city": CITY}, top_k=1, method="retrieval_score")
+    assert ranking.full_method == "retrieval_score"
+    assert replace(ranking, variant="authors").full_method == "retrieval_score, variant authors"
+    assert truncated().full_method is None

@@ -11,12 +11,13 @@ from harness.asked_model import load_tokenizer
 from harness.demo.filings import demo_rows
 from harness.errors import DataError, ModelError, SettingsError
 from harness.identification import cut_to_seq_len, identification_rows, identify_heads
-from harness.model.identify import summed_attention
 from harness.model.loading import load_model
+from harness.model.summed_attention import summed_attention
 from harness.retrieval.prompts import build_prompt, identification_depth
 from harness.retrieval.rows import Row, SplitName
 from harness.retrieval.split import filing_hash, split_of
 from harness.retrieval.tasks import EDGAR_TASKS
+from harness.retrieval.trials import build_trial
 from harness.settings import Settings
 
 TASKS = {name: EDGAR_TASKS[name] for name in ("incorporation_year", "ceo_lastname")}
@@ -86,20 +87,20 @@ def test_scores_are_those_of_prompts_at_seeded_depths(checkpoint: Path) -> None:
     loaded = load_model(str(checkpoint))
     assert ranking.mean_scores is not None
     for name, task in TASKS.items():
-        scores = [
-            summed_attention(
-                loaded,
-                build_prompt(
-                    row,
-                    task,
-                    loaded.tokenizer,
-                    depth=identification_depth(row, 3),
-                    insertion="published",
-                ),
+        trials = [
+            build_trial(
+                row,
+                task,
+                loaded.tokenizer,
+                seed=3,
+                insertion="published",
+                max_new_tokens=20,
+                null_query=False,
             )
             for row in rows
             if row.task == name
         ]
+        scores = [summed_attention(loaded, trial) for trial in trials]
         np.testing.assert_allclose(ranking.mean_scores[name], np.mean(scores, axis=0), rtol=0, atol=1e-12)
 
 
@@ -122,15 +123,47 @@ def test_the_demos_model_is_named_demo() -> None:
     assert (ranking.model.id, ranking.source) == ("demo", "summed_attention of demo")
 
 
+@pytest.mark.parametrize(
+    ("method", "variant"), [("retrieval_score", None), ("retrieval_score", "authors"), ("qr_score", None)]
+)
+def test_the_demo_by_other_methods(method: str, variant: str | None) -> None:
+    """All that they need is in the prompts, and the best heads are among those of the layers that retrieve."""
+    rows = [row for row in ROWS if row.task == "incorporation_year"][:2]
+    tasks = {"incorporation_year": TASKS["incorporation_year"]}
+    ranking = identify_heads(Settings(), tasks, rows, top_k=4, method=method, variant=variant, progress=False)
+    assert (ranking.method, ranking.variant) == (method, variant)
+    assert ranking.samples == {"incorporation_year": 2}
+    assert {head.layer for head in ranking.candidates("incorporation_year")} <= {4, 5, 6}
+    assert ranking.scored("incorporation_year")[0].score > 0.2
+
+
+def test_no_right_answer_within_the_tokens_allowed() -> None:
+    """Years of four digits, a token each."""
+    rows = [row for row in ROWS if row.task == "incorporation_year"][:1]
+    tasks = {"incorporation_year": TASKS["incorporation_year"]}
+    settings = Settings(max_new_tokens=2)
+    with pytest.raises(ModelError, match="task incorporation_year: none of its 1 rows was answered correctly"):
+        identify_heads(settings, tasks, rows, top_k=4, method="retrieval_score", progress=False)
+
+
 def test_a_bad_row_or_method_is_found_before_the_weights_are_read(tmp_path: Path) -> None:
     checkpoint = save_checkpoint(tmp_path)
     (checkpoint / "model.safetensors").unlink()
     settings = Settings(model=str(checkpoint))
-    with pytest.raises(SettingsError, match=r"method: 'mean'; expected one of summed_attention"):
+    with pytest.raises(SettingsError, match="method: 'mean'; expected one of summed_attention"):
         identify_heads(settings, TASKS, ROWS, top_k=4, method="mean", progress=False)
+    with pytest.raises(SettingsError, match="variant: 'authors' of summed_attention; expected none"):
+        identify_heads(settings, TASKS, ROWS, top_k=4, variant="authors", progress=False)
     broken = replace(ROWS[0], haystack_text="It ends here: </s>")
     with pytest.raises(DataError, match="special token"):
         identify_heads(settings, TASKS, [broken], top_k=4, progress=False)
+    asked_first = {name: replace(task, template="{question} {context}") for name, task in TASKS.items()}
+    with pytest.raises(DataError, match="expected it before the question"):
+        identify_heads(settings, asked_first, ROWS, top_k=4, method="qr_score", progress=False)
+    with pytest.raises(ModelError, match="tokens, new ones included; expected at most 640"):
+        identify_heads(
+            replace(settings, max_new_tokens=640), TASKS, ROWS, top_k=4, method="retrieval_score", progress=False
+        )
     with pytest.raises(ModelError, match="holds no weights"):
         identify_heads(settings, TASKS, ROWS, top_k=4, progress=False)
 

@@ -5,14 +5,15 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import MODEL_TYPES, WINDOW, random_ids, random_prompt, tiny_loaded
+from tiny_models import MODEL_TYPES, WINDOW, random_ids, random_prompt, random_trial, tiny_loaded
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from harness.experiment.heads import Head
 from harness.model import engine, pieces, reference
-from harness.model.last_query import last_query_attention
 from harness.model.loading import LoadedModel
+from harness.model.qr_score import qr_score
+from harness.model.summed_attention import summed_attention
 
 EAGER, WINDOWED = ("bloom", "gpt_oss", "gemma2"), ("cohere2", "gemma3_text", "mistral", "phi3")
 SETS = (frozenset[Head](), frozenset({Head(0, 1), Head(2, 3)}), frozenset({Head(2, 0)}))
@@ -84,9 +85,10 @@ def answers_of(run_row: Callable[..., object]) -> Callable[[LoadedModel, int], o
     [
         answers_of(engine.run_row),
         answers_of(reference.run_row),
-        lambda loaded, n_tokens: last_query_attention(loaded, random_ids(n_tokens)),
+        lambda loaded, n_tokens: summed_attention(loaded, random_trial(n_tokens)),
+        lambda loaded, n_tokens: qr_score(loaded, random_trial(n_tokens)),
     ],
-    ids=["engine", "reference", "identify"],
+    ids=["engine", "reference", "summed_attention", "qr_score"],
 )
 def test_no_tensor_of_positions_by_positions_nor_logits_of_all(
     model_type: str, work: Callable[[LoadedModel, int], object], monkeypatch: pytest.MonkeyPatch

@@ -75,3 +75,7 @@ def test_long_lists_are_cut_short() -> None:
     lines = list(ranking_lines(many))
     assert lines[2] == "city     -     12       -  L0H0 1  L0H1 0.5  L0H2 0.333  L0H3 0.25"
     assert lines[4] == "shared heads: 12: L0H0 L0H1 L0H2 L0H3 L0H4 L0H5 L0H6 L0H7 L0H8 L0H9 ..."
+
+
+def test_a_variant_is_named() -> None:
+    assert "method: summed_attention, variant mine" in list(ranking_lines(replace(FULL, variant="mine")))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import DataError
-from harness.retrieval.scoring import Compare, matches_published, matches_value, normalise
+from harness.retrieval.scoring import Compare, matches_published, matches_value, normalise, unigram_recall
 
 exhaustive = settings(derandomize=True, deadline=None)
 
@@ -177,3 +177,19 @@ def test_a_value_is_found_in_itself_and_between_other_words(value: str, left: st
     # A mark that came first would belong to what stands before it.
     if not unicodedata.category(unicodedata.normalize("NFKC", value)[0]).startswith("M"):
         assert matches_value(f"{left} ; {value} ; {right}", value, "text")
+
+
+@pytest.mark.parametrize(
+    ("completion", "value", "recall"),
+    [
+        ("Acme Widgets, Inc.", "ACME widgets inc", 1),
+        ("It is Acme.", "Acme Widgets", 1 / 2),
+        ("Acme", "Acme Acme", 1 / 2),
+        ("Acme Acme Acme", "Acme", 1),
+        ("1,234", "1234", 0),  # two words against one
+        ("", "Acme", 0),
+        ("Acme", "?!", 0),
+    ],
+)
+def test_unigram_recall_by_hand(completion: str, value: str, recall: float) -> None:
+    assert unigram_recall(completion, value) == pytest.approx(recall)

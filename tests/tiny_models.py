@@ -9,6 +9,7 @@ and a sliding window of `WINDOW` positions where it has one.
 import copy
 import functools
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,6 +28,7 @@ from harness.model.architectures import ARCHITECTURES, attention_outputs, shape_
 from harness.model.loading import LoadedModel
 from harness.model.traits import usable_attention
 from harness.retrieval.prompts import Prompt
+from harness.retrieval.trials import Trial
 
 N_LAYERS, N_HEADS, HEAD_DIM, WINDOW = 3, 4, 8, 12
 SPECIAL_TOKENS = ("<s>", "</s>", "<end>")
@@ -201,3 +203,14 @@ def random_prompt(n_tokens: int, *, seed: int = 0, needle: tuple[int, int] = (3,
         depth=0.5,
         value_ids=random_ids(3, seed=seed + 1000),
     )
+
+
+def random_trial(n_tokens: int, *, seed: int = 0, needle: tuple[int, int] = (3, 8), value: str = "7") -> Trial:
+    """A random prompt with four tokens to answer in, and the same with another, shorter question."""
+    prompt = random_prompt(n_tokens, seed=seed, needle=needle)
+    blank = replace(
+        prompt,
+        token_ids=(*prompt.token_ids[: prompt.question_start], *random_ids(1, seed=seed + 2000)),
+        question_end=prompt.question_start + 1,
+    )
+    return Trial(prompt=prompt, value=value, compare="text", max_new_tokens=4, null_prompt=blank)

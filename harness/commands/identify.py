@@ -17,7 +17,7 @@ from harness.settings import Settings
 HELP = "rank a model's heads on the identification rows"
 IDENTIFY_OPTIONS = (
     *("model", "revision", "dtype", "device-map", "attn", "quantization", "adapter", "architectures"),
-    *("data", "task-file", "tasks", "strict-rows", "max-rows", "seq-len", "insertion"),
+    *("data", "task-file", "tasks", "strict-rows", "max-rows", "seq-len", "insertion", "max-new-tokens"),
 )
 """The plugin's options that `identify` has too."""
 
@@ -34,7 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"candidates a task (default: {most})",
     )
-    parser.add_argument("--method", default=DEFAULT_METHOD, help="how heads are scored (default: %(default)s)")
+    parser.add_argument(
+        "--method",
+        default=DEFAULT_METHOD,
+        metavar="NAME",
+        help="how heads are scored: summed_attention, retrieval_score or qr_score (default: %(default)s)",
+    )
+    parser.add_argument("--variant", metavar="NAME", help="another rule of the method: authors, of retrieval_score")
     parser.add_argument(
         "--out", type=Path, default=Path("retrieval_heads.json"), metavar="FILE", help="default: %(default)s"
     )
@@ -52,7 +58,12 @@ def run(arguments: argparse.Namespace) -> None:
     rows, n_cut = cut_to_seq_len(settings, tasks, rows)
     if n_cut:
         say(f"{n_cut} rows cut to {settings.seq_len} tokens, {len(rows) - n_cut} are not longer")
-    ranking = identify_heads(settings, tasks, rows, top_k=arguments.top_k, method=arguments.method)
+    ranking = identify_heads(
+        settings, tasks, rows, top_k=arguments.top_k, method=arguments.method, variant=arguments.variant
+    )
+    counted = sum((ranking.samples or {}).values())
+    if counted < len(rows):
+        say(f"{counted} of {len(rows)} rows count for {ranking.full_method}")
     write_ranking(ranking, arguments.out)
     show(ranking_lines(replace(ranking, source=str(arguments.out))))
 

@@ -119,6 +119,7 @@ def _read_tasks(root: Node, source: str, top_k: int | None) -> HeadRanking:
         _ranking(source, root.field("tasks").table(_list), top_k),
         every_task=every_task,
         method=root.optional("method", Node.text),
+        variant=root.optional("variant", Node.text),
         # the older format has the model's name alone
         model=None if version is None else root.optional("model", _shape),
         mean_scores=root.optional("mean_scores", lambda node: node.table(_grid)),
@@ -246,6 +247,7 @@ def _document(ranking: HeadRanking) -> Mapping[str, object]:
             "head_dim": shape.head_dim,
         },
         "method": ranking.method,
+        "variant": ranking.variant,
         "top_k": ranking.top_k,
         "per_task_top_k": ranking.top_k,
         "every_task": ranking.every_task,

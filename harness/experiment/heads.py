@@ -120,6 +120,7 @@ class HeadRanking:
     samples: Mapping[str, int] | None = None
     split_half: Mapping[str, float] | None = None
     every_task: bool = False
+    variant: str | None = None
 
     def __post_init__(self) -> None:
         if not self.tasks or not all(self.tasks.values()):
@@ -131,6 +132,11 @@ class HeadRanking:
                 raise self._error(f"samples.{task}: {self.samples.get(task)}; expected at least 1")
             if self.mean_scores is not None:
                 self._check_scores(task, self.mean_scores)
+
+    @property
+    def full_method(self) -> str | None:
+        """The method's name, with the variant's where there is one."""
+        return self.method if self.variant is None else f"{self.method}, variant {self.variant}"
 
     def scored(self, task: str) -> tuple[ScoredHead, ...]:
         """A task's candidates with their scores, best first; a task it does not hold is a HeadsError."""
@@ -268,12 +274,27 @@ class HeadRanking:
         if self.listed_global is not None and self.mean_scores is not None:
             found = self.global_heads()[: len(self.listed_global)]
             notes += _disagreement("global", self.listed_global, found)
+        notes += self._ties()
         if self.filing_hashes is None:
             notes.append(
                 "split unknown: no hashes of the filings that made the ranking, so their rows cannot be told "
                 "from others"
             )
         return tuple(notes)
+
+    def _ties(self) -> list[str]:
+        """One note if candidates have the same score as heads that were left out."""
+        tied = []
+        grids = self.mean_scores or {}
+        for task in self.tasks if grids else ():
+            last = self.scored(task)[-1].score
+            equal = sum(score == last for layer in grids[task] for score in layer)
+            inside = sum(scored.score == last for scored in self.scored(task))
+            if equal > inside:
+                tied.append(f"{task} ({inside} of {equal} with score {last:.3g})")
+        if not tied:
+            return []
+        return [f"the last candidates tie with heads left out, chosen by layer and head: {', '.join(tied)}"]
 
     def _check_scores(self, task: str, scores: Mapping[str, Scores]) -> None:
         """Raise unless a task's full scores are finite, and layers x heads of the shape of the others."""

@@ -50,7 +50,7 @@ def _origin(ranking: HeadRanking) -> Iterator[str]:
         width = "" if shape.head_dim is None else f" of width {shape.head_dim}"
         yield f"model: {shape.id or 'unnamed'}, {shape.n_layers} layers of {shape.n_heads} heads{width}"
     if ranking.method is not None:
-        yield f"method: {ranking.method}"
+        yield f"method: {ranking.full_method}"
     if hashes is not None:
         yield f"made from: {len(hashes)} filings, split seed {_known(ranking.split_seed)}"
 

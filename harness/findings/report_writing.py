@@ -197,7 +197,7 @@ def _ranking(ranking: HeadRanking) -> RankingSection:
     scores = ranking.mean_scores
     return {
         "source": ranking.source,
-        "method": ranking.method,
+        "method": ranking.full_method,
         "top_k": ranking.top_k,
         "tasks": {task: _scored(ranking.scored(task)) for task in ranking.tasks},
         "shared": [[s.head.layer, s.head.head, s.task_frequency, s.score] for s in ranking.shared()],

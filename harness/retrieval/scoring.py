@@ -10,6 +10,7 @@ words are read by text2num (https://pypi.org/project/text2num/), in English.
 
 import re
 import unicodedata
+from collections import Counter
 from decimal import Decimal
 from typing import Literal
 
@@ -64,6 +65,18 @@ def matches_published(completion: str, value: str) -> bool:
     if not sought:
         raise DataError(f"needle_value: got {value!r}; expected text; correct the value")
     return sought in _published(completion)
+
+
+def unigram_recall(completion: str, value: str) -> float:
+    """ROUGE-1 recall: the share of the value's words that the completion has, each as often as it has it.
+
+    Words are runs of ASCII letters and digits in lower case, and are not stemmed; 0 for a value without any.
+
+    Source: C.-Y. Lin (2004), ROUGE: a package for automatic evaluation of summaries, with the words of
+    Google's `rouge-score` (https://pypi.org/project/rouge-score/).
+    """
+    sought, found = (Counter(re.findall(r"[a-z0-9]+", text.lower())) for text in (value, completion))
+    return (sought & found).total() / sought.total() if sought else 0.0
 
 
 def normalise(text: str, compare: Compare) -> tuple[str, ...]:

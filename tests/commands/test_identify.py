@@ -1,6 +1,7 @@
 """From rows to a ranking's file, and what is refused."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -11,6 +12,7 @@ from harness.commands import identify
 from harness.demo.filings import demo_rows
 from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import ModelShape
+from harness.retrieval.rows import write_rows
 from harness.retrieval.split import filing_hash, split_of
 
 from .refusals import Capture, refusal
@@ -51,6 +53,29 @@ def test_a_ranking_from_rows_to_file(checkpoint: Path, rows_file: Path, capsys: 
     assert main(argv) == 0
     assert out.read_bytes() == first, "the same command gives the same file"
     assert sorted(path.name for path in rows_file.parent.iterdir()) == ["ranking.json", "rows.jsonl"]
+
+
+def test_other_methods_and_rows_that_do_not_count(tmp_path: Path, capsys: Capture) -> None:
+    """The demo's own model, of which years are asked, of four digits each; of one filing another number."""
+    years = [row for row in demo_rows(3) if row.task == "incorporation_year"]
+    rows = [replace(row, split="identification") for row in years]
+    rows[1] = replace(rows[1], needle_sentence="Form 7 says that it was incorporated in 1895.", needle_value="7")
+    data, out = tmp_path / "rows.jsonl", tmp_path / "out.json"
+    write_rows(rows, data)
+    argv = ["identify", "--data", str(data), "--out", str(out), "--top-k", "2"]
+    for method in (["qr_score"], ["retrieval_score"], ["retrieval_score", "--variant", "authors"]):
+        assert main([*argv, "--method", *method]) == 0
+        shown = capsys.readouterr()
+        counted = 3 if method == ["qr_score"] else 2
+        ranking = read_ranking(out)
+        assert (ranking.method, ranking.samples) == (method[0], {"incorporation_year": counted})
+        assert ranking.variant == (None if len(method) == 1 else "authors")
+        assert f"method: {ranking.full_method}" in shown.out.splitlines()
+        told = f"2 of 3 rows count for {ranking.full_method}\n"
+        assert shown.err.endswith(told if counted == 2 else "1 tasks\n")
+    assert "none of its 3 rows was answered correctly" in refusal(
+        capsys, *argv, "--method", "retrieval_score", "--max-new-tokens", "1"
+    )
 
 
 def test_excluded_rows_are_told(checkpoint: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -109,7 +134,9 @@ def test_paths_are_relative_to_the_working_folder(
         ("--tasks", "ceo_firstname", "tasks: got 'ceo_firstname'; expected one or more of"),
         ("--task-file", "none.toml", "none.toml: No such file"),
         ("--method", "mean", "method: 'mean'; expected one of summed_attention"),
+        ("--variant", "authors", "variant: 'authors' of summed_attention; expected none, for it has no variants"),
         ("--top-k", "13", "top_k: 13; expected 1 to 12"),
+        ("--max-new-tokens", "0", "--max-new-tokens: '0'; expected a whole number of at least 1"),
         ("--max-rows", "8", "rows.jsonl: no rows for identification"),
         ("--max-rows", "two", "--max-rows: 'two'; expected a whole number of at least 1"),
         ("--seed", "-1", "--seed: '-1'; expected a whole number of at least 0"),
