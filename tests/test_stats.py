@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import permutation_test
 
-from harness.findings.stats import mcnemar_p, newcombe, paired_mean_change, sign_permutation_p, wilson
+from harness.findings.stats import (
+    mcnemar_p,
+    newcombe,
+    paired_mean_change,
+    rank_correlation,
+    sign_permutation_p,
+    wilson,
+)
 
 repeatable = settings(derandomize=True, deadline=None, max_examples=60)
 trials = st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
@@ -139,3 +146,19 @@ def test_paired_mean_change_uses_only_whole_pairs() -> None:
     assert paired_mean_change([-1.0, -1.0], [-math.inf, -1.0]) is None
     with pytest.raises(ValueError, match="argument 2 is shorter"):
         paired_mean_change([1.0, 2.0], [1.0])
+
+
+def test_rank_correlation_by_hand() -> None:
+    """Of ranks 1 to 5 and 1 3 2 5 4: 1 - 6 x (1 + 1 + 1 + 1) / (5 x 24); ties count at their mean rank."""
+    assert rank_correlation([1, 2, 3, 4, 5], [10, 30, 20, 50, 40]) == pytest.approx(1 - 6 * 4 / 120)
+    assert rank_correlation([1, 2, 3], [9, 5, -1]) == pytest.approx(-1)
+    # ranks 1.5 1.5 3 against 1 2 3: covariance 1.5, variances 1.5 and 2
+    assert rank_correlation([0, 0, 7], [1, 2, 3]) == pytest.approx(1.5 / (1.5 * 2) ** 0.5)
+
+
+def test_rank_correlation_that_is_undefined() -> None:
+    assert rank_correlation([], []) is None
+    assert rank_correlation([1], [2]) is None
+    assert rank_correlation([1, 1, 1], [1, 2, 3]) is None
+    with pytest.raises(ValueError, match="2 and 3 values"):
+        rank_correlation([1, 2], [1, 2, 3])

@@ -1,16 +1,18 @@
-"""`heads`: show, check or convert a file of ranked heads."""
+"""`heads`: show, check, compare or convert a file of ranked heads."""
 
 import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from harness.commands.arguments import model_shape
+from harness.commands.arguments import model_shape, whole_number
 from harness.commands.output import show
+from harness.errors import SettingsError
 from harness.experiment.head_files import read_ranking, write_ranking
 from harness.experiment.heads import ModelShape
+from harness.findings.ranking_comparison import agreement_lines
 from harness.findings.ranking_summary import ranking_lines
 
-HELP = "show, check or convert a file of ranked heads"
+HELP = "show, check, compare or convert a file of ranked heads"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,16 +24,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="L,H",
         help="layers and heads of the model that it should fit",
     )
+    parser.add_argument(
+        "--against",
+        type=Path,
+        nargs="+",
+        metavar="OTHER",
+        help="instead, rank correlation and common heads with other files, as of other methods",
+    )
+    parser.add_argument(
+        "--top-k",
+        type=whole_number(1),
+        metavar="N",
+        help="with --against: compare the N best heads (default: as many as all files have for candidates)",
+    )
     parser.add_argument("--convert", type=Path, metavar="OUT", help="write it in our own format")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Show a head file; with a shape check it, with another file convert it."""
-    ranking = read_ranking(arguments.file)
+    """Show a head file, alone or against others; with a shape check it, with another file convert it."""
+    if arguments.top_k is not None and not arguments.against:
+        raise SettingsError("--top-k: got without --against; expected another file to compare with; name one")
+    rankings = [read_ranking(path) for path in (arguments.file, *(arguments.against or ()))]
+    ranking, *others = rankings
     shape: ModelShape | None = arguments.model_shape
     if shape is not None:
-        ranking.check_shape(shape)
-    show(ranking_lines(ranking, shape))
+        for each in rankings:
+            each.check_shape(shape)
+    if others:
+        show(agreement_lines(rankings, top_k=arguments.top_k))
+    else:
+        show(ranking_lines(ranking, shape))
     if arguments.convert is not None:
         write_ranking(replace(ranking, model=ranking.model or shape), arguments.convert)
         show([f"wrote {arguments.convert}"])

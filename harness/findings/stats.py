@@ -108,3 +108,20 @@ def paired_mean_change(before: Sequence[float | None], after: Sequence[float | N
     if not changes or not all(math.isfinite(change) for change in changes):
         return None
     return math.fsum(changes) / len(changes)
+
+
+def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Spearman's rank correlation, ties at their mean rank; `None` for fewer than two, or where all are equal.
+
+    Raises ValueError where the two are of different length.
+
+    Source: C. Spearman (1904), The proof and measurement of association between two things, American Journal
+    of Psychology 15, 72-101; through `scipy.stats.spearmanr`.
+    """
+    if len(first) != len(second):
+        raise ValueError(f"rank_correlation: {len(first)} and {len(second)} values; expected as many of both")
+    if len(set(first)) < 2 or len(set(second)) < 2:
+        return None
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(first, second).statistic)

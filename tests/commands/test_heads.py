@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from harness.cli import main
-from harness.experiment.head_files import read_ranking
-from harness.experiment.heads import ModelShape
+from harness.experiment.head_files import read_ranking, write_ranking
+from harness.experiment.heads import ModelShape, rank
 from harness.retrieval.tasks import EDGAR_TASKS
 
 from .refusals import Capture, refusal, usage_error
@@ -56,6 +56,44 @@ def test_conversion_keeps_the_heads_and_the_shape(heads_file: Path, tmp_path: Pa
     assert (after.tasks, after.top_k) == (before.tasks, before.top_k)
     assert after.model == ModelShape(3, 4)
     assert json.loads(ours.read_text())["schema_version"] == 1
+
+
+@pytest.fixture
+def rankings(tmp_path: Path) -> tuple[Path, Path]:
+    """Two methods' rankings of 2 layers of 2 heads."""
+    paths = tmp_path / "one.json", tmp_path / "two.json"
+    for path, method, scores in zip(
+        paths, ("a", "b"), ([[4.0, 3.0], [2.0, 1.0]], [[4.0, 1.0], [3.0, 2.0]]), strict=True
+    ):
+        write_ranking(rank({"city": scores}, top_k=2, method=method, samples={"city": 3}), path)
+    return paths
+
+
+def test_against_another_method(rankings: tuple[Path, Path], capsys: Capture) -> None:
+    one, two = rankings
+    assert main(["heads", str(one), "--against", str(two)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "1: one.json: a",
+        "2: two.json: b",
+        "Spearman's rank correlation over all heads, and how many of the top 2 are common",
+        "task             1-2",
+        "city      0.400  1/2",
+        "all rows  0.400  1/2",
+    ]
+    assert main(["heads", str(one), "--against", str(two), str(one), "--top-k", "3"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "all rows  0.400  2/3  1.000  3/3  0.400  2/3"
+
+
+def test_what_cannot_be_compared(rankings: tuple[Path, Path], heads_file: Path, capsys: Capture) -> None:
+    one, two = rankings
+    against = (one, "--against", two)
+    assert "--top-k: got without --against" in refusal(capsys, "heads", one, "--top-k", "2")
+    assert "no task in common" in refusal(capsys, "heads", one, "--against", heads_file)
+    assert "expected 5; compare fewer with --top-k" in refusal(capsys, "heads", *against, "--top-k", "5")
+    assert "expected a ranking of this model's heads" in refusal(
+        capsys, "heads", one, "--against", two, "--model-shape", "2,3"
+    )
+    assert "none.json: " in refusal(capsys, "heads", one, "--against", one.with_name("none.json"))
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\x80\x81\x00", HEADS, b'{"a": 1}'], ids=str)
