@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import harness.asked_model
 import harness.demo.filings
 import harness.inputs
 from harness.demo.filings import demo_rows
@@ -29,7 +30,7 @@ def small_demo(project: Project, world: Path, monkeypatch: pytest.MonkeyPatch) -
     """Nothing is configured, and the demo's model, ranking and rows are small ones."""
     rows = [replace(row, split="evaluation") for row in demo_rows(3, n_sentences=2) if row.task in TASKS]
     monkeypatch.setattr(harness.demo.filings, "demo_rows", lambda: tuple(rows))
-    monkeypatch.setattr(harness.inputs, "MODEL_FOLDER", world / "tiny")
+    monkeypatch.setattr(harness.asked_model, "MODEL_FOLDER", world / "tiny")
     monkeypatch.setattr(harness.inputs, "RANKING_FILE", world / "heads.json")
     project.only_ini(filterwarnings="error")
     return project
