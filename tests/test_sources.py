@@ -123,6 +123,13 @@ def test_content_is_the_same_as_of_a_folder(checkpoint: Path) -> None:
         assert fingerprint("owner/good") == fingerprint(str(checkpoint))
 
 
+def test_a_dry_run_fetches_no_weights(hub: list[str]) -> None:
+    load_shape("owner/good")
+    with pytest.raises(ModelError, match="holds no weights"):
+        fingerprint("owner/good", fetched=False)
+    assert not [path for path in hub if path.endswith(".safetensors")]
+
+
 @pytest.mark.usefixtures("hub")
 def test_a_download_that_never_came_to_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     load_shape("owner/good")
