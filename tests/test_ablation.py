@@ -242,7 +242,7 @@ def test_a_batch_of_another_size_is_refused() -> None:
 def test_an_unexpected_input_is_refused(shape: tuple[int, ...]) -> None:
     outputs = one_projection()
     with (
-        pytest.raises(AblationError, match="o_proj: input of shape"),
+        pytest.raises(AblationError, match="o_proj: called with"),
         Ablation(outputs, [{Head(0, 0)}]),
     ):
         outputs[0].module(torch.ones(shape))
@@ -251,7 +251,7 @@ def test_an_unexpected_input_is_refused(shape: tuple[int, ...]) -> None:
 def test_a_call_with_more_than_one_tensor_is_refused() -> None:
     outputs = one_projection()
     with (
-        pytest.raises(AblationError, match=r"called with \['Tensor', 'int'\]"),
+        pytest.raises(AblationError, match=r"called with \[\(1, 2, 6\), 'int'\]"),
         Ablation(outputs, [{Head(0, 0)}]),
     ):
         outputs[0].module(torch.ones(1, 2, 6), 3)
@@ -312,6 +312,6 @@ def test_slices_that_another_hook_fills_again() -> None:
             outputs[0].module(torch.ones(1, 2, 6))
             handle.remove()
 
-    with pytest.raises(AblationError, match=r"12 nonzero elements .* over 2 calls"):
+    with pytest.raises(AblationError, match=r"12 other elements .* over 2 calls; expected exactly 0"):
         spoilt()
     assert hooks_of(outputs) == 0

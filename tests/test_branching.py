@@ -25,7 +25,7 @@ def run_tree(loaded: LoadedModel, branching: Branching, tree: PrefixTree) -> tor
 
     def walk(hidden: torch.Tensor, calls: Sequence[LayerCall]) -> torch.Tensor:
         for layer, call in enumerate(calls):
-            hidden = branching.run(call, layer, tree, hidden)
+            hidden = branching.run(call, layer, tree, hidden, 0)
         return hidden
 
     with torch.inference_mode():
@@ -80,7 +80,10 @@ def test_what_is_written_behind_the_zeroing_is_found() -> None:
     layer.get_submodule("self_attn").register_forward_pre_hook(late_hook)
     branching = Branching(loaded)
     run_tree(loaded, branching, prefix_tree(SETS, N_LAYERS))
-    with pytest.raises(AblationError, match=rf"layers.1.self_attn.o_proj: {HEAD_DIM * len(IDS)} nonzero elements"):
+    with pytest.raises(
+        AblationError,
+        match=rf"layers.1.self_attn.o_proj: {HEAD_DIM * len(IDS)} other elements entered it in ablated heads over 1 calls; expected exactly 0",
+    ):
         branching.check()
 
 

@@ -4,6 +4,7 @@ import copy
 import functools
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
@@ -29,6 +30,7 @@ from harness.errors import AblationError, ModelError
 from harness.experiment.conditions import EXPERIMENTS, Study
 from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import Head
+from harness.experiment.intervention import ZEROED, Intervention, Phase
 from harness.model import engine, reference
 from harness.model.ablation import Ablation
 from harness.model.branching import Branching, can_branch
@@ -81,13 +83,15 @@ def check_both(
     prompt: Prompt,
     sets: Sequence[frozenset[Head]],
     *,
+    intervention: Intervention = ZEROED,
     baseline_ids: tuple[int, ...] | None = None,
     max_new_tokens: int = 8,
     branches: int | None = None,
     tolerance: float,
 ) -> tuple[Completion, ...]:
-    got = engine.run_row(loaded, prompt, sets, baseline_ids, max_new_tokens=max_new_tokens, branches=branches)
-    expected = reference.run_row(loaded, prompt, sets, baseline_ids, max_new_tokens=max_new_tokens)
+    asked = (loaded, prompt, sets, baseline_ids, intervention)
+    got = engine.run_row(*asked, max_new_tokens=max_new_tokens, branches=branches)
+    expected = reference.run_row(*asked, max_new_tokens=max_new_tokens)
     assert_same(got, expected, tolerance)
     assert_clean(loaded)
     return got
@@ -105,7 +109,7 @@ def assert_clean(loaded: LoadedModel) -> None:
 @settings(derandomize=True, deadline=None, max_examples=80)
 @given(data=st.data())
 def test_equal_to_the_plain_loop_in_float64(data: st.DataObject) -> None:
-    """Any tree, length, end tokens, draft and number of branches; gemma2's softmax is float32 always."""
+    """Any tree, length, end tokens, draft, phase and number of branches; gemma2's softmax is float32 always."""
     model_type = data.draw(st.sampled_from(MODEL_TYPES))
     ends = data.draw(st.frozensets(st.integers(0, 255), max_size=100))
     loaded = replace(doubled(model_type), end_token_ids=ends)
@@ -117,6 +121,7 @@ def test_equal_to_the_plain_loop_in_float64(data: st.DataObject) -> None:
         loaded,
         prompt,
         data.draw(st.lists(st.frozensets(st.sampled_from(HEADS), max_size=6), min_size=1, max_size=6)),
+        intervention=Intervention(data.draw(st.sampled_from(get_args(Phase)))),
         baseline_ids=data.draw(st.none() | st.lists(st.integers(0, 255), max_size=6).map(tuple)),
         max_new_tokens=data.draw(st.integers(1, WINDOW + 2)),
         branches=data.draw(st.none() | st.integers(1, 3)),
@@ -125,11 +130,13 @@ def test_equal_to_the_plain_loop_in_float64(data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize("phase", get_args(Phase))
 @pytest.mark.parametrize("branches", [None, 1, 2])
-def test_equal_to_the_plain_loop_in_float32(model_type: str, branches: int | None) -> None:
+def test_equal_to_the_plain_loop_in_float32(model_type: str, phase: Phase, branches: int | None) -> None:
     loaded = replace(tiny_loaded(model_type), end_token_ids=frozenset(range(0, 256, 16)))
     for seed in range(2):
-        check_both(loaded, random_prompt(2 * WINDOW + seed, seed=seed), SETS, branches=branches, tolerance=1e-4)
+        prompt = random_prompt(2 * WINDOW + seed, seed=seed)
+        check_both(loaded, prompt, SETS, intervention=Intervention(phase), branches=branches, tolerance=1e-4)
 
 
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
@@ -187,11 +194,11 @@ def test_out_of_memory_halves_the_branches(monkeypatch: pytest.MonkeyPatch) -> N
     tried: list[int] = []
     run = Branching.run
 
-    def short_of_memory(self, call, layer, tree, hidden):  # type: ignore[no-untyped-def]
+    def short_of_memory(self, call, layer, tree, hidden, start):  # type: ignore[no-untyped-def]
         tried.append(len(tree.levels[layer].parents))
         if tried[-1] > most:
             raise torch.OutOfMemoryError("out of memory")
-        return run(self, call, layer, tree, hidden)
+        return run(self, call, layer, tree, hidden, start)
 
     monkeypatch.setattr(Branching, "run", short_of_memory)
     most = 1
@@ -208,11 +215,11 @@ def test_what_is_answered_before_memory_ran_out_is_not_done_again(monkeypatch: p
     ran: list[bool] = []
     run = Branching.run
 
-    def short_once(self, call, layer, tree, hidden):  # type: ignore[no-untyped-def]
+    def short_once(self, call, layer, tree, hidden, start):  # type: ignore[no-untyped-def]
         ran.append(UNTOUCHED in tree.leaves)
         if not ran[-1] and all(ran[:-1]):
             raise torch.OutOfMemoryError("out of memory")
-        return run(self, call, layer, tree, hidden)
+        return run(self, call, layer, tree, hidden, start)
 
     monkeypatch.setattr(Branching, "run", short_once)
     check_both(doubled("llama"), random_prompt(20), SETS, branches=2, tolerance=1e-10)

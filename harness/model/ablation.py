@@ -1,15 +1,15 @@
-"""Ablation: chosen heads' parts of the attention output projections' input are zero while a context is open.
+"""Ablation: chosen heads' parts of the attention output projections' input are replaced while a context is open.
 
-What is zeroed: for head `h` of width `w`, columns `h x w` to `(h + 1) x w` of the tensor that enters the
-layer's output projection; at every position, in prefill and decoding; for each row of the batch its own
-heads. So the head adds nothing to the residual stream, while its keys, values and attention are computed as
-ever. Weights and the caller's tensors stay untouched. The result is that of the same model with the head's
-part of the projection's weight set to zero.
+What is replaced: for head `h` of width `w`, columns `h x w` to `(h + 1) x w` of the tensor that enters the
+layer's output projection; at every position, in prefill and decoding, or from one position on; for each row of
+the batch its own heads. By default by 0: the head adds nothing to the residual stream, while its keys, values
+and attention are computed as ever, and the result is that of the same model with the head's part of the
+projection's weight set to zero. Weights and the caller's tensors stay untouched.
 
-Zeroing is assignment, never multiplication (0 x inf is nan). Every ablation checks itself: each hook fired,
-and what each projection really read was exactly zero there, measured behind all other hooks.
+Replacing is selection, never arithmetic (0 x inf is nan). Every ablation checks itself: each hook fired, and
+what each projection really read was exactly the replacement there, measured behind all other hooks.
 
-Knows nothing of architectures, prompts or tokens.
+Knows nothing of architectures, prompts or tokens, nor of what is put in place (`replacement`).
 """
 
 import weakref
@@ -24,12 +24,11 @@ from torch import nn
 from harness.errors import AblationError
 from harness.experiment.heads import Head
 from harness.model.architectures import AttentionOutput
+from harness.model.projection_input import HookInput, as_call, projection_input
+from harness.model.replacement import ZERO, Replacement
 
 # Projections of every open ablation. Two at once on one model would measure neither.
 _in_use: weakref.WeakSet[nn.Module] = weakref.WeakSet()
-
-HookInput = tuple[tuple[Any, ...], dict[str, Any]]
-"""Positional and keyword arguments of a module's call, as torch hands them to a hook."""
 
 
 class Ablation:
@@ -39,6 +38,10 @@ class Ablation:
     the whole model. One head set alone serves every row of any batch; an empty one ablates nothing. Hooks
     are put on those projections only that lose a head in some row, and are gone on every way out.
 
+    `replacement` says what the heads put out instead, from position `first` on. `start` is the position of the next
+    call's first token, which matters where either depends on positions: whoever feeds tokens sets it before each
+    forward call.
+
     After leaving, `fired` maps each hooked layer to the number of forward calls it saw. An object is entered
     once.
 
@@ -46,19 +49,32 @@ class Ablation:
         AblationError: no head set, or a layer or head that the model has not; entered twice, or while another
             ablation of this model is open; within, a batch of another size than `head_sets` or an input that
             is not (rows, positions, n_heads x head_dim); on leaving, a hook that never fired, or a slice
-            that was not exactly zero (an exception on its way out is never masked by these two).
+            that was not exactly the replacement (an exception on its way out is never masked by these two).
     """
 
-    def __init__(self, outputs: Sequence[AttentionOutput], head_sets: Sequence[Collection[Head]]) -> None:
+    def __init__(
+        self,
+        outputs: Sequence[AttentionOutput],
+        head_sets: Sequence[Collection[Head]],
+        replacement: Replacement = ZERO,
+        *,
+        first: int = 0,
+    ) -> None:
+        self.replacement = replacement
+        self.first = first
+        self.start = 0
         self._outputs = {output.layer: output for output in outputs}
-        self._zeroings = _zeroings(self._outputs, head_sets)
+        self._swaps = [
+            _Swap(self, self._outputs[layer], columns)
+            for layer, columns in sorted(_ablated_columns(self._outputs, head_sets).items())
+        ]
         self._exits = ExitStack()
         self._entered = False
 
     @property
     def fired(self) -> Mapping[int, int]:
         """Forward calls that each hooked layer saw."""
-        return {zeroing.output.layer: zeroing.fired for zeroing in self._zeroings}
+        return {swap.output.layer: swap.fired for swap in self._swaps}
 
     def __enter__(self) -> "Ablation":
         if self._entered:
@@ -73,11 +89,11 @@ class Ablation:
             _in_use.add(output.module)
             self._exits.callback(_in_use.discard, output.module)
         try:
-            for zeroing in self._zeroings:
-                module = zeroing.output.module
-                before = module.register_forward_pre_hook(zeroing.zero, with_kwargs=True)
+            for swap in self._swaps:
+                module = swap.output.module
+                before = module.register_forward_pre_hook(swap.replace, with_kwargs=True)
                 self._exits.callback(before.remove)
-                after = module.register_forward_hook(zeroing.check, with_kwargs=True)
+                after = module.register_forward_hook(swap.check, with_kwargs=True)
                 self._exits.callback(after.remove)
         except BaseException:
             self._exits.close()
@@ -92,77 +108,80 @@ class Ablation:
     ) -> None:
         self._exits.close()
         if kind is None:
-            for zeroing in self._zeroings:
-                zeroing.check_whole_run()
+            for swap in self._swaps:
+                swap.check_whole_run()
 
 
-class _Zeroing:
-    """What one projection loses: the hook that zeroes and the hook that checks."""
+class _Swap:
+    """What one projection reads otherwise: the hook that replaces and the hook that checks."""
 
-    def __init__(self, output: AttentionOutput, columns: torch.Tensor) -> None:
+    def __init__(self, ablation: Ablation, output: AttentionOutput, columns: torch.Tensor) -> None:
         self.output = output
         self.fired = 0
+        self._ablation = ablation
         # (rows, width), true where a head is ablated; one copy on each device that a tensor came from
         self._columns = {columns.device: columns}
-        # counts of nonzero elements, kept on their devices: reading them in a hook would wait for the device
-        self._nonzero: dict[torch.device, torch.Tensor] = {}
+        # what the call under way should read: (rows or 1, positions or 1, width), (positions or 1, width)
+        self._expected: tuple[torch.Tensor, torch.Tensor] | None = None
+        # counts of other elements, kept on their devices: reading them in a hook would wait for the device
+        self._others: dict[torch.device, torch.Tensor] = {}
 
-    def zero(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> HookInput:
-        """Pre-hook: the same call with the ablated columns of a copy of its tensor zero."""
-        hidden, keyword = self._input(args, kwargs)
+    def replace(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> HookInput:
+        """Pre-hook: the same call with the ablated columns of a copy of its tensor replaced."""
+        hidden, keyword = projection_input(self.output, args, kwargs)
         self.fired += 1
-        zeroed = hidden.masked_fill(self._ablated(hidden), 0)
-        return ((zeroed,), {}) if keyword is None else ((), {keyword: zeroed})
+        ablated = self._ablated(hidden)
+        values = self._ablation.replacement.values(self.output, self._ablation.start, hidden)
+        self._expected = ablated, values
+        return as_call(torch.where(ablated, values, hidden), keyword)
 
     def check(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: object) -> None:
-        """Hook behind the call: count what the projection read in ablated columns and was not zero."""
-        hidden, _ = self._input(args, kwargs)
-        # nan counts as nonzero
-        nonzero = torch.count_nonzero(torch.where(self._ablated(hidden), hidden, 0))
-        known = self._nonzero.get(hidden.device)
-        self._nonzero[hidden.device] = nonzero if known is None else known + nonzero
+        """Hook behind the call: count what the projection read in ablated columns and was not the replacement."""
+        hidden, _ = projection_input(self.output, args, kwargs)
+        assert self._expected is not None
+        ablated, values = self._expected
+        self._expected = None
+        # nan is never equal
+        others = torch.count_nonzero((hidden != values.to(hidden.device)) & ablated.to(hidden.device))
+        known = self._others.get(hidden.device)
+        self._others[hidden.device] = others if known is None else known + others
 
     def check_whole_run(self) -> None:
-        """Raise unless the hook fired and all that it should have zeroed was zero."""
+        """Raise unless the hook fired and all that it should have replaced was replaced."""
         if self.fired == 0:
             raise AblationError(
                 f"{self.output.name}: its hook never fired; expected a forward call in the ablation; is the "
                 "layer skipped, or its projection called past its module?"
             )
-        nonzero = sum(int(count) for count in self._nonzero.values())
-        if nonzero or not self._nonzero:
+        others = sum(int(count) for count in self._others.values())
+        if others or not self._others:
             raise AblationError(
-                f"{self.output.name}: {nonzero} nonzero elements entered it in ablated heads over "
-                f"{self.fired} calls; expected exactly 0; does another hook write to the same input?"
+                f"{self.output.name}: {others} other elements entered it in ablated heads over {self.fired} calls; "
+                f"expected exactly {self._ablation.replacement.name}; does another hook write to the same input?"
             )
-
-    def _input(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[torch.Tensor, str | None]:
-        """The one tensor of a call, and its name where it is a keyword."""
-        tensors = [*args, *kwargs.values()]
-        if len(tensors) != 1 or not isinstance(tensors[0], torch.Tensor):
-            raise AblationError(
-                f"{self.output.name}: called with {[type(value).__name__ for value in tensors]}; expected one tensor"
-            )
-        return tensors[0], next(iter(kwargs), None)
 
     def _ablated(self, hidden: torch.Tensor) -> torch.Tensor:
-        """The mask for this input, on its device: (rows or 1, 1, width)."""
+        """The mask for this input, on its device: (rows or 1, positions or 1, width)."""
         columns = self._columns.get(hidden.device)
         if columns is None:
             columns = next(iter(self._columns.values())).to(hidden.device)
             self._columns[hidden.device] = columns
         rows, width = columns.shape
-        if hidden.dim() != 3 or hidden.shape[2] != width or rows not in (1, hidden.shape[0]):
+        if rows not in (1, hidden.shape[0]):
             raise AblationError(
-                f"{self.output.name}: input of shape {tuple(hidden.shape)}; expected "
-                f"({'any' if rows == 1 else rows} rows, any positions, width {width}): one head set for each "
-                "row"
+                f"{self.output.name}: input of shape {tuple(hidden.shape)}; expected ({rows} rows, any positions, "
+                f"width {width}): one head set for each row"
             )
-        return columns[:, None, :]
+        before = self._ablation.first - self._ablation.start
+        if before <= 0:
+            return columns[:, None, :]
+        return columns[:, None, :] & (torch.arange(hidden.shape[1], device=hidden.device) >= before)[:, None]
 
 
-def _zeroings(outputs: Mapping[int, AttentionOutput], head_sets: Sequence[Collection[Head]]) -> tuple[_Zeroing, ...]:
-    """One for each layer that loses a head in some row."""
+def _ablated_columns(
+    outputs: Mapping[int, AttentionOutput], head_sets: Sequence[Collection[Head]]
+) -> dict[int, torch.Tensor]:
+    """For each layer that loses a head in some row the columns that each row loses: (rows, width)."""
     if not head_sets:
         raise AblationError("ablation: no head set; expected one for each row, empty where nothing is ablated")
     columns: dict[int, torch.Tensor] = {}
@@ -182,4 +201,4 @@ def _zeroings(outputs: Mapping[int, AttentionOutput], head_sets: Sequence[Collec
             width = output.n_heads * output.head_dim
             mask = columns.setdefault(head.layer, torch.zeros(len(head_sets), width, dtype=torch.bool))
             mask[row, head.head * output.head_dim : (head.head + 1) * output.head_dim] = True
-    return tuple(_Zeroing(outputs[layer], columns[layer]) for layer in sorted(columns))
+    return columns

@@ -3,11 +3,11 @@
 A layer's input has one row for each node of the level before. Where nodes part, three things are done around
 the layer's own forward: its input is repeated for each child; its attention, which children of one node have
 in common up to the output projection's input, is given each parent once; and that input is repeated for each
-child, with the child's ablated heads set to zero. So norms, attention and feed-forward are the model's own
+child, with the child's ablated heads replaced. So norms, attention and feed-forward are the model's own
 code, and what is computed is what `harness.model.ablation` defines, condition by condition.
 
-Zeroing is assignment. What every projection really read in ablated heads is counted behind all other hooks,
-and `check` raises unless it was exactly zero, at every layer that should have been ablated.
+Replacing is assignment. What every projection really read in ablated heads is counted behind all other hooks,
+and `check` raises unless it was exactly the replacement, at every layer that should have been ablated.
 
 Knows nothing of tokens, and of caches only that attention sees parents.
 """
@@ -23,10 +23,11 @@ from torch import nn
 from harness.errors import AblationError
 from harness.experiment.heads import Head
 from harness.experiment.prefix_tree import PrefixTree
-from harness.model.ablation import HookInput
 from harness.model.architectures import AttentionOutput, architecture_of
 from harness.model.layer_calls import LayerCall, decoder_layers
 from harness.model.loading import LoadedModel
+from harness.model.projection_input import HookInput, as_call, projection_input
+from harness.model.replacement import ZERO, Replacement
 from harness.model.traits import one_by_one
 
 Pair = tuple[int, int]
@@ -41,20 +42,22 @@ def can_branch(loaded: LoadedModel) -> bool:
 class Branching:
     """Runs a model's layers on nodes of a tree, and keeps account of what was ablated.
 
-    `fired` counts, for each leaf's head set, the calls of projections in which it lost a head.
+    `replacement` says what ablated heads put out. `fired` counts, for each leaf's head set, the calls of projections in which it lost a head.
     """
 
-    def __init__(self, loaded: LoadedModel) -> None:
+    def __init__(self, loaded: LoadedModel, replacement: Replacement = ZERO) -> None:
         attention, _, _ = architecture_of(loaded.model.config).projection.rpartition(".")
         self._attention = [layer.get_submodule(attention) for layer in decoder_layers(loaded)]
         self._outputs = loaded.outputs
-        self._nonzero: dict[int, list[torch.Tensor]] = {}
+        self._replacement = replacement
+        self._others: dict[int, list[torch.Tensor]] = {}
         self.fired: Counter[frozenset[Head]] = Counter()
 
-    def run(self, call: LayerCall, layer: int, tree: PrefixTree, hidden: torch.Tensor) -> torch.Tensor:
+    def run(self, call: LayerCall, layer: int, tree: PrefixTree, hidden: torch.Tensor, start: int) -> torch.Tensor:
         """The layer's output for each of its nodes.
 
-        From (parents, positions, width) to (nodes, positions, width).
+        From (parents, positions, width) to (nodes, positions, width); `start` is the first position's place behind
+        the prompt's first token.
 
         Raises:
             AblationError: the projection was not called, or with something else than one tensor of its width.
@@ -64,17 +67,19 @@ class Branching:
         parted = len(level.parents) > hidden.shape[0]
         if not pairs:
             return call(hidden)
-        projection = _Projection(self._outputs[layer], level.parents if parted else None, pairs)
+        projection = _Projection(
+            self._outputs[layer], level.parents if parted else None, pairs, self._replacement, start
+        )
         with ExitStack() as hooks:
             if parted:
                 hidden = hidden.index_select(0, torch.tensor(level.parents, device=hidden.device))
                 once = _OncePerParent(level.parents)
                 hooks.enter_context(self._attention[layer].register_forward_pre_hook(once.narrow, with_kwargs=True))
             module = self._outputs[layer].module
-            hooks.enter_context(module.register_forward_pre_hook(projection.zero, with_kwargs=True))
+            hooks.enter_context(module.register_forward_pre_hook(projection.replace, with_kwargs=True))
             hooks.enter_context(module.register_forward_hook(projection.check, with_kwargs=True))
             output = call(hidden)
-        if projection.nonzero is None:
+        if projection.others is None:
             raise AblationError(
                 f"{self._outputs[layer].name}: its hook never fired; expected a forward call in its layer; is "
                 "its projection called past its module?"
@@ -82,19 +87,20 @@ class Branching:
         self.fired.update(
             heads for heads, node in zip(tree.leaves, level.node_of_leaf, strict=True) if level.heads[node]
         )
-        self._nonzero.setdefault(layer, []).append(projection.nonzero)
+        self._others.setdefault(layer, []).append(projection.others)
         return output
 
     def check(self) -> None:
-        """Raise an AblationError unless all that should have been zero was; waits for the devices."""
-        for layer, counts in self._nonzero.items():
-            nonzero = sum(int(count) for count in counts)
-            if nonzero:
+        """Raise an AblationError unless all that should have been replaced was; waits for the devices."""
+        for layer, counts in self._others.items():
+            others = sum(int(count) for count in counts)
+            if others:
                 raise AblationError(
-                    f"{self._outputs[layer].name}: {nonzero} nonzero elements entered it in ablated heads over "
-                    f"{len(counts)} calls; expected exactly 0; does another hook write to the same input?"
+                    f"{self._outputs[layer].name}: {others} other elements entered it in ablated heads over "
+                    f"{len(counts)} calls; expected exactly {self._replacement.name}; does another hook write to the "
+                    "same input?"
                 )
-        self._nonzero.clear()
+        self._others.clear()
 
 
 class _OncePerParent:
@@ -112,46 +118,46 @@ class _OncePerParent:
 class _Projection:
     """Hooks before and behind one output projection, for one call.
 
-    `parents` are the rows to repeat, `None` where rows stay as they are. `nonzero` is, after the call, the
-    number of elements that were read in ablated heads and were not zero; nan counts as one.
+    `parents` are the rows to repeat, `None` where rows stay as they are; `start` is the position of the call's
+    first. `others` is, after the call, the number of elements that were read in ablated heads and were not the
+    replacement; nan counts as one.
     """
 
-    def __init__(self, output: AttentionOutput, parents: Sequence[int] | None, pairs: Sequence[Pair]) -> None:
+    def __init__(
+        self,
+        output: AttentionOutput,
+        parents: Sequence[int] | None,
+        pairs: Sequence[Pair],
+        replacement: Replacement,
+        start: int,
+    ) -> None:
         self._output = output
         self._parents = parents
         self._pairs = pairs
-        self.nonzero: torch.Tensor | None = None
+        self._replacement = replacement
+        self._start = start
+        self._values: torch.Tensor | None = None
+        self.others: torch.Tensor | None = None
 
-    def zero(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> HookInput:
-        hidden, keyword = self._input(args, kwargs)
+    def replace(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> HookInput:
+        hidden, keyword = projection_input(self._output, args, kwargs)
         if self._parents is None:
-            zeroed = hidden.clone(memory_format=torch.contiguous_format)
+            replaced = hidden.clone(memory_format=torch.contiguous_format)
         else:
-            zeroed = hidden.index_select(0, torch.tensor(self._parents, device=hidden.device))
-        rows, heads = self._index(zeroed)
-        self._by_head(zeroed)[rows, :, heads] = 0
-        return ((zeroed,), {}) if keyword is None else ((), {keyword: zeroed})
+            replaced = hidden.index_select(0, torch.tensor(self._parents, device=hidden.device))
+        rows, heads = self._index(replaced)
+        values = self._by_head(self._replacement.values(self._output, self._start, hidden)[None])
+        # (pairs, positions or 1, width of a head)
+        self._values = values[0].transpose(0, 1)[heads]
+        self._by_head(replaced)[rows, :, heads] = self._values
+        return as_call(replaced, keyword)
 
     def check(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: object) -> None:
-        hidden, _ = self._input(args, kwargs)
+        hidden, _ = projection_input(self._output, args, kwargs)
         rows, heads = self._index(hidden)
-        self.nonzero = torch.count_nonzero(self._by_head(hidden)[rows, :, heads])
-
-    def _input(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[torch.Tensor, str | None]:
-        """The one tensor of a call, and its name where it is a keyword."""
-        tensors = [*args, *kwargs.values()]
-        width = self._output.n_heads * self._output.head_dim
-        if (
-            len(tensors) != 1
-            or not isinstance(tensors[0], torch.Tensor)
-            or tensors[0].dim() != 3
-            or tensors[0].shape[2] != width
-        ):
-            got = [tuple(getattr(value, "shape", ())) or type(value).__name__ for value in tensors]
-            raise AblationError(
-                f"{self._output.name}: called with {got}; expected one tensor of (rows, positions, {width})"
-            )
-        return tensors[0], next(iter(kwargs), None)
+        assert self._values is not None
+        self.others = torch.count_nonzero(self._by_head(hidden)[rows, :, heads] != self._values.to(hidden.device))
+        self._values = None
 
     def _by_head(self, hidden: torch.Tensor) -> torch.Tensor:
         """(rows, positions, heads, width of a head), the same memory."""

@@ -7,6 +7,9 @@
    decoding. The untouched model's answer is a draft for the others, where it is another than the gold value.
 3. What departs is decoded, all such conditions in one batch, which shrinks as they end.
 
+Where heads are ablated from the prompt's last token on, the prompt before it is run once for all conditions, and
+what was read is copied for those that part behind it.
+
 What it says is that of `harness.model.reference`, up to rounding. Layers run by the model's own modules
 (`layer_calls`, `branching`); where that is not possible (`can_branch`), or a prompt would take memory of many
 positions x positions, the reference itself does the work.
@@ -17,13 +20,14 @@ with keys and values of its own path alone.
 Knows nothing of experiments, of what tokens mean, nor of what is stored.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from harness.errors import ModelError
 from harness.experiment.heads import Head
+from harness.experiment.intervention import ZEROED, Intervention
 from harness.experiment.prefix_tree import PrefixTree, prefix_tree
 from harness.model import reference
 from harness.model.ablation import Ablation
@@ -34,7 +38,7 @@ from harness.model.greedy import Greedy, Reading
 from harness.model.loading import LoadedModel
 from harness.model.memory import branches_that_fit, is_out_of_memory
 from harness.model.pieces import takes_square_memory
-from harness.model.shared_prefill import SharedPrompt, gather, prefill, read_draft, read_prefilled
+from harness.model.shared_prefill import SharedPrompt, gather, prefill, read_draft, read_prefilled, spread
 from harness.retrieval.prompts import Prompt
 
 MOST_SQUARE = 8192
@@ -49,6 +53,7 @@ def run_row(
     prompt: Prompt,
     head_sets: Sequence[frozenset[Head]],
     baseline_ids: tuple[int, ...] | None,
+    intervention: Intervention = ZEROED,
     *,
     max_new_tokens: int,
     branches: int | None = None,
@@ -65,14 +70,14 @@ def run_row(
     """
     square = takes_square_memory(loaded, len(prompt.token_ids))
     if not can_branch(loaded) or (square and len(prompt.token_ids) > MOST_SQUARE):
-        return reference.run_row(loaded, prompt, head_sets, baseline_ids, max_new_tokens=max_new_tokens)
+        return reference.run_row(loaded, prompt, head_sets, baseline_ids, intervention, max_new_tokens=max_new_tokens)
     reference.check_request(loaded, prompt, baseline_ids, max_new_tokens=max_new_tokens)
     if not head_sets:
         return ()
     Ablation(loaded.outputs, head_sets)  # every head exists
     with Ablation(loaded.outputs, [()]):  # and no other ablation is open
         pass
-    row = _RowRun(loaded, prompt, baseline_ids, max_new_tokens)
+    row = _RowRun(loaded, prompt, baseline_ids, intervention, max_new_tokens)
     row.run(prefix_tree(head_sets, len(loaded.outputs)), branches)
     untouched = frozenset[Head]()
     # as one by one: the baseline's tokens serve itself and what comes after it
@@ -108,13 +113,19 @@ class _RowRun:
     """One prompt's conditions on their way; `answers` holds those that are done."""
 
     def __init__(
-        self, loaded: LoadedModel, prompt: Prompt, baseline_ids: tuple[int, ...] | None, max_new_tokens: int
+        self,
+        loaded: LoadedModel,
+        prompt: Prompt,
+        baseline_ids: tuple[int, ...] | None,
+        intervention: Intervention,
+        max_new_tokens: int,
     ) -> None:
         self.answers: dict[frozenset[Head], _Answer] = {}
         self._loaded = loaded
         self._prompt = prompt
         self._last = prompt.token_ids[-1]
         self._baseline_ids = baseline_ids
+        self._phase = intervention.phase
         self._max_new_tokens = max_new_tokens
         drafted = max(len(prompt.value_ids), max_new_tokens, len(baseline_ids or ()))
         self._capacity = len(prompt.token_ids) + drafted
@@ -140,18 +151,29 @@ class _RowRun:
 
     def _run(self, tree: PrefixTree, branches: int) -> None:
         branching = Branching(self._loaded)
-        for shared in prefill(
-            self._loaded,
-            branching,
-            tree,
-            self._prompt.token_ids,
-            self._prompt.value_ids,
-            capacity=self._capacity,
-            branches=branches,
-        ):
+        for shared in self._read_prompt(tree, branching, branches):
             answers = self._answer(shared, branching)
             branching.check()
             self.answers.update(zip(shared.tree.leaves, answers, strict=True))
+
+    def _read_prompt(self, tree: PrefixTree, branching: Branching, branches: int) -> Iterator[SharedPrompt]:
+        """The leaves behind their prompt, at most `branches` at once."""
+        decode_only = self._phase == "decode"
+        read = prefill(
+            self._loaded,
+            branching,
+            prefix_tree([()], len(tree.levels)) if decode_only else tree,
+            self._prompt.token_ids,
+            () if decode_only else self._prompt.value_ids,
+            capacity=self._capacity,
+            branches=branches,
+        )
+        if not decode_only:
+            yield from read
+            return
+        (untouched,) = read
+        for leaves in tree.split(len(tree.levels) - 1, branches):
+            yield spread(untouched, tree.part(leaves))
 
     def _answer(self, shared: SharedPrompt, branching: Branching) -> list[_Answer]:
         """Check drafts, then decode what departs from them; one answer for each leaf."""

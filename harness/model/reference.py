@@ -18,6 +18,7 @@ from transformers.cache_utils import DynamicLayer
 
 from harness.errors import ModelError
 from harness.experiment.heads import Head
+from harness.experiment.intervention import ZEROED, Intervention
 from harness.model.ablation import Ablation
 from harness.model.completion import Completion
 from harness.model.loading import LoadedModel, check_window
@@ -33,10 +34,11 @@ def run_row(
     prompt: Prompt,
     head_sets: Sequence[frozenset[Head]],
     baseline_ids: tuple[int, ...] | None,
+    intervention: Intervention = ZEROED,
     *,
     max_new_tokens: int,
 ) -> tuple[Completion, ...]:
-    """Complete one prompt once for each head set, each on its own.
+    """Complete one prompt once for each head set, each on its own; `intervention` says how heads are ablated.
 
     `baseline_ids` are the untouched model's tokens, end token included if it ended; where they are `None`, those
     of an empty head set, if there is one, serve all that come after it. `max_new_tokens` counts the end token
@@ -52,7 +54,10 @@ def run_row(
     check_request(loaded, prompt, baseline_ids, max_new_tokens=max_new_tokens)
     completions = []
     for heads in head_sets:
-        completion = _complete(loaded, prompt, heads, max_new_tokens=max_new_tokens, baseline_ids=baseline_ids)
+        ablation = Ablation(loaded.outputs, [heads], first=intervention.first_ablated(len(prompt.token_ids)))
+        completion = _complete(
+            loaded, prompt, heads, ablation, max_new_tokens=max_new_tokens, baseline_ids=baseline_ids
+        )
         if baseline_ids is None and not heads:
             baseline_ids = completion.all_ids
         completions.append(completion)
@@ -79,15 +84,16 @@ def _complete(
     loaded: LoadedModel,
     prompt: Prompt,
     heads: frozenset[Head],
+    ablation: Ablation,
     *,
     max_new_tokens: int,
     baseline_ids: tuple[int, ...] | None,
 ) -> Completion:
-    with Ablation(loaded.outputs, [heads]) as ablation:
-        cache, logits = _prefill(loaded, prompt.token_ids)
-        gold = _logprob(loaded, cache, logits, prompt.value_ids)
-        known = None if baseline_ids is None else _logprob(loaded, cache, logits, baseline_ids)
-        token_ids, own, smallest_gap = _decode(loaded, cache, logits, max_new_tokens)
+    with ablation:
+        cache, logits = _prefill(loaded, ablation, prompt.token_ids)
+        gold = _logprob(loaded, ablation, cache, logits, prompt.value_ids)
+        known = None if baseline_ids is None else _logprob(loaded, ablation, cache, logits, baseline_ids)
+        token_ids, own, smallest_gap = _decode(loaded, ablation, cache, logits, max_new_tokens)
     ended = token_ids[-1] in loaded.end_token_ids
     return Completion(
         token_ids=tuple(token_ids[:-1] if ended else token_ids),
@@ -99,25 +105,29 @@ def _complete(
     )
 
 
-def _prefill(loaded: LoadedModel, token_ids: Sequence[int]) -> tuple[Cache, torch.Tensor]:
+def _prefill(loaded: LoadedModel, ablation: Ablation, token_ids: Sequence[int]) -> tuple[Cache, torch.Tensor]:
     """Run a prompt: its cache, and the last logits, (1, vocabulary)."""
     cache: Cache | None = None
     for piece in pieces(loaded, torch.tensor([token_ids], device=loaded.device)):
+        ablation.start = 0 if cache is None else cache.get_seq_length()
         output = loaded.model(input_ids=piece, past_key_values=cache, use_cache=True, logits_to_keep=1)
         cache = output.past_key_values
     assert cache is not None, "no tokens are refused before"
     return cache, output.logits[0]
 
 
-def _feed(loaded: LoadedModel, cache: Cache, token_ids: Sequence[int]) -> tuple[Cache, torch.Tensor]:
+def _feed(
+    loaded: LoadedModel, ablation: Ablation, cache: Cache, token_ids: Sequence[int]
+) -> tuple[Cache, torch.Tensor]:
     """Run tokens behind what the cache holds: the grown cache, and the last logits, (1, vocabulary)."""
+    ablation.start = cache.get_seq_length()
     ids = torch.tensor([token_ids], device=loaded.device)
     output = loaded.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
     return output.past_key_values, output.logits[0]
 
 
 def _decode(
-    loaded: LoadedModel, cache: Cache, logits: torch.Tensor, max_new_tokens: int
+    loaded: LoadedModel, ablation: Ablation, cache: Cache, logits: torch.Tensor, max_new_tokens: int
 ) -> tuple[list[int], float, float]:
     """Greedy tokens after these logits, an end token included; their log-probability; the smallest gap.
 
@@ -131,10 +141,12 @@ def _decode(
         logprob += float(torch.log_softmax(_exact(logits[0]), dim=-1)[token_ids[-1]])
         if token_ids[-1] in loaded.end_token_ids or len(token_ids) == max_new_tokens:
             return token_ids, logprob, smallest_gap
-        cache, logits = _feed(loaded, cache, token_ids[-1:])
+        cache, logits = _feed(loaded, ablation, cache, token_ids[-1:])
 
 
-def _logprob(loaded: LoadedModel, cache: Cache, logits: torch.Tensor, token_ids: Sequence[int]) -> float:
+def _logprob(
+    loaded: LoadedModel, ablation: Ablation, cache: Cache, logits: torch.Tensor, token_ids: Sequence[int]
+) -> float:
     """Sum of the tokens' log-probabilities after the cache, whose last logits are given; summed in float64.
 
     The cache is left as it was: cropped, or, where a filled window cannot be, the tokens are fed behind a copy.
@@ -142,6 +154,7 @@ def _logprob(loaded: LoadedModel, cache: Cache, logits: torch.Tensor, token_ids:
     if not token_ids:
         return 0.0
     if len(token_ids) > 1:
+        ablation.start = cache.get_seq_length()
         ids = torch.tensor([token_ids[:-1]], device=loaded.device)
         can_crop = all(type(layer) is DynamicLayer for layer in cache.layers)
         fed = cache if can_crop else copy.deepcopy(cache)

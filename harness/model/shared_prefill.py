@@ -30,13 +30,13 @@ class SharedPrompt:
 
     `layers[l]` holds keys and values, a row for each node of level l - 1; `n_held` is the prompt's length
     less one: its last token is fed with every draft. `hidden` is the last layer's input from that token on,
-    (nodes of the level before the last, 1 + draft tokens, width).
+    (nodes of the level before the last, 1 + draft tokens, width), `None` where nothing was fed behind the prompt.
     """
 
     tree: PrefixTree
     layers: list[NodeLayer]
     n_held: int
-    hidden: torch.Tensor
+    hidden: torch.Tensor | None
 
 
 def prefill(
@@ -95,13 +95,23 @@ class _Walk:
             if layer < n_layers - 1:
                 layers.append(NodeLayer(self.capacity))
                 self.slots[layer] = layers[-1]
-                hidden = self.branching.run(self.calls[layer], layer, tree, hidden)
+                hidden = self.branching.run(self.calls[layer], layer, tree, hidden, 0)
         last = KeysOnlyLayer(self.capacity)
         self.slots[-1] = last
         with suppress(KeysKnownError):
             self.calls[-1](hidden)
         hidden = hidden[:, self.n_held :].clone()
         yield SharedPrompt(tree, [*layers, last.rows(slice(None))], self.n_held, hidden)
+
+
+def spread(prompt: SharedPrompt, tree: PrefixTree) -> SharedPrompt:
+    """A prompt that one leaf has read, for a tree that parts behind it.
+
+    Keys and values are copied for each node: what is fed next is other from node to node.
+    """
+    rewind(prompt.layers, prompt.n_held)
+    layers = [layer.gather([0] * level.n_parents) for layer, level in zip(prompt.layers, tree.levels, strict=True)]
+    return SharedPrompt(tree, layers, prompt.n_held, None)
 
 
 def gather(prompt: SharedPrompt, leaves: Sequence[int]) -> NodeCache:
@@ -117,12 +127,15 @@ def read_prefilled(
 ) -> torch.Tensor:
     """Logits of every leaf at the prompt's last token and at the draft it was fed with, given as `tokens`.
 
-    Only the last layer is run: (leaves, tokens, vocabulary).
+    Only the last layer is run, where the draft was fed with the prompt: (leaves, tokens, vocabulary).
     """
+    hidden = prompt.hidden
+    if hidden is None:
+        return read_draft(loaded, branching, prompt, tokens)
 
     def last_layer(embedded: torch.Tensor, calls: Sequence[LayerCall]) -> torch.Tensor:
         layer = len(calls) - 1
-        return branching.run(calls[layer], layer, prompt.tree, prompt.hidden)
+        return branching.run(calls[layer], layer, prompt.tree, hidden, prompt.n_held)
 
     rewind(prompt.layers, prompt.n_held)
     return forward_with(loaded, tokens, NodeCache(prompt.layers), last_layer)
@@ -136,7 +149,7 @@ def read_draft(loaded: LoadedModel, branching: Branching, prompt: SharedPrompt, 
 
     def all_layers(hidden: torch.Tensor, calls: Sequence[LayerCall]) -> torch.Tensor:
         for layer, call in enumerate(calls):
-            hidden = branching.run(call, layer, prompt.tree, hidden)
+            hidden = branching.run(call, layer, prompt.tree, hidden, prompt.n_held)
         return hidden
 
     rewind(prompt.layers, prompt.n_held)

@@ -1,0 +1,38 @@
+"""What ablated heads put out instead: values for a layer's positions, in the projection's own layout.
+
+Knows nothing of which heads are ablated, in which rows; `ablation` and `branching` put the values in their place.
+"""
+
+from typing import Protocol
+
+import torch
+
+from harness.model.architectures import AttentionOutput
+
+
+class Replacement(Protocol):
+    """Values in place of heads' outputs."""
+
+    @property
+    def name(self) -> str:
+        """What it is, for messages."""
+
+    def values(self, output: AttentionOutput, start: int, like: torch.Tensor) -> torch.Tensor:
+        """For every head of the layer, side by side: (positions or 1, n_heads x head_dim).
+
+        `like` is the projection's input, (rows, positions, width), whose first position is `start` from the prompt's
+        first token; the values have its dtype and device.
+        """
+
+
+class Zero:
+    """Zero at every position."""
+
+    name = "0"
+
+    def values(self, output: AttentionOutput, start: int, like: torch.Tensor) -> torch.Tensor:
+        """(1, width)."""
+        return like.new_zeros(1, like.shape[2])
+
+
+ZERO = Zero()
