@@ -65,10 +65,12 @@ def forecast(run: Run, conditions: Sequence[Condition]) -> Forecast:
     tokens, passes, flops, read_bytes = [], [0, 0], [0.0, 0.0], 0.0
     for row_id, kind, head_sets in _prompts(plan):
         tokens.append(len(run.prompt(row_id, kind).token_ids))
-        counted = layer_passes(head_sets, n_layers)
-        passes = [passes[0] + counted.one_by_one, passes[1] + counted.distinct]
+        # the prompt's own work; what its last token costs each condition is decoding's
+        read = [frozenset[Head]()] if settings.phase == "decode" else head_sets
+        passes[0] += layer_passes(head_sets, n_layers).one_by_one
+        passes[1] += layer_passes(read, n_layers).distinct
         flops[0] += len(head_sets) * single_flops(size, tokens[-1])
-        flops[1] += shared_flops(size, head_sets, tokens[-1])
+        flops[1] += shared_flops(size, read, tokens[-1])
         read_bytes += decoding_bytes(size, steps, steps * len(head_sets), tokens[-1])
     return Forecast(
         n_rows=len(run.inputs.rows),

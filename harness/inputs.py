@@ -15,6 +15,7 @@ from harness.experiment.blueprint import Blueprint
 from harness.experiment.conditions import Study
 from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import HeadRanking, ModelShape
+from harness.experiment.intervention import Manner
 from harness.retrieval.length import cut_rows
 from harness.retrieval.prompts import build_prompt
 from harness.retrieval.rows import Excluded, Row, RowTable, check_rows, read_rows
@@ -47,6 +48,11 @@ class Inputs:
     def shape(self) -> ModelShape:
         """The model's layers and heads."""
         return self.blueprint.shape
+
+    @property
+    def manner(self) -> Manner:
+        """How heads are ablated."""
+        return Manner(phase=self.settings.phase)
 
     def study(self) -> Study:
         """What the builders of conditions need."""

@@ -18,6 +18,7 @@ from harness.experiment.blueprint import check_window
 from harness.experiment.claims import Claims
 from harness.experiment.conditions import Condition
 from harness.experiment.heads import Head
+from harness.experiment.intervention import Intervention
 from harness.experiment.plan import Job, Plan, RowWork, jobs_of, make_plan
 from harness.experiment.store import Record, RunKey, Store, job_key, tokens_digest
 from harness.inputs import Inputs, placed_depth
@@ -59,7 +60,11 @@ class Engine(Protocol):
     """Answers one prompt once for each head set, in their order; the baseline's tokens where they are known."""
 
     def __call__(
-        self, prompt: Prompt, head_sets: Sequence[frozenset[Head]], baseline_ids: tuple[int, ...] | None
+        self,
+        prompt: Prompt,
+        head_sets: Sequence[frozenset[Head]],
+        baseline_ids: tuple[int, ...] | None,
+        intervention: Intervention,
     ) -> Sequence[Answer]:
         """The answers, in the order of `head_sets`."""
 
@@ -111,7 +116,7 @@ class Run:
         With `from_nothing` the store is not looked at, and the model's weights need not be here.
         """
         stored = (lambda job: False) if from_nothing else self._is_stored
-        return make_plan(conditions, self.inputs.rows, stored=stored)
+        return make_plan(conditions, self.inputs.rows, self.inputs.manner, stored=stored)
 
     def execute(
         self, conditions: Sequence[Condition], load: Callable[[], Engine], progress: Callable[[Progress], None]
@@ -148,7 +153,7 @@ class Run:
     def records(self, conditions: Iterable[Condition]) -> dict[Job, Record]:
         """The stored records of these conditions' jobs; a job without one is not in it."""
         jobs = dict.fromkeys(
-            itertools.chain.from_iterable(jobs_of(condition, self.inputs.rows) for condition in conditions)
+            job for condition in conditions for job in jobs_of(condition, self.inputs.rows, self.inputs.manner)
         )
         found = {job: self.store.get(self._key(job)) for job in jobs}
         return {job: record for job, record in found.items() if record is not None}
@@ -181,7 +186,8 @@ class Run:
     def _answer(self, row_id: str, kind: PromptKind, jobs: Sequence[Job], engine: Engine) -> list[tuple[str, Record]]:
         prompt = self.prompt(row_id, kind)
         began = time.perf_counter()
-        answers = engine(prompt, [job.heads for job in jobs], self._baseline_ids(row_id, kind, jobs))
+        intervention = Intervention(self.inputs.manner.phase)
+        answers = engine(prompt, [job.heads for job in jobs], self._baseline_ids(row_id, kind, jobs), intervention)
         seconds = (time.perf_counter() - began) / len(jobs)
         return [(self._key(job), self._record(job, answer, seconds)) for job, answer in zip(jobs, answers, strict=True)]
 

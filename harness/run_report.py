@@ -49,7 +49,7 @@ def run_report(  # what is reported, of which run, how scored, since when, and h
         published = matches_published(completion, row.needle_value)
         return (published if settings.scorer == "published" else value), published
 
-    samples = score_samples(conditions, inputs.rows, run.records(conditions), score, own_score)
+    samples = score_samples(conditions, inputs.rows, run.records(conditions), score, own_score, manner=inputs.manner)
     setup = Setup(
         run=RunInfo(
             name=settings.run,

@@ -21,6 +21,7 @@ Match = Literal["uniform", "layer"]
 Scorer = Literal["value", "published"]
 Quantization = Literal["8bit", "4bit"]
 Engine = Literal["shared", "reference"]
+Phase = Literal["all", "decode"]
 _ENTRY = re.compile(r"\w+\s*=\s*[\w.]+\s*,\s*[\w.]+")
 Shown = str | int | float | bool | list[str] | list[int] | list[float] | None
 Value = str | int | float | bool | Path | None | tuple[str, ...] | tuple[int, ...] | tuple[float, ...]
@@ -57,6 +58,7 @@ class Settings:
     seed: int = 0
     random_draws: int = 5
     random_match: Match = "uniform"
+    phase: Phase = "all"
     scorer: Scorer = "value"
     reports: Path = Path("reports")
     run: str = "latest"
@@ -247,6 +249,12 @@ OPTIONS: tuple[Option, ...] = (
         _choice("uniform", "layer"),
         "draw control heads from the whole pool or layer by layer (default: uniform)",
         "HOW",
+    ),
+    Option(
+        "phase",
+        _choice("all", "decode"),
+        "ablate at every token, or from the prompt's last token on (default: all)",
+        "WHEN",
     ),
     Option("scorer", _choice("value", "published"), "the rule behind `matches` (default: value)", "RULE"),
     Option("reports", Path, "folder of the reports (default: reports)", "FOLDER"),

@@ -206,7 +206,8 @@ class StudySession:
         return [
             f"ablation: model {shown['model']}, rows {shown['data'] or DEMO} ({tasks}), "
             f"heads {shown['heads'] or DEMO}, k {', '.join(map(str, settings.k))}",
-            f"ablation: engine {settings.engine}, seed {settings.seed}, report {self.report_name}",
+            f"ablation: phase {settings.phase}, engine {settings.engine}, seed {settings.seed}, "
+            f"report {self.report_name}",
             *self._remarks(),
         ]
 

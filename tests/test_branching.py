@@ -80,10 +80,7 @@ def test_what_is_written_behind_the_zeroing_is_found() -> None:
     layer.get_submodule("self_attn").register_forward_pre_hook(late_hook)
     branching = Branching(loaded)
     run_tree(loaded, branching, prefix_tree(SETS, N_LAYERS))
-    with pytest.raises(
-        AblationError,
-        match=rf"layers.1.self_attn.o_proj: {HEAD_DIM * len(IDS)} other elements entered it in ablated heads over 1 calls; expected exactly 0",
-    ):
+    with pytest.raises(AblationError, match=rf"o_proj: {HEAD_DIM * len(IDS)} other elements .* expected exactly 0"):
         branching.check()
 
 

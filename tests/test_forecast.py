@@ -60,6 +60,14 @@ def test_what_is_counted(settings: Settings) -> None:
     assert found.read_bytes == sum(decoding_bytes(size, 20, 60, n) for n in found.tokens)
 
 
+def test_a_prompt_read_by_the_untouched_model_is_read_once(settings: Settings) -> None:
+    found = look(replace(settings, phase="decode"), BASELINE, ONE, TWO)
+    assert found.passes == (6 * 9, 6 * 3)
+    size = load_size(settings.model, dtype="float32")
+    assert found.flops[1] == sum(shared_flops(size, [NONE], n) for n in found.tokens)
+    assert found.read_bytes == look(settings, BASELINE, ONE, TWO).read_bytes
+
+
 def test_prompts_of_two_kinds_share_nothing(settings: Settings) -> None:
     found = look(settings, BASELINE, NEEDLE_ABSENT, ONE)
     assert len(found.tokens) == 12

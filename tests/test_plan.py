@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
 from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import Head
+from harness.experiment.intervention import Manner
 from harness.experiment.plan import Job, jobs_of, layer_passes, make_plan
 from harness.retrieval.rows import Row
 
@@ -34,6 +35,17 @@ def test_a_conditions_jobs_are_those_of_its_tasks_rows() -> None:
     )
     assert [job.row_id for job in jobs_of(BASELINE, ROWS)] == ["f1/ceo", "f1/city", "f2/ceo"]
     assert jobs_of(Condition("x", tasks=("year",)), ROWS) == ()
+
+
+def test_the_manner_is_that_of_ablated_jobs_alone() -> None:
+    manner = Manner("mean", "decode")
+    plan = make_plan([Condition("x", heads=(A,)), NEEDLE_ABSENT], ROWS[:1], manner, stored=nothing)
+    assert plan.work[0].jobs == (
+        Job("f1/ceo", frozenset()),
+        Job("f1/ceo", frozenset({A}), "full", "mean", "decode"),
+        Job("f1/ceo", frozenset(), "needle_absent"),
+    )
+    assert jobs_of(BASELINE, ROWS, manner) == jobs_of(BASELINE, ROWS)
 
 
 def test_equal_heads_on_equal_rows_are_one_job_and_the_baseline_is_first() -> None:

@@ -5,6 +5,8 @@ from typing import cast
 
 import pytest
 import torch
+from slow_loop import slow_logprob as slow_ablated_logprob
+from slow_loop import slow_tokens
 from tiny_models import (
     MIXTURES,
     MODEL_TYPES,
@@ -21,6 +23,7 @@ from transformers import PreTrainedModel
 
 from harness.errors import AblationError, ModelError
 from harness.experiment.heads import Head
+from harness.experiment.intervention import ZEROED, Intervention
 from harness.model.completion import Completion
 from harness.model.loading import LoadedModel
 from harness.model.reference import run_row
@@ -34,11 +37,12 @@ def run(
     loaded: LoadedModel,
     prompt: Prompt,
     heads: frozenset[Head] = frozenset(),
+    intervention: Intervention = ZEROED,
     *,
     max_new_tokens: int = 10,
     baseline_ids: tuple[int, ...] | None = None,
 ) -> Completion:
-    (completion,) = run_row(loaded, prompt, [heads], max_new_tokens=max_new_tokens, baseline_ids=baseline_ids)
+    (completion,) = run_row(loaded, prompt, [heads], baseline_ids, intervention, max_new_tokens=max_new_tokens)
     return completion
 
 
@@ -100,6 +104,31 @@ def test_ablated_run_is_that_of_the_model_with_its_weights_cut(model_type: str) 
     assert completion.gold_logprob == pytest.approx(slow_logprob(cut, prompt, prompt.value_ids), abs=1e-3)
     assert completion.baseline_logprob == pytest.approx(slow_logprob(cut, prompt, baseline), abs=1e-3)
     assert completion.gold_logprob != run(loaded, prompt).gold_logprob
+
+
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+def test_ablated_from_the_prompts_last_token_on(model_type: str) -> None:
+    loaded, first = endless(tiny_loaded(model_type)), N_TOKENS - 1
+    prompt = random_prompt(N_TOKENS, seed=1)
+    baseline = run(loaded, prompt).token_ids
+    completion = run(loaded, prompt, HEADS, Intervention("decode"), max_new_tokens=5, baseline_ids=baseline)
+    ids = prompt.token_ids
+    assert completion.token_ids == slow_tokens(loaded.model, ids, HEADS, first=first, n_tokens=5)
+    for got, answer in ((completion.gold_logprob, prompt.value_ids), (completion.baseline_logprob, baseline)):
+        assert got == pytest.approx(slow_ablated_logprob(loaded.model, ids, answer, HEADS, first=first), abs=1e-3)
+    assert completion.gold_logprob != pytest.approx(run(loaded, prompt, HEADS).gold_logprob, abs=1e-3)
+
+
+def test_the_prompt_before_its_last_token_is_the_untouched_models() -> None:
+    loaded, prompt = endless(tiny_loaded("llama")), random_prompt(N_TOKENS)
+    seen: list[torch.Tensor] = []
+    handle = loaded.model.get_submodule("model.norm").register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    for heads in (frozenset[Head](), HEADS):
+        run(loaded, prompt, heads, Intervention("decode"), max_new_tokens=1)
+    handle.remove()
+    untouched, ablated = (each[0] for each in seen if each.shape[1] == N_TOKENS)
+    assert torch.equal(ablated[:-1], untouched[:-1])
+    assert not torch.equal(ablated[-1], untouched[-1])
 
 
 def test_each_head_set_by_itself() -> None:

@@ -20,6 +20,7 @@ from harness.experiment.claims import Claims
 from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
 from harness.experiment.head_files import write_ranking
 from harness.experiment.heads import Head, ModelShape, rank
+from harness.experiment.intervention import ZEROED, Intervention
 from harness.experiment.plan import jobs_of
 from harness.experiment.store import Store
 from harness.inputs import Inputs, read_inputs
@@ -45,10 +46,16 @@ class FakeEngine:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str, tuple[Heads, ...], tuple[int, ...] | None]] = []
+        self.interventions: list[Intervention] = []
 
     def __call__(
-        self, prompt: Prompt, head_sets: Sequence[Heads], baseline_ids: tuple[int, ...] | None
+        self,
+        prompt: Prompt,
+        head_sets: Sequence[Heads],
+        baseline_ids: tuple[int, ...] | None,
+        intervention: Intervention,
     ) -> tuple[Completion, ...]:
+        self.interventions.append(intervention)
         self.calls.append((prompt.row_id, prompt.kind, tuple(head_sets), baseline_ids))
         return tuple(
             Completion(
@@ -147,6 +154,19 @@ def test_what_is_new_gets_the_stored_baselines_tokens(inputs: Inputs, store: Pat
     assert {record.baseline_logprob for record in records.values()} == {-5.0}
 
 
+def test_the_untouched_model_is_the_same_in_every_manner(inputs: Inputs, store: Path) -> None:
+    engine = execute(inputs, store, [ONE])
+    assert set(engine.interventions) == {ZEROED}
+    other = replace(inputs, settings=replace(inputs.settings, phase="decode"))
+    engine = execute(other, store, [BASELINE, ONE], run_id="b")
+    ids = (*ids_in("none"), END)
+    assert engine.calls == [(row, "full", (frozenset(ONE.heads),), ids) for row in ids_of(inputs)]
+    assert set(engine.interventions) == {Intervention("decode")}
+    with Store(store) as opened:
+        records = Run(other, opened, run_id="c").records([BASELINE, ONE])
+    assert {(len(job.heads), job.phase) for job in records} == {(0, "all"), (1, "decode")}
+
+
 def test_each_kind_of_prompt_is_asked_in_one_call(inputs: Inputs, store: Path) -> None:
     """In whatever order the conditions come: the ablated ones must stand with their baseline."""
     engine = execute(inputs, store, [BASELINE, NEEDLE_ABSENT, ONE])
@@ -169,11 +189,15 @@ def test_refresh_computes_again_once(inputs: Inputs, store: Path) -> None:
 def test_rows_done_before_an_error_stay(inputs: Inputs, store: Path) -> None:
     class FailingEngine(FakeEngine):
         def __call__(
-            self, prompt: Prompt, head_sets: Sequence[Heads], baseline_ids: tuple[int, ...] | None
+            self,
+            prompt: Prompt,
+            head_sets: Sequence[Heads],
+            baseline_ids: tuple[int, ...] | None,
+            intervention: Intervention,
         ) -> tuple[Completion, ...]:
             if len(self.calls) == 2:
                 raise ModelError("row 3: broken")
-            return super().__call__(prompt, head_sets, baseline_ids)
+            return super().__call__(prompt, head_sets, baseline_ids, intervention)
 
     with pytest.raises(ModelError, match="row 3"):
         execute(inputs, store, [ONE], load=FailingEngine)

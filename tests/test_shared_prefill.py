@@ -4,13 +4,14 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+from slow_loop import slow_logits
 from tiny_models import N_LAYERS, cut_weights, random_ids, tiny_loaded
 
 from harness.experiment.heads import Head
 from harness.experiment.prefix_tree import prefix_tree
 from harness.model.branching import Branching
 from harness.model.loading import LoadedModel
-from harness.model.shared_prefill import gather, prefill, read_draft, read_prefilled
+from harness.model.shared_prefill import gather, prefill, read_draft, read_prefilled, spread
 
 SETS = [
     frozenset[Head](),
@@ -56,6 +57,23 @@ def test_drafts_are_read_for_every_leaf_in_any_order(model_type: str, branches: 
         assert len(shared.tree.leaves) <= branches
     branching.check()
     assert tuple(seen) == tree.leaves
+
+
+@torch.inference_mode()
+def test_a_prompt_of_one_leaf_is_spread_over_a_tree() -> None:
+    """The untouched model read the prompt; heads are ablated from its last token on."""
+    loaded, tree = tiny_loaded("llama"), prefix_tree(SETS, N_LAYERS)
+    branching, last = Branching(loaded), PROMPT[-1]
+    (untouched,) = prefill(loaded, branching, prefix_tree([()], N_LAYERS), PROMPT, (), capacity=25, branches=9)
+    shared = spread(untouched, tree)
+    assert [layer.keys.shape[0] for layer in shared.layers if layer.keys is not None] == [1, 2, 3]
+    for draft in (GOLD, OTHER, GOLD):
+        logits = read_prefilled(loaded, branching, shared, (last, *draft))
+        for leaf, heads in enumerate(tree.leaves):
+            first = len(PROMPT) - 1
+            expected = slow_logits(loaded.model, [*PROMPT, *draft], heads, first=first)[first:]
+            torch.testing.assert_close(logits[leaf], expected, atol=1e-4, rtol=1e-4)
+    branching.check()
 
 
 @torch.inference_mode()

@@ -6,7 +6,7 @@ Knows no models and no tensors: `harness.model.replacement` makes tensors of it.
 from dataclasses import dataclass
 from typing import Literal
 
-Mode = Literal["zero"]
+Mode = Literal["zero", "mean", "resample"]
 """What ablated heads put out."""
 
 Phase = Literal["all", "decode"]

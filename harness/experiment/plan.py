@@ -14,23 +14,25 @@ from typing import NamedTuple
 
 from harness.experiment.conditions import BASELINE, Condition
 from harness.experiment.heads import Head
+from harness.experiment.intervention import Manner, Mode, Phase
 from harness.retrieval.prompts import PromptKind
 from harness.retrieval.rows import Row
+
+DEFAULT = Manner()
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One completion: a row, the heads to ablate (none: the baseline), the prompt, and how it is done.
+    """One completion: a row, the heads to ablate (none: the baseline), the prompt, and the manner.
 
-    `mode` is what ablated heads put out (`zero`), `phase` when they are ablated (`all`: in prefill and while
-    decoding).
+    Without heads the manner is the default one: the untouched model is the same in all of them.
     """
 
     row_id: str
     heads: frozenset[Head]
     prompt: PromptKind = "full"
-    mode: str = "zero"
-    phase: str = "all"
+    mode: Mode = "zero"
+    phase: Phase = "all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +64,14 @@ class LayerPasses(NamedTuple):
     distinct: int
 
 
-def jobs_of(condition: Condition, rows: Iterable[Row]) -> tuple[Job, ...]:
+def jobs_of(condition: Condition, rows: Iterable[Row], manner: Manner = DEFAULT) -> tuple[Job, ...]:
     """The condition's jobs, one for each row of its tasks, in the order of the rows."""
-    return tuple(_job(condition, row) for row in rows if _covers(condition, row))
+    return tuple(_job(condition, row, manner) for row in rows if _covers(condition, row))
 
 
-def make_plan(conditions: Sequence[Condition], rows: Sequence[Row], *, stored: Callable[[Job], bool]) -> Plan:
+def make_plan(
+    conditions: Sequence[Condition], rows: Sequence[Row], manner: Manner = DEFAULT, *, stored: Callable[[Job], bool]
+) -> Plan:
     """Merge equal jobs, add the baseline, and leave out what is stored.
 
     Every row that a condition with the full prompt covers gets the baseline too, first of its jobs: drops are
@@ -77,9 +81,9 @@ def make_plan(conditions: Sequence[Condition], rows: Sequence[Row], *, stored: C
     requested = distinct = n_stored = 0
     for row in rows:
         covering = [condition for condition in conditions if _covers(condition, row)]
-        jobs = [_job(condition, row) for condition in covering]
+        jobs = [_job(condition, row, manner) for condition in covering]
         if any(condition.prompt == "full" for condition in covering):
-            baseline = _job(BASELINE, row)
+            baseline = _job(BASELINE, row, manner)
             if not any(condition.experiment == BASELINE.experiment for condition in covering):
                 jobs.append(baseline)
             jobs.sort(key=lambda job: job != baseline)
@@ -111,5 +115,7 @@ def _covers(condition: Condition, row: Row) -> bool:
     return condition.tasks is None or row.task in condition.tasks
 
 
-def _job(condition: Condition, row: Row) -> Job:
-    return Job(row.id, frozenset(condition.heads), condition.prompt)
+def _job(condition: Condition, row: Row, manner: Manner) -> Job:
+    if not condition.heads:
+        return Job(row.id, frozenset(), condition.prompt)
+    return Job(row.id, frozenset(condition.heads), condition.prompt, manner.mode, manner.phase)

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from harness.errors import ReportError
 from harness.experiment.conditions import Condition
-from harness.experiment.plan import Job, jobs_of
+from harness.experiment.intervention import Manner
+from harness.experiment.plan import DEFAULT, Job, jobs_of
 from harness.experiment.store import Record
 from harness.findings.report_data import SampleLine
 from harness.retrieval.rows import Row
@@ -70,6 +71,8 @@ def score_samples(
     records: Mapping[Job, Record],
     score: Score,
     own: OwnScore | None = None,
+    *,
+    manner: Manner = DEFAULT,
 ) -> tuple[Sample, ...]:
     """A sample for each row of each condition that has a record, condition by condition in the order given.
 
@@ -79,7 +82,7 @@ def score_samples(
     scored: dict[tuple[str, str], tuple[bool, bool, Mapping[str, float | None]]] = {}
     samples = []
     for condition in distinct(conditions):
-        for job in jobs_of(condition, rows):
+        for job in jobs_of(condition, rows, manner):
             record = records.get(job)
             if record is None:
                 continue

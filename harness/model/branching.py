@@ -42,7 +42,8 @@ def can_branch(loaded: LoadedModel) -> bool:
 class Branching:
     """Runs a model's layers on nodes of a tree, and keeps account of what was ablated.
 
-    `replacement` says what ablated heads put out. `fired` counts, for each leaf's head set, the calls of projections in which it lost a head.
+    `replacement` says what ablated heads put out. `fired` counts, for each leaf's head set, the calls of
+    projections in which it lost a head.
     """
 
     def __init__(self, loaded: LoadedModel, replacement: Replacement = ZERO) -> None:
