@@ -23,8 +23,8 @@ class Forecast:
     """What is to be done, and what it costs.
 
     `weights_here` is whether the store could be asked. Passes and operations are of prompts, one by one and with equal
-    ones shared; `read_bytes` of decoding each row's conditions together, none of them ending early. `longest` is the
-    most tokens of a prompt.
+    ones shared; `value_flops` of finding what ablated heads put out instead, where that is not zero; `read_bytes` of
+    decoding each row's conditions together, none of them ending early.
     """
 
     n_rows: int
@@ -34,6 +34,7 @@ class Forecast:
     tokens: tuple[int, ...]
     passes: tuple[int, int]
     flops: tuple[float, float]
+    value_flops: float
     read_bytes: float
     size: ModelSize
     dtype: str
@@ -42,7 +43,7 @@ class Forecast:
     @property
     def hours(self) -> float | None:
         """At the benchmark's pace."""
-        return None if self.pace is None else self.pace.hours(self.flops[1], self.read_bytes)
+        return None if self.pace is None else self.pace.hours(self.flops[1] + self.value_flops, self.read_bytes)
 
 
 def forecast(run: Run, conditions: Sequence[Condition]) -> Forecast:
@@ -80,11 +81,20 @@ def forecast(run: Run, conditions: Sequence[Condition]) -> Forecast:
         tokens=tuple(tokens),
         passes=(passes[0], passes[1]),
         flops=(flops[0], flops[1]),
+        value_flops=_value_flops(run, plan, size, weights_here=weights_here),
         read_bytes=read_bytes,
         size=size,
         dtype=blueprint.dtype,
         pace=pace,
     )
+
+
+def _value_flops(run: Run, plan: Plan, size: ModelSize, *, weights_here: bool) -> float:
+    """Operations of finding the means, unless they are in the store or nothing asks for them."""
+    asked = any(job.mode == "mean" for work in plan.work for job in work.jobs)
+    if not asked or (weights_here and run.interventions.means is not None):
+        return 0.0
+    return sum(single_flops(size, len(prompt.token_ids)) for prompt in run.interventions.mean_prompts)
 
 
 def _prompts(plan: Plan) -> Iterator[tuple[str, PromptKind, list[frozenset[Head]]]]:
@@ -115,6 +125,8 @@ def forecast_lines(found: Forecast) -> list[str]:
         f"{number:g} bytes), {_gib(max(found.tokens) * found.size.cached_bytes)} of keys and values for each "
         "condition held at once at the longest prompt",
     ]
+    if found.value_flops:
+        lines.append(f"and {found.value_flops:.3g} operations to find what ablated heads put out instead of zero")
     if found.pace is None:
         lines.append("hours: not known; give --ablation-bench FILE, as `retrieval-heads bench --json FILE` writes it")
     else:

@@ -26,7 +26,8 @@ from harness.settings import DEMO, Settings
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a run works on: `rows` are the evaluation rows, one for each depth of a sweep.
+    """What a run works on: `rows` are the evaluation rows, one for each depth of a sweep; `all_rows` those of either
+    split, as they were read.
 
     `split_seed` is the ranking's where it has one, so that no filing it was made from is evaluated;
     `ranking_overlap` counts the evaluated filings that it was made from all the same (`None`: it does not say).
@@ -36,6 +37,7 @@ class Inputs:
     settings: Settings
     tasks: Mapping[str, Task]
     rows: tuple[Row, ...]
+    all_rows: tuple[Row, ...]
     excluded: tuple[Excluded, ...]
     source: str
     ranking: HeadRanking
@@ -52,7 +54,7 @@ class Inputs:
     @property
     def manner(self) -> Manner:
         """How heads are ablated."""
-        return Manner(phase=self.settings.phase)
+        return Manner(self.settings.mode, self.settings.phase)
 
     def study(self) -> Study:
         """What the builders of conditions need."""
@@ -87,10 +89,11 @@ def read_inputs(settings: Settings) -> Inputs:
     n_cut = None
     if settings.seq_len is not None:
         rows, n_cut = _cut(rows, settings, settings.seq_len, tasks, blueprint)
-    return Inputs(
+    inputs = Inputs(
         settings=settings,
         tasks=tasks,
         rows=rows,
+        all_rows=table.rows,
         excluded=table.excluded,
         source=data_source(settings),
         ranking=ranking,
@@ -99,6 +102,9 @@ def read_inputs(settings: Settings) -> Inputs:
         ranking_overlap=_overlap(rows, ranking),
         n_cut=n_cut,
     )
+    if settings.mode == "mean":
+        mean_rows(inputs)
+    return inputs
 
 
 def read_data(settings: Settings) -> tuple[dict[str, Task], RowTable]:
@@ -143,6 +149,20 @@ def evaluation_rows(rows: Iterable[Row], settings: Settings, split_seed: int) ->
     return tuple(
         replace(row, depth=depth) for row in kept for depth in (settings.depth if row.depth is None else (row.depth,))
     )
+
+
+def mean_rows(inputs: Inputs) -> tuple[Row, ...]:
+    """The rows that mean values are taken over: the identification side of the split, whatever `max_rows` says.
+
+    So what is computed for a row does not depend on how many others are asked. Raises DataError where there are none.
+    """
+    rows = split_rows(inputs.all_rows, seed=inputs.split_seed).identification
+    if not rows:
+        raise DataError(
+            f"{inputs.source}: no rows for identification, which the mean of a head's output is taken over; expected "
+            "at least one filing of the identification split; give more filings, a split column, or the mode zero"
+        )
+    return rows
 
 
 def first_filings(rows: Sequence[Row], most: int | None, seed: int) -> tuple[Row, ...]:

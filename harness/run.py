@@ -18,11 +18,13 @@ from harness.experiment.blueprint import check_window
 from harness.experiment.claims import Claims
 from harness.experiment.conditions import Condition
 from harness.experiment.heads import Head
-from harness.experiment.intervention import Intervention
+from harness.experiment.intervention import Intervention, MeanValues
 from harness.experiment.plan import Job, Plan, RowWork, jobs_of, make_plan
 from harness.experiment.store import Record, RunKey, Store, job_key, tokens_digest
 from harness.inputs import Inputs, placed_depth
+from harness.interventions import Interventions
 from harness.retrieval.prompts import Prompt, PromptKind, Tokenizer, build_prompt
+from harness.retrieval.rows import Row
 
 WAIT_SECONDS = 0.2
 """How long to wait before asking again for rows that other processes hold."""
@@ -68,19 +70,26 @@ class Engine(Protocol):
     ) -> Sequence[Answer]:
         """The answers, in the order of `head_sets`."""
 
+    def mean_values(self, prompts: Sequence[Prompt], note: Callable[[int], None], /) -> MeanValues:
+        """What every head puts out on average; tells after each prompt how many are done."""
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is: rows done of those that were to do, and seconds since it began."""
+    """How far a run is: rows done of those that were to do, and seconds since it began.
+
+    `of` says what rows they are, where they are not those of the study.
+    """
 
     rows_done: int
     rows: int
     seconds: float
+    of: str = "rows"
 
     def __str__(self) -> str:
         rate = self.rows_done / self.seconds if self.seconds else 0.0
         left = f"{(self.rows - self.rows_done) / rate:.0f} s left" if rate else "..."
-        return f"ablation: {self.rows_done}/{self.rows} rows, {rate:.1f} rows/s, {left}"
+        return f"ablation: {self.rows_done}/{self.rows} {self.of}, {rate:.1f} rows/s, {left}"
 
 
 class Run:
@@ -95,6 +104,7 @@ class Run:
         self.store = store
         self.id = run_id
         self.share = share
+        self.interventions = Interventions(inputs, store, self._build, lambda: self.run_key)
         self._rows = {row.id: row for row in inputs.rows}
         self._prompts: dict[tuple[str, PromptKind], Prompt] = {}
         self._digests: dict[tuple[str, PromptKind], str] = {}
@@ -130,6 +140,12 @@ class Run:
         if not plan.work:
             return
         engine = load()
+        began = time.monotonic()
+        if any(job.heads for work in plan.work for job in work.jobs):
+            self.interventions.find(
+                engine.mean_values,
+                lambda done, n: progress(Progress(done, n, time.monotonic() - began, "rows for the mean")),
+            )
         claims = Claims(self.store.path)
         began = time.monotonic()
         start = int(self.share * len(plan.work))
@@ -155,25 +171,22 @@ class Run:
         jobs = dict.fromkeys(
             job for condition in conditions for job in jobs_of(condition, self.inputs.rows, self.inputs.manner)
         )
-        found = {job: self.store.get(self._key(job)) for job in jobs}
+        found = {job: self.store.get(self._key(job)) for job in jobs if self.interventions.known(job)}
         return {job: record for job, record in found.items() if record is not None}
 
     def prompt(self, row_id: str, kind: PromptKind) -> Prompt:
         """The row's prompt, built once. Raises ModelError where it and an answer are longer than the model's window."""
         if (row_id, kind) not in self._prompts:
             row, settings, blueprint = self._rows[row_id], self.inputs.settings, self.inputs.blueprint
-            prompt = build_prompt(
-                row,
-                self.inputs.tasks[row.task],
-                self.tokenizer,
-                depth=placed_depth(row, settings),
-                kind=kind,
-                insertion=settings.insertion,
-            )
+            prompt = self._build(row, placed_depth(row, settings), kind)
             n_tokens = len(prompt.token_ids) + max(settings.max_new_tokens, len(prompt.value_ids))
             check_window(blueprint.window, blueprint.shape.id, row_id, n_tokens)
             self._prompts[row_id, kind] = prompt
         return self._prompts[row_id, kind]
+
+    def _build(self, row: Row, depth: float, kind: PromptKind = "full") -> Prompt:
+        task, insertion = self.inputs.tasks[row.task], self.inputs.settings.insertion
+        return build_prompt(row, task, self.tokenizer, depth=depth, kind=kind, insertion=insertion)
 
     def _do(self, work: RowWork, engine: Engine) -> None:
         """Answer those of a row's jobs that nobody has done meanwhile, and store them together."""
@@ -186,8 +199,8 @@ class Run:
     def _answer(self, row_id: str, kind: PromptKind, jobs: Sequence[Job], engine: Engine) -> list[tuple[str, Record]]:
         prompt = self.prompt(row_id, kind)
         began = time.perf_counter()
-        intervention = Intervention(self.inputs.manner.phase)
-        answers = engine(prompt, [job.heads for job in jobs], self._baseline_ids(row_id, kind, jobs), intervention)
+        head_sets, intervention = [job.heads for job in jobs], self.interventions.of(jobs)
+        answers = engine(prompt, head_sets, self._baseline_ids(row_id, kind, jobs), intervention)
         seconds = (time.perf_counter() - began) / len(jobs)
         return [(self._key(job), self._record(job, answer, seconds)) for job, answer in zip(jobs, answers, strict=True)]
 
@@ -214,7 +227,8 @@ class Run:
 
     def _key(self, job: Job) -> str:
         if job not in self._keys:
-            self._keys[job] = job_key(self.run_key, job, self._tokens(job.row_id, job.prompt))
+            tokens = self._tokens(job.row_id, job.prompt)
+            self._keys[job] = job_key(self.run_key, job, tokens, self.interventions.digest(job))
         return self._keys[job]
 
     def _tokens(self, row_id: str, kind: PromptKind) -> str:
@@ -225,7 +239,8 @@ class Run:
         return self._digests[row_id, kind]
 
     def _is_stored(self, job: Job) -> bool:
-        return self.store.has(self._key(job), run=self.id if self.inputs.settings.refresh else None)
+        run = self.id if self.inputs.settings.refresh else None
+        return self.interventions.known(job) and self.store.has(self._key(job), run=run)
 
 
 def run_key(inputs: Inputs) -> RunKey:

@@ -20,7 +20,7 @@ from harness.findings.samples import OwnScore, Sample, score_samples
 from harness.retrieval.rows import Row
 from harness.retrieval.scoring import matches_published, matches_value
 from harness.run import Run
-from harness.settings import DEMO
+from harness.settings import DEMO, Shown
 
 PROGRAMS = {"harness": "retrieval-heads", "torch": "torch", "transformers": "transformers", "pytest": "pytest"}
 """Programs whose versions a report names, by the names of their distributions."""
@@ -59,13 +59,19 @@ def run_report(  # what is reported, of which run, how scored, since when, and h
             commit=_commit(root),
             command=shlex.join(["pytest", *sys.argv[1:]]),
         ),
-        configuration=settings.shown(root),
+        configuration=_configuration(run, root),
         versions=program_versions(),
         model=_model_info(run),
         ranking=inputs.ranking,
         data=DataInfo(inputs.source, inputs.split_seed, inputs.excluded, inputs.ranking_overlap, inputs.n_cut),
     )
     return build_report(setup, conditions, inputs.rows, samples), samples
+
+
+def _configuration(run: Run, root: Path) -> dict[str, Shown]:
+    """The settings, and of mean values the hash: the settings alone do not tell which numbers they were."""
+    configuration, means = run.inputs.settings.shown(root), run.interventions.means
+    return configuration if means is None else configuration | {"mean_sha256": means.sha256}
 
 
 def _model_info(run: Run) -> ModelInfo:

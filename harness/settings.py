@@ -21,6 +21,7 @@ Match = Literal["uniform", "layer"]
 Scorer = Literal["value", "published"]
 Quantization = Literal["8bit", "4bit"]
 Engine = Literal["shared", "reference"]
+Mode = Literal["zero", "mean"]
 Phase = Literal["all", "decode"]
 _ENTRY = re.compile(r"\w+\s*=\s*[\w.]+\s*,\s*[\w.]+")
 Shown = str | int | float | bool | list[str] | list[int] | list[float] | None
@@ -58,6 +59,7 @@ class Settings:
     seed: int = 0
     random_draws: int = 5
     random_match: Match = "uniform"
+    mode: Mode = "zero"
     phase: Phase = "all"
     scorer: Scorer = "value"
     reports: Path = Path("reports")
@@ -249,6 +251,12 @@ OPTIONS: tuple[Option, ...] = (
         _choice("uniform", "layer"),
         "draw control heads from the whole pool or layer by layer (default: uniform)",
         "HOW",
+    ),
+    Option(
+        "mode",
+        _choice("zero", "mean"),
+        "what ablated heads put out: nothing, or their mean over the identification rows (default: zero)",
+        "WHAT",
     ),
     Option(
         "phase",

@@ -7,7 +7,7 @@ a study the results are read from the store too, and only the main process repor
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 from harness.asked_model import load_model
@@ -206,8 +206,8 @@ class StudySession:
         return [
             f"ablation: model {shown['model']}, rows {shown['data'] or DEMO} ({tasks}), "
             f"heads {shown['heads'] or DEMO}, k {', '.join(map(str, settings.k))}",
-            f"ablation: phase {settings.phase}, engine {settings.engine}, seed {settings.seed}, "
-            f"report {self.report_name}",
+            f"ablation: mode {settings.mode}, phase {settings.phase}, engine {settings.engine}, "
+            f"seed {settings.seed}, report {self.report_name}",
             *self._remarks(),
         ]
 
@@ -220,13 +220,13 @@ class StudySession:
             yield "ablation: eager attention: long prompts take more memory and time than with sdpa"
 
     def _engine(self) -> Engine:
-        from harness.model.engines import ENGINES
+        from harness.model.engines import ModelEngine
         from harness.model.loading import LoadedModel
 
         loaded = self.model
         if not isinstance(loaded, LoadedModel):
             raise TypeError(f"model: {loaded!r}; expected a LoadedModel")
-        return partial(ENGINES[self.settings.engine].run_row, loaded, max_new_tokens=self.settings.max_new_tokens)
+        return ModelEngine(loaded, self.settings.engine, self.settings.max_new_tokens)
 
     def _report(self, how: Exit) -> tuple[ReportData, Sequence[Sample]]:
         return run_report(self.run, self.conditions, self._own_score, since=self._since, how=how, root=self.root)

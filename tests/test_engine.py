@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 from accelerate import cpu_offload  # type: ignore[import-untyped]  # has no types
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import (
+    HEAD_DIM,
     MIXTURES,
     MODEL_TYPES,
     N_HEADS,
@@ -30,7 +32,7 @@ from harness.errors import AblationError, ModelError
 from harness.experiment.conditions import EXPERIMENTS, Study
 from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import Head
-from harness.experiment.intervention import ZEROED, Intervention, Phase
+from harness.experiment.intervention import ZEROED, Intervention, MeanValues, Phase
 from harness.model import engine, reference
 from harness.model.ablation import Ablation
 from harness.model.branching import Branching, can_branch
@@ -42,6 +44,7 @@ from harness.retrieval.prompts import Prompt, build_prompt
 from harness.retrieval.tasks import EDGAR_TASKS
 
 UNTOUCHED = frozenset[Head]()
+MEANS = MeanValues(np.random.default_rng(1).normal(size=(N_LAYERS, N_HEADS * HEAD_DIM)))
 HEADS = [Head(layer, head) for layer in range(N_LAYERS) for head in range(N_HEADS)]
 TIE = 1e-5
 SETS = (
@@ -110,7 +113,7 @@ def assert_clean(loaded: LoadedModel) -> None:
 @settings(derandomize=True, deadline=None, max_examples=80)
 @given(data=st.data())
 def test_equal_to_the_plain_loop_in_float64(data: st.DataObject) -> None:
-    """Any tree, length, end tokens, draft, phase and number of branches; gemma2's softmax is float32 always."""
+    """Any tree, length, end tokens, draft, intervention and number of branches; gemma2's softmax is float32 always."""
     model_type = data.draw(st.sampled_from(MODEL_TYPES))
     ends = data.draw(st.frozensets(st.integers(0, 255), max_size=100))
     loaded = replace(doubled(model_type), end_token_ids=ends)
@@ -122,7 +125,9 @@ def test_equal_to_the_plain_loop_in_float64(data: st.DataObject) -> None:
         loaded,
         prompt,
         data.draw(st.lists(st.frozensets(st.sampled_from(HEADS), max_size=6), min_size=1, max_size=6)),
-        intervention=Intervention(data.draw(st.sampled_from(get_args(Phase)))),
+        intervention=Intervention(
+            data.draw(st.sampled_from([None, MEANS])), data.draw(st.sampled_from(get_args(Phase)))
+        ),
         baseline_ids=data.draw(st.none() | st.lists(st.integers(0, 255), max_size=6).map(tuple)),
         max_new_tokens=data.draw(st.integers(1, WINDOW + 2)),
         branches=data.draw(st.none() | st.integers(1, 3)),
@@ -136,7 +141,7 @@ def test_equal_to_the_plain_loop_in_float32(model_type: str, phase: Phase, branc
     loaded = replace(tiny_loaded(model_type), end_token_ids=frozenset(range(0, 256, 16)))
     for seed in range(2):
         prompt = random_prompt(2 * WINDOW + seed, seed=seed)
-        check_both(loaded, prompt, SETS, intervention=Intervention(phase), branches=branches, tolerance=1e-4)
+        check_both(loaded, prompt, SETS, intervention=Intervention(phase=phase), branches=branches, tolerance=1e-4)
 
 
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
@@ -184,7 +189,7 @@ def test_a_condition_that_says_the_draft_and_ends_is_not_decoded() -> None:
 def test_a_prompt_that_is_not_ablated_is_read_once_for_all() -> None:
     loaded, prompt = doubled("llama"), random_prompt(20)
     with LayerCounter(loaded.outputs, len(prompt.token_ids)) as counter:
-        engine.run_row(loaded, prompt, SETS, None, Intervention("decode"), max_new_tokens=4)
+        engine.run_row(loaded, prompt, SETS, None, Intervention(phase="decode"), max_new_tokens=4)
     # in the last layer, keys and values alone
     assert counter.prefill_passes == N_LAYERS - 1
 

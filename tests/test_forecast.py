@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from bench_results import SETTING, make_result
 from tiny_models import save_checkpoint, tiny_tokenizer
@@ -14,6 +15,7 @@ from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
 from harness.experiment.cost import decoding_bytes, shared_flops, single_flops
 from harness.experiment.head_files import write_ranking
 from harness.experiment.heads import Head, ModelShape, rank
+from harness.experiment.intervention import MeanValues
 from harness.experiment.store import IN_MEMORY, Store
 from harness.forecast import Forecast, forecast, forecast_lines
 from harness.inputs import read_inputs
@@ -66,6 +68,26 @@ def test_a_prompt_read_by_the_untouched_model_is_read_once(settings: Settings) -
     size = load_size(settings.model, dtype="float32")
     assert found.flops[1] == sum(shared_flops(size, [NONE], n) for n in found.tokens)
     assert found.read_bytes == look(settings, BASELINE, ONE, TWO).read_bytes
+
+
+def test_means_are_counted_until_they_are_found(settings: Settings, tmp_path: Path) -> None:
+    rows = [row for row in demo_rows(3, n_sentences=2) if row.task in TASKS]
+    first = rows[0].filename
+    rows = [replace(row, split="identification" if row.filename == first else "evaluation") for row in rows]
+    write_rows(rows, tmp_path / "rows.jsonl")
+    mean = replace(settings, data=tmp_path / "rows.jsonl", mode="mean")
+    size = load_size(settings.model, dtype="float32")
+    with Store(tmp_path / "store.sqlite") as store:
+        run = Run(read_inputs(mean), store, run_id="a")
+        found = forecast(run, [ONE])
+        lengths = [len(prompt.token_ids) for prompt in run.interventions.mean_prompts]
+        assert len(lengths) == 2
+        assert found.value_flops == sum(single_flops(size, n) for n in lengths)
+        assert "operations to find what ablated heads put out instead" in "\n".join(forecast_lines(found))
+        assert forecast(run, [BASELINE]).value_flops == 0
+        run.interventions.find(lambda prompts, note: MeanValues(np.zeros((3, 32))), lambda done, n: None)
+        assert forecast(run, [ONE]).value_flops == 0
+    assert look(settings, ONE).value_flops == 0
 
 
 def test_prompts_of_two_kinds_share_nothing(settings: Settings) -> None:

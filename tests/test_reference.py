@@ -3,13 +3,16 @@
 from dataclasses import replace
 from typing import cast
 
+import numpy as np
 import pytest
 import torch
+from slow_loop import Values, slow_tokens, zero
 from slow_loop import slow_logprob as slow_ablated_logprob
-from slow_loop import slow_tokens
 from tiny_models import (
+    HEAD_DIM,
     MIXTURES,
     MODEL_TYPES,
+    N_HEADS,
     N_LAYERS,
     VOCABULARY,
     WINDOW,
@@ -23,7 +26,7 @@ from transformers import PreTrainedModel
 
 from harness.errors import AblationError, ModelError
 from harness.experiment.heads import Head
-from harness.experiment.intervention import ZEROED, Intervention
+from harness.experiment.intervention import ZEROED, Intervention, MeanValues
 from harness.model.completion import Completion
 from harness.model.loading import LoadedModel
 from harness.model.reference import run_row
@@ -31,6 +34,7 @@ from harness.retrieval.prompts import Prompt
 
 HEADS = frozenset({Head(0, 1), Head(1, 0), Head(1, 3), Head(2, 2)})
 N_TOKENS = 2 * WINDOW
+MEANS = MeanValues(np.random.default_rng(1).normal(size=(N_LAYERS, N_HEADS * HEAD_DIM)))
 
 
 def run(
@@ -106,16 +110,32 @@ def test_ablated_run_is_that_of_the_model_with_its_weights_cut(model_type: str) 
     assert completion.gold_logprob != run(loaded, prompt).gold_logprob
 
 
+def mean(layer: int, position: int) -> torch.Tensor:
+    return torch.from_numpy(MEANS.vectors[layer]).float()
+
+
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
-def test_ablated_from_the_prompts_last_token_on(model_type: str) -> None:
-    loaded, first = endless(tiny_loaded(model_type)), N_TOKENS - 1
-    prompt = random_prompt(N_TOKENS, seed=1)
-    baseline = run(loaded, prompt).token_ids
-    completion = run(loaded, prompt, HEADS, Intervention("decode"), max_new_tokens=5, baseline_ids=baseline)
-    ids = prompt.token_ids
-    assert completion.token_ids == slow_tokens(loaded.model, ids, HEADS, first=first, n_tokens=5)
+@pytest.mark.parametrize(
+    ("intervention", "values", "first"),
+    [
+        (Intervention(phase="decode"), zero, N_TOKENS - 1),
+        (Intervention(MEANS), mean, 0),
+        (Intervention(MEANS, "decode"), mean, N_TOKENS - 1),
+    ],
+    ids=["zero-decode", "mean-all", "mean-decode"],
+)
+def test_other_ways_of_ablating(model_type: str, intervention: Intervention, values: Values, first: int) -> None:
+    loaded, prompt = endless(tiny_loaded(model_type)), random_prompt(N_TOKENS, seed=1)
+    check_slowly(loaded, prompt, intervention, values, first)
+
+
+def check_slowly(loaded: LoadedModel, prompt: Prompt, intervention: Intervention, values: Values, first: int) -> None:
+    """Against the slowest loop; and it is another answer than that of zeroing."""
+    baseline, ids = run(loaded, prompt).token_ids, prompt.token_ids
+    completion = run(loaded, prompt, HEADS, intervention, max_new_tokens=5, baseline_ids=baseline)
+    assert completion.token_ids == slow_tokens(loaded.model, ids, HEADS, values, first, n_tokens=5)
     for got, answer in ((completion.gold_logprob, prompt.value_ids), (completion.baseline_logprob, baseline)):
-        assert got == pytest.approx(slow_ablated_logprob(loaded.model, ids, answer, HEADS, first=first), abs=1e-3)
+        assert got == pytest.approx(slow_ablated_logprob(loaded.model, ids, answer, HEADS, values, first), abs=1e-3)
     assert completion.gold_logprob != pytest.approx(run(loaded, prompt, HEADS).gold_logprob, abs=1e-3)
 
 
@@ -124,7 +144,7 @@ def test_the_prompt_before_its_last_token_is_the_untouched_models() -> None:
     seen: list[torch.Tensor] = []
     handle = loaded.model.get_submodule("model.norm").register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     for heads in (frozenset[Head](), HEADS):
-        run(loaded, prompt, heads, Intervention("decode"), max_new_tokens=1)
+        run(loaded, prompt, heads, Intervention(phase="decode"), max_new_tokens=1)
     handle.remove()
     untouched, ablated = (each[0] for each in seen if each.shape[1] == N_TOKENS)
     assert torch.equal(ablated[:-1], untouched[:-1])

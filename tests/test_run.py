@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -20,7 +21,7 @@ from harness.experiment.claims import Claims
 from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
 from harness.experiment.head_files import write_ranking
 from harness.experiment.heads import Head, ModelShape, rank
-from harness.experiment.intervention import ZEROED, Intervention
+from harness.experiment.intervention import ZEROED, Intervention, MeanValues
 from harness.experiment.plan import jobs_of
 from harness.experiment.store import Store
 from harness.inputs import Inputs, read_inputs
@@ -68,6 +69,11 @@ class FakeEngine:
             )
             for heads in head_sets
         )
+
+    def mean_values(self, prompts: Sequence[Prompt], note: Callable[[int], None]) -> MeanValues:
+        for done, _ in enumerate(prompts, start=1):
+            note(done)
+        return MeanValues(np.full((3, 32), float(len(prompts))))
 
     @property
     def jobs(self) -> list[tuple[str, str, Heads]]:
@@ -161,10 +167,52 @@ def test_the_untouched_model_is_the_same_in_every_manner(inputs: Inputs, store: 
     engine = execute(other, store, [BASELINE, ONE], run_id="b")
     ids = (*ids_in("none"), END)
     assert engine.calls == [(row, "full", (frozenset(ONE.heads),), ids) for row in ids_of(inputs)]
-    assert set(engine.interventions) == {Intervention("decode")}
+    assert set(engine.interventions) == {Intervention(phase="decode")}
     with Store(store) as opened:
         records = Run(other, opened, run_id="c").records([BASELINE, ONE])
     assert {(len(job.heads), job.phase) for job in records} == {(0, "all"), (1, "decode")}
+
+
+def with_means(inputs: Inputs) -> Inputs:
+    """The first filing's two rows are for the mean, the others are asked."""
+    first = inputs.rows[0].filename
+    rows = tuple(replace(row, split="identification") if row.filename == first else row for row in inputs.rows)
+    kept = tuple(row for row in rows if row.split == "evaluation")
+    return replace(inputs, rows=kept, all_rows=rows, settings=replace(inputs.settings, mode="mean"))
+
+
+def test_means_are_found_first_once_and_part_of_the_key(inputs: Inputs, store: Path) -> None:
+    inputs, told = with_means(inputs), list[Progress]()
+    engine = execute(inputs, store, [ONE], progress=told.append)
+    assert [str(each).split(", ")[0] for each in told[:3]] == [
+        "ablation: 1/2 rows for the mean",
+        "ablation: 2/2 rows for the mean",
+        "ablation: 1/4 rows",
+    ]
+    assert {each.values.sha256 for each in engine.interventions if each.values} == {
+        MeanValues(np.full((3, 32), 2.0)).sha256
+    }
+    assert not execute(inputs, store, [ONE], run_id="b", load=nothing_to_load).calls
+    told.clear()
+    execute(inputs, store, [TWO], run_id="c", progress=told.append)
+    assert [each.of for each in told] == ["rows"] * 4
+    fewer = replace(inputs, all_rows=inputs.all_rows[1:])
+    engine = execute(fewer, store, [BASELINE, ONE], run_id="d")
+    assert [sets for _, _, sets, _ in engine.calls] == 4 * [(frozenset(ONE.heads),)]
+
+
+def test_the_untouched_model_needs_no_means(inputs: Inputs, store: Path) -> None:
+    told: list[Progress] = []
+    engine = execute(with_means(inputs), store, [BASELINE], progress=told.append)
+    assert [each.of for each in told] == ["rows"] * 4
+    assert set(engine.interventions) == {ZEROED}
+
+
+def test_records_without_means_are_none(inputs: Inputs, store: Path) -> None:
+    with Store(store) as opened:
+        run = Run(with_means(inputs), opened, run_id="a")
+        assert run.records([BASELINE, ONE]) == {}
+        assert (run.plan([ONE]).distinct, run.plan([ONE]).stored) == (8, 0)
 
 
 def test_each_kind_of_prompt_is_asked_in_one_call(inputs: Inputs, store: Path) -> None:

@@ -15,7 +15,7 @@ import harness.experiment.conditions
 import harness.experiment.intervention
 import harness.retrieval.placement
 from harness.errors import SettingsError
-from harness.settings import OPTIONS, Insertion, Match, Option, Phase, Settings, Value, resolve_settings
+from harness.settings import OPTIONS, Insertion, Match, Mode, Option, Phase, Settings, Value, resolve_settings
 
 ROOT = Path("/project")
 
@@ -48,6 +48,7 @@ def test_every_setting_has_its_option() -> None:
 def test_words_repeated_here_are_those_of_the_floors() -> None:
     """This module imports nothing; what it repeats must not drift."""
     assert get_args(Match) == get_args(harness.experiment.conditions.Match)
+    assert get_args(Mode) == get_args(harness.experiment.intervention.Mode)
     assert get_args(Phase) == get_args(harness.experiment.intervention.Phase)
     assert get_args(Insertion) == get_args(harness.retrieval.placement.Insertion)
 

@@ -12,14 +12,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import StoreError
 from harness.experiment.heads import Head
+from harness.experiment.intervention import MeanValues
 from harness.experiment.plan import Job
-from harness.experiment.store import SCHEMA_VERSION, Record, RunKey, Store, job_key, tokens_digest
+from harness.experiment.store import SCHEMA_VERSION, Record, RunKey, Store, job_key, means_key, tokens_digest
 
 JOB = Job("f1/ceo", frozenset({Head(17, 24), Head(3, 1)}))
 RECORD = Record(
@@ -354,3 +356,40 @@ def test_a_store_held_by_another_is_an_error_that_says_so(tmp_path: Path, monkey
         other.execute("ROLLBACK")
         store.put_row([("k", RECORD)])
     other.close()
+
+
+def test_means_come_back_to_the_last_bit_and_the_first_stay(tmp_path: Path) -> None:
+    vectors = np.array([[0.1, -0.0, 5e-324], [math.inf, 1 / 3, 2.0]])
+    with Store(tmp_path / "store.sqlite") as store:
+        assert store.means("k") is None
+        store.put_means("k", MeanValues(vectors))
+        store.put_means("k", MeanValues(vectors + 1))
+    with Store(tmp_path / "store.sqlite") as store:
+        found = store.means("k")
+        assert found is not None
+        assert found.vectors.tobytes() == vectors.tobytes()
+        assert found.sha256 == MeanValues(vectors).sha256
+
+
+def test_a_store_of_before_there_were_means(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    with Store(path) as store:
+        store.put_row([("k", RECORD)])
+    with sqlite3.connect(path) as database:
+        database.execute("DROP TABLE means")
+    database.close()
+    with Store(path) as store:
+        assert store.get("k") == RECORD
+        assert store.means("k") is None
+
+
+def test_means_depend_on_the_model_and_the_prompts_alone() -> None:
+    key = means_key(RUN, ["a", "b"])
+    assert key == means_key(replace(RUN, engine="x", max_new_tokens=3), iter(["a", "b"]))
+    others = [
+        means_key(RUN, ["b", "a"]),
+        means_key(RUN, ["ab"]),
+        means_key(replace(RUN, fingerprint="x"), ["a", "b"]),
+        means_key(replace(RUN, dtype="float64"), ["a", "b"]),
+    ]
+    assert len({key, *others}) == 5

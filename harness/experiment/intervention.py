@@ -3,11 +3,15 @@
 Knows no models and no tensors: `harness.model.replacement` makes tensors of it.
 """
 
+import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
-Mode = Literal["zero", "mean", "resample"]
-"""What ablated heads put out."""
+import numpy as np
+from numpy.typing import NDArray
+
+Mode = Literal["zero", "mean"]
+"""What ablated heads put out: `zero`, nothing; `mean`, what they put out on average on other rows."""
 
 Phase = Literal["all", "decode"]
 """When heads are ablated: `all`, at every token of the prompt and while decoding; `decode`, from the prompt's last
@@ -22,10 +26,24 @@ class Manner:
     phase: Phase = "all"
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class MeanValues:
+    """For every layer its heads' mean outputs, side by side: (layers, n_heads x head_dim), float64."""
+
+    vectors: NDArray[np.float64]
+
+    @property
+    def sha256(self) -> str:
+        """Of shape and numbers, in hex."""
+        plain = np.ascontiguousarray(self.vectors, dtype="<f8")
+        return hashlib.sha256(f"{plain.shape}".encode() + plain.tobytes()).hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
 class Intervention:
-    """How the heads of one prompt are ablated."""
+    """How the heads of one prompt are ablated: with which values, `None` for 0, and when."""
 
+    values: MeanValues | None = None
     phase: Phase = "all"
 
     def first_ablated(self, n_prompt: int) -> int:

@@ -20,9 +20,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import numpy as np
+
 from harness.errors import StoreError
 from harness.experiment.disks import check_disk
 from harness.experiment.heads import Head
+from harness.experiment.intervention import MeanValues
 from harness.experiment.plan import Job
 
 SCHEMA_VERSION = 1
@@ -41,6 +44,9 @@ CREATE TABLE records (key TEXT PRIMARY KEY, row_id TEXT NOT NULL, run TEXT NOT N
 CREATE TABLE declarations (id INTEGER PRIMARY KEY, run TEXT NOT NULL, payload TEXT NOT NULL,
     UNIQUE (run, payload));
 """
+
+# in stores of before there were means, too
+_MEANS = "CREATE TABLE IF NOT EXISTS means (key TEXT PRIMARY KEY, layers INTEGER NOT NULL, vectors BLOB NOT NULL)"
 
 _ADVICE = {
     sqlite3.SQLITE_NOTADB: "expected a store of records; move the file away, or name another one",
@@ -106,10 +112,11 @@ def tokens_digest(prompt_ids: Sequence[int], value_ids: Sequence[int]) -> str:
     return hashlib.sha256(json.dumps([list(prompt_ids), list(value_ids)]).encode()).hexdigest()
 
 
-def job_key(run_key: RunKey, job: Job, tokens: str) -> str:
+def job_key(run_key: RunKey, job: Job, tokens: str, values: str | None = None) -> str:
     """The key of a job's record: a SHA-256, in hex, of everything the record depends on.
 
-    `tokens` is the `tokens_digest` of its prompt. The row's id is not part of the key: rows that agree in prompt and
+    `tokens` is the `tokens_digest` of its prompt, `values` a digest of what its heads put out instead, where that is
+    not zero. The row's id is not part of the key: rows that agree in prompt and
     value get one answer.
     """
     parts = {
@@ -120,7 +127,15 @@ def job_key(run_key: RunKey, job: Job, tokens: str) -> str:
         "prompt": job.prompt,
         "mode": job.mode,
         "phase": job.phase,
+        **({} if values is None else {"values": values}),
     }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def means_key(run_key: RunKey, tokens: Iterable[str]) -> str:
+    """The key of mean values: of the model, how it is computed with, and the `tokens_digest` of each prompt."""
+    run = asdict(run_key)
+    parts = {"run": {name: run[name] for name in run if name not in ("engine", "max_new_tokens")}, "tokens": [*tokens]}
     return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -188,6 +203,18 @@ class Store:
         with self._transaction():
             self._database.executemany(f"INSERT OR {instead} INTO records VALUES (?, ?, ?, ?)", rows)
 
+    def means(self, key: str) -> MeanValues | None:
+        """The mean values of this key, equal to those put in to the last bit, or None."""
+        with self._errors_named():
+            row = self._database.execute("SELECT layers, vectors FROM means WHERE key = ?", (key,)).fetchone()
+        return None if row is None else MeanValues(np.frombuffer(row[1], dtype="<f8").reshape(row[0], -1))
+
+    def put_means(self, key: str, means: MeanValues) -> None:
+        """Keep mean values; those that are there already stay, so that records which rest on them stay right."""
+        plain = np.ascontiguousarray(means.vectors, dtype="<f8")
+        with self._transaction():
+            self._database.execute("INSERT OR IGNORE INTO means VALUES (?, ?, ?)", (key, len(plain), plain.tobytes()))
+
     def declare(self, run: str, payload: str) -> None:
         """Note what a run asks for; a payload that the run has declared already changes nothing."""
         with self._transaction():
@@ -222,6 +249,7 @@ class Store:
                     f"{self.path}: a store of version {version}; expected version {SCHEMA_VERSION}; use the "
                     "version of the harness that wrote it, or name another store"
                 )
+            self._database.execute(_MEANS)
             # written every time: the one sure way to learn that the file and its folder can be written
             self._database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 

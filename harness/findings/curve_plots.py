@@ -26,11 +26,11 @@ from harness.findings.curve_drawing import (
 from harness.findings.curves import level
 from harness.findings.plot_style import INK, as_percent, counted, darker, new_figure, provenance
 from harness.findings.report_data import ReportData
+from harness.findings.wording import deed
 
 RANDOM = "random_control"
 RETRIEVAL = ("within_task", "across_task", "general", "global")
 ANSWERED = "questions answered correctly"
-HEADS = "heads zeroed (k)"
 DODGE = 0.055
 
 
@@ -39,11 +39,13 @@ def accuracy_by_k(report: ReportData) -> Figure | None:
     drawn = series(report, dodge=DODGE)
     if not drawn:
         return None
-    figure = new_figure(7.2, 3.9, "Accuracy when k heads are zeroed", [provenance(report), _how_to_read(drawn)])
+    figure = new_figure(
+        7.2, 3.9, f"Accuracy when k heads are {deed(report)}", [provenance(report), _how_to_read(drawn)]
+    )
     axes = figure.add_subplot()
     places = axis_of_ks(axes, drawn)
     as_percent(axes)
-    axes.set_xlabel(HEADS)
+    axes.set_xlabel(_heads(report))
     axes.set_ylabel(ANSWERED)
     labels = [draw_level(axes, report, name) for name in LEVELS]
     for one in drawn:
@@ -66,7 +68,7 @@ def accuracy_by_task(report: ReportData) -> Figure | None:
     figure = new_figure(
         max(5.2, 2.5 * columns),
         1.75 * rows + 0.8,
-        "Accuracy when k heads are zeroed, task by task",
+        f"Accuracy when k heads are {deed(report)}, task by task",
         [provenance(report), f"n: rows of the task{hollow}"],
     )
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
@@ -77,7 +79,7 @@ def accuracy_by_task(report: ReportData) -> Figure | None:
         _task_panel(axes, report, tasks[place], everything)
         lowest = place + columns >= len(tasks)
         axes.tick_params(labelbottom=lowest)
-        axes.set_xlabel(HEADS if lowest else "")
+        axes.set_xlabel(_heads(report) if lowest else "")
     figure.supylabel(ANSWERED, fontsize=8.5)
     handles = [handle(one) for one in everything]
     handles += [level_handle(name) for name in LEVELS if level(report, name) is not None]
@@ -110,7 +112,7 @@ def retrieval_against_random(report: ReportData) -> Figure | None:
     for axes, one in zip(grid.flat, drawn, strict=True):
         _random_panel(axes, report, one)
     grid[0, 0].set_ylabel(ANSWERED)
-    figure.supxlabel(HEADS, fontsize=8.5)
+    figure.supxlabel(_heads(report), fontsize=8.5)
     return figure
 
 
@@ -194,3 +196,8 @@ def _how_to_read(drawn: Sequence[Series]) -> str:
 
 def _short(drawn: Sequence[Series]) -> bool:
     return any(point.is_short for one in drawn for point in one.points)
+
+
+def _heads(report: ReportData) -> str:
+    """What k counts."""
+    return f"heads {deed(report)} (k)"

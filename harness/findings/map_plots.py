@@ -18,6 +18,7 @@ from matplotlib.patheffects import withStroke
 
 from harness.findings.plot_style import INK, new_figure, provenance
 from harness.findings.report_data import ConditionResult, RankingSection, ReportData
+from harness.findings.wording import deed
 
 Grid = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
@@ -57,7 +58,7 @@ def head_map(report: ReportData) -> Figure | None:
     figure = new_figure(
         max(5.4, n_heads * cell + 1.5),
         n_layers * cell + 1.15,
-        "Which heads score, and which were zeroed" if marked else "Which heads score",
+        f"Which heads score, and which were {deed(report)}" if marked else "Which heads score",
         [provenance(report), reading + blank],
     )
     axes = figure.add_subplot()
@@ -81,10 +82,10 @@ def transfer_map(report: ReportData) -> Figure | None:
     figure = new_figure(
         columns * (side + 0.2) + 2.7,
         rows * (side + 0.3) + 1.9,
-        "Accuracy left when another task's heads are zeroed, %",
+        f"Accuracy left when another task's heads are {deed(report)}, %",
         [
             provenance(report),
-            "a row: the task whose top k heads are zeroed; a column: the task asked; framed: its own heads",
+            f"a row: the task whose top k heads are {deed(report)}; a column: the task asked; framed: its own heads",
         ],
         compressed=True,
     )
@@ -98,7 +99,7 @@ def transfer_map(report: ReportData) -> Figure | None:
     for axes, k in zip(used, ks, strict=True):
         _transfer_panel(axes, cells, tasks, k)
     figure.supxlabel("task asked", fontsize=8.5)
-    figure.supylabel("task whose heads are zeroed", fontsize=8.5)
+    figure.supylabel(f"task whose heads are {deed(report)}", fontsize=8.5)
     bar = figure.colorbar(used[0].images[0], ax=grid, shrink=0.6, aspect=30, pad=0.02)
     bar.set_ticks([0, 0.25, 0.5, 0.75, 1], labels=["0", "25", "50", "75", "100 %"])
     bar.outline.set_visible(False)

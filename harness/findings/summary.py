@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from harness.experiment.conditions import UNTOUCHED
 from harness.findings.curves import Curve, Level, curves, envelope, level
 from harness.findings.report_data import ReportData
+from harness.findings.wording import manner_note
 
 RANDOM = "random_control"
 
@@ -42,7 +43,8 @@ def _provenance(report: ReportData) -> str:
     data, model = report["data"], report["model"]
     name = "no model" if model is None else f"{model['id']} ({model['n_layers']} layers of {model['n_heads']} heads)"
     of = "" if data["filings"] is None else f" of {_counted(data['filings'], 'filing')}"
-    return f"{name}, {_counted(data['rows'], 'row')}{of}"
+    note = manner_note(report)
+    return f"{name}, {_counted(data['rows'], 'row')}{of}" + ("" if note is None else f", {note}")
 
 
 def _split_lines(report: ReportData) -> Iterator[str]:

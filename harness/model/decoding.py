@@ -17,6 +17,7 @@ from harness.model.ablation import Ablation
 from harness.model.greedy import Greedy, Reading
 from harness.model.loading import LoadedModel
 from harness.model.node_cache import NodeCache
+from harness.model.replacement import ZERO, Replacement
 
 
 def decode(
@@ -25,8 +26,9 @@ def decode(
     last_id: int,
     head_sets: Sequence[frozenset[Head]],
     greedy: Sequence[Greedy],
+    replacement: Replacement = ZERO,
 ) -> Counter[frozenset[Head]]:
-    """Carry each row's tokens on until it is done; row i runs without the heads of `head_sets[i]`.
+    """Carry each row's tokens on until it is done; in row i the heads of `head_sets[i]` are replaced.
 
     The cache holds a row for each, the prompt but its last token `last_id`; it grows. Returns how many calls
     of ablated projections each head set saw.
@@ -40,8 +42,9 @@ def decode(
     feed = [[last_id, *each.token_ids[:n_known]] for each in greedy]
     alive = list(range(len(greedy)))
     while alive:
-        with Ablation(loaded.outputs, [head_sets[row] for row in alive]) as ablation:
+        with Ablation(loaded.outputs, [head_sets[row] for row in alive], replacement) as ablation:
             while not any(greedy[row].done for row in alive):
+                ablation.start = cache.get_seq_length()
                 reading = Reading(_forward(loaded, cache, feed))
                 for position, row in enumerate(alive):
                     if len(greedy[row].token_ids) == n_known:

@@ -38,6 +38,7 @@ from harness.model.greedy import Greedy, Reading
 from harness.model.loading import LoadedModel
 from harness.model.memory import branches_that_fit, is_out_of_memory
 from harness.model.pieces import takes_square_memory
+from harness.model.replacement import replacement_of
 from harness.model.shared_prefill import SharedPrompt, gather, prefill, read_draft, read_prefilled, spread
 from harness.retrieval.prompts import Prompt
 
@@ -126,6 +127,7 @@ class _RowRun:
         self._last = prompt.token_ids[-1]
         self._baseline_ids = baseline_ids
         self._phase = intervention.phase
+        self._replacement = replacement_of(loaded, intervention)
         self._max_new_tokens = max_new_tokens
         drafted = max(len(prompt.value_ids), max_new_tokens, len(baseline_ids or ()))
         self._capacity = len(prompt.token_ids) + drafted
@@ -150,7 +152,7 @@ class _RowRun:
             torch.cuda.empty_cache()
 
     def _run(self, tree: PrefixTree, branches: int) -> None:
-        branching = Branching(self._loaded)
+        branching = Branching(self._loaded, self._replacement)
         for shared in self._read_prompt(tree, branching, branches):
             answers = self._answer(shared, branching)
             branching.check()
@@ -206,8 +208,7 @@ class _RowRun:
         if not leaves:
             return
         sets = [shared.tree.leaves[leaf] for leaf in leaves]
-        fired = decode(
-            self._loaded, gather(shared, leaves), self._last, sets, [answers[leaf].greedy for leaf in leaves]
-        )
+        greedy = [answers[leaf].greedy for leaf in leaves]
+        fired = decode(self._loaded, gather(shared, leaves), self._last, sets, greedy, self._replacement)
         for leaf in leaves:
             answers[leaf].hooks_fired += fired[shared.tree.leaves[leaf]]

@@ -3,9 +3,17 @@
 A way is a module with `run_row` and `ENGINE_VERSION`, which changes whenever the meaning of what it computes does.
 """
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType, ModuleType
 
+from harness.experiment.heads import Head
+from harness.experiment.intervention import Intervention, MeanValues
 from harness.model import engine, reference
+from harness.model.completion import Completion
+from harness.model.loading import LoadedModel
+from harness.model.mean_values import mean_values
+from harness.retrieval.prompts import Prompt
 
 ENGINES = MappingProxyType[str, ModuleType]({"shared": engine, "reference": reference})
 """The module of each way."""
@@ -14,3 +22,29 @@ ENGINES = MappingProxyType[str, ModuleType]({"shared": engine, "reference": refe
 def engine_version(name: str) -> str:
     """The way and the version of its meaning, as records are kept under."""
     return f"{name}-{ENGINES[name].ENGINE_VERSION}"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ModelEngine:
+    """A loaded model and the way in which a run computes with it."""
+
+    loaded: LoadedModel
+    way: str
+    max_new_tokens: int
+
+    def __call__(
+        self,
+        prompt: Prompt,
+        head_sets: Sequence[frozenset[Head]],
+        baseline_ids: tuple[int, ...] | None,
+        intervention: Intervention,
+    ) -> Sequence[Completion]:
+        """A completion for each head set (`harness.model.reference.run_row`)."""
+        completions: Sequence[Completion] = ENGINES[self.way].run_row(
+            self.loaded, prompt, head_sets, baseline_ids, intervention, max_new_tokens=self.max_new_tokens
+        )
+        return completions
+
+    def mean_values(self, prompts: Sequence[Prompt], note: Callable[[int], None]) -> MeanValues:
+        """What every head puts out on average; the same in all ways."""
+        return mean_values(self.loaded, prompts, note)

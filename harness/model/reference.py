@@ -23,6 +23,7 @@ from harness.model.ablation import Ablation
 from harness.model.completion import Completion
 from harness.model.loading import LoadedModel, check_window
 from harness.model.pieces import pieces
+from harness.model.replacement import replacement_of
 from harness.retrieval.prompts import Prompt
 
 ENGINE_VERSION = 1
@@ -52,9 +53,10 @@ def run_row(
         AblationError: an unknown head, or an ablation that was not sound.
     """
     check_request(loaded, prompt, baseline_ids, max_new_tokens=max_new_tokens)
+    replacement, first = replacement_of(loaded, intervention), intervention.first_ablated(len(prompt.token_ids))
     completions = []
     for heads in head_sets:
-        ablation = Ablation(loaded.outputs, [heads], first=intervention.first_ablated(len(prompt.token_ids)))
+        ablation = Ablation(loaded.outputs, [heads], replacement, first=first)
         completion = _complete(
             loaded, prompt, heads, ablation, max_new_tokens=max_new_tokens, baseline_ids=baseline_ids
         )

@@ -30,6 +30,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "seed": ("3", "4"),
     "random-draws": ("2", "1"),
     "random-match": ("layer", "uniform"),
+    "mode": ("mean", "zero"),
     "phase": ("decode", "all"),
     "scorer": ("published", "value"),
     "reports": ("out", "elsewhere"),

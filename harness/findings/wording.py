@@ -1,0 +1,22 @@
+"""How figures and summaries say what was done to the heads of a report's conditions.
+
+Reports of before there was a choice say nothing of it: then heads were zeroed at every token.
+"""
+
+from harness.findings.report_data import ReportData
+
+DEEDS = {"zero": "zeroed", "mean": "set to their mean"}
+"""What is done to heads, by the setting `mode`."""
+
+
+def deed(report: ReportData) -> str:
+    """What was done to the heads, as a participle: `zeroed`."""
+    return DEEDS[str(report["configuration"].get("mode", "zero"))]
+
+
+def manner_note(report: ReportData) -> str | None:
+    """What was done to the heads and when, where it is not the usual."""
+    decode_only = report["configuration"].get("phase", "all") == "decode"
+    if deed(report) == DEEDS["zero"] and not decode_only:
+        return None
+    return f"heads {deed(report)}" + (" from the prompt's last token on" if decode_only else "")

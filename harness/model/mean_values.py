@@ -1,0 +1,81 @@
+"""What every head puts out on average: the values of mean ablation (Wang et al. 2022, https://arxiv.org/abs/2211.00593).
+
+For each layer the mean of the output projection's input, over the positions of a prompt but the first, then over
+prompts, so that long ones count no more than short ones. The first position is left out: many heads rest their
+attention on it (Xiao et al. 2023, https://arxiv.org/abs/2309.17453), and its outputs are like no others. Sums are
+float64, and of each prompt only one vector a layer is kept.
+
+Knows nothing of where the prompts come from, nor of what the means are for.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from harness.errors import AblationError, ModelError
+from harness.experiment.intervention import MeanValues
+from harness.model.ablation import Ablation
+from harness.model.architectures import AttentionOutput
+from harness.model.loading import LoadedModel, check_window
+from harness.model.projection_input import projection_input
+from harness.retrieval.prompts import Prompt
+
+
+@torch.inference_mode()
+def mean_values(
+    loaded: LoadedModel, prompts: Sequence[Prompt], note: Callable[[int], None] = lambda done: None
+) -> MeanValues:
+    """The untouched model's means over these prompts; `note` is told how many are done, after each.
+
+    Raises:
+        ModelError: no prompts; one of fewer than two tokens, or longer than the model's window.
+        AblationError: an ablation is open, or a projection was not called once for each prompt.
+    """
+    if not prompts:
+        raise ModelError("mean values: no prompts; expected at least one")
+    for prompt in prompts:
+        if len(prompt.token_ids) < 2:
+            raise ModelError(
+                f"{prompt.row_id}: {len(prompt.token_ids)} prompt tokens; expected at least two: the first does not "
+                "count towards the mean"
+            )
+        check_window(loaded, prompt.row_id, len(prompt.token_ids))
+    means = [_Mean(output) for output in loaded.outputs]
+    with Ablation(loaded.outputs, [()]), ExitStack() as hooks:  # an empty ablation: no other may be open
+        for mean in means:
+            handle = mean.output.module.register_forward_pre_hook(mean.add, with_kwargs=True)
+            hooks.callback(handle.remove)
+        for done, prompt in enumerate(prompts, start=1):
+            ids = torch.tensor([prompt.token_ids], device=loaded.device)
+            loaded.model(input_ids=ids, use_cache=False, logits_to_keep=1)
+            note(done)
+    return MeanValues(np.stack([mean.over(len(prompts)) for mean in means]))
+
+
+class _Mean:
+    """One projection's running sum of prompts' means, on its own device."""
+
+    def __init__(self, output: AttentionOutput) -> None:
+        self.output = output
+        self._n = 0
+        self._sum: torch.Tensor | None = None
+
+    def add(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Pre-hook: one prompt."""
+        hidden, _ = projection_input(self.output, args, kwargs)
+        mean = hidden[0, 1:].sum(dim=0, dtype=torch.float64) / (hidden.shape[1] - 1)
+        self._sum = mean if self._sum is None else self._sum + mean
+        self._n += 1
+
+    def over(self, n_prompts: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """The mean over all prompts: (width,)."""
+        if self._sum is None or self._n != n_prompts:
+            raise AblationError(
+                f"{self.output.name}: called {self._n} times for {n_prompts} prompts; expected once for each; is its "
+                "projection called past its module?"
+            )
+        return np.asarray((self._sum / n_prompts).cpu(), dtype=np.float64)

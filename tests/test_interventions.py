@@ -1,0 +1,151 @@
+"""What ablated heads put out in a run: means found once, by one process, and kept."""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_models import save_checkpoint
+
+from harness.demo.filings import demo_rows
+from harness.errors import DataError, ModelError
+from harness.experiment.head_files import write_ranking
+from harness.experiment.heads import Head, ModelShape, rank
+from harness.experiment.intervention import ZEROED, MeanValues
+from harness.experiment.plan import Job
+from harness.experiment.store import Store
+from harness.inputs import Inputs, read_inputs
+from harness.retrieval.prompts import Prompt
+from harness.retrieval.rows import write_rows
+from harness.run import Run
+from harness.settings import Settings
+
+TASKS = ("ceo_lastname", "incorporation_year")
+MEANS = MeanValues(np.arange(96.0).reshape(3, 32))
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    """Two filings for the mean, one to be asked, a row for each of two tasks in each."""
+    folder = tmp_path_factory.mktemp("inputs")
+    save_checkpoint(folder / "tiny")
+    rows = [row for row in demo_rows(3, n_sentences=2) if row.task in TASKS]
+    asked = rows[0].filename
+    rows = [replace(row, split="evaluation" if row.filename == asked else "identification") for row in rows]
+    write_rows(rows, folder / "rows.jsonl")
+    scores = {task: [[float(layer + head) for head in range(4)] for layer in range(3)] for task in TASKS}
+    write_ranking(rank(scores, top_k=2, model=ModelShape(3, 4)), folder / "heads.json")
+    return read_inputs(
+        Settings(
+            model=str(folder / "tiny"), data=folder / "rows.jsonl", heads=folder / "heads.json", k=(1,), mode="mean"
+        )
+    )
+
+
+class FakeAverage:
+    """Gives the same means for any prompts, and keeps what it was asked."""
+
+    def __init__(self, before: Callable[[], None] = lambda: None) -> None:
+        self.asked: list[Sequence[Prompt]] = []
+        self._before = before
+
+    def __call__(self, prompts: Sequence[Prompt], note: Callable[[int], None]) -> MeanValues:
+        self._before()
+        self.asked.append(prompts)
+        note(len(prompts))
+        return MEANS
+
+
+def job(inputs: Inputs) -> Job:
+    return Job(inputs.rows[0].id, frozenset({Head(0, 1)}), mode="mean")
+
+
+def test_means_are_taken_over_the_identification_rows(inputs: Inputs, tmp_path: Path) -> None:
+    average, told = FakeAverage(), list[tuple[int, int]]()
+    with Store(tmp_path / "store.sqlite") as store:
+        found = Run(inputs, store, run_id="a").interventions
+        assert (found.means, found.known(job(inputs))) == (None, False)
+        found.find(average, lambda done, n: told.append((done, n)))
+        ((prompts),) = average.asked
+        assert [prompt.row_id for prompt in prompts] == [
+            row.id for row in inputs.all_rows if row.split == "identification"
+        ]
+        assert told == [(4, 4)]
+        assert found.known(job(inputs))
+        assert found.digest(job(inputs)) == MEANS.sha256
+        assert found.digest(replace(job(inputs), heads=frozenset(), mode="zero")) is None
+        assert found.of([Job("row", frozenset())]) == ZEROED
+        assert found.of([job(inputs)]).values is found.means
+        found.find(average, lambda done, n: None)
+        assert len(average.asked) == 1
+
+
+def test_another_run_reads_them(inputs: Inputs, tmp_path: Path) -> None:
+    """Whatever way it computes in, and however long its answers are; another model's or other rows' are others."""
+    average = FakeAverage()
+    changes: list[tuple[dict[str, object], int]] = [
+        ({}, 1),
+        ({"engine": "reference", "max_new_tokens": 3, "max_rows": 2, "phase": "decode"}, 1),
+        ({"dtype": "float64"}, 2),
+        ({"insertion": "published"}, 3),
+    ]
+    for change, expected in changes:
+        other = replace(inputs, settings=replace(inputs.settings, **change))  # type: ignore[arg-type]  # of its type
+        with Store(tmp_path / "store.sqlite") as store:
+            Run(other, store, run_id="a").interventions.find(average, lambda done, n: None)
+        assert len(average.asked) == expected, change
+
+
+def test_only_one_of_two_processes_computes_them(inputs: Inputs, tmp_path: Path) -> None:
+    """Each in its own thread, with its own connection; the second begins while the first computes."""
+    path = tmp_path / "store.sqlite"
+    Store(path).close()
+
+    def begin_second() -> None:
+        waiter.start()
+
+    first, second = FakeAverage(before=begin_second), FakeAverage()
+
+    def find(average: FakeAverage) -> None:
+        with Store(path) as store:
+            found = Run(inputs, store, run_id="a").interventions
+            found.find(average, lambda done, n: None)
+            assert found.means is not None
+            assert found.means.sha256 == MEANS.sha256
+
+    waiter = threading.Thread(target=find, args=(second,))
+    find(first)
+    waiter.join()
+    assert (len(first.asked), len(second.asked)) == (1, 0)
+
+
+def test_an_error_leaves_the_means_to_be_found(inputs: Inputs, tmp_path: Path) -> None:
+    def fail() -> None:
+        raise ModelError("out of memory")
+
+    with Store(tmp_path / "store.sqlite") as store:
+        found = Run(inputs, store, run_id="a").interventions
+        with pytest.raises(ModelError, match="out of memory"):
+            found.find(FakeAverage(before=fail), lambda done, n: None)
+        found.find(FakeAverage(), lambda done, n: None)
+        assert found.means is not None
+
+
+def test_no_other_mode_has_means(inputs: Inputs, tmp_path: Path) -> None:
+    zero = replace(inputs, settings=replace(inputs.settings, mode="zero"))
+    average = FakeAverage()
+    with Store(tmp_path / "store.sqlite") as store:
+        found = Run(zero, store, run_id="a").interventions
+        found.find(average, lambda done, n: None)
+        assert (found.means, average.asked) == (None, [])
+        assert found.known(replace(job(inputs), mode="zero"))
+
+
+def test_no_rows_for_a_mean_are_found_out_at_once(inputs: Inputs, tmp_path: Path) -> None:
+    write_rows(inputs.rows, tmp_path / "rows.jsonl")
+    settings = replace(inputs.settings, data=tmp_path / "rows.jsonl")
+    with pytest.raises(DataError, match=r"rows.jsonl: no rows for identification, which the mean .* the mode zero"):
+        read_inputs(settings)
+    assert read_inputs(replace(settings, mode="zero")).rows
