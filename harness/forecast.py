@@ -90,11 +90,13 @@ def forecast(run: Run, conditions: Sequence[Condition]) -> Forecast:
 
 
 def _value_flops(run: Run, plan: Plan, size: ModelSize, *, weights_here: bool) -> float:
-    """Operations of finding the means, unless they are in the store or nothing asks for them."""
-    asked = any(job.mode == "mean" for work in plan.work for job in work.jobs)
-    if not asked or (weights_here and run.interventions.means is not None):
-        return 0.0
-    return sum(single_flops(size, len(prompt.token_ids)) for prompt in run.interventions.mean_prompts)
+    """Operations of running the donors' prompts, or those of means that are not in the store."""
+    found, jobs = run.interventions, [job for work in plan.work for job in work.jobs]
+    given = dict.fromkeys((job.row_id, job.prompt) for job in jobs if job.mode == "resample")
+    prompts = [found.donor(row_id, kind) for row_id, kind in given]
+    if any(job.mode == "mean" for job in jobs) and not (weights_here and found.means is not None):
+        prompts += found.mean_prompts
+    return sum(single_flops(size, len(prompt.token_ids)) for prompt in prompts)
 
 
 def _prompts(plan: Plan) -> Iterator[tuple[str, PromptKind, list[frozenset[Head]]]]:

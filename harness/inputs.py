@@ -16,6 +16,7 @@ from harness.experiment.conditions import Study
 from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import HeadRanking, ModelShape
 from harness.experiment.intervention import Manner
+from harness.retrieval.donors import donor_of
 from harness.retrieval.length import cut_rows
 from harness.retrieval.prompts import build_prompt
 from harness.retrieval.rows import Excluded, Row, RowTable, check_rows, read_rows
@@ -104,6 +105,9 @@ def read_inputs(settings: Settings) -> Inputs:
     )
     if settings.mode == "mean":
         mean_rows(inputs)
+    if settings.mode == "resample":
+        for row in rows:
+            donor_row(inputs, row)
     return inputs
 
 
@@ -163,6 +167,11 @@ def mean_rows(inputs: Inputs) -> tuple[Row, ...]:
             "at least one filing of the identification split; give more filings, a split column, or the mode zero"
         )
     return rows
+
+
+def donor_row(inputs: Inputs, row: Row) -> Row:
+    """The row whose outputs this one's ablated heads are given, of either split; a DataError where there is none."""
+    return donor_of(row, inputs.all_rows, inputs.tasks[row.task], seed=inputs.settings.seed)
 
 
 def first_filings(rows: Sequence[Row], most: int | None, seed: int) -> tuple[Row, ...]:

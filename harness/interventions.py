@@ -1,8 +1,8 @@
 """Interventions of one run: what each row's ablated heads put out instead.
 
 Mean values are found once, by whichever process comes first, and kept in the store: every other process, and every
-later run, reads these, so that what records rest on is one set of numbers to the last bit. Knows nothing of pytest;
-who computes the means is handed in.
+later run, reads these, so that what records rest on is one set of numbers to the last bit. Donors follow from the rows
+and the seed. Knows nothing of pytest; who computes the means is handed in.
 """
 
 import time
@@ -14,8 +14,8 @@ from harness.experiment.claims import Claims
 from harness.experiment.intervention import Intervention, MeanValues
 from harness.experiment.plan import Job
 from harness.experiment.store import RunKey, Store, means_key, tokens_digest
-from harness.inputs import Inputs, mean_rows
-from harness.retrieval.prompts import Prompt, identification_depth
+from harness.inputs import Inputs, donor_row, mean_rows, placed_depth
+from harness.retrieval.prompts import Prompt, PromptKind, identification_depth
 from harness.retrieval.rows import Row
 
 WAIT_SECONDS = 0.2
@@ -29,21 +29,28 @@ class Average(Protocol):
         """The means."""
 
 
+class Build(Protocol):
+    """Makes a row's prompt, its needle at a depth."""
+
+    def __call__(self, row: Row, depth: float, kind: PromptKind = "full", /) -> Prompt:
+        """The prompt."""
+
+
 class Interventions:
     """What ablated heads put out in a run, in its inputs' manner.
 
-    `build` makes a row's prompt with the needle at a depth; `run_key` says what the run's records depend on, and is
+    `run_key` says what the run's records depend on, and is
     asked for only where means are looked up.
     """
 
-    def __init__(
-        self, inputs: Inputs, store: Store, build: Callable[[Row, float], Prompt], run_key: Callable[[], RunKey]
-    ) -> None:
+    def __init__(self, inputs: Inputs, store: Store, build: Build, run_key: Callable[[], RunKey]) -> None:
         self._inputs = inputs
         self._store = store
         self._build = build
         self._run_key = run_key
         self._found: MeanValues | None = None
+        self._rows = {row.id: row for row in inputs.rows}
+        self._donors: dict[tuple[str, PromptKind], Prompt] = {}
 
     @cached_property
     def mean_prompts(self) -> tuple[Prompt, ...]:
@@ -64,18 +71,33 @@ class Interventions:
             self._found = self._store.means(self._means_key)
         return self._found
 
+    def donor(self, row_id: str, kind: PromptKind) -> Prompt:
+        """The donor's prompt, of the same kind, its needle as deep as the row's own; built once."""
+        if (row_id, kind) not in self._donors:
+            row = self._rows[row_id]
+            donor = donor_row(self._inputs, row)
+            self._donors[row_id, kind] = self._build(donor, placed_depth(row, self._inputs.settings), kind)
+        return self._donors[row_id, kind]
+
     def known(self, job: Job) -> bool:
         """Whether it is known what the job's heads put out."""
         return job.mode != "mean" or self.means is not None
 
     def digest(self, job: Job) -> str | None:
         """Of what the job's heads put out, where that is known and not zero: part of its record's key."""
+        if job.mode == "resample":
+            return tokens_digest(self.donor(job.row_id, job.prompt).token_ids, ())
         return None if job.mode != "mean" or self.means is None else self.means.sha256
 
     def of(self, jobs: Sequence[Job]) -> Intervention:
         """How the heads of one prompt's jobs are ablated; what is `known` of them."""
         phase = self._inputs.manner.phase
-        return Intervention(self.means if any(job.heads for job in jobs) else None, phase)
+        for job in jobs:
+            if job.mode == "mean":
+                return Intervention(self.means, phase)
+            if job.mode == "resample":
+                return Intervention(self.donor(job.row_id, job.prompt), phase)
+        return Intervention(phase=phase)
 
     def find(self, average: Average, note: Callable[[int, int], None]) -> None:
         """Have the means computed and kept, unless they are, or another process does so; waits for that one.

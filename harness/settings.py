@@ -21,7 +21,7 @@ Match = Literal["uniform", "layer"]
 Scorer = Literal["value", "published"]
 Quantization = Literal["8bit", "4bit"]
 Engine = Literal["shared", "reference"]
-Mode = Literal["zero", "mean"]
+Mode = Literal["zero", "mean", "resample"]
 Phase = Literal["all", "decode"]
 _ENTRY = re.compile(r"\w+\s*=\s*[\w.]+\s*,\s*[\w.]+")
 Shown = str | int | float | bool | list[str] | list[int] | list[float] | None
@@ -254,8 +254,9 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "mode",
-        _choice("zero", "mean"),
-        "what ablated heads put out: nothing, or their mean over the identification rows (default: zero)",
+        _choice("zero", "mean", "resample"),
+        "what ablated heads put out: nothing, their mean over the identification rows, or what they put out on another "
+        "filing (default: zero)",
         "WHAT",
     ),
     Option(

@@ -1,7 +1,6 @@
 """The engine against the plain loop: tiny models of every architecture, and the demo."""
 
 import copy
-import functools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import get_args
@@ -14,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import (
     HEAD_DIM,
-    MIXTURES,
     MODEL_TYPES,
     N_HEADS,
     N_LAYERS,
     WINDOW,
+    doubled,
     random_ids,
     random_prompt,
     tiny_loaded,
@@ -54,16 +53,6 @@ SETS = (
     frozenset({Head(0, 1), Head(2, 0)}),
     frozenset({Head(2, 0)}),
 )
-
-
-@functools.cache
-def doubled(model_type: str) -> LoadedModel:
-    """The tiny model in float64."""
-    model = copy.deepcopy(tiny_loaded(model_type).model).double()
-    if model_type in MIXTURES:
-        # the library's grouped products know no float64
-        model.config._experts_implementation = "eager"
-    return replace(wrap(model), dtype="float64")
 
 
 def assert_same(got: Sequence[Completion], expected: Sequence[Completion], tolerance: float) -> None:
@@ -126,7 +115,8 @@ def test_equal_to_the_plain_loop_in_float64(data: st.DataObject) -> None:
         prompt,
         data.draw(st.lists(st.frozensets(st.sampled_from(HEADS), max_size=6), min_size=1, max_size=6)),
         intervention=Intervention(
-            data.draw(st.sampled_from([None, MEANS])), data.draw(st.sampled_from(get_args(Phase)))
+            data.draw(st.sampled_from([None, MEANS, random_prompt(5, seed=3), random_prompt(2 * WINDOW, seed=4)])),
+            data.draw(st.sampled_from(get_args(Phase))),
         ),
         baseline_ids=data.draw(st.none() | st.lists(st.integers(0, 255), max_size=6).map(tuple)),
         max_new_tokens=data.draw(st.integers(1, WINDOW + 2)),

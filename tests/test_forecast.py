@@ -90,6 +90,15 @@ def test_means_are_counted_until_they_are_found(settings: Settings, tmp_path: Pa
     assert look(settings, ONE).value_flops == 0
 
 
+def test_donors_are_counted_once_a_prompt(settings: Settings) -> None:
+    size = load_size(settings.model, dtype="float32")
+    with Store(IN_MEMORY) as store:
+        run = Run(read_inputs(replace(settings, mode="resample")), store, run_id="a")
+        donors = [run.interventions.donor(row.id, "full") for row in run.inputs.rows]
+        found = forecast(run, [ONE, TWO])
+    assert found.value_flops == pytest.approx(sum(single_flops(size, len(donor.token_ids)) for donor in donors))
+
+
 def test_prompts_of_two_kinds_share_nothing(settings: Settings) -> None:
     found = look(settings, BASELINE, NEEDLE_ABSENT, ONE)
     assert len(found.tokens) == 12

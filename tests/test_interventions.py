@@ -15,8 +15,8 @@ from harness.experiment.head_files import write_ranking
 from harness.experiment.heads import Head, ModelShape, rank
 from harness.experiment.intervention import ZEROED, MeanValues
 from harness.experiment.plan import Job
-from harness.experiment.store import Store
-from harness.inputs import Inputs, read_inputs
+from harness.experiment.store import IN_MEMORY, Store, tokens_digest
+from harness.inputs import Inputs, donor_row, read_inputs
 from harness.retrieval.prompts import Prompt
 from harness.retrieval.rows import write_rows
 from harness.run import Run
@@ -141,6 +141,56 @@ def test_no_other_mode_has_means(inputs: Inputs, tmp_path: Path) -> None:
         found.find(average, lambda done, n: None)
         assert (found.means, average.asked) == (None, [])
         assert found.known(replace(job(inputs), mode="zero"))
+
+
+@pytest.fixture
+def resampled(inputs: Inputs) -> Inputs:
+    return replace(inputs, settings=replace(inputs.settings, mode="resample"))
+
+
+def test_donors_follow_from_the_row(resampled: Inputs) -> None:
+    """Of either split, of the same kind of prompt, the needle as deep as the row's own."""
+    row = resampled.rows[0]
+    job = Job(row.id, frozenset({Head(0, 1)}), mode="resample")
+    with Store(IN_MEMORY) as store:
+        run = Run(resampled, store, run_id="a")
+        donor = run.interventions.donor(row.id, "full")
+        absent = run.interventions.donor(row.id, "needle_absent")
+        values = run.interventions.of([Job(row.id, frozenset()), job]).values
+        digests = [run.interventions.digest(each) for each in (job, replace(job, prompt="needle_absent"))]
+        assert run.interventions.known(job)
+        assert run.interventions.of([Job(row.id, frozenset())]) == ZEROED
+    chosen = donor_row(resampled, row)
+    assert (donor.row_id, chosen.task, chosen.filename != row.filename) == (chosen.id, row.task, True)
+    assert values is donor
+    assert chosen.needle_sentence in donor.text
+    assert chosen.needle_sentence not in absent.text
+    assert digests == [tokens_digest(each.token_ids, ()) for each in (donor, absent)]
+
+
+def test_a_donors_needle_is_as_deep_as_the_rows(resampled: Inputs) -> None:
+    sweep = replace(resampled, rows=tuple(replace(row, depth=d) for row in resampled.rows for d in (0.0, 1.0)))
+    with Store(IN_MEMORY) as store:
+        found = Run(sweep, store, run_id="a").interventions
+        shallow, deep = (found.donor(row.id, "full") for row in sweep.rows[:2])
+    assert shallow.row_id == deep.row_id
+    assert (shallow.depth, deep.depth) == (0.0, 1.0)
+
+
+def test_another_donor_is_another_record(resampled: Inputs, tmp_path: Path) -> None:
+    job = Job(resampled.rows[0].id, frozenset({Head(0, 1)}), mode="resample")
+    digests = set()
+    for seed in range(8):
+        other = replace(resampled, settings=replace(resampled.settings, seed=seed))
+        with Store(IN_MEMORY) as store:
+            digests.add(Run(other, store, run_id="a").interventions.digest(job))
+    assert len(digests) == 2
+
+
+def test_a_row_without_a_donor_is_found_out_at_once(resampled: Inputs, tmp_path: Path) -> None:
+    write_rows(resampled.rows, tmp_path / "rows.jsonl")
+    with pytest.raises(DataError, match=rf"{resampled.rows[0].id}: no row to take heads' outputs from; .* mode zero"):
+        read_inputs(replace(resampled.settings, data=tmp_path / "rows.jsonl"))
 
 
 def test_no_rows_for_a_mean_are_found_out_at_once(inputs: Inputs, tmp_path: Path) -> None:

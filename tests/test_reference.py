@@ -1,7 +1,7 @@
 """The plain loop against `generate`, against a forward pass without a cache, and its bookkeeping."""
 
 from dataclasses import replace
-from typing import cast
+from typing import cast, get_args
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from tiny_models import (
     VOCABULARY,
     WINDOW,
     cut_weights,
+    doubled,
     random_ids,
     random_prompt,
     tiny_loaded,
@@ -26,8 +27,9 @@ from transformers import PreTrainedModel
 
 from harness.errors import AblationError, ModelError
 from harness.experiment.heads import Head
-from harness.experiment.intervention import ZEROED, Intervention, MeanValues
+from harness.experiment.intervention import ZEROED, Intervention, MeanValues, Phase
 from harness.model.completion import Completion
+from harness.model.donor import run_donor
 from harness.model.loading import LoadedModel
 from harness.model.reference import run_row
 from harness.retrieval.prompts import Prompt
@@ -137,6 +139,42 @@ def check_slowly(loaded: LoadedModel, prompt: Prompt, intervention: Intervention
     for got, answer in ((completion.gold_logprob, prompt.value_ids), (completion.baseline_logprob, baseline)):
         assert got == pytest.approx(slow_ablated_logprob(loaded.model, ids, answer, HEADS, values, first), abs=1e-3)
     assert completion.gold_logprob != pytest.approx(run(loaded, prompt, HEADS).gold_logprob, abs=1e-3)
+
+
+def donors_values(loaded: LoadedModel, donor: Prompt, n_prompt: int) -> Values:
+    """Position by position; one run of the donor, whose own test holds it against slower ones."""
+    width = N_HEADS * HEAD_DIM
+    found = run_donor(loaded, donor, HEADS, n_prompt=n_prompt, max_new_tokens=5)
+    return lambda layer, position: found.values(loaded.outputs[layer], position, torch.zeros(1, 1, width))[0]
+
+
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize(("phase", "n_donor"), [("all", N_TOKENS - 5), ("all", N_TOKENS + 5), ("decode", N_TOKENS)])
+def test_resampled(model_type: str, phase: Phase, n_donor: int) -> None:
+    loaded, prompt = endless(tiny_loaded(model_type)), random_prompt(N_TOKENS, seed=1)
+    donor = random_prompt(n_donor, seed=2)
+    first = 0 if phase == "all" else N_TOKENS - 1
+    values = donors_values(loaded, donor, N_TOKENS)
+    intervention = Intervention(donor, phase)
+    baseline, ids = run(loaded, prompt).token_ids, prompt.token_ids
+    completion = run(loaded, prompt, HEADS, intervention, max_new_tokens=5, baseline_ids=baseline)
+    assert completion.token_ids == slow_tokens(loaded.model, ids, HEADS, values, first, n_tokens=5)
+
+
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize("phase", get_args(Phase))
+def test_a_row_resampled_from_itself_is_untouched(model_type: str, phase: Phase) -> None:
+    """In float64; the gold value is what the model says, so that its tokens are the donor's own steps."""
+    loaded = endless(doubled(model_type))
+    prompt = random_prompt(N_TOKENS)
+    prompt = replace(prompt, value_ids=run(loaded, prompt, max_new_tokens=4).token_ids)
+    untouched = run(loaded, prompt)
+    resampled = run(loaded, prompt, HEADS, Intervention(prompt, phase), baseline_ids=untouched.token_ids)
+    assert resampled.token_ids == untouched.token_ids
+    # gemma2's softmax is float32 always
+    tolerance = 1e-4 if model_type == "gemma2" else 1e-10
+    for name in ("gold_logprob", "baseline_logprob", "smallest_gap"):
+        assert getattr(resampled, name) == pytest.approx(getattr(untouched, name), abs=tolerance, rel=tolerance)
 
 
 def test_the_prompt_before_its_last_token_is_the_untouched_models() -> None:

@@ -11,10 +11,10 @@ from tiny_models import HEAD_DIM, MIXTURES, MODEL_TYPES, N_HEADS, N_LAYERS, cut_
 
 from harness.errors import AblationError
 from harness.experiment.heads import Head
-from harness.experiment.intervention import ZEROED, Intervention, MeanValues
+from harness.experiment.intervention import MeanValues
 from harness.model.ablation import Ablation
 from harness.model.architectures import attention_outputs
-from harness.model.replacement import ZERO, Mean, replacement_of
+from harness.model.replacement import Mean
 
 HEADS = frozenset({Head(0, 1), Head(1, 0), Head(1, 3), Head(2, 2)})
 WIDTH = N_HEADS * HEAD_DIM
@@ -66,11 +66,3 @@ def test_what_spoils_a_mean_is_found() -> None:
 
     with pytest.raises(AblationError, match=rf"o_proj: {2 * 20 * HEAD_DIM} other elements .* exactly the heads' mean"):
         spoilt()
-
-
-def test_an_intervention_and_its_values() -> None:
-    loaded = tiny_loaded()
-    assert replacement_of(loaded, ZEROED) is ZERO
-    assert isinstance(replacement_of(loaded, Intervention(MEANS)), Mean)
-    with pytest.raises(AblationError, match=r"mean values: of 2 layers of width 32; expected 3 of width 32, as tiny"):
-        replacement_of(loaded, Intervention(MeanValues(MEANS.vectors[:2])))

@@ -160,6 +160,16 @@ def wrap(model: PreTrainedModel) -> LoadedModel:
     )
 
 
+@functools.cache
+def doubled(model_type: str) -> LoadedModel:
+    """The tiny model in float64."""
+    model = copy.deepcopy(tiny_loaded(model_type).model).double()
+    if model_type in MIXTURES:
+        # the library's grouped products know no float64
+        model.config._experts_implementation = "eager"
+    return replace(wrap(model), dtype="float64")
+
+
 def save_checkpoint(folder: Path, model_type: str = "llama") -> Path:
     """The same as a folder that `load_model` can read; returns the folder."""
     tiny_model(model_type).save_pretrained(folder)

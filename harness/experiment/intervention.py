@@ -10,8 +10,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Mode = Literal["zero", "mean"]
-"""What ablated heads put out: `zero`, nothing; `mean`, what they put out on average on other rows."""
+from harness.retrieval.prompts import Prompt
+
+Mode = Literal["zero", "mean", "resample"]
+"""What ablated heads put out: `zero`, nothing; `mean`, what they put out on average on other rows; `resample`, what
+they put out on one other row, the donor."""
 
 Phase = Literal["all", "decode"]
 """When heads are ablated: `all`, at every token of the prompt and while decoding; `decode`, from the prompt's last
@@ -41,9 +44,12 @@ class MeanValues:
 
 @dataclass(frozen=True, slots=True)
 class Intervention:
-    """How the heads of one prompt are ablated: with which values, `None` for 0, and when."""
+    """How the heads of one prompt are ablated: with which values, and when.
 
-    values: MeanValues | None = None
+    `values` are means, or the prompt of a donor, or `None` for 0.
+    """
+
+    values: MeanValues | Prompt | None = None
     phase: Phase = "all"
 
     def first_ablated(self, n_prompt: int) -> int:

@@ -5,7 +5,7 @@ Reports of before there was a choice say nothing of it: then heads were zeroed a
 
 from harness.findings.report_data import ReportData
 
-DEEDS = {"zero": "zeroed", "mean": "set to their mean"}
+DEEDS = {"zero": "zeroed", "mean": "set to their mean", "resample": "resampled"}
 """What is done to heads, by the setting `mode`."""
 
 

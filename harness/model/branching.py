@@ -50,7 +50,7 @@ class Branching:
         attention, _, _ = architecture_of(loaded.model.config).projection.rpartition(".")
         self._attention = [layer.get_submodule(attention) for layer in decoder_layers(loaded)]
         self._outputs = loaded.outputs
-        self._replacement = replacement
+        self.replacement = replacement
         self._others: dict[int, list[torch.Tensor]] = {}
         self.fired: Counter[frozenset[Head]] = Counter()
 
@@ -69,7 +69,7 @@ class Branching:
         if not pairs:
             return call(hidden)
         projection = _Projection(
-            self._outputs[layer], level.parents if parted else None, pairs, self._replacement, start
+            self._outputs[layer], level.parents if parted else None, pairs, self.replacement, start
         )
         with ExitStack() as hooks:
             if parted:
@@ -98,7 +98,7 @@ class Branching:
             if others:
                 raise AblationError(
                     f"{self._outputs[layer].name}: {others} other elements entered it in ablated heads over "
-                    f"{len(counts)} calls; expected exactly {self._replacement.name}; does another hook write to the "
+                    f"{len(counts)} calls; expected exactly {self.replacement.name}; does another hook write to the "
                     "same input?"
                 )
         self._others.clear()

@@ -35,10 +35,11 @@ from harness.model.branching import Branching, can_branch
 from harness.model.completion import Completion
 from harness.model.decoding import decode
 from harness.model.greedy import Greedy, Reading
+from harness.model.head_values import replacement_of
 from harness.model.loading import LoadedModel
 from harness.model.memory import branches_that_fit, is_out_of_memory
 from harness.model.pieces import takes_square_memory
-from harness.model.replacement import replacement_of
+from harness.model.replacement import Replacement
 from harness.model.shared_prefill import SharedPrompt, gather, prefill, read_draft, read_prefilled, spread
 from harness.retrieval.prompts import Prompt
 
@@ -126,8 +127,7 @@ class _RowRun:
         self._prompt = prompt
         self._last = prompt.token_ids[-1]
         self._baseline_ids = baseline_ids
-        self._phase = intervention.phase
-        self._replacement = replacement_of(loaded, intervention)
+        self._intervention = intervention
         self._max_new_tokens = max_new_tokens
         drafted = max(len(prompt.value_ids), max_new_tokens, len(baseline_ids or ()))
         self._capacity = len(prompt.token_ids) + drafted
@@ -136,9 +136,12 @@ class _RowRun:
     def run(self, tree: PrefixTree, branches: int | None) -> None:
         """Answer every leaf of the tree."""
         branches = branches or branches_that_fit(self._loaded, self._capacity)
+        replacement = None
         while True:
             try:
-                self._run(tree.part(slice(len(self.answers), None)), branches)
+                if replacement is None:
+                    replacement = self._find_replacement(tree)
+                self._run(tree.part(slice(len(self.answers), None)), replacement, branches)
                 return
             except RuntimeError as error:
                 if not is_out_of_memory(error):
@@ -151,8 +154,13 @@ class _RowRun:
             branches //= 2
             torch.cuda.empty_cache()
 
-    def _run(self, tree: PrefixTree, branches: int) -> None:
-        branching = Branching(self._loaded, self._replacement)
+    def _find_replacement(self, tree: PrefixTree) -> Replacement:
+        return replacement_of(
+            self._loaded, self._prompt, tree.leaves, self._intervention, max_new_tokens=self._max_new_tokens
+        )
+
+    def _run(self, tree: PrefixTree, replacement: Replacement, branches: int) -> None:
+        branching = Branching(self._loaded, replacement)
         for shared in self._read_prompt(tree, branching, branches):
             answers = self._answer(shared, branching)
             branching.check()
@@ -160,7 +168,7 @@ class _RowRun:
 
     def _read_prompt(self, tree: PrefixTree, branching: Branching, branches: int) -> Iterator[SharedPrompt]:
         """The leaves behind their prompt, at most `branches` at once."""
-        decode_only = self._phase == "decode"
+        decode_only = self._intervention.phase == "decode"
         read = prefill(
             self._loaded,
             branching,
@@ -187,7 +195,7 @@ class _RowRun:
             answer.gold_logprob = logprob
             reading.follow(leaf, gold, answer.greedy)
         if self._baseline_ids is None and not tree.leaves[0]:
-            self._decode(shared, answers[:1])
+            self._decode(shared, branching, answers[:1])
             self._baseline_ids = tuple(answers[0].greedy.token_ids)
         if self._baseline_ids is not None:
             draft = self._baseline_ids[:-1]
@@ -197,18 +205,18 @@ class _RowRun:
             for leaf, (answer, logprob) in enumerate(zip(answers, logprobs, strict=True)):
                 answer.baseline_logprob = logprob
                 reading.follow(leaf, draft, answer.greedy)
-        self._decode(shared, answers)
+        self._decode(shared, branching, answers)
         for heads, answer in zip(tree.leaves, answers, strict=True):
             answer.hooks_fired += branching.fired[heads]
         return answers
 
-    def _decode(self, shared: SharedPrompt, answers: Sequence[_Answer]) -> None:
+    def _decode(self, shared: SharedPrompt, branching: Branching, answers: Sequence[_Answer]) -> None:
         """Decode to their ends those of the first leaves, whose answers are given, that are not done."""
         leaves = [leaf for leaf, answer in enumerate(answers) if not answer.greedy.done]
         if not leaves:
             return
         sets = [shared.tree.leaves[leaf] for leaf in leaves]
         greedy = [answers[leaf].greedy for leaf in leaves]
-        fired = decode(self._loaded, gather(shared, leaves), self._last, sets, greedy, self._replacement)
+        fired = decode(self._loaded, gather(shared, leaves), self._last, sets, greedy, branching.replacement)
         for leaf in leaves:
             answers[leaf].hooks_fired += fired[shared.tree.leaves[leaf]]

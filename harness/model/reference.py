@@ -21,9 +21,9 @@ from harness.experiment.heads import Head
 from harness.experiment.intervention import ZEROED, Intervention
 from harness.model.ablation import Ablation
 from harness.model.completion import Completion
+from harness.model.head_values import replacement_of
 from harness.model.loading import LoadedModel, check_window
 from harness.model.pieces import pieces
-from harness.model.replacement import replacement_of
 from harness.retrieval.prompts import Prompt
 
 ENGINE_VERSION = 1
@@ -53,7 +53,8 @@ def run_row(
         AblationError: an unknown head, or an ablation that was not sound.
     """
     check_request(loaded, prompt, baseline_ids, max_new_tokens=max_new_tokens)
-    replacement, first = replacement_of(loaded, intervention), intervention.first_ablated(len(prompt.token_ids))
+    replacement = replacement_of(loaded, prompt, head_sets, intervention, max_new_tokens=max_new_tokens)
+    first = intervention.first_ablated(len(prompt.token_ids))
     completions = []
     for heads in head_sets:
         ablation = Ablation(loaded.outputs, [heads], replacement, first=first)

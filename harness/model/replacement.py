@@ -7,10 +7,8 @@ from typing import Protocol
 
 import torch
 
-from harness.errors import AblationError
-from harness.experiment.intervention import Intervention, MeanValues
+from harness.experiment.intervention import MeanValues
 from harness.model.architectures import AttentionOutput
-from harness.model.loading import LoadedModel
 
 
 class Replacement(Protocol):
@@ -56,20 +54,3 @@ class Mean:
         if key not in self._rounded:
             self._rounded[key] = self._means[output.layer][None].to(like)
         return self._rounded[key]
-
-
-def replacement_of(loaded: LoadedModel, intervention: Intervention) -> Replacement:
-    """The values that an intervention stands for.
-
-    Raises:
-        AblationError: means of another shape than the model's.
-    """
-    if intervention.values is None:
-        return ZERO
-    shape, width = intervention.values.vectors.shape, loaded.outputs[0].n_heads * loaded.outputs[0].head_dim
-    if shape != (len(loaded.outputs), width):
-        raise AblationError(
-            f"mean values: of {shape[0]} layers of width {shape[1]}; expected {len(loaded.outputs)} of width {width}, "
-            f"as {loaded.shape.id} has; compute them with this model"
-        )
-    return Mean(intervention.values)

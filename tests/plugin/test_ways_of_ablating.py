@@ -84,6 +84,29 @@ def test_means_from_the_prompts_last_token_on(with_means: Project, found: list[M
     assert len(found) == 1, "they are kept, and serve both engines and both phases"
 
 
+def test_resampled(project: Project) -> None:
+    project.run(*STUDY)
+    usual = answers(project)
+    result = project.run(*STUDY, "--ablation-mode=resample")
+    result.assert_outcomes(passed=2, deselected=33)
+    result.stdout.fnmatch_lines(["ablation: mode resample, phase all, *", "*, heads resampled"])
+    resampled = answers(project)
+    assert same(project, usual) == {"baseline"}
+    project.run(*STUDY, "--ablation-mode=resample", "--ablation-engine=reference")
+    assert answers(project) == pytest.approx(resampled, abs=1e-4)
+    project.run(*STUDY, "--ablation-mode=resample", "--ablation-phase=decode")
+    assert same(project, usual) == same(project, resampled) == {"baseline"}
+
+
+def test_no_row_to_resample_from(project: Project) -> None:
+    write_rows(
+        [replace(row, split="evaluation") for row in demo_rows(1, n_sentences=2) if row.task in TASKS],
+        project.path / "rows.csv",
+    )
+    line = usage_error(project.run(*STUDY, "--ablation-mode=resample"))
+    assert "no row to take heads' outputs from; expected one of the task" in line
+
+
 def test_two_workers_share_the_means(with_means: Project) -> None:
     project = with_means
     result = project.run_alone(*STUDY, "--ablation-mode=mean", "-n", "2")
