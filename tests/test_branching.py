@@ -68,14 +68,15 @@ def test_attention_runs_once_for_children_of_one_node() -> None:
     assert seen == [(1, 0), (0, 2), (2, 0), (0, 3), (3, 0), (0, 4)]
 
 
-def test_what_is_written_behind_the_zeroing_is_found() -> None:
+@pytest.mark.parametrize("written", [float("nan"), 7.0])
+def test_what_is_written_behind_the_zeroing_is_found(written: float) -> None:
     loaded = wrap(copy.deepcopy(tiny_loaded("llama").model))
     projection, layer = loaded.outputs[1].module, loaded.model.get_submodule("model.layers.1")
 
     def late_hook(*_: object) -> None:
         """A hook that comes behind those of the branching, and fills what they zeroed."""
         layer._forward_pre_hooks.clear()
-        projection.register_forward_pre_hook(lambda _, args: (torch.full_like(args[0], float("nan")),))
+        projection.register_forward_pre_hook(lambda _, args: (torch.full_like(args[0], written),))
 
     layer.get_submodule("self_attn").register_forward_pre_hook(late_hook)
     branching = Branching(loaded)

@@ -121,6 +121,22 @@ def test_only_one_of_two_processes_computes_them(inputs: Inputs, tmp_path: Path)
     assert (len(first.asked), len(second.asked)) == (1, 0)
 
 
+def test_means_that_came_between_a_look_and_the_claim_are_not_computed_again(inputs: Inputs, tmp_path: Path) -> None:
+    class LateStore(Store):
+        looks = 0
+
+        def means(self, key: str) -> MeanValues | None:
+            self.looks += 1
+            return None if self.looks == 1 else super().means(key)
+
+    path, average = tmp_path / "store.sqlite", FakeAverage()
+    with Store(path) as store:
+        Run(inputs, store, run_id="a").interventions.find(average, lambda done, n: None)
+    with LateStore(path) as store:
+        Run(inputs, store, run_id="b").interventions.find(average, lambda done, n: None)
+    assert (store.looks, len(average.asked)) == (2, 1)
+
+
 def test_an_error_leaves_the_means_to_be_found(inputs: Inputs, tmp_path: Path) -> None:
     def fail() -> None:
         raise ModelError("out of memory")
