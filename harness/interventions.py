@@ -15,6 +15,7 @@ from harness.experiment.intervention import Intervention, MeanValues
 from harness.experiment.plan import Job
 from harness.experiment.store import RunKey, Store, means_key, tokens_digest
 from harness.inputs import Inputs, donor_row, mean_rows, placed_depth
+from harness.retrieval.length import cut_to_length
 from harness.retrieval.prompts import Prompt, PromptKind, identification_depth
 from harness.retrieval.rows import Row
 
@@ -56,7 +57,7 @@ class Interventions:
     def mean_prompts(self) -> tuple[Prompt, ...]:
         """The prompts that means are taken over, as for ranking heads: the identification rows of the tasks studied."""
         seed = self._inputs.split_seed
-        return tuple(self._build(row, identification_depth(row, seed)) for row in mean_rows(self._inputs))
+        return tuple(self._prompt(row, identification_depth(row, seed)) for row in mean_rows(self._inputs))
 
     @cached_property
     def _means_key(self) -> str:
@@ -76,8 +77,16 @@ class Interventions:
         if (row_id, kind) not in self._donors:
             row = self._rows[row_id]
             donor = donor_row(self._inputs, row)
-            self._donors[row_id, kind] = self._build(donor, placed_depth(row, self._inputs.settings), kind)
+            self._donors[row_id, kind] = self._prompt(donor, placed_depth(row, self._inputs.settings), kind)
         return self._donors[row_id, kind]
+
+    def _prompt(self, row: Row, depth: float, kind: PromptKind = "full") -> Prompt:
+        """Of a row as it was read; cut, where haystacks are."""
+        if self._inputs.settings.seq_len is not None:
+            row = cut_to_length(
+                row, self._inputs.settings.seq_len, lambda each: len(self._build(each, depth).token_ids)
+            )
+        return self._build(row, depth, kind)
 
     def known(self, job: Job) -> bool:
         """Whether it is known what the job's heads put out."""

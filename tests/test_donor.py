@@ -81,6 +81,16 @@ def test_an_answer_that_ends_early_leaves_its_last_fed_position() -> None:
             assert torch.equal(at(donor, endless, 1, position), expected)
 
 
+def test_a_prompt_fed_in_pieces_has_the_same_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = run_donor(tiny_loaded(), DONOR, HEADS, n_prompt=20, max_new_tokens=N_NEW)
+    monkeypatch.setattr("harness.model.pieces.PIECE", 4)
+    eager = replace(tiny_loaded(), attention="eager")  # weights written out: fed in pieces
+    parts = run_donor(eager, DONOR, HEADS, n_prompt=20, max_new_tokens=N_NEW)
+    like = torch.zeros(1, 24, N_HEADS * HEAD_DIM)
+    for output in eager.outputs:
+        torch.testing.assert_close(parts.values(output, 0, like), whole.values(output, 0, like), rtol=0, atol=1e-5)
+
+
 def test_what_cannot_be_run() -> None:
     loaded = tiny_loaded()
     with pytest.raises(ModelError, match=r"filing2.htm/task: 641 tokens, .* at most 640"):

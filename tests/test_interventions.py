@@ -13,7 +13,7 @@ from harness.demo.filings import demo_rows
 from harness.errors import DataError, ModelError
 from harness.experiment.head_files import write_ranking
 from harness.experiment.heads import Head, ModelShape, rank
-from harness.experiment.intervention import ZEROED, MeanValues
+from harness.experiment.intervention import ZEROED, MeanValues, Mode
 from harness.experiment.plan import Job
 from harness.experiment.store import IN_MEMORY, Store, tokens_digest
 from harness.inputs import Inputs, donor_row, read_inputs
@@ -85,14 +85,15 @@ def test_means_are_taken_over_the_identification_rows(inputs: Inputs, tmp_path: 
 def test_another_run_reads_them(inputs: Inputs, tmp_path: Path) -> None:
     """Whatever way it computes in, and however long its answers are; another model's or other rows' are others."""
     average = FakeAverage()
-    changes: list[tuple[dict[str, object], int]] = [
-        ({}, 1),
-        ({"engine": "reference", "max_new_tokens": 3, "max_rows": 2, "phase": "decode"}, 1),
-        ({"dtype": "float64"}, 2),
-        ({"insertion": "published"}, 3),
+    doubled = replace(inputs, blueprint=replace(inputs.blueprint, dtype="float64"))
+    asked = [
+        (inputs, {}, 1),
+        (inputs, {"engine": "reference", "max_new_tokens": 3, "max_rows": 2, "phase": "decode"}, 1),
+        (doubled, {}, 2),
+        (inputs, {"insertion": "published"}, 3),
     ]
-    for change, expected in changes:
-        other = replace(inputs, settings=replace(inputs.settings, **change))  # type: ignore[arg-type]  # of its type
+    for base, change, expected in asked:
+        other = replace(base, settings=replace(base.settings, **change))  # type: ignore[arg-type]  # of its type
         with Store(tmp_path / "store.sqlite") as store:
             Run(other, store, run_id="a").interventions.find(average, lambda done, n: None)
         assert len(average.asked) == expected, change
@@ -191,6 +192,16 @@ def test_a_donors_needle_is_as_deep_as_the_rows(resampled: Inputs) -> None:
         shallow, deep = (found.donor(row.id, "full") for row in sweep.rows[:2])
     assert shallow.row_id == deep.row_id
     assert (shallow.depth, deep.depth) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("mode", ["mean", "resample"])
+def test_other_rows_are_cut_as_the_asked_ones_are(mode: Mode, inputs: Inputs, tmp_path: Path) -> None:
+    with Store(IN_MEMORY) as store:
+        longest = max(len(each.token_ids) for each in Run(inputs, store, run_id="a").interventions.mean_prompts)
+        cut = read_inputs(replace(inputs.settings, seq_len=longest - 100, mode=mode))
+        found = Run(cut, store, run_id="a").interventions
+        prompts = found.mean_prompts if mode == "mean" else [found.donor(row.id, "full") for row in cut.rows]
+    assert max(len(each.token_ids) for each in prompts) <= longest - 100
 
 
 def test_another_donor_is_another_record(resampled: Inputs, tmp_path: Path) -> None:

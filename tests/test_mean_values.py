@@ -46,6 +46,14 @@ def test_means_over_positions_but_the_first_then_over_prompts(model_type: str) -
     assert not any(output.module._forward_pre_hooks for output in loaded.outputs)
 
 
+def test_a_prompt_fed_in_pieces_has_the_same_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first position is that of its first piece."""
+    loaded = replace(tiny_loaded(), attention="eager")  # weights written out: fed in pieces
+    whole = mean_values(tiny_loaded(), PROMPTS)
+    monkeypatch.setattr("harness.model.pieces.PIECE", 4)
+    np.testing.assert_allclose(mean_values(loaded, PROMPTS).vectors, whole.vectors, rtol=0, atol=1e-6)
+
+
 def test_the_hash_is_that_of_the_numbers() -> None:
     loaded = tiny_loaded()
     found = mean_values(loaded, PROMPTS)
@@ -79,5 +87,5 @@ def test_a_projection_that_is_not_called_is_found(monkeypatch: pytest.MonkeyPatc
     loaded = tiny_loaded()
     attention = loaded.model.get_submodule("model.layers.1.self_attn")
     monkeypatch.setitem(attention.__dict__, "forward", lambda hidden_states, **_: (hidden_states, None))
-    with pytest.raises(AblationError, match=r"layers.1.self_attn.o_proj: called 0 times for 3 prompts"):
+    with pytest.raises(AblationError, match=r"o_proj: 0 positions entered it of filing2.htm/task's 2 tokens"):
         mean_values(loaded, PROMPTS)

@@ -7,7 +7,18 @@ from typing import cast
 import numpy as np
 import pytest
 import torch
-from tiny_models import HEAD_DIM, MIXTURES, MODEL_TYPES, N_HEADS, N_LAYERS, cut_weights, random_ids, tiny_loaded, wrap
+from tiny_models import (
+    FLOAT32_PARTS,
+    HEAD_DIM,
+    MIXTURES,
+    MODEL_TYPES,
+    N_HEADS,
+    N_LAYERS,
+    cut_weights,
+    random_ids,
+    tiny_loaded,
+    wrap,
+)
 
 from harness.errors import AblationError
 from harness.experiment.heads import Head
@@ -42,8 +53,7 @@ def test_a_mean_is_a_constant_beside_cut_weights(model_type: str) -> None:
     expected = cut(input_ids=IDS).logits
     with Ablation(loaded.outputs, [HEADS], Mean(MEANS)):
         logits = loaded.model(input_ids=IDS).logits
-    # gemma2's softmax is float32 always
-    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-4 if model_type == "gemma2" else 1e-10)
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-4 if model_type in FLOAT32_PARTS else 1e-10)
     with Ablation(loaded.outputs, [HEADS]):
         assert (loaded.model(input_ids=IDS).logits - logits).abs().max() > 0.1
 

@@ -91,6 +91,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "qwen3_moe": {**_WIDE, **_EXPERTS, "num_experts": 4},
 }
 MODEL_TYPES = tuple(sorted(ARCHITECTURES))
+FLOAT32_PARTS = ("deepseek_v3", "gemma2")
+"""Architectures that compute a part in float32 always: the router of the one, the other's softmax."""
 MIXTURES = ("deepseek_v3", "gpt_oss", "mixtral", "qwen3_moe")
 
 

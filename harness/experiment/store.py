@@ -116,8 +116,7 @@ def job_key(run_key: RunKey, job: Job, tokens: str, values: str | None = None) -
     """The key of a job's record: a SHA-256, in hex, of everything the record depends on.
 
     `tokens` is the `tokens_digest` of its prompt, `values` a digest of what its heads put out instead, where that is
-    not zero. The row's id is not part of the key: rows that agree in prompt and
-    value get one answer.
+    not zero. The row's id is not part of the key: rows that agree in prompt and value get one answer.
     """
     parts = {
         "schema_version": SCHEMA_VERSION,

@@ -19,12 +19,14 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import Cache
 
 from harness.errors import AblationError
 from harness.experiment.heads import Head
 from harness.model.ablation import Ablation
 from harness.model.architectures import AttentionOutput
 from harness.model.loading import LoadedModel, check_window
+from harness.model.pieces import pieces
 from harness.model.projection_input import projection_input
 from harness.retrieval.prompts import Prompt
 
@@ -78,14 +80,16 @@ def run_donor(
 
 def _answer(loaded: LoadedModel, donor: Prompt, max_new_tokens: int) -> int:
     """Greedy, to its end; how many tokens were fed."""
-    feed, cache, n_fed = list(donor.token_ids), None, 0
+    cache: Cache | None = None
+    n_fed, feed = 0, pieces(loaded, torch.tensor([donor.token_ids], device=loaded.device))
     for _ in range(max_new_tokens):
-        ids = torch.tensor([feed], device=loaded.device)
-        output = loaded.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        n_fed, cache = n_fed + len(feed), output.past_key_values
-        feed = [int(output.logits[0, -1].argmax())]
-        if feed[0] in loaded.end_token_ids:
+        for ids in feed:
+            output = loaded.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            n_fed, cache = n_fed + ids.shape[1], output.past_key_values
+        token_id = int(output.logits[0, -1].argmax())
+        if token_id in loaded.end_token_ids:
             break
+        feed = iter([torch.tensor([[token_id]], device=loaded.device)])
     return n_fed
 
 

@@ -14,13 +14,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
+from transformers import Cache
 
 from harness.errors import AblationError, ModelError
 from harness.experiment.intervention import MeanValues
 from harness.model.ablation import Ablation
 from harness.model.architectures import AttentionOutput
 from harness.model.loading import LoadedModel, check_window
+from harness.model.pieces import pieces
 from harness.model.projection_input import projection_input
 from harness.retrieval.prompts import Prompt
 
@@ -33,7 +36,7 @@ def mean_values(
 
     Raises:
         ModelError: no prompts; one of fewer than two tokens, or longer than the model's window.
-        AblationError: an ablation is open, or a projection was not called once for each prompt.
+        AblationError: an ablation is open, or a projection was not called with every token.
     """
     if not prompts:
         raise ModelError("mean values: no prompts; expected at least one")
@@ -50,10 +53,19 @@ def mean_values(
             handle = mean.output.module.register_forward_pre_hook(mean.add, with_kwargs=True)
             hooks.callback(handle.remove)
         for done, prompt in enumerate(prompts, start=1):
-            ids = torch.tensor([prompt.token_ids], device=loaded.device)
-            loaded.model(input_ids=ids, use_cache=False, logits_to_keep=1)
+            _read(loaded, prompt)
+            for mean in means:
+                mean.close(prompt)
             note(done)
     return MeanValues(np.stack([mean.over(len(prompts)) for mean in means]))
+
+
+def _read(loaded: LoadedModel, prompt: Prompt) -> None:
+    """Run a prompt; its cache is dropped."""
+    cache: Cache | None = None
+    for piece in pieces(loaded, torch.tensor([prompt.token_ids], device=loaded.device)):
+        output = loaded.model(input_ids=piece, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        cache = output.past_key_values
 
 
 class _Mean:
@@ -61,21 +73,28 @@ class _Mean:
 
     def __init__(self, output: AttentionOutput) -> None:
         self.output = output
-        self._n = 0
-        self._sum: torch.Tensor | None = None
+        self._n_positions = 0
+        # of the prompt under way, and of all before: (width,)
+        self._prompt: torch.Tensor | float = 0.0
+        self._all: torch.Tensor | float = 0.0
 
     def add(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Pre-hook: one prompt."""
+        """Pre-hook: a prompt, or the next piece of it."""
         hidden, _ = projection_input(self.output, args, kwargs)
-        mean = hidden[0, 1:].sum(dim=0, dtype=torch.float64) / (hidden.shape[1] - 1)
-        self._sum = mean if self._sum is None else self._sum + mean
-        self._n += 1
+        skipped = 1 if self._n_positions == 0 else 0
+        self._prompt = self._prompt + hidden[0, skipped:].sum(dim=0, dtype=torch.float64)
+        self._n_positions += hidden.shape[1]
 
-    def over(self, n_prompts: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """The mean over all prompts: (width,)."""
-        if self._sum is None or self._n != n_prompts:
+    def close(self, prompt: Prompt) -> None:
+        """The prompt is over: add its mean."""
+        if self._n_positions != len(prompt.token_ids):
             raise AblationError(
-                f"{self.output.name}: called {self._n} times for {n_prompts} prompts; expected once for each; is its "
-                "projection called past its module?"
+                f"{self.output.name}: {self._n_positions} positions entered it of {prompt.row_id}'s "
+                f"{len(prompt.token_ids)} tokens; expected all; is its projection called past its module?"
             )
-        return np.asarray((self._sum / n_prompts).cpu(), dtype=np.float64)
+        self._all = self._all + self._prompt / (self._n_positions - 1)
+        self._prompt, self._n_positions = 0.0, 0
+
+    def over(self, n_prompts: int) -> NDArray[np.float64]:
+        """The mean over all prompts: (width,)."""
+        return np.asarray(torch.as_tensor(self._all / n_prompts).cpu(), dtype=np.float64)
