@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -16,7 +16,8 @@ from pathlib import Path
 from harness.experiment.conditions import Condition
 from harness.findings.report_data import Exit, ReportData
 from harness.findings.report_writing import DataInfo, ModelInfo, RunInfo, Setup, build_report
-from harness.findings.samples import OwnScore, Sample, score_samples
+from harness.findings.samples import DONOR_VALUE, OwnScore, Sample, score_samples
+from harness.inputs import Inputs, donor_row
 from harness.retrieval.rows import Row
 from harness.retrieval.scoring import matches_published, matches_value
 from harness.run import Run
@@ -49,7 +50,8 @@ def run_report(  # what is reported, of which run, how scored, since when, and h
         published = matches_published(completion, row.needle_value)
         return (published if settings.scorer == "published" else value), published
 
-    samples = score_samples(conditions, inputs.rows, run.records(conditions), score, own_score, manner=inputs.manner)
+    own = _with_donors(own_score, inputs) if settings.mode == "resample" else own_score
+    samples = score_samples(conditions, inputs.rows, run.records(conditions), score, own, manner=inputs.manner)
     setup = Setup(
         run=RunInfo(
             name=settings.run,
@@ -66,6 +68,23 @@ def run_report(  # what is reported, of which run, how scored, since when, and h
         data=DataInfo(inputs.source, inputs.split_seed, inputs.excluded, inputs.ranking_overlap, inputs.n_cut),
     )
     return build_report(setup, conditions, inputs.rows, samples), samples
+
+
+def _with_donors(own_score: OwnScore, inputs: Inputs) -> OwnScore:
+    """The user's metrics, and whether a completion matches the donor's value by the rule `value`.
+
+    A head that hands over the answer makes the model say the donor's; damage alone does not.
+    """
+    donors: dict[str, Row] = {}
+
+    def score(row: Row, completion: str) -> Mapping[str, float]:
+        if row.id not in donors:
+            donors[row.id] = donor_row(inputs, row)
+        donor = donors[row.id]
+        said = matches_value(completion, donor.needle_value, inputs.tasks[row.task].compare)
+        return {**own_score(row, completion), DONOR_VALUE: float(said)}
+
+    return score
 
 
 def _configuration(run: Run, root: Path) -> dict[str, Shown]:

@@ -11,7 +11,7 @@ import pytest
 from harness.experiment.conditions import BASELINE
 from harness.experiment.plan import Job
 from harness.experiment.store import Record, Store
-from harness.inputs import read_inputs
+from harness.inputs import donor_row, read_inputs
 from harness.retrieval.rows import Row
 from harness.run import Run
 from harness.run_report import PROGRAMS, Beginning, run_report
@@ -43,6 +43,23 @@ def said(row: Row, text: str) -> Record:
     return Record(
         job, (1, 2), text, 3, gold_logprob=-1.0, baseline_logprob=-1.0, hooks_fired=0, seconds=0, smallest_gap=1
     )
+
+
+def test_after_resampling_the_donors_value_is_looked_for(run: Known, tmp_path: Path) -> None:
+    """Beside the user's metrics; the untouched model says it too, if it is said."""
+    inputs = replace(run.inputs, settings=replace(run.inputs.settings, mode="resample"))
+    first, second = inputs.rows[:2]
+    resampled = Known(inputs, run.store, run_id="b")
+    resampled.known = {
+        each.job: each
+        for each in (said(first, f"It is {donor_row(inputs, first).needle_value}."), said(second, "Nothing."))
+    }
+    report, samples = run_report(resampled, [BASELINE], own_score, since=Beginning(), how="passed", root=tmp_path)
+    assert [sample.own for sample in samples] == [
+        {"length": float(len(samples[0].completion)), "donor_value": 1.0},
+        {"length": 8.0, "donor_value": 0.0},
+    ]
+    assert report["conditions"][0]["own"]["donor_value"] == {"n": 2, "mean": 0.5}
 
 
 def test_who_was_asked_with_what(run: Known, tmp_path: Path) -> None:

@@ -62,6 +62,16 @@ def test_every_kind_of_line() -> None:
     ]
 
 
+def test_donors_values_are_told_draws_and_tasks_together() -> None:
+    report = make_report({BASELINE: "++++", CITY_1: "+-", YEAR_1: "--", DRAWS[0]: "++++", DRAWS[1]: "+-+-"})
+    for condition, said in zip(report["conditions"], (0.0, 0.5, 1.0, 0.0, 0.25), strict=True):
+        condition["own"]["donor_value"] = {"n": condition["n"], "mean": said}
+    assert list(summary_lines(report))[-2:] == [
+        "within_task        k=1  the donor's value instead  75.0%  of 4",
+        "random_control     k=1  the donor's value instead  12.5%  of 8",
+    ]
+
+
 def test_missing_rows_are_told_and_give_no_drop() -> None:
     report = make_report({BASELINE: "++++", GENERAL_2: "+..+", CITY_1: ".."})
     lines = list(summary_lines(report))

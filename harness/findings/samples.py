@@ -22,6 +22,9 @@ Score = Callable[[Row, str], tuple[bool, bool]]
 OwnScore = Callable[[Row, str], Mapping[str, float]]
 """(row, completion) -> a user's own metrics by name."""
 
+DONOR_VALUE = "donor_value"
+"""The metric of resample ablation: whether the completion holds the donor's value."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:

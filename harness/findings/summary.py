@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from harness.experiment.conditions import UNTOUCHED
 from harness.findings.curves import Curve, Level, curves, envelope, level
 from harness.findings.report_data import ReportData
+from harness.findings.samples import DONOR_VALUE
 from harness.findings.wording import manner_note
 
 RANDOM = "random_control"
@@ -33,6 +34,7 @@ def summary_lines(report: ReportData) -> Iterator[str]:
     yield from _random_lines(report, [curve for curve in every if curve.experiment == RANDOM])
     yield from _many_lines(report, {curve.experiment for curve in every})
     yield from _own_lines(report)
+    yield from _donor_lines(report)
     missing = report["run"]["missing"]
     if missing:
         names = ", ".join(missing[:5]) + (" ..." if missing[5:] else "")
@@ -107,6 +109,20 @@ def _own_lines(report: ReportData) -> Iterator[str]:
         if condition["k"] is None and condition["name"] not in UNTOUCHED and point is not None:
             drop = "" if condition["drop"] is None else f"   drop {_points(condition['drop']['estimate'])}"
             yield f"{condition['name']:<16} {'':>5}  {_accuracy(point)}{drop}"
+
+
+def _donor_lines(report: ReportData) -> Iterator[str]:
+    """After resample ablation, how often the donor's value was said instead; all draws and tasks together."""
+    said: dict[tuple[str, int | None], list[float]] = {}
+    for condition in report["conditions"]:
+        metric = condition["own"].get(DONOR_VALUE)
+        if metric is not None and metric["mean"] is not None and condition["k_effective"]:
+            total = said.setdefault((condition["experiment"], condition["k"]), [0.0, 0])
+            total[0] += metric["n"] * metric["mean"]
+            total[1] += metric["n"]
+    for (experiment, k), (n_said, n) in said.items():
+        of_k = "" if k is None else f"k={k}"
+        yield f"{experiment:<16} {of_k:>5}  the donor's value instead {n_said / n:6.1%}  of {n:.0f}"
 
 
 def _accuracy(point: Level) -> str:
