@@ -76,6 +76,11 @@ class Ablation:
         """Forward calls that each hooked layer saw."""
         return {swap.output.layer: swap.fired for swap in self._swaps}
 
+    def replayed(self, n_calls: int) -> None:
+        """Count calls whose hooks were captured in a graph and did not run themselves."""
+        for swap in self._swaps:
+            swap.fired += n_calls
+
     def __enter__(self) -> "Ablation":
         if self._entered:
             raise AblationError("ablation: entered a second time; expected once; make a new one")
@@ -144,7 +149,10 @@ class _Swap:
         # nan is never equal
         others = torch.count_nonzero((hidden != values.to(hidden.device)) & ablated.to(hidden.device))
         known = self._others.get(hidden.device)
-        self._others[hidden.device] = others if known is None else known + others
+        if known is None:
+            self._others[hidden.device] = others
+        else:
+            known += others  # in place: a captured graph adds to the same tensor
 
     def check_whole_run(self) -> None:
         """Raise unless the hook fired and all that it should have replaced was replaced."""

@@ -18,6 +18,7 @@ from harness.model.greedy import Greedy, Reading
 from harness.model.loading import LoadedModel
 from harness.model.node_cache import NodeCache
 from harness.model.replacement import ZERO, Replacement
+from harness.model.static_step import StaticStep
 
 
 def decode(
@@ -52,13 +53,51 @@ def decode(
                 n_known += 1
                 feed = [[greedy[row].token_ids[n_known - 1]] for row in alive]
         for row in alive:
-            fired[head_sets[row]] += sum(ablation.fired[layer] for layer in {head.layer for head in head_sets[row]})
+            fired[head_sets[row]] += sum(ablation.fired[layer] for layer in _layers(head_sets[row]))
         kept = [position for position, row in enumerate(alive) if not greedy[row].done]
         feed = [feed[position] for position in kept]
         alive = [alive[position] for position in kept]
         if alive:
             cache = cache.gather([kept] * len(cache.node_layers))
     return fired
+
+
+def decode_statically(
+    loaded: LoadedModel,
+    cache: NodeCache,
+    last_id: int,
+    head_sets: Sequence[frozenset[Head]],
+    greedy: Sequence[Greedy],
+    replacement: Replacement = ZERO,
+) -> Counter[frozenset[Head]]:
+    """The same by a step that never changes its shape (`static_step`): rows that are done stay, and are not read.
+
+    For models that `can_be_static`, and replacements that are the same at every position.
+    """
+    fired: Counter[frozenset[Head]] = Counter()
+    n_known = min(len(each.token_ids) for each in greedy)
+    with Ablation(loaded.outputs, head_sets, replacement) as ablation:
+        ablation.start = cache.get_seq_length()
+        logits = _forward(loaded, cache, [[last_id, *each.token_ids[:n_known]] for each in greedy])
+        step = StaticStep(loaded, cache)
+        alive = list(range(len(greedy)))
+        while alive:
+            reading = Reading(logits)
+            for row in alive:
+                fired[head_sets[row]] += len(_layers(head_sets[row]))
+                if len(greedy[row].token_ids) == n_known:
+                    reading.take(row, 0, greedy[row])
+            alive = [row for row in alive if not greedy[row].done]
+            n_known += 1
+            if alive:
+                logits = step.feed([each.token_ids[min(n_known, len(each.token_ids)) - 1] for each in greedy])
+        ablation.replayed(step.replays)
+    return fired
+
+
+def _layers(heads: frozenset[Head]) -> set[int]:
+    """The layers in which these heads are."""
+    return {head.layer for head in heads}
 
 
 def _forward(loaded: LoadedModel, cache: NodeCache, feed: Sequence[Sequence[int]]) -> torch.Tensor:

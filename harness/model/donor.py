@@ -38,6 +38,7 @@ class Donor:
     """
 
     name = "the donor's values"
+    steady = False
 
     def __init__(
         self, heads: dict[int, list[int]], kept: dict[int, torch.Tensor], *, n_donor: int, n_prompt: int

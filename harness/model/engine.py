@@ -33,7 +33,7 @@ from harness.model import reference
 from harness.model.ablation import Ablation
 from harness.model.branching import Branching, can_branch
 from harness.model.completion import Completion
-from harness.model.decoding import decode
+from harness.model.decoding import decode, decode_statically
 from harness.model.greedy import Greedy, Reading
 from harness.model.head_values import replacement_of
 from harness.model.loading import LoadedModel
@@ -41,6 +41,7 @@ from harness.model.memory import branches_that_fit, is_out_of_memory
 from harness.model.pieces import takes_square_memory
 from harness.model.replacement import Replacement
 from harness.model.shared_prefill import SharedPrompt, gather, prefill, read_draft, read_prefilled, spread
+from harness.model.static_step import can_be_static
 from harness.retrieval.prompts import Prompt
 
 MOST_SQUARE = 8192
@@ -129,6 +130,7 @@ class _RowRun:
         self._baseline_ids = baseline_ids
         self._intervention = intervention
         self._max_new_tokens = max_new_tokens
+        self._static = loaded.device.type == "cuda" and can_be_static(loaded)
         drafted = max(len(prompt.value_ids), max_new_tokens, len(baseline_ids or ()))
         self._capacity = len(prompt.token_ids) + drafted
 
@@ -195,7 +197,9 @@ class _RowRun:
             answer.gold_logprob = logprob
             reading.follow(leaf, gold, answer.greedy)
         if self._baseline_ids is None and not tree.leaves[0]:
-            self._decode(shared, branching, answers[:1])
+            # on a GPU a step costs about the same for one condition as for all
+            first = answers if self._loaded.device.type == "cuda" and not answers[0].greedy.done else answers[:1]
+            self._decode(shared, branching, first)
             self._baseline_ids = tuple(answers[0].greedy.token_ids)
         if self._baseline_ids is not None:
             draft = self._baseline_ids[:-1]
@@ -217,6 +221,8 @@ class _RowRun:
             return
         sets = [shared.tree.leaves[leaf] for leaf in leaves]
         greedy = [answers[leaf].greedy for leaf in leaves]
-        fired = decode(self._loaded, gather(shared, leaves), self._last, sets, greedy, branching.replacement)
+        static = self._static and branching.replacement.steady
+        decoding = decode_statically if static else decode
+        fired = decoding(self._loaded, gather(shared, leaves), self._last, sets, greedy, branching.replacement)
         for leaf in leaves:
             answers[leaf].hooks_fired += fired[shared.tree.leaves[leaf]]

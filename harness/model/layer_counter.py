@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from harness.model.architectures import AttentionOutput
+from harness.model.static_step import observers
 
 
 class LayerCounter:
@@ -46,12 +47,18 @@ class LayerCounter:
     def __enter__(self) -> Self:
         for output in self._outputs:
             self._hooks.callback(output.module.register_forward_hook(self._note).remove)
+        observers.append(self._note_replay)
+        self._hooks.callback(observers.remove, self._note_replay)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._hooks.close()
+
+    def _note_replay(self, n_rows: int) -> None:
+        self.short_calls += len(self._outputs)
+        self.short_rows += len(self._outputs) * n_rows
 
     def _note(self, module: nn.Module, args: tuple[Any, ...], projected: torch.Tensor) -> None:
         rows, positions = projected.shape[:2]

@@ -36,7 +36,7 @@ class NodeLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # the librar
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         start, self.length = self.length, self.length + key_states.shape[2]
-        keys, values = self._buffers()
+        keys, values = self.buffers()
         keys[:, :, start : self.length] = key_states
         values[:, :, start : self.length] = value_states
         if start == 0:
@@ -46,7 +46,7 @@ class NodeLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # the librar
     def rows(self, rows: slice) -> "NodeLayer":
         """The same memory, of these rows alone."""
         part = NodeLayer(self.capacity)
-        keys, values = self._buffers()
+        keys, values = self.buffers()
         part.keys, part.values = keys[rows], values[rows]
         part.length, part.is_initialized = self.length, True
         return part
@@ -55,7 +55,7 @@ class NodeLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # the librar
         """A copy of these rows, as far as positions are held."""
         copied = NodeLayer(self.capacity)
         if self.length:
-            keys, values = self._buffers()
+            keys, values = self.buffers()
             index = torch.tensor(rows, device=keys.device)
             for name, held in (("keys", keys), ("values", values)):
                 room = held.new_empty(len(rows), *held.shape[1:])
@@ -76,7 +76,8 @@ class NodeLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # the librar
         """No limit that a model should know of."""
         return -1
 
-    def _buffers(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def buffers(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """All places of keys and values, those not held included."""
         assert self.keys is not None
         assert self.values is not None
         return self.keys, self.values

@@ -18,6 +18,10 @@ class Replacement(Protocol):
     def name(self) -> str:
         """What it is, for messages."""
 
+    @property
+    def steady(self) -> bool:
+        """Whether the values are the same at every position."""
+
     def values(self, output: AttentionOutput, start: int, like: torch.Tensor) -> torch.Tensor:
         """For every head of the layer, side by side: (positions or 1, n_heads x head_dim).
 
@@ -30,6 +34,7 @@ class Zero:
     """Zero at every position."""
 
     name = "0"
+    steady = True
 
     def values(self, output: AttentionOutput, start: int, like: torch.Tensor) -> torch.Tensor:
         """(1, width)."""
@@ -43,6 +48,7 @@ class Mean:
     """A head's mean, the same at every position; rounded once to the dtype of what it stands in for."""
 
     name = "the heads' mean"
+    steady = True
 
     def __init__(self, means: MeanValues) -> None:
         self._means = torch.tensor(means.vectors)
