@@ -1,7 +1,8 @@
 """Statistics in which filings are the clusters: rows of one filing rise and fall together.
 
-An estimate here is a mean over rows; what is drawn anew in thought is whole filings. Knows nothing of
-conditions, heads or reports. scipy and numpy are imported inside the functions.
+An estimate here is a mean over rows; what is drawn anew in thought is whole filings, so that each filing's sum and
+number of rows are all that counts. Knows nothing of conditions, heads or reports. scipy and numpy are imported
+inside the functions.
 """
 
 import math
@@ -13,19 +14,26 @@ from harness.findings.stats import Interval
 
 @dataclass(frozen=True, slots=True)
 class ClusterMean:
-    """A mean over rows, the standard error that filings (and draws) leave it, and degrees of freedom."""
+    """A mean over rows, the standard error that filings (and draws) leave it, and degrees of freedom.
+
+    `draws_variance` is the draws' share of the standard error's square.
+    """
 
     estimate: float
     standard_error: float
     df: float
     n_rows: int
     n_filings: int
+    draws_variance: float = 0.0
+
+    @property
+    def filings_variance(self) -> float:
+        """The filings' share of the standard error's square."""
+        return max(0.0, self.standard_error**2 - self.draws_variance)
 
     def interval(self, *, confidence: float = 0.95) -> Interval:
         """The two-sided t interval."""
-        from scipy.stats import t
-
-        reach = float(t.ppf(0.5 + confidence / 2, self.df)) * self.standard_error
+        reach = t_quantile(0.5 + confidence / 2, self.df) * self.standard_error
         return Interval(self.estimate - reach, self.estimate + reach)
 
     def p_above(self, margin: float) -> float:
@@ -33,28 +41,36 @@ class ClusterMean:
         distance = self.estimate - margin
         if self.standard_error == 0.0:
             return 0.0 if distance > 0 else 1.0
-        from scipy.stats import t
+        from scipy.special import stdtr
 
-        return float(t.sf(distance / self.standard_error, self.df))
+        return float(stdtr(self.df, -distance / self.standard_error))
 
 
 @dataclass(frozen=True, slots=True)
-class _Filings:
-    """Rows gathered by filing, in the order of first appearance."""
+class FilingSums:
+    """For each filing the sum of its rows' values and their number; at least one row each."""
 
     sums: tuple[float, ...]
     counts: tuple[int, ...]
 
     @property
     def mean(self) -> float:
+        """The mean over rows."""
         return math.fsum(self.sums) / sum(self.counts)
 
 
-def _gather(values: Sequence[float], filings: Sequence[str]) -> _Filings:
+def t_quantile(p: float, df: float) -> float:
+    """Student's t below which a part `p` lies; `scipy.stats.t.ppf` without its overhead."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(df, p))
+
+
+def _gather(values: Sequence[float], filings: Sequence[str]) -> FilingSums:
     rows: dict[str, list[float]] = {}
     for value, filing in zip(values, filings, strict=True):
         rows.setdefault(filing, []).append(value)
-    return _Filings(
+    return FilingSums(
         sums=tuple(math.fsum(own) for own in rows.values()), counts=tuple(len(own) for own in rows.values())
     )
 
@@ -73,22 +89,27 @@ def cluster_mean(values: Sequence[float], filings: Sequence[str], *, draws: Sequ
     Journal of Human Resources 50, 317-372 (CR1, t with G - 1); F. E. Satterthwaite (1946), An approximate
     distribution of estimates of variance components, Biometrics Bulletin 2, 110-114.
     """
-    gathered = _gather(values, filings)
-    groups = len(gathered.counts)
+    return mean_of_sums(_gather(values, filings), draws=draws)
+
+
+def mean_of_sums(filings: FilingSums, *, draws: Sequence[float] = ()) -> ClusterMean | None:
+    """`cluster_mean` of rows that are gathered by filing already."""
+    groups, n_rows = len(filings.counts), sum(filings.counts)
     if groups < 2 or len(draws) == 1:
         return None
-    mean = gathered.mean
-    residuals = (total - n * mean for total, n in zip(gathered.sums, gathered.counts, strict=True))
-    of_filings = groups / (groups - 1) * math.fsum(r * r for r in residuals) / len(values) ** 2
-    of_draws = _variance(draws) / len(draws) if draws else 0.0
-    variance = of_filings + of_draws
+    mean = filings.mean
+    residuals = (total - n * mean for total, n in zip(filings.sums, filings.counts, strict=True))
+    of_filings = groups / (groups - 1) * math.fsum(r * r for r in residuals) / n_rows**2
+    of_draws = variance(draws) / len(draws) if draws else 0.0
+    both = of_filings + of_draws
     df = float(groups - 1)
     if of_draws > 0.0:
-        df = variance**2 / (of_filings**2 / (groups - 1) + of_draws**2 / (len(draws) - 1))
-    return ClusterMean(mean, math.sqrt(variance), df, n_rows=len(values), n_filings=groups)
+        df = both**2 / (of_filings**2 / (groups - 1) + of_draws**2 / (len(draws) - 1))
+    return ClusterMean(mean, math.sqrt(both), df, n_rows, n_filings=groups, draws_variance=of_draws)
 
 
-def _variance(values: Sequence[float]) -> float:
+def variance(values: Sequence[float]) -> float:
+    """The unbiased variance of at least two values."""
     mean = math.fsum(values) / len(values)
     return math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
 
@@ -101,6 +122,13 @@ def bca_interval(
     confidence: float = 0.95,
     n_resamples: int = 9_999,
 ) -> Interval | None:
+    """`bca_of_sums` of rows that are not gathered by filing yet."""
+    return bca_of_sums(_gather(values, filings), seed=seed, confidence=confidence, n_resamples=n_resamples)
+
+
+def bca_of_sums(
+    filings: FilingSums, *, seed: int, confidence: float = 0.95, n_resamples: int = 9_999
+) -> Interval | None:
     """BCa bootstrap interval of the mean over rows, resampling whole filings with all their rows.
 
     `None` below two filings, and where every filing has the same mean: nothing varies, and neither the
@@ -109,9 +137,8 @@ def bca_interval(
     Source: B. Efron (1987), Better bootstrap confidence intervals, Journal of the American Statistical
     Association 82, 171-185; through `scipy.stats.bootstrap`.
     """
-    gathered = _gather(values, filings)
-    means = {total / n for total, n in zip(gathered.sums, gathered.counts, strict=True)}
-    if len(gathered.counts) < 2 or len(means) == 1:
+    means = {total / n for total, n in zip(filings.sums, filings.counts, strict=True)}
+    if len(means) < 2:
         return None
     import numpy as np
     from scipy.stats import bootstrap
@@ -124,7 +151,7 @@ def bca_interval(
         return np.asarray(sums.sum(axis=axis) / counts.sum(axis=axis))
 
     result = bootstrap(
-        (np.array(gathered.sums), np.array(gathered.counts, dtype=float)),
+        (np.array(filings.sums), np.array(filings.counts, dtype=float)),
         mean,
         paired=True,
         vectorized=True,
