@@ -1,0 +1,38 @@
+"""The command that simulates gates, and writes what came of it with its figure.
+
+python -m harness.gate_simulation --out reports/gate_simulation
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.files import replacing
+from harness.findings.simulation import EXPERIMENTS, simulate
+
+FILE = "simulation.json"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Simulate, and write `simulation.json` and the figure into a folder, which is made."""
+    parser = argparse.ArgumentParser(prog="python -m harness.gate_simulation", description="Simulate gates' verdicts.")
+    parser.add_argument("--out", type=Path, default=Path("reports/gate_simulation"), metavar="FOLDER")
+    parser.add_argument("--experiments", type=int, default=EXPERIMENTS, metavar="N", help="in each cell")
+    parser.add_argument("--seed", type=int, default=0, metavar="S")
+    given = parser.parse_args(argv)
+    from harness.findings.simulation_plot import draw_simulation
+
+    simulation = simulate(experiments=given.experiments, seed=given.seed)
+    given.out.mkdir(parents=True, exist_ok=True)
+    cells = ",\n".join(json.dumps(cell) for cell in simulation["cells"])  # a line each
+    head = json.dumps({**simulation, "cells": []}, indent=1).removesuffix("[]\n}")
+    with replacing(given.out / FILE) as temporary:
+        temporary.write_text(f"{head}[\n{cells}\n]}}\n", encoding="utf-8")
+    draw_simulation(simulation, given.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""In a package of its own, because `evals/` has a module of the same name."""
