@@ -6,11 +6,11 @@ then reads its own condition's figures. Inert until a test does so or an ablatio
 loads neither torch nor transformers, pandas or matplotlib.
 """
 
+import shlex
 import signal
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -22,10 +22,11 @@ from harness.settings import OPTIONS, Option, Settings, Value, resolve_settings
 
 if TYPE_CHECKING:  # every pytest run with the plugin installed imports this module, and most need nothing of these
     from harness.experiment.conditions import Condition
+    from harness.experiment.gate_conditions import Gate
     from harness.findings.report_data import Exit, ReportData
+    from harness.gating import GateVerdict
     from harness.results import Result
     from harness.retrieval.rows import Row
-    from harness.run import Progress
     from harness.study import Place, StudySession
 
 SETTINGS = pytest.StashKey[Settings]()
@@ -61,6 +62,10 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "ablation(*conditions): the conditions that a test asserts on: names of experiments, conditions, or functions "
         "that build them from a Study (harness.experiment.conditions); the test's `condition` is one of them",
+    )
+    config.addinivalue_line(
+        "markers",
+        "gate(*names): the gates that a test reads verdicts of, `own` or `shared`; the test's `verdict` is one of them",
     )
     try:
         config.stash[SETTINGS] = resolve_settings(_given(config), config.rootpath)
@@ -114,22 +119,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One case for each condition that a test's marks declare."""
-    marks = list(metafunc.definition.iter_markers("ablation"))
-    if not marks or "condition" not in metafunc.fixturenames:
-        return
-    study = _study(metafunc.config)
-    try:
-        study.begin()
-    except HarnessError as error:
-        raise pytest.Collector.CollectError(str(error)) from None
-    try:
-        conditions = study.expand(given for mark in marks for given in mark.args)
-    except HarnessError as error:
-        # an experiment that this ranking cannot give fails its own tests, and no others
-        metafunc.parametrize("condition", [error], ids=["unavailable"])
-        return
-    metafunc.parametrize("condition", conditions, ids=[each.setting or each.name for each in conditions])
+    """One case for each condition, or gate, that a test's marks declare."""
+    for marker, name in (("ablation", "condition"), ("gate", "gate")):
+        given = [each for mark in metafunc.definition.iter_markers(marker) for each in mark.args]
+        if given and name in metafunc.fixturenames:
+            _parametrize(metafunc, name, given)
 
 
 @pytest.hookimpl(trylast=True)
@@ -138,9 +132,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     study = session.config.stash.get(STUDY, None)
     if study is None:
         return
-    selected = (_condition_of(item) for item in session.items)
     try:
-        study.declare(each for each in selected if each is not None and not isinstance(each, HarnessError))
+        study.declare(condition for item in session.items for condition in _conditions_of(item))
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from None
 
@@ -181,18 +174,15 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Each condition's accuracy, interval and drop by k, and where the report is."""
+    """Verdicts, each condition's accuracy, interval and drop by k, and where the report is."""
     if (failure := config.stash.get(FAILURE, None)) is not None:
         terminalreporter.write_sep("=", "ablation", red=True)
         terminalreporter.write_line(failure, red=True)
     report = config.stash.get(REPORT, None)
     if report is not None and config.get_verbosity() >= 0:
-        terminalreporter.write_sep("=", "ablation")
-        from harness.findings.summary import summary_lines
+        from harness.terminal import write_summary
 
-        for line in summary_lines(report):
-            terminalreporter.write_line(line)
-        terminalreporter.write_line(f"report: {config.stash[STUDY].report_name}")
+        write_summary(terminalreporter, report, config.stash[STUDY].report_name)
 
 
 @pytest.fixture(scope="session")
@@ -208,9 +198,11 @@ def ablation_model(request: pytest.FixtureRequest) -> object:
 @pytest.fixture(scope="session")
 def ablation_results(request: pytest.FixtureRequest) -> "Mapping[str, Result]":
     """Every declared condition's result by name; asking for it runs the plan."""
+    from harness.terminal import progress_line
+
     study = _study(request.config)
     try:
-        with _progress_line(request.config) as show:
+        with progress_line(request.config) as show:
             return study.results(show)
     except HarnessError as error:
         _stop(request.session, error)
@@ -225,6 +217,49 @@ def result(request: pytest.FixtureRequest, condition: "Condition | HarnessError"
     found = results[condition.name]
     request.node.user_properties.extend(found.properties())
     return found
+
+
+@pytest.fixture
+def verdict(request: pytest.FixtureRequest, gate: "Gate | HarnessError") -> "GateVerdict":
+    """What came of the test's own gate: `passed`, `figures`, and the `message` to read where it did not pass."""
+    if isinstance(gate, HarnessError):
+        pytest.fail(str(gate), pytrace=False)
+    request.getfixturevalue("ablation_results")
+    found = _study(request.config).verdict(gate, _again(request))
+    request.node.user_properties.extend([("gate", gate.name), ("verdict", found.figures["verdict"])])
+    return found
+
+
+def _parametrize(metafunc: pytest.Metafunc, name: str, given: Sequence[Any]) -> None:
+    """Cases for what is given: conditions by their settings, gates by theirs."""
+    study = _study(metafunc.config)
+    try:
+        study.begin()
+    except HarnessError as error:
+        raise pytest.Collector.CollectError(str(error)) from None
+    cases: list[Condition | Gate | HarnessError] = []
+    ids: list[str] = []
+    # a gate that this ranking cannot give fails alone, an experiment fails the tests that ask for it
+    for each in [[one] for one in given] if name == "gate" else [given]:
+        try:
+            found = study.gates(each) if name == "gate" else study.expand(each)
+        except HarnessError as error:
+            cases.append(error)
+            ids.append(f"{each[0]}-unavailable" if name == "gate" else "unavailable")
+            continue
+        cases.extend(found)
+        ids.extend(one.setting or one.name for one in found)
+    metafunc.parametrize(name, cases, ids=ids)
+
+
+def _again(request: pytest.FixtureRequest) -> str:
+    """The command that runs just this test as this session was asked to."""
+    options = [
+        where if value is True else f"{where}={value}"
+        for where, value in _given(request.config).values()
+        if where.startswith("--")
+    ]
+    return shlex.join(["pytest", request.node.nodeid, *options])
 
 
 def _flag(option: Option) -> str:
@@ -285,9 +320,15 @@ def _own_score(config: pytest.Config) -> "Callable[[Row, str], dict[str, float]]
     return own_score
 
 
-def _condition_of(item: pytest.Item) -> "Condition | HarnessError | None":
+def _conditions_of(item: pytest.Item) -> "Iterator[Condition]":
+    """What a test needs: its condition, or all of its gate's."""
     callspec = getattr(item, "callspec", None)
-    return None if callspec is None else callspec.params.get("condition")
+    params: Mapping[str, Any] = {} if callspec is None else callspec.params
+    condition, gate = params.get("condition"), params.get("gate")
+    if condition is not None and not isinstance(condition, HarnessError):
+        yield condition
+    if gate is not None and not isinstance(gate, HarnessError):
+        yield from gate.conditions
 
 
 def _stop(session: pytest.Session, error: HarnessError) -> NoReturn:
@@ -306,35 +347,3 @@ def _terminate_like_interrupt(config: pytest.Config) -> None:
         signal.signal(signal.SIGTERM, before)
 
     config.add_cleanup(restore)
-
-
-@contextmanager
-def _progress_line(config: pytest.Config) -> "Iterator[Callable[[Progress], None]]":
-    """A line that is rewritten as rows are done; none with -q or without a terminal.
-
-    It is shown past pytest's capture, which holds whatever else is printed while a fixture is set up.
-    """
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is None or config.get_verbosity() < 0 or not reporter.isatty:
-        yield lambda progress: None
-        return
-    capture = config.pluginmanager.get_plugin("capturemanager")
-    uncaptured = nullcontext if capture is None else capture.global_and_fixture_disabled
-
-    shown: list[Progress] = []
-
-    def show(progress: "Progress") -> None:
-        with uncaptured():
-            if not shown:
-                reporter.ensure_newline()
-            reporter.rewrite(str(progress), erase=True)
-            reporter.flush()
-        shown[:] = [progress]
-
-    try:
-        yield show
-    finally:
-        if shown:
-            with uncaptured():
-                reporter.rewrite("", erase=True)
-                reporter.write("\r", flush=True)

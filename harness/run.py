@@ -23,7 +23,8 @@ from harness.experiment.plan import Job, Plan, RowWork, jobs_of, make_plan
 from harness.experiment.store import Record, RunKey, Store, job_key, tokens_digest
 from harness.inputs import Inputs, placed_depth
 from harness.interventions import Interventions
-from harness.retrieval.prompts import Prompt, PromptKind, Tokenizer, build_prompt
+from harness.retrieval.plain_text import most_new_tokens, plain_text_prompt
+from harness.retrieval.prompts import PROMPT_KINDS, Prompt, PromptKind, Tokenizer, build_prompt
 from harness.retrieval.rows import Row
 
 WAIT_SECONDS = 0.2
@@ -179,18 +180,21 @@ class Run:
         if (row_id, kind) not in self._prompts:
             row, settings, blueprint = self._rows[row_id], self.inputs.settings, self.inputs.blueprint
             prompt = self._build(row, placed_depth(row, settings), kind)
-            n_tokens = len(prompt.token_ids) + max(settings.max_new_tokens, len(prompt.value_ids))
-            check_window(blueprint.window, blueprint.shape.id, row_id, n_tokens)
+            longest = max(most_new_tokens(kind, settings.max_new_tokens), len(prompt.value_ids))
+            check_window(blueprint.window, blueprint.shape.id, row_id, len(prompt.token_ids) + longest)
             self._prompts[row_id, kind] = prompt
         return self._prompts[row_id, kind]
 
     def _build(self, row: Row, depth: float, kind: PromptKind = "full") -> Prompt:
+        if kind == "plain_text":
+            return plain_text_prompt(row, self.tokenizer)
         task, insertion = self.inputs.tasks[row.task], self.inputs.settings.insertion
         return build_prompt(row, task, self.tokenizer, depth=depth, kind=kind, insertion=insertion)
 
     def _do(self, work: RowWork, engine: Engine) -> None:
         """Answer those of a row's jobs that nobody has done meanwhile, and store them together."""
-        jobs = sorted((job for job in work.jobs if not self._is_stored(job)), key=lambda job: job.prompt != "full")
+        missing = [job for job in work.jobs if not self._is_stored(job)]
+        jobs = sorted(missing, key=lambda job: PROMPT_KINDS.index(job.prompt))
         records = []
         for kind, of_kind in itertools.groupby(jobs, key=lambda job: job.prompt):
             records += self._answer(work.row.id, kind, tuple(of_kind), engine)

@@ -17,6 +17,7 @@ from harness.experiment.conditions import Condition
 from harness.findings.report_data import Exit, ReportData
 from harness.findings.report_writing import DataInfo, ModelInfo, RunInfo, Setup, build_report
 from harness.findings.samples import DONOR_VALUE, OwnScore, Sample, score_samples
+from harness.gating import judge_gates
 from harness.inputs import Inputs, donor_row
 from harness.retrieval.rows import Row
 from harness.retrieval.scoring import matches_published, matches_value
@@ -51,7 +52,9 @@ def run_report(  # what is reported, of which run, how scored, since when, and h
         return (published if settings.scorer == "published" else value), published
 
     own = _with_donors(own_score, inputs) if settings.mode == "resample" else own_score
-    samples = score_samples(conditions, inputs.rows, run.records(conditions), score, own, manner=inputs.manner)
+    records = run.records(conditions)
+    samples = score_samples(conditions, inputs.rows, records, score, own, manner=inputs.manner)
+    judged = judge_gates(run, conditions, records, samples)
     setup = Setup(
         run=RunInfo(
             name=settings.run,
@@ -67,7 +70,7 @@ def run_report(  # what is reported, of which run, how scored, since when, and h
         ranking=inputs.ranking,
         data=DataInfo(inputs.source, inputs.split_seed, inputs.excluded, inputs.ranking_overlap, inputs.n_cut),
     )
-    return build_report(setup, conditions, inputs.rows, samples), samples
+    return build_report(setup, conditions, inputs.rows, samples, judged), samples
 
 
 def _with_donors(own_score: OwnScore, inputs: Inputs) -> OwnScore:

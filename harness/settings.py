@@ -32,7 +32,8 @@ Value = str | int | float | bool | Path | None | tuple[str, ...] | tuple[int, ..
 class Settings:
     """What was asked for; paths are absolute. The defaults run the embedded demo.
 
-    `data`, `heads` are `None` for the demo's own; `tasks` and `max_rows` are `None` for all.
+    `data`, `heads` are `None` for the demo's own; `tasks` and `max_rows` are `None` for all, `gate_k` for the
+    largest k, a gate's own margin for `gate_margin`.
     """
 
     model: str = DEMO
@@ -62,6 +63,13 @@ class Settings:
     mode: Mode = "zero"
     phase: Phase = "all"
     scorer: Scorer = "value"
+    gate_k: int | None = None
+    gate_margin: float = 0.1
+    gate_margin_own: float | None = None
+    gate_margin_shared: float | None = None
+    gate_flat: float = 0.1
+    gate_floor: float = 0.5
+    gate_tasks: bool = False
     reports: Path = Path("reports")
     run: str = "latest"
     store: Path | None = None
@@ -73,6 +81,16 @@ class Settings:
     def store_file(self) -> Path:
         """The store's file: the one named, or beside the reports."""
         return self.store or self.reports / "store.sqlite"
+
+    @property
+    def judged_k(self) -> int:
+        """How many heads gates judge: `gate_k`, or the largest k."""
+        return self.gate_k or max(self.k)
+
+    def margin_of(self, gate: str) -> float:
+        """The margin of the gate `own` or `shared`: its own, or that of all gates."""
+        own = {"own": self.gate_margin_own, "shared": self.gate_margin_shared}[gate]
+        return self.gate_margin if own is None else own
 
     def shown(self, root: Path) -> dict[str, Shown]:
         """The settings as plain values, for the report; paths as seen from `root` where they lie below it."""
@@ -135,6 +153,16 @@ def _depths(text: str) -> tuple[float, ...]:
     if not all(0 <= depth <= 1 for depth in depths) or len(set(depths)) != len(depths):
         raise SettingsError(f"{text!r}; expected different numbers from 0 to 1, as in 0.25,0.5,0.75")
     return depths
+
+
+def _fraction(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise SettingsError(f"{text!r}; expected a number from 0 to 1, as 0.1 for 10 points")
+    return number
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -266,6 +294,18 @@ OPTIONS: tuple[Option, ...] = (
         "WHEN",
     ),
     Option("scorer", _choice("value", "published"), "the rule behind `matches` (default: value)", "RULE"),
+    Option("gate-k", _integer(1), "number of heads that gates judge (default: the largest k)", "K"),
+    Option(
+        "gate-margin",
+        _fraction,
+        "a gate passes where its heads cost more than random ones by more than this (default: 0.1)",
+        "PART",
+    ),
+    Option("gate-margin-own", _fraction, "the same, for each task's own heads (default: gate-margin)", "PART"),
+    Option("gate-margin-shared", _fraction, "the same, for the shared heads (default: gate-margin)", "PART"),
+    Option("gate-flat", _fraction, "the most that a gate's random heads may cost (default: 0.1)", "PART"),
+    Option("gate-floor", _fraction, "the least accuracy of the untouched model to judge by (default: 0.5)", "PART"),
+    Option("gate-tasks", _switch, "a gate fails too where one of its tasks alone does not pass", "BOOL", switch=True),
     Option("reports", Path, "folder of the reports (default: reports)", "FOLDER"),
     Option("run", _run_name, "name of this run's folder in it (default: latest)", "NAME"),
     Option("store", Path, "file of the store of records (default: store.sqlite in the reports' folder)", "FILE"),
@@ -293,6 +333,9 @@ def resolve_settings(given: Mapping[str, tuple[str, Value]], root: Path) -> Sett
             raise SettingsError(f"{where}: {error}") from None
         values[option.field] = read
     settings = Settings(**values)  # type: ignore[arg-type]  # each option's rule gives its field's type
+    if settings.judged_k > max(settings.k):
+        where, _ = given["gate-k"]
+        raise SettingsError(f"{where}: {settings.gate_k}; expected at most the largest k, {max(settings.k)}")
     placed = {
         each.name: root / value for each in fields(Settings) if isinstance(value := getattr(settings, each.name), Path)
     }

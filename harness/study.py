@@ -13,12 +13,15 @@ from pathlib import Path
 from harness.asked_model import load_model
 from harness.errors import HarnessError, ReportError, SettingsError
 from harness.experiment.conditions import BASELINE, EXPERIMENTS, UNTOUCHED, Builder, Condition
+from harness.experiment.gate_conditions import Gate
 from harness.experiment.leases import Leases
 from harness.experiment.store import IN_MEMORY, Store
-from harness.findings.report_data import Exit, ReportData
+from harness.findings.gate_message import gate_message
+from harness.findings.report_data import Exit, GateResult, ReportData
 from harness.findings.report_writing import REPORT_FILE, write_report
 from harness.findings.samples import OwnScore, Sample, distinct
 from harness.forecast import forecast, forecast_lines
+from harness.gating import GateVerdict, build_gate
 from harness.inputs import read_inputs
 from harness.results import Result
 from harness.run import Engine, Progress, Run, declaration, declared
@@ -59,6 +62,7 @@ class StudySession:
         self._own_score = own_score
         self._run: Run | None = None
         self._results: Mapping[str, Result] | None = None
+        self._gates: Mapping[str, GateResult] = {}
         self._failure: HarnessError | None = None
         self._since = Beginning()
         self._leases = Leases()
@@ -114,6 +118,11 @@ class StudySession:
             builder = {**UNTOUCHED, **EXPERIMENTS}.get(each) if isinstance(each, str) else each
             if isinstance(builder, Condition):
                 conditions.append(builder)
+                if builder.prompt == "plain_text":
+                    raise SettingsError(
+                        f"ablation marker: {builder.name}: a condition over plain text; expected one that asks a "
+                        "question; mark the test with `gate` to measure plain text"
+                    )
             elif callable(builder):
                 conditions.extend(builder(self.run.inputs.study()))
             else:
@@ -122,6 +131,14 @@ class StudySession:
                     f"one of {', '.join([*UNTOUCHED, *EXPERIMENTS])}"
                 )
         return tuple(conditions)
+
+    def gates(self, names: Iterable[str]) -> tuple[Gate, ...]:
+        """The gates of these names.
+
+        Raises:
+            HarnessError: there is none of such a name, or it cannot be built on this ranking.
+        """
+        return tuple(build_gate(self.run.inputs, name) for name in names)
 
     def declare(self, conditions: Iterable[Condition]) -> None:
         """What this session's tests need, the baseline always; noted in the store for the reporting process.
@@ -168,8 +185,21 @@ class StudySession:
                 self._failure = error
                 raise
             by_name = {figures["name"]: figures for figures in report["conditions"]}
-            self._results = {each.name: Result(each, by_name[each.name]) for each in self.conditions}
+            self._results = {
+                each.name: Result(each, by_name[each.name]) for each in self.conditions if each.name in by_name
+            }
+            self._gates = {gate["name"]: gate for gate in report["gates"]}
         return self._results
+
+    def verdict(self, gate: Gate, again: str) -> GateVerdict:
+        """What came of a gate, once `results` are there; `again` is the command that runs just this gate."""
+        figures = self._gates[gate.name]
+        of_tasks = all(task["verdict"] == "pass" for task in figures["tasks"])
+        return GateVerdict(
+            figures,
+            passed=figures["verdict"] == "pass" and (of_tasks or not self.settings.gate_tasks),
+            message=gate_message(figures, report=self.report_name, again=again),
+        )
 
     def finish(self, how: Exit) -> ReportData | None:
         """Write the report, its samples, tables and plots; `None` where no test declared anything.

@@ -45,7 +45,10 @@ def test_figures_by_hand(tmp_path: Path) -> None:
     assert (short["k"], short["k_effective"], short["heads"]) == (2, 1, [[3, 3]])
     assert by_name["random_control[seed0-k02]"]["heads"] == [[0, 0], [3, 3]]
     assert report["data"]["filings"] is None
-    assert report["data"]["tasks"] == {"city": {"rows": 10}, "year": {"rows": 6}}
+    assert report["data"]["tasks"] == {
+        "city": {"rows": 10, "majority_floor": None},
+        "year": {"rows": 6, "majority_floor": None},
+    }
 
 
 def test_it_fits_the_schema_and_the_summary(tmp_path: Path) -> None:

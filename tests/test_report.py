@@ -63,6 +63,7 @@ def test_samples_keep_texts_as_texts(tmp_path: Path) -> None:
             "match": False,
             "published_match": False,
             "ended": True,
+            "faults": [],
             "tokens": 1,
             "gold_logprob": -1.0,
             "baseline_logprob": -2.0,
@@ -87,7 +88,7 @@ def test_frames_of_a_report_without_conditions_or_samples_are_empty(tmp_path: Pa
         (b'{"kind": "else"}', "no report"),
         (b'{"kind": "ablation-report", "schema_version": 2}', "schema_version 2; expected 1 to 1"),
         (b'{"kind": "ablation-report", "schema_version": "1"}', "schema_version '1'"),
-        (b'{"kind": "ablation-report", "schema_version": 1}', "no conditions, configuration, data"),
+        (b'{"kind": "ablation-report", "schema_version": 1}', "no conditions, configuration, contrasts, data"),
     ],
 )
 def test_what_is_no_report_is_one_clear_error(tmp_path: Path, content: bytes, message: str) -> None:

@@ -46,7 +46,7 @@ def test_sections_say_what_was_given() -> None:
     assert report["run"]["missing"] == []
     assert report["data"]["rows"] == 6
     assert report["data"]["filings"] == 3
-    assert report["data"]["tasks"] == {task: {"rows": 3} for task in TASKS}
+    assert report["data"]["tasks"] == {task: {"rows": 3, "majority_floor": 1 / 3} for task in TASKS}
     assert report["data"]["excluded"] == [{"row": "filing_900.txt/ceo_lastname", "reason": "needle is in the haystack"}]
     assert report["model"] is not None
     assert (report["model"]["n_layers"], report["model"]["n_heads"], report["model"]["head_dim"]) == (

@@ -4,11 +4,12 @@ Pairing is by row: only rows with both samples count in a drop, in a test and in
 sample lower `n` and nothing else. Knows nothing of records or files; the statistics are `stats`'s.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.experiment.conditions import Condition
-from harness.findings.report_data import ConditionResult, Drop, OwnMetric, Rate, TaskResult
+from harness.findings.report_data import ConditionResult, Degenerate, Drop, OwnMetric, Rate, TaskResult
 from harness.findings.samples import Sample
 from harness.findings.stats import mcnemar_p, paired_mean_change, sign_permutation_p, wilson
 
@@ -66,6 +67,7 @@ def condition_result(given: ConditionSamples) -> ConditionResult:
         "published": rate([sample.published_match for sample in samples]),
         "disagreements": sum(sample.match != sample.published_match for sample in samples),
         "drop": drop(pairs),
+        "degenerate": degenerate(samples),
         "gold_logprob_change": _change([(b.gold_logprob, s.gold_logprob) for b, s in pairs]),
         "baseline_logprob_change": _change([(b.baseline_logprob, s.baseline_logprob) for b, s in pairs]),
         "own": own_metrics(samples),
@@ -120,6 +122,18 @@ def drop(pairs: Sequence[Pair]) -> Drop | None:
         "n": len(pairs),
         "filings": len(sums),
         "permutation_p": sign_permutation_p(list(sums.values())),
+    }
+
+
+def degenerate(samples: Sequence[Sample]) -> Degenerate:
+    """How many completions are degenerate, and in which ways."""
+    of = Counter(fault for sample in samples for fault in sample.faults)
+    return {
+        "any": sum(bool(sample.faults) for sample in samples),
+        "empty": of["empty"],
+        "repeating": of["repeating"],
+        "cut_off": of["cut_off"],
+        "several_numbers": of["several_numbers"],
     }
 
 

@@ -39,7 +39,7 @@ def published_report(setup: Setup, results: PublishedResults) -> ReportData:
         "filings": None,
         "split_seed": None,
         "excluded": [],
-        "tasks": {task: {"rows": count.attempts} for task, count in results.baseline.items()},
+        "tasks": {task: {"rows": count.attempts, "majority_floor": None} for task, count in results.baseline.items()},
         "cut": None,
         "ranking_overlap": None,
     }
@@ -86,6 +86,7 @@ def _result(
         "published": _rate(matches, attempts),
         "disagreements": 0,
         "drop": None,
+        "degenerate": None,
         "gold_logprob_change": None,
         "baseline_logprob_change": None,
         "own": {},

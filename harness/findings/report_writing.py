@@ -15,23 +15,30 @@ from pathlib import Path
 
 from harness.errors import ReportError
 from harness.experiment.conditions import BASELINE, Condition
-from harness.experiment.heads import HeadRanking, ScoredHead
+from harness.experiment.heads import HeadRanking, ModelShape, ScoredHead
 from harness.files import replacing
 from harness.findings.condition_results import ConditionSamples, condition_result
+from harness.findings.contrasts import contrasts, specificity
+from harness.findings.gate_samples import Answers
 from harness.findings.report_data import (
     KIND,
     SCHEMA_VERSION,
     ConditionResult,
+    Contrast,
     DataSection,
     Exit,
+    GateResult,
     ModelSection,
     RankingSection,
     ReportData,
     RunSection,
     Setting,
+    Specificity,
+    TaskRows,
 )
 from harness.findings.samples import Sample, distinct
 from harness.retrieval.rows import Excluded, Row
+from harness.retrieval.scoring import normalise
 
 REPORT_FILE = "report.json"
 SAMPLES_FILE = "samples.jsonl"
@@ -94,33 +101,78 @@ class Setup:
     data: DataInfo
 
 
+@dataclass(frozen=True)
+class Judged:
+    """What a run's gates add to its report.
+
+    `gates` are their results, `lacking` conditions over plain text without all their records, and `margin` what
+    findings beside the gates are measured by.
+    """
+
+    gates: Sequence[GateResult] = ()
+    lacking: Sequence[str] = ()
+    margin: float = 0.1
+
+
+NO_GATES = Judged()
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What a report says beside its conditions; `lacking` as in `Judged`."""
+
+    gates: Sequence[GateResult] = ()
+    lacking: Sequence[str] = ()
+    contrasts: Sequence[Contrast] = ()
+    specificity: Specificity | None = None
+
+
+NOTHING_BESIDE = Beside()
+
+
 def build_report(
-    setup: Setup, conditions: Iterable[Condition], rows: Sequence[Row], samples: Sequence[Sample]
+    setup: Setup,
+    conditions: Iterable[Condition],
+    rows: Sequence[Row],
+    samples: Sequence[Sample],
+    judged: Judged = NO_GATES,
 ) -> ReportData:
     """The report of these conditions on these rows.
 
     `rows` are all rows of the run: each condition asks for those of its tasks. `samples` come from
-    `samples.score_samples`. Conditions stand in the order given. Drops are against `BASELINE`; without its
+    `samples.score_samples`. Conditions stand in the order given; those over plain text belong to gates, and are not
+    among them. Drops are against `BASELINE`; without its
     samples they are null. Raises ReportError where two different conditions share a name.
     """
-    asked = distinct(conditions)
+    asked = tuple(condition for condition in distinct(conditions) if condition.prompt != "plain_text")
+    answers = Answers.of(samples, ())
     results = [condition_result(each) for each in _by_condition(asked, rows, samples)]
-    return assemble_report(setup, _data(setup.data, rows), results)
+    beside = Beside(
+        gates=judged.gates,
+        lacking=judged.lacking,
+        contrasts=contrasts(asked, rows, answers),
+        specificity=specificity(asked, rows, answers, judged.margin),
+    )
+    return assemble_report(setup, _data(setup.data, rows), results, beside)
 
 
-def assemble_report(setup: Setup, data: DataSection, results: Sequence[ConditionResult]) -> ReportData:
+def assemble_report(
+    setup: Setup, data: DataSection, results: Sequence[ConditionResult], beside: Beside = NOTHING_BESIDE
+) -> ReportData:
     """The report of conditions whose figures are known."""
     return {
         "schema_version": SCHEMA_VERSION,
         "kind": KIND,
-        "run": _run(setup.run, results),
+        "run": _run(setup.run, results, beside.lacking),
         "configuration": dict(setup.configuration),
         "versions": dict(setup.versions),
         "model": None if setup.model is None else _model(setup.model),
-        "ranking": None if setup.ranking is None else _ranking(setup.ranking),
+        "ranking": None if setup.ranking is None else _ranking(setup.ranking, setup.model),
         "data": data,
         "conditions": list(results),
-        "gates": [],
+        "gates": list(beside.gates),
+        "contrasts": list(beside.contrasts),
+        "specificity": beside.specificity,
     }
 
 
@@ -165,8 +217,8 @@ def _by_condition(
         yield ConditionSamples(condition, requested, by_name[condition.name], compared)
 
 
-def _run(run: RunInfo, results: Sequence[ConditionResult]) -> RunSection:
-    missing = [result["name"] for result in results if result["n"] < result["requested"]]
+def _run(run: RunInfo, results: Sequence[ConditionResult], lacking: Sequence[str]) -> RunSection:
+    missing = [*(result["name"] for result in results if result["n"] < result["requested"]), *lacking]
     return {
         "name": run.name,
         "started": run.started,
@@ -193,7 +245,7 @@ def _model(model: ModelInfo) -> ModelSection:
     }
 
 
-def _ranking(ranking: HeadRanking) -> RankingSection:
+def _ranking(ranking: HeadRanking, model: ModelInfo | None) -> RankingSection:
     scores = ranking.mean_scores
     return {
         "source": ranking.source,
@@ -205,6 +257,7 @@ def _ranking(ranking: HeadRanking) -> RankingSection:
         "mean_scores": None
         if scores is None
         else {task: [list(layer) for layer in grid] for task, grid in scores.items()},
+        "pool": None if model is None else len(ranking.pool(ModelShape(model.n_layers, model.n_heads))),
         "notes": list(ranking.notes()),
     }
 
@@ -220,7 +273,14 @@ def _data(data: DataInfo, rows: Sequence[Row]) -> DataSection:
         "filings": len({row.filename for row in rows}),
         "split_seed": data.split_seed,
         "excluded": [{"row": excluded.row_id, "reason": excluded.reason} for excluded in data.excluded],
-        "tasks": {task: {"rows": n} for task, n in Counter(row.task for row in rows).items()},
+        "tasks": {
+            task: _task_rows([row for row in rows if row.task == task]) for task in dict.fromkeys(r.task for r in rows)
+        },
         "ranking_overlap": data.ranking_overlap,
         "cut": data.cut,
     }
+
+
+def _task_rows(rows: Sequence[Row]) -> TaskRows:
+    values = Counter(normalise(row.needle_value, "text") for row in rows)
+    return {"rows": len(rows), "majority_floor": max(values.values()) / len(rows)}

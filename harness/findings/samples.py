@@ -7,12 +7,14 @@ record makes no sample: it is missing, never wrong. Knows nothing of models or o
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from harness.errors import ReportError
 from harness.experiment.conditions import Condition
 from harness.experiment.intervention import Manner
 from harness.experiment.plan import DEFAULT, Job, jobs_of
 from harness.experiment.store import Record
+from harness.findings.degenerate import Fault, faults_of
 from harness.findings.report_data import SampleLine
 from harness.retrieval.rows import Row
 
@@ -28,7 +30,8 @@ DONOR_VALUE = "donor_value"
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One scored completion. `tokens` counts those generated, the end token left out.
+    """One scored completion. `tokens` counts those generated, the end token left out; `faults` say what is wrong with
+    it as text (`degenerate`).
 
     A log-probability or own metric that is infinite or not a number is `None`.
     """
@@ -46,6 +49,7 @@ class Sample:
     tokens: int
     gold_logprob: float | None
     baseline_logprob: float | None
+    faults: frozenset[Fault] = frozenset()
     own: Mapping[str, float | None] = field(default_factory=dict)
 
     def line(self) -> SampleLine:
@@ -61,11 +65,44 @@ class Sample:
             "match": self.match,
             "published_match": self.published_match,
             "ended": self.ended,
+            "faults": sorted(self.faults),
             "tokens": self.tokens,
             "gold_logprob": self.gold_logprob,
             "baseline_logprob": self.baseline_logprob,
             "own": dict(self.own),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class TextSample:
+    """How likely a model found a row's plain text under one condition: the mean log-probability of its tokens."""
+
+    condition: str
+    row: str
+    filename: str
+    per_token: float
+
+
+def text_samples(
+    conditions: Iterable[Condition],
+    rows: Sequence[Row],
+    records: Mapping[Job, Record],
+    n_tokens: Callable[[str], int],
+    *,
+    manner: Manner = DEFAULT,
+) -> tuple[TextSample, ...]:
+    """A sample for each row of each condition over plain text that has a record with a finite log-probability.
+
+    n_tokens: how many tokens of a row's plain text are measured, by the row's id.
+    """
+    filing = {row.id: row.filename for row in rows}
+    return tuple(
+        TextSample(condition.name, job.row_id, filing[job.row_id], record.gold_logprob / n_tokens(job.row_id))
+        for condition in distinct(conditions)
+        if condition.prompt == "plain_text"
+        for job in jobs_of(condition, rows, manner)
+        if (record := records.get(job)) is not None and math.isfinite(record.gold_logprob)
+    )
 
 
 def score_samples(
@@ -79,22 +116,25 @@ def score_samples(
 ) -> tuple[Sample, ...]:
     """A sample for each row of each condition that has a record, condition by condition in the order given.
 
+    Conditions over plain text ask nothing, and have `text_samples` instead.
+
     Equal answers to a row are scored once. Raises ReportError where two different conditions share a name.
     """
     by_id = {row.id: row for row in rows}
-    scored: dict[tuple[str, str], tuple[bool, bool, Mapping[str, float | None]]] = {}
+    scored: dict[tuple[str, str, bool], _Scored] = {}
     samples = []
     for condition in distinct(conditions):
-        for job in jobs_of(condition, rows, manner):
+        for job in jobs_of(condition, rows, manner) if condition.prompt != "plain_text" else ():
             record = records.get(job)
             if record is None:
                 continue
             row, text = by_id[job.row_id], record.text
-            if (row.id, text) not in scored:
+            key = (row.id, text, record.ended)
+            if key not in scored:
                 metrics = own(row, text) if own is not None else {}
                 finite = {name: _finite(value) for name, value in metrics.items()}
-                scored[row.id, text] = (*score(row, text), finite)
-            samples.append(_sample(condition, row, record, scored[row.id, text]))
+                scored[key] = _Scored(*score(row, text), faults_of(text, row.needle_value, ended=record.ended), finite)
+            samples.append(_sample(condition, row, record, scored[key]))
     return tuple(samples)
 
 
@@ -110,10 +150,16 @@ def distinct(conditions: Iterable[Condition]) -> tuple[Condition, ...]:
     return tuple(by_name.values())
 
 
-def _sample(
-    condition: Condition, row: Row, record: Record, scored: tuple[bool, bool, Mapping[str, float | None]]
-) -> Sample:
-    match, published_match, own = scored
+class _Scored(NamedTuple):
+    """What is worked out once of equal answers to a row."""
+
+    match: bool
+    published_match: bool
+    faults: frozenset[Fault]
+    own: Mapping[str, float | None]
+
+
+def _sample(condition: Condition, row: Row, record: Record, scored: _Scored) -> Sample:
     return Sample(
         condition=condition.name,
         row=row.id,
@@ -122,13 +168,14 @@ def _sample(
         depth=row.depth,
         value=row.needle_value,
         completion=record.text,
-        match=match,
-        published_match=published_match,
+        match=scored.match,
+        published_match=scored.published_match,
         ended=record.ended,
         tokens=len(record.token_ids),
         gold_logprob=_finite(record.gold_logprob),
         baseline_logprob=_finite(record.baseline_logprob),
-        own=own,
+        faults=scored.faults,
+        own=scored.own,
     )
 
 

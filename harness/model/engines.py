@@ -13,6 +13,7 @@ from harness.model import engine, reference
 from harness.model.completion import Completion
 from harness.model.loading import LoadedModel
 from harness.model.mean_values import mean_values
+from harness.retrieval.plain_text import most_new_tokens
 from harness.retrieval.prompts import Prompt
 
 ENGINES = MappingProxyType[str, ModuleType]({"shared": engine, "reference": reference})
@@ -40,8 +41,9 @@ class ModelEngine:
         intervention: Intervention,
     ) -> Sequence[Completion]:
         """A completion for each head set (`harness.model.reference.run_row`)."""
+        most = most_new_tokens(prompt.kind, self.max_new_tokens)
         completions: Sequence[Completion] = ENGINES[self.way].run_row(
-            self.loaded, prompt, head_sets, baseline_ids, intervention, max_new_tokens=self.max_new_tokens
+            self.loaded, prompt, head_sets, baseline_ids, intervention, max_new_tokens=most
         )
         return completions
 

@@ -9,7 +9,7 @@ import hashlib
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from harness.errors import DataError, ModelError
 from harness.retrieval.placement import Insertion, place_needle
@@ -17,6 +17,7 @@ from harness.retrieval.rows import Row
 from harness.retrieval.tasks import Task
 
 __all__ = [
+    "PROMPT_KINDS",
     "Encoding",
     "Insertion",
     "Prompt",
@@ -26,7 +27,9 @@ __all__ = [
     "identification_depth",
 ]
 
-PromptKind = Literal["full", "needle_absent"]
+PromptKind = Literal["full", "needle_absent", "plain_text"]
+"""Those of kind `plain_text` are built by `harness.retrieval.plain_text`."""
+PROMPT_KINDS: tuple[PromptKind, ...] = get_args(PromptKind)
 
 # Some chat templates print today's date, but prompts must not change by the day: some take a `date_string`,
 # others call `strftime_now`, which this macro hides from them.

@@ -152,7 +152,7 @@ def test_strict_rows(project: Project) -> None:
     assert usage_error(project.run("evals", "--ablation-strict-rows")).startswith(
         str(project.path / "rows.csv: row 1: haystack_text")
     )
-    project.run("evals", "-k", "baseline").assert_outcomes(passed=2, deselected=33)
+    project.run("evals", "-k", "baseline").assert_outcomes(passed=2, deselected=35)
     assert project.report()["data"]["rows"] == N_ROWS - 1
     (excluded,) = project.report()["data"]["excluded"]
     assert excluded["row"] == "demo-2026-0000.txt/incorporation_year"

@@ -33,6 +33,13 @@ TEXTS: dict[str, tuple[str, str]] = {
     "mode": ("mean", "zero"),
     "phase": ("decode", "all"),
     "scorer": ("published", "value"),
+    "gate-k": ("10", "5"),
+    "gate-margin": ("0.2", "0.3"),
+    "gate-margin-own": ("0.3", "0.4"),
+    "gate-margin-shared": ("0.05", "0.4"),
+    "gate-flat": ("0.05", "1"),
+    "gate-floor": ("0.6", "0"),
+    "gate-tasks": ("true", "false"),
     "reports": ("out", "elsewhere"),
     "run": ("first", "second"),
     "store": ("a.sqlite", "b.sqlite"),
@@ -110,7 +117,7 @@ def test_what_is_asked_and_where_it_is_written(project: Project) -> None:
         "store": "elsewhere/records.sqlite",
     }
     result = project.run("evals", "-k", "baseline", *(f"--ablation-{name}={text}" for name, text in given.items()))
-    result.assert_outcomes(passed=2, deselected=33)
+    result.assert_outcomes(passed=2, deselected=35)
     assert project.left() == sorted(
         [
             *(".cache", ".cache/retrieval-heads", ".cache/retrieval-heads/file-hashes.json"),

@@ -9,7 +9,8 @@ import harness.demo.filings
 from harness.demo.filings import demo_rows
 from plugin.project import Project
 
-WORDS = "within_task across_task general global random_control transfer bottom baseline hooks".split()
+WORDS = "within_task across_task general global random_control transfer bottom baseline hooks gate".split()
+FILES = {word: "test_gates.py" if word == "gate" else f"test_{word}.py" for word in WORDS}
 
 
 @pytest.fixture
@@ -22,16 +23,15 @@ def demo(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 
 def test_every_eval_has_its_word(demo: Project) -> None:
-    files = {path.stem for path in (demo.path / "evals").glob("*.py")}
-    assert files == {f"test_{word}" for word in WORDS}
+    assert {path.name for path in (demo.path / "evals").glob("*.py")} == set(FILES.values())
 
 
 @pytest.mark.parametrize("word", WORDS)
 def test_a_word_selects_its_own_eval(demo: Project, word: str) -> None:
     ids = demo.ids("evals", "-k", word)
-    assert ids == demo.ids(f"evals/test_{word}.py")
+    assert ids == demo.ids(f"evals/{FILES[word]}")
     assert ids
-    assert {name.split("[")[0] for name in ids} == {f"evals/test_{word}.py::test_{word}"}
+    assert {name.split("[")[0] for name in ids} == {f"evals/{FILES[word]}::test_{word}"}
     for name in ids:
         assert re.fullmatch(r"[A-Za-z0-9_.:+\-\[\]]+", name.split("::", 1)[1])
 
@@ -46,8 +46,15 @@ def test_ids_are_the_conditions_names(demo: Project) -> None:
         "general[k20]",
         "global[k02]",
         "bottom[k01]",
+        "gate[own-all-k20]",
+        "gate[shared-all-k20]",
     } <= set(ids)
     assert len(ids) == len(set(ids))
+
+
+def test_the_marker_selects_the_gates(demo: Project) -> None:
+    assert demo.ids("evals", "-m", "gate") == demo.ids("evals/test_gates.py")
+    assert len(demo.ids("evals", "-m", "gate", "-k", "own-all-k20")) == 1
 
 
 def test_on_request_experiments_do_not_run_unasked(demo: Project) -> None:

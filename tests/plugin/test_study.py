@@ -7,7 +7,7 @@ from plugin.project import TASKS, WITHIN, Project, lasting, names
 
 def test_within_task_computes_itself_and_the_baseline(project: Project) -> None:
     result = project.run("evals", "-k", "within_task")
-    result.assert_outcomes(passed=4, deselected=31)
+    result.assert_outcomes(passed=4, deselected=33)
     report = project.report()
     assert names(report) == ["baseline", *WITHIN]
     assert [each["n"] for each in report["conditions"]] == [6, 3, 3, 3, 3]
@@ -30,12 +30,14 @@ def test_the_same_study_gives_the_same_report(project: Project) -> None:
     project.run("evals", "-k", "not hooks")
     assert lasting(project.report()) == lasting(first)
     assert project.samples() == samples
-    assert len(first["conditions"]) == 34
+    assert len(first["conditions"]) == 49
+    assert len(first["gates"]) == 2
 
 
-def test_every_eval_passes(project: Project) -> None:
-    """The hook check too, on whichever model is configured."""
-    project.run("evals").assert_outcomes(passed=35)
+def test_every_eval_that_measures_passes(project: Project) -> None:
+    """The hook check too, on whichever model is configured; gates judge, and this model answers nothing."""
+    project.run("evals").assert_outcomes(passed=35, failed=2)
+    assert {gate["verdict"] for gate in project.report()["gates"]} == {"invalid"}
     experiments = {each["experiment"] for each in project.report()["conditions"]}
     assert experiments == {
         *("baseline", "needle_absent", "within_task", "across_task", "general", "global"),
@@ -44,7 +46,7 @@ def test_every_eval_passes(project: Project) -> None:
 
 
 def test_the_hook_check_alone_writes_no_report(project: Project) -> None:
-    project.run("evals", "-k", "hooks").assert_outcomes(passed=1, deselected=34)
+    project.run("evals", "-k", "hooks").assert_outcomes(passed=1, deselected=36)
     assert not (project.path / "reports" / "latest" / "report.json").exists()
 
 

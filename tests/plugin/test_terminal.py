@@ -58,7 +58,7 @@ def test_rows_that_were_cut(project: Project) -> None:
 
 def test_quiet(project: Project) -> None:
     result = project.run(*STUDY, "-q")
-    result.assert_outcomes(passed=4, deselected=31)
+    result.assert_outcomes(passed=4, deselected=33)
     assert [line for line in result.outlines if "ablation" in line or "report" in line] == []
     assert project.report()["run"]["exit"] == "passed"
 
@@ -117,4 +117,4 @@ def test_user_properties(project: Project) -> None:
 
 def test_markers_are_registered(project: Project) -> None:
     project.run("--markers").stdout.fnmatch_lines(["@pytest.mark.ablation(*conditions): *"])
-    project.run(*STUDY, "--strict-markers", "--strict-config").assert_outcomes(passed=4, deselected=31)
+    project.run(*STUDY, "--strict-markers", "--strict-config").assert_outcomes(passed=4, deselected=33)

@@ -1,0 +1,65 @@
+"""What a session shows on a terminal: a line of progress while it computes, and a summary at its end.
+
+Everything that is said comes from the report or from the run; nothing is worked out here.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+
+import pytest
+
+from harness.findings.gate_message import gate_lines
+from harness.findings.gates import Kind
+from harness.findings.report_data import ReportData
+from harness.findings.summary import summary_lines
+from harness.run import Progress
+
+COLOURS: Mapping[Kind, dict[str, bool]] = {
+    "pass": {"green": True},
+    "fail": {"red": True},
+    "inconclusive": {"yellow": True},
+    "invalid": {"red": True, "bold": True},
+}
+"""How a verdict's lines look."""
+
+
+def write_summary(reporter: pytest.TerminalReporter, report: ReportData, report_name: str) -> None:
+    """Verdicts first; then each condition's accuracy, interval and drop by k; and where the report is."""
+    reporter.write_sep("=", "ablation")
+    for kind, line in gate_lines(report):
+        reporter.write_line(line, **COLOURS[kind])
+    for line in summary_lines(report):
+        reporter.write_line(line)
+    reporter.write_line(f"report: {report_name}")
+
+
+@contextmanager
+def progress_line(config: pytest.Config) -> Iterator[Callable[[Progress], None]]:
+    """A line that is rewritten as rows are done; none with -q or without a terminal.
+
+    It is shown past pytest's capture, which holds whatever else is printed while a fixture is set up.
+    """
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or config.get_verbosity() < 0 or not reporter.isatty:
+        yield lambda progress: None
+        return
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    uncaptured = nullcontext if capture is None else capture.global_and_fixture_disabled
+
+    shown: list[Progress] = []
+
+    def show(progress: Progress) -> None:
+        with uncaptured():
+            if not shown:
+                reporter.ensure_newline()
+            reporter.rewrite(str(progress), erase=True)
+            reporter.flush()
+        shown[:] = [progress]
+
+    try:
+        yield show
+    finally:
+        if shown:
+            with uncaptured():
+                reporter.rewrite("", erase=True)
+                reporter.write("\r", flush=True)

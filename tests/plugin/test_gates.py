@@ -1,0 +1,216 @@
+"""Gates through pytest: what a verdict needs, what it says, and what becomes of it when something is missing."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.errors import AblationError
+from harness.experiment.store import Store
+from plugin.project import TASKS, Project, names
+
+OWN, SHARED = "gate[own-all-k02]", "gate[shared-all-k02]"
+CONTROLS = [f"random_control[own:{task}-seed{seed}-k02]" for task in TASKS for seed in range(5)]
+
+
+def gates(project: Project) -> dict[str, dict[str, Any]]:
+    return {gate["name"]: gate for gate in project.report()["gates"]}
+
+
+def test_what_a_gate_computes(project: Project) -> None:
+    """Baseline, needle absent, the heads and their controls; over plain text too, which is no condition of its own."""
+    result = project.run("evals", "-m", "gate", "-k", "own")
+    result.assert_outcomes(failed=1, deselected=36)
+    own = [f"within_task[{task}-k02]" for task in TASKS]
+    report = project.report()
+    assert set(names(report)) == {"baseline", "needle_absent", *own, *CONTROLS}
+    assert report["run"]["missing"] == []
+    gate = gates(project)[OWN]
+    assert gate["plain_text"]["n"] == 6
+    assert {name for name in gate["conditions"] if name.startswith("plain_text")} == {
+        "plain_text",
+        *(f"plain_text[{name}]" for name in [*own, *CONTROLS]),
+    }
+    assert list(gates(project)) == [OWN], "the other gate was not selected"
+
+
+def test_the_message_is_complete(project: Project) -> None:
+    """The tiny model answers nothing, and its gates are invalid; all that they rest on is said all the same."""
+    result = project.run("evals", "-m", "gate", "--ablation-random-match=layer")
+    result.assert_outcomes(failed=2, deselected=35)
+    result.stdout.fnmatch_lines(
+        [
+            f"{OWN}: invalid",
+            "  what       each task's own heads, k = 2 zeroed; 6 rows of 3 filings",
+            "  untouched  0.0% right; 0.0% with the needle left out",
+            "  drop       +0.0 by these heads; +0.0 by random ones (layer draws +0.0 +0.0 +0.0 +0.0 +0.0, SD 0.0*",
+            "  difference +0.0 points, 95 % interval [[]+0.0, +0.0] (t, 2.0 degrees of freedom), bootstrap *",
+            "  (a)        no *",
+            "  (b)        no *",
+            "  (c)        yes *",
+            "  rank       5 of 5 draws cost as much: p = 1.000; 5 draws cannot give less than 0.167",
+            "  model      *plain text * nats a token *",
+            "  tasks      alone, by Holm: 2 inconclusive",
+            "  why        the untouched model answers 0.0%, less than 50%",
+            "  note       split unknown: *",
+            "  report     reports/latest/report.json",
+            f"  again      pytest 'evals/test_gates.py::test_{OWN}' --ablation-random-match=layer",
+        ]
+    )
+    assert "Traceback" not in result.stdout.str()
+    (start,) = [i for i, line in enumerate(result.outlines) if "= ablation =" in line]
+    assert result.outlines[start + 1].startswith(f"{OWN}        invalid"), "verdicts stand first"
+
+
+def test_margins_are_each_gates_own(project: Project) -> None:
+    project.configure(ablation_gate_margin="0.2", ablation_gate_margin_shared="0.05")
+    project.run("evals", "-m", "gate", "--ablation-gate-flat=0.3", "--ablation-gate-floor=0")
+    assert gates(project)[OWN]["margins"] == {"margin": 0.2, "flat": 0.3, "floor": 0.0}
+    assert gates(project)[SHARED]["margins"] == {"margin": 0.05, "flat": 0.3, "floor": 0.0}
+
+
+def test_k_of_gates(project: Project) -> None:
+    ids = project.ids("evals", "-m", "gate", "--ablation-gate-k=1")
+    assert ids == ["evals/test_gates.py::test_gate[own-all-k01]", "evals/test_gates.py::test_gate[shared-all-k01]"]
+    project.run("evals", "-m", "gate", "--ablation-gate-k=1")
+    assert {gate["k"] for gate in gates(project).values()} == {1}
+
+
+def lists(project: Project, *heads: list[list[int]]) -> None:
+    ranked = [[{"head": head, "avg_score": 0.5} for head in of_task] for of_task in heads]
+    (project.path / "heads.json").write_text(json.dumps(dict(zip(TASKS, ranked, strict=True))))
+
+
+def test_fewer_heads_than_asked_for_are_named(project: Project) -> None:
+    lists(project, [[2, 3], [0, 1]], [[2, 3], [0, 2]])
+    result = project.run("evals", "-m", "gate", "-k", "shared")
+    assert project.ids("evals", "-m", "gate", "-k", "shared") == ["evals/test_gates.py::test_gate[shared-all-k01]"]
+    result.stdout.fnmatch_lines(["  what       the shared heads, 1 (no more are ranked; 2 were asked for) zeroed; *"])
+    (gate,) = gates(project).values()
+    assert (gate["name"], gate["k"], gate["k_effective"]) == ("gate[shared-all-k01]", 2, [1, 1])
+    controls = [each for each in project.report()["conditions"] if each["experiment"] == "random_control"]
+    assert {each["k_effective"] for each in controls} == {1}
+
+
+def test_a_gate_without_heads_fails_alone(project: Project) -> None:
+    lists(project, [[2, 3]], [[0, 1]])
+    result = project.run("evals", "-m", "gate")
+    result.assert_outcomes(failed=1, errors=1, deselected=len(project.ids("evals")) - 2)
+    assert any("no head is among the candidates of 7 in 9 tasks" in line for line in result.outlines)
+    assert list(gates(project)) == ["gate[own-all-k01]"]
+
+
+@pytest.fixture
+def stops_at_the_third_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    put_row = Store.put_row
+    done: list[int] = []
+
+    def put_two_rows(self: Store, *arguments: object, **named: object) -> None:
+        if len(done) == 2:
+            raise AblationError("layer 2: the hook never fired; expected one call; report this model's architecture")
+        done.append(1)
+        put_row(self, *arguments, **named)  # type: ignore[arg-type]  # handed on as they came
+
+    monkeypatch.setattr(Store, "put_row", put_two_rows)
+
+
+@pytest.mark.usefixtures("stops_at_the_third_row")
+def test_a_run_that_stopped_leaves_gates_invalid_and_names_what_is_missing(project: Project) -> None:
+    result = project.run("evals", "-m", "gate")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    for name, gate in gates(project).items():
+        assert (gate["verdict"], gate["n"]) == ("invalid", 2), name
+        assert gate["reasons"][0].startswith(
+            "without sound records: baseline (4 of 6 rows), needle_absent (4 of 6 rows)"
+        )
+    said = gates(project)[OWN]["reasons"][0]
+    for condition in gates(project)[OWN]["conditions"]:
+        assert f"{condition} (" in said
+    assert "plain_text[within_task[ceo_lastname-k02]]" in project.report()["run"]["missing"]
+    assert any(line.startswith(f"{OWN}        invalid") for line in result.outlines)
+
+
+def test_an_interrupted_run_leaves_gates_invalid(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(self: Store, *arguments: object, **named: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Store, "put_row", interrupted)
+    assert project.run("evals", "-m", "gate").ret == pytest.ExitCode.INTERRUPTED
+    assert {(gate["verdict"], gate["n"], gate["drop"]) for gate in gates(project).values()} == {("invalid", 0, None)}
+
+
+KILLED = """
+import os
+import pytest
+from harness.experiment.store import Store
+
+put_row, rows = Store.put_row, []
+
+def put_two_rows(self, *arguments, **named):
+    if len(rows) == 2 and os.environ.get("PYTEST_XDIST_WORKER") == "gw0":
+        os._exit(9)
+    rows.append(1)
+    put_row(self, *arguments, **named)
+
+Store.put_row = put_two_rows
+"""
+
+
+@pytest.fixture
+def killed(project: Project) -> Path:
+    """The first worker dies when it has done two rows."""
+    file = project.path / "conftest.py"
+    file.write_text(KILLED)
+    return file
+
+
+@pytest.mark.usefixtures("killed")
+def test_a_killed_worker_whose_work_nobody_does(project: Project) -> None:
+    result = project.run("evals", "-m", "gate", "-n", "1", "--max-worker-restart=0")
+    assert result.ret != pytest.ExitCode.OK
+    assert {(gate["verdict"], gate["n"]) for gate in gates(project).values()} == {("invalid", 2)}
+    assert any(line.startswith(f"{SHARED}     invalid") for line in result.outlines)
+    assert gates(project)[SHARED]["reasons"][0].startswith("without sound records: baseline (4 of 6 rows)")
+
+
+def test_a_killed_worker_whose_work_another_does(project: Project, killed: Path) -> None:
+    """The other worker judges as one process does."""
+    project.run("evals", "-m", "gate", "-n", "2", "--max-worker-restart=0")
+    of_two = project.report()
+    assert of_two["run"]["missing"] == []
+    killed.unlink()
+    project.run("evals", "-m", "gate", "--ablation-refresh")
+    assert project.report()["gates"] == of_two["gates"]
+    assert len(of_two["gates"]) == 2
+
+
+def test_plain_text_is_the_gates_alone(project: Project) -> None:
+    project.pytester.makepyfile(
+        test_mine="""
+        import pytest
+        from harness.experiment.conditions import Condition
+
+        @pytest.mark.ablation(Condition("mine", heads=[(0, 0)], prompt="plain_text"))
+        def test_mine(result):
+            pass
+    """
+    )
+    result = project.run("test_mine.py")
+    result.assert_outcomes(errors=1)
+    assert any("mine: a condition over plain text; expected one that asks" in line for line in result.outlines)
+
+
+def test_an_unknown_gate(project: Project) -> None:
+    project.pytester.makepyfile(
+        test_mine="""
+        import pytest
+
+        @pytest.mark.gate("mine")
+        def test_mine(verdict):
+            pass
+    """
+    )
+    result = project.run("test_mine.py")
+    result.assert_outcomes(errors=1)
+    assert any("gate marker: 'mine'; expected one of own, shared" in line for line in result.outlines)
