@@ -80,7 +80,7 @@ SMALL: list[tuple[ReportData, list[str]]] = [
     (make_report(TASKS[:2], (1,), (), 2)[0], ["head_map"]),
     (
         make_report(TASKS[:1], (5,), ("within_task", "random_control"), 2)[0],
-        ["accuracy_by_k", "accuracy_by_task", "retrieval_against_random", "head_map"],
+        ["accuracy_by_k", "accuracy_by_task", "retrieval_against_random", "forest", "head_map"],
     ),
     (make_report(TASKS[:4], (1, 2), ("transfer",), 2)[0], ["head_map", "transfer_map"]),
     (make_report(TASKS[:5], (1, 20), ("general",), 1)[0], ["accuracy_by_k", "accuracy_by_task", "head_map"]),
@@ -97,12 +97,13 @@ def test_only_what_is_in_the_report_is_drawn(report: ReportData, names: list[str
 
 def test_a_report_of_nothing_has_no_figures(tmp_path: Path) -> None:
     report = copy.deepcopy(SMALL[0][0])
-    report.update({"conditions": [], "model": None, "ranking": None})
+    report.update({"conditions": [], "contrasts": [], "model": None, "ranking": None})
     assert draw_plots(report, tmp_path) == ()
 
 
 def test_a_report_without_any_record_has_only_the_map(tmp_path: Path) -> None:
     report = copy.deepcopy(SMALL[1][0])
+    report["contrasts"] = []
     for condition in report["conditions"]:
         condition.update({"n": 0, "matches": 0, "accuracy": None, "interval": None})
         for task in condition["per_task"].values():
@@ -114,7 +115,7 @@ def test_equal_reports_give_equal_files(tmp_path: Path) -> None:
     report = SMALL[1][0]
     once = draw_plots(report, tmp_path / "one")
     twice = draw_plots(report, tmp_path / "two")
-    assert len(once) == 8
+    assert len(once) == 10
     assert [path.read_bytes() for path in once] == [path.read_bytes() for path in twice]
 
 

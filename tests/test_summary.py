@@ -10,7 +10,7 @@ from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
 from harness.experiment.heads import Head
 from harness.experiment.plan import jobs_of
 from harness.experiment.store import Record
-from harness.findings.report_data import ReportData
+from harness.findings.report_data import Degenerate, ReportData
 from harness.findings.report_writing import build_report
 from harness.findings.samples import score_samples
 from harness.findings.summary import summary_lines
@@ -55,7 +55,8 @@ def test_every_kind_of_line() -> None:
     assert list(summary_lines(report)) == [
         "demo (8 layers of 16 heads), 4 rows of 2 filings",
         "baseline                100.0%  [ 51.0%, 100.0%]        4/4",
-        "needle absent             0.0%  [  0.0%,  49.0%]        0/4",
+        "needle absent             0.0%  [  0.0%,  49.0%]        0/4   at most 0.0% in a task; "
+        "always the commonest value: at most 100.0%",
         "within_task        k=1   25.0%  [  4.6%,  69.9%]        1/4   drop +75.0 points",
         "general            k=2   75.0%  [ 30.1%,  95.4%]        3/4   drop +25.0 points   of 1 heads only",
         "random_control     k=1   75.0%  [ 50.0%, 100.0%]   drop +25.0 points   mean and range of 2 draws",
@@ -129,3 +130,35 @@ def test_one_draw_has_the_interval_of_its_rows() -> None:
     """A range of one draw would look like certainty; Wilson's interval of 3 of 4 is [30.1, 95.4]."""
     lines = list(summary_lines(make_report({BASELINE: "++++", DRAWS[0]: "+++-"})))
     assert lines[-1] == "random_control     k=1   75.0%  [ 30.1%,  95.4%]        3/4   drop +25.0 points   one draw"
+
+
+def test_degenerate_completions_are_told_where_they_are_many() -> None:
+    report = copy.deepcopy(make_report({BASELINE: "++++", GENERAL_2: "+++-"}))
+    assert not any(line.startswith("degenerate") for line in summary_lines(report))
+    bad: Degenerate = {"any": 2, "empty": 1, "repeating": 0, "cut_off": 2, "several_numbers": 0}
+    report["conditions"][1]["degenerate"] = bad
+    *_, last = summary_lines(report)
+    assert last == (
+        "degenerate completions: 0.0% in the baseline, over 5% more in 1 condition; most in general[k02]: "
+        "50.0% of 4 (1 empty, 2 cut off)"
+    )
+
+
+def test_specificity_is_told() -> None:
+    report = copy.deepcopy(make_report({BASELINE: "++++"}))
+    report["specificity"] = {
+        "finding": "specific",
+        "k": 5,
+        "n": 4,
+        "filings": 2,
+        "own_drop": 0.5,
+        "other_drop": 0.125,
+        "difference": 0.375,
+        "interval": [0.2, 0.55],
+        "overlap": 1.5,
+    }
+    *_, last = summary_lines(report)
+    assert last == (
+        "specificity k=5: specific: own heads +50.0 points, other tasks' +12.5 points, difference +37.5 points "
+        "[+20.0, +55.0]; 1.5 of 5 heads in common"
+    )

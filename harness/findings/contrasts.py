@@ -36,10 +36,12 @@ def contrasts(conditions: Sequence[Condition], rows: Sequence[Row], answers: Ans
         drops = measure(data)
         if drops is None or drops.mean_draw is None:
             continue
+        sizes = [condition.k_effective for condition in group]
         interval = None if drops.difference is None else drops.difference.interval()
         one: Contrast = {
             "experiment": experiment,
             "k": k,
+            "k_effective": [min(sizes), max(sizes)],
             "n": data.n_rows,
             "filings": len(data.filings),
             "drop": drops.retrieval,

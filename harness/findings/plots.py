@@ -1,6 +1,7 @@
 """The figures of a report, drawn from `report.json` alone and saved as files.
 
-What a report does not hold is not drawn. Knows nothing of how a figure looks (`curve_plots`, `map_plots`).
+What a report does not hold is not drawn. Knows nothing of how a figure looks (`curve_plots`, `forest_plot`,
+`map_plots`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,7 @@ from matplotlib.figure import Figure
 
 from harness.errors import ReportError
 from harness.findings.curve_plots import accuracy_by_k, accuracy_by_task, retrieval_against_random
+from harness.findings.forest_plot import forest
 from harness.findings.map_plots import head_map, transfer_map
 from harness.findings.plot_style import house_style, save
 from harness.findings.report_data import ReportData
@@ -23,6 +25,7 @@ FIGURES: Mapping[str, Callable[[ReportData], Figure | None]] = MappingProxyType(
         "accuracy_by_k": accuracy_by_k,
         "accuracy_by_task": accuracy_by_task,
         "retrieval_against_random": retrieval_against_random,
+        "forest": forest,
         "head_map": head_map,
         "transfer_map": transfer_map,
     }

@@ -294,11 +294,13 @@ class GateResult(VerdictFigures):
 class Contrast(TypedDict):
     """An experiment at one k against as many random heads on the same rows: a finding, no verdict.
 
-    `difference` is the drop less the mean of the draws'; `draw_differences` less each draw's.
+    `k_effective`: the fewest and the most heads that a condition has. `difference` is the drop less the mean of the
+    draws'; `draw_differences` less each draw's.
     """
 
     experiment: str
     k: int
+    k_effective: list[int]
     n: int
     filings: int
     drop: float
@@ -322,7 +324,7 @@ class Specificity(TypedDict):
     own_drop: float
     other_drop: float
     difference: float
-    interval: list[float] | None
+    interval: list[float]
     overlap: float
 
 

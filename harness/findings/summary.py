@@ -13,6 +13,8 @@ from harness.findings.samples import DONOR_VALUE
 from harness.findings.wording import manner_note
 
 RANDOM = "random_control"
+DEGENERATE = 0.05
+"""By how much a condition's part of degenerate completions may exceed the baseline's before it is worth a line."""
 
 
 def summary_lines(report: ReportData) -> Iterator[str]:
@@ -27,7 +29,7 @@ def summary_lines(report: ReportData) -> Iterator[str]:
         yield f"{'baseline':<16} {'':>5}  {_accuracy(baseline)}"
     absent = level(report, "needle_absent")
     if absent is not None:
-        yield f"{'needle absent':<16} {'':>5}  {_accuracy(absent)}"
+        yield f"{'needle absent':<16} {'':>5}  {_accuracy(absent)}{_guessing(report)}"
     for curve in every:
         if curve.experiment != RANDOM:
             yield from _curve_lines(report, curve)
@@ -35,6 +37,8 @@ def summary_lines(report: ReportData) -> Iterator[str]:
     yield from _many_lines(report, {curve.experiment for curve in every})
     yield from _own_lines(report)
     yield from _donor_lines(report)
+    yield from _degenerate_lines(report)
+    yield from _specificity_lines(report)
     missing = report["run"]["missing"]
     if missing:
         names = ", ".join(missing[:5]) + (" ..." if missing[5:] else "")
@@ -56,6 +60,50 @@ def _split_lines(report: ReportData) -> Iterator[str]:
         yield f"warning: {overlap} of {report['data']['filings']} evaluated filings also made the ranking"
     elif overlap is None and ranking is not None:
         yield "split unknown: the ranking does not say which filings it was made from"
+
+
+def _guessing(report: ReportData) -> str:
+    """What guessing reaches in the task where it reaches most: without the needle, and by always saying one value."""
+    (absent,) = (each for each in report["conditions"] if each["name"] == "needle_absent")
+    without = [each["accuracy"] for each in absent["per_task"].values() if each["accuracy"] is not None]
+    floors = [each["majority_floor"] for each in report["data"]["tasks"].values() if each["majority_floor"] is not None]
+    if not without or not floors:
+        return ""
+    return f"   at most {max(without):.1%} in a task; always the commonest value: at most {max(floors):.1%}"
+
+
+def _degenerate_lines(report: ReportData) -> Iterator[str]:
+    """The conditions with the most degenerate completions beyond the baseline's, and how many of which kind."""
+    shares = {
+        each["name"]: each["degenerate"]["any"] / each["n"]
+        for each in report["conditions"]
+        if each["degenerate"] is not None and each["n"]
+    }
+    before = shares.get("baseline", 0.0)
+    worse = sorted((name for name in shares if shares[name] > before + DEGENERATE), key=lambda name: -shares[name])
+    for condition in report["conditions"]:
+        found = condition["degenerate"]
+        if worse and condition["name"] == worse[0] and found is not None:
+            kinds = {"empty": found["empty"], "repeating": found["repeating"], "cut off": found["cut_off"]}
+            kinds["several numbers"] = found["several_numbers"]
+            said = ", ".join(f"{n} {kind}" for kind, n in kinds.items() if n)
+            yield (
+                f"degenerate completions: {before:.1%} in the baseline, over {DEGENERATE:.0%} more in "
+                f"{_counted(len(worse), 'condition')}; most in {worse[0]}: {shares[worse[0]]:.1%} of {condition['n']} "
+                f"({said})"
+            )
+
+
+def _specificity_lines(report: ReportData) -> Iterator[str]:
+    """Whether a task's own heads cost its rows more than other tasks' do."""
+    found = report["specificity"]
+    if found is not None:
+        low, high = found["interval"]
+        yield (
+            f"specificity k={found['k']}: {found['finding']}: own heads {_points(found['own_drop'])}, other tasks' "
+            f"{_points(found['other_drop'])}, difference {_points(found['difference'])} "
+            f"[{100 * low:+.1f}, {100 * high:+.1f}]; {found['overlap']:.1f} of {found['k']} heads in common"
+        )
 
 
 def _curve_lines(report: ReportData, curve: Curve) -> Iterator[str]:

@@ -1,0 +1,85 @@
+"""Samples of a gate that never ran: who is right under which condition, said in letters."""
+
+from collections.abc import Mapping
+
+from harness.experiment.conditions import NEEDLE_ABSENT, Condition
+from harness.experiment.gate_conditions import Gate, Part
+from harness.experiment.heads import Head
+from harness.findings.degenerate import Fault
+from harness.findings.gate_samples import Answers, rows_of
+from harness.findings.samples import Sample, TextSample
+from harness.retrieval.rows import Row
+
+TASKS = ("city", "year")
+
+
+def make_rows(n_filings: int) -> tuple[Row, ...]:
+    """A row of either task in each filing."""
+    return tuple(
+        Row(f"f{i:02d}", task, f"The {task} is 7.", "7", "Nothing here.") for i in range(n_filings) for task in TASKS
+    )
+
+
+OWN = tuple(
+    Part(
+        Condition("within_task", f"{task}-k01", (Head(0, i),), tasks=(task,), k=1, source_task=task),
+        tuple(
+            Condition(
+                "random_control",
+                f"own:{task}-seed{d}-k01",
+                (Head(1 + d, i),),
+                (task,),
+                k=1,
+                seed=d,
+                match="layer",
+                mismatches=d,
+                controls_for=f"own:{task}",
+            )
+            for d in range(2)
+        ),
+    )
+    for i, task in enumerate(TASKS)
+)
+GATE = Gate("own", 1, OWN)
+
+
+def sample(condition: Condition, row: Row, match: bool, faults: frozenset[Fault] = frozenset()) -> Sample:
+    return Sample(
+        condition=condition.name,
+        row=row.id,
+        filename=row.filename,
+        task=row.task,
+        depth=None,
+        value=row.needle_value,
+        completion="7" if match else "8",
+        match=match,
+        published_match=match,
+        ended=True,
+        tokens=1,
+        gold_logprob=-1.0,
+        baseline_logprob=-1.0,
+        faults=faults,
+    )
+
+
+def make_answers(
+    gate: Gate, rows: tuple[Row, ...], right: Mapping[str, str], texts: Mapping[str, float | None]
+) -> Answers:
+    """right: by a condition's name one letter a row of its tasks: + right, - wrong, . no sample; else all right.
+
+    texts: by the name of a condition over plain text its log-probability a token, else -2; `None` for no sample.
+    """
+    samples, text_samples = [], []
+    for condition in gate.conditions:
+        covered = rows_of(condition, rows)
+        if condition.prompt == "plain_text":
+            value = texts.get(condition.name, -2.0)
+            if value is not None:
+                text_samples += [TextSample(condition.name, row.id, row.filename, value) for row in covered]
+            continue
+        usual = "-" if condition == NEEDLE_ABSENT else "+"
+        letters = right.get(condition.name, usual * len(covered))
+        samples += [
+            sample(condition, row, letter == "+") for row, letter in zip(covered, letters, strict=True) if letter != "."
+        ]
+    return Answers.of(samples, text_samples)

@@ -1,0 +1,94 @@
+"""The message read at night, line by line, and the lines that open the summary."""
+
+import copy
+
+from fake_gates import GATE, OWN, make_answers, make_rows
+from fake_study import whole_report
+
+from harness.findings.gate_message import gate_lines, gate_message
+from harness.findings.gate_results import gate_result
+from harness.findings.gates import Margins
+from harness.findings.report_data import GateResult
+
+CITY, YEAR = OWN
+LOST = {CITY.retrieval.name: "-" * 20, YEAR.retrieval.name: "--++" * 5, YEAR.controls[0].name: "-" + "+" * 19}
+
+
+def result_of(right: dict[str, str], n_filings: int = 20) -> GateResult:
+    rows = make_rows(n_filings)
+    text: dict[str, float | None] = {f"plain_text[{CITY.retrieval.name}]": -2.1}
+    answers = make_answers(GATE, rows, {name: letters[:n_filings] for name, letters in right.items()}, text)
+    return gate_result(GATE, rows, answers, Margins(), candidates=(), leaked_filings=None)
+
+
+def test_every_line() -> None:
+    """(b) by hand: 1.25 + 6.3138 x 1.7678 x sqrt(1.5) = 14.92 points."""
+    assert gate_message(result_of(LOST), report="reports/latest/report.json", again="pytest evals -m gate") == (
+        "gate[own-all-k01]: pass\n"
+        "  what       each task's own heads, k = 1 zeroed; 40 rows of 20 filings\n"
+        "  untouched  100.0% right; 0.0% with the needle left out\n"
+        "  drop       +75.0 by these heads; +1.2 by random ones (layer draws +2.5 +0.0, SD 1.8, "
+        "2 heads of another layer)\n"
+        "  difference +73.8 points, 95 % interval [+61.8, +85.7] (t, 20.0 degrees of freedom), "
+        "bootstrap [+63.7, +85.0]\n"
+        "  (a)        yes  the interval's lower end is above the margin: +61.8 > +10.0\n"
+        "  (b)        yes  the drop lies outside what one more draw would give: +75.0 > +14.9\n"
+        "  (c)        yes  the control is flat, at the upper end of the draws' mean drop: +6.3 <= +10.0\n"
+        "  rank       0 of 2 draws cost as much: p = 0.333; 2 draws cannot give less than 0.333\n"
+        "  model      lost retrieval: plain text -0.050 nats a token (+0.000 by random heads), degenerate completions "
+        "0.0% (untouched 0.0%, random 0.0%)\n"
+        "  tasks      alone, by Holm: 2 pass\n"
+        "  note       split unknown: the ranking does not say its filings\n"
+        "  report     reports/latest/report.json\n"
+        "  again      pytest evals -m gate"
+    )
+
+
+def test_what_to_do_next_is_said() -> None:
+    said = gate_message(result_of(LOST, 9), report="r", again="a")
+    assert said.startswith("gate[own-all-k01]: inconclusive\n")
+    assert "  why        9 filings: fewer than 10 decide nothing\n" in said
+
+
+def test_checks_that_do_not_hold() -> None:
+    said = gate_message(result_of({}), report="r", again="a")
+    assert "  (a)        no   the interval's lower end is above the margin: +0.0 <= +10.0" in said
+    assert "  (b)        no   the drop lies outside what one more draw would give: +0.0 <= +0.0" in said
+    assert "  tasks      alone, by Holm: 2 fail" in said
+    assert "  why        these heads cost no 10 points more than random ones" in said
+
+
+def test_of_nothing_everything_is_unknown() -> None:
+    said = gate_message(result_of({}, 0), report="r", again="a")
+    assert "  untouched  unknown right; unknown with the needle left out" in said
+    assert "  difference unknown points, 95 % interval [unknown] (t), bootstrap [unknown]" in said
+    assert "  (b)        no   the drop lies outside what one more draw would give: unknown" in said
+    assert "  rank       unknown" in said
+    assert "  model      whether the model is whole is unknown" in said
+    assert "  why        no row has all the records that are compared" in said
+
+
+def test_fewer_heads_than_asked_for() -> None:
+    found: GateResult = {**result_of(LOST), "k": 20, "k_effective": [7, 8]}
+    said = gate_message(found, report="r", again="a")
+    assert "each task's own heads, 7 to 8 (no more are ranked; 20 were asked for) zeroed" in said
+
+
+def test_lines_of_the_summary() -> None:
+    report = copy.deepcopy(whole_report())
+    assert list(gate_lines(report)) == []
+    report["gates"] = [result_of(LOST), result_of({}, 9)]
+    lines = list(gate_lines(report))
+    assert [kind for kind, _ in lines] == [
+        "pass",
+        "pass",
+        "inconclusive",
+        "inconclusive",
+        "inconclusive",
+        "inconclusive",
+    ]
+    texts = [text for _, text in lines]
+    assert texts[0].startswith("gate[own-all-k01]        pass         +73.8 points [")
+    assert texts[0].endswith("] over random, margin 10")
+    assert texts[1].strip().startswith("lost retrieval: plain text -0.050 nats a token")
+    assert texts[3].strip() == "9 filings: fewer than 10 decide nothing"
