@@ -19,6 +19,7 @@ from harness.demo.filings import demo_rows
 from harness.errors import ModelError
 from harness.experiment.claims import Claims
 from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
+from harness.experiment.gate_conditions import PLAIN_TEXT, over_plain_text
 from harness.experiment.head_files import write_ranking
 from harness.experiment.heads import Head, ModelShape, rank
 from harness.experiment.intervention import ZEROED, Intervention, MeanValues
@@ -26,6 +27,7 @@ from harness.experiment.plan import jobs_of
 from harness.experiment.store import Store
 from harness.inputs import Inputs, read_inputs
 from harness.model.completion import Completion
+from harness.retrieval.plain_text import plain_text_prompt
 from harness.retrieval.prompts import Prompt
 from harness.retrieval.rows import write_rows
 from harness.run import Progress, Run, declaration, declared, run_key
@@ -387,3 +389,22 @@ def test_declarations_come_back_each_name_once(first: list[Condition], second: l
     for condition in (*first, *second):
         expected.setdefault(condition.name, condition)
     assert declared([declaration(first), declaration(second)]) == tuple(expected.values())
+
+
+def test_prompts_of_a_row_come_kind_by_kind(inputs: Inputs, store: Path) -> None:
+    """Whatever the order of the conditions: an engine takes all head sets of one prompt at once."""
+    text = [PLAIN_TEXT, over_plain_text(ONE)]
+    engine = execute(inputs, store, [text[0], NEEDLE_ABSENT, text[1], ONE, BASELINE])
+    row = ids_of(inputs)[0]
+    assert [(kind, len(sets)) for of_row, kind, sets, _ in engine.calls if of_row == row] == [
+        ("full", 2),
+        ("needle_absent", 1),
+        ("plain_text", 2),
+    ]
+
+
+def test_plain_text_is_that_of_the_document(inputs: Inputs, store: Path) -> None:
+    row = inputs.rows[0]
+    with Store(store) as opened:
+        run = Run(inputs, opened, run_id="a")
+        assert run.prompt(row.id, "plain_text") == plain_text_prompt(row, run.tokenizer)

@@ -76,6 +76,10 @@ def test_words_repeated_here_are_those_of_the_floors() -> None:
         ("data", "/data/rows.csv", Path("/data/rows.csv")),
         ("heads", "heads/ours.json", ROOT / "heads" / "ours.json"),
         ("model", "owner/name", "owner/name"),
+        ("gate_k", "5", 5),
+        ("gate_margin", "0.2", 0.2),
+        ("gate_flat", "0", 0.0),
+        ("gate_tasks", "true", True),
     ],
 )
 def test_values_are_read(name: str, text: Value, value: object) -> None:
@@ -101,6 +105,12 @@ def test_values_are_read(name: str, text: Value, value: object) -> None:
         ("engine", "fast", "expected shared or reference"),
         ("scorer", "mine", "expected value or published"),
         ("refresh", "maybe", "expected true or false"),
+        ("gate_margin", "10", "expected a number from 0 to 1, as 0.1 for 10 points"),
+        ("gate_margin_own", "nan", "expected a number from 0 to 1"),
+        ("gate_flat", "-0.1", "expected a number from 0 to 1"),
+        ("gate_floor", "half", "expected a number from 0 to 1"),
+        ("gate_k", "0", "expected a whole number of at least 1"),
+        ("gate_k", "21", "expected at most the largest k, 20"),
         ("run", "a/b", "expected the name of a folder, without slashes"),
         ("run", "..", "expected the name of a folder, without slashes"),
     ],
@@ -129,6 +139,12 @@ def test_a_model_in_a_folder_below_the_root_is_found(tmp_path: Path) -> None:
 def test_the_store_lies_among_the_reports_unless_it_is_named() -> None:
     assert resolve(reports="out").store == ROOT / "out" / "store.sqlite"
     assert resolve(reports="out", store="my.sqlite").store == ROOT / "my.sqlite"
+
+
+def test_gates_judge_the_largest_k_by_one_margin_unless_asked_otherwise() -> None:
+    usual, asked = resolve(k="1,3"), resolve(k="1,3", gate_k="1", gate_margin="0.2", gate_margin_shared="0")
+    assert (usual.judged_k, usual.margin_of("own"), usual.margin_of("shared")) == (3, 0.1, 0.1)
+    assert (asked.judged_k, asked.margin_of("own"), asked.margin_of("shared")) == (1, 0.2, 0.0)
 
 
 def test_settings_are_shown_as_plain_values() -> None:

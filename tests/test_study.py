@@ -11,6 +11,7 @@ from tiny_models import save_checkpoint
 from harness.demo.filings import demo_rows
 from harness.errors import HarnessError, HeadsError, ModelError, ReportError, SettingsError
 from harness.experiment.conditions import BASELINE, Condition, Study, single
+from harness.experiment.gate_conditions import PLAIN_TEXT
 from harness.experiment.head_files import write_ranking
 from harness.experiment.heads import Head, ModelShape, rank
 from harness.findings.report import load
@@ -203,3 +204,42 @@ class TestRefused:
             errors.append(caught.value)
         assert errors[0] is errors[1]
         assert isinstance(errors[0], HarnessError)
+
+
+def test_gates_are_judged_with_the_results(session: Sessions, settings: Settings) -> None:
+    study = session(settings)
+    own, shared = study.gates(["own", "shared"])
+    study.declare([*own.conditions, *shared.conditions])
+    results = study.results(ignore)
+    assert "within_task[ceo_lastname-k02]" in results
+    assert not any(name.startswith("plain_text") for name in results), "nothing is asked of plain text"
+    found = study.verdict(own, "pytest evals -m gate")
+    assert (found.figures["name"], found.figures["verdict"], found.passed) == (own.name, "invalid", False)
+    assert found.message.startswith("gate[own-all-k02]: invalid")
+    assert found.message.endswith("pytest evals -m gate")
+    report = study.finish("passed")
+    assert report is not None
+    assert [gate["name"] for gate in report["gates"]] == [own.name, shared.name]
+
+
+def test_a_gate_may_ask_for_each_task(session: Sessions, settings: Settings) -> None:
+    """Its pooled verdict stands as it is; whether its test passes is another question."""
+    for gate_tasks, one, passed in ((False, "fail", True), (True, "fail", False), (True, "pass", True)):
+        study = session(replace(settings, gate_tasks=gate_tasks))
+        (own,) = study.gates(["own"])
+        study.declare(own.conditions)
+        study.results(ignore)
+        figures = study._gates[own.name]
+        tasks = [{**task, "verdict": one if i else "pass"} for i, task in enumerate(figures["tasks"])]
+        study._gates = {own.name: {**figures, "verdict": "pass", "tasks": tasks}}  # type: ignore[typeddict-item]  # as is
+        assert study.verdict(own, "").passed is passed
+
+
+def test_what_is_no_gate(session: Sessions, settings: Settings) -> None:
+    with pytest.raises(SettingsError, match="gate marker: 'general'; expected one of own, shared"):
+        session(settings).gates(["general"])
+
+
+def test_over_plain_text_no_result_can_be_asked_for(session: Sessions, settings: Settings) -> None:
+    with pytest.raises(SettingsError, match="plain_text: a condition over plain text"):
+        session(settings).expand([PLAIN_TEXT])

@@ -1,0 +1,88 @@
+"""Gates on the demo, whose truth is known: its ranking passes, a shuffled one does not, and traps are seen.
+
+Two of its nine tasks and ten of its filings are enough; what one test computes, the others find in the store.
+"""
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.demo import RANKING_FILE
+from harness.experiment.head_files import read_ranking, write_ranking
+from harness.experiment.heads import HeadRanking, rank
+from harness.inputs import read_inputs
+from harness.retrieval.split import filing_hash
+from harness.settings import Settings
+from plugin.project import Project
+
+TASKS = "employees_count_total,holder_record_amount"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("gates") / "store.sqlite"
+
+
+@pytest.fixture
+def demo(project: Project, store: Path) -> Project:
+    project.only_ini(filterwarnings="error", ablation_store=str(store), ablation_tasks=TASKS, ablation_random_draws="3")
+    return project
+
+
+def verdicts(demo: Project, *arguments: str, rows: int = 20) -> dict[str, str]:
+    demo.run("evals", "-m", "gate", f"--ablation-max-rows={rows}", *arguments)
+    return {gate["name"]: gate["verdict"] for gate in demo.report()["gates"]}
+
+
+OWN, SHARED = "gate[own-all-k20]", "gate[shared-all-k20]"
+
+
+def test_the_demos_own_ranking_passes(demo: Project) -> None:
+    result = demo.run("evals", "-m", "gate", "--ablation-max-rows=20")
+    result.assert_outcomes(passed=2, deselected=len(demo.ids("evals")) - 2)
+    own, shared = demo.report()["gates"]
+    assert (own["name"], own["verdict"], own["filings"], own["n"]) == (OWN, "pass", 10, 20)
+    assert (shared["name"], shared["verdict"]) == (SHARED, "pass")
+    assert (own["damage"], shared["damage"]) == ("lost retrieval", "lost retrieval")
+    (start,) = [i for i, line in enumerate(result.outlines) if "= ablation =" in line]
+    assert result.outlines[start + 1].startswith(f"{OWN}        pass ")
+
+
+def test_nine_filings_decide_nothing(demo: Project) -> None:
+    assert verdicts(demo, rows=18) == {OWN: "inconclusive", SHARED: "inconclusive"}
+    assert demo.report()["gates"][0]["needed_filings"] == 10
+
+
+def written(ranking: HeadRanking, demo: Project) -> str:
+    write_ranking(ranking, demo.path / "mine.json")
+    return "--ablation-heads=mine.json"
+
+
+def test_a_ranking_made_from_the_evaluated_filings_is_invalid(demo: Project) -> None:
+    """The same heads; but they were chosen by looking at the very filings that they are judged on."""
+    ranking = read_ranking(RANKING_FILE)
+    rows = read_inputs(Settings()).rows
+    hashes = frozenset(filing_hash(row.filename, ranking.split_seed or 0) for row in rows)
+    given = written(replace(ranking, filing_hashes=hashes), demo)
+    assert verdicts(demo, given) == {OWN: "invalid", SHARED: "invalid"}
+    for gate in demo.report()["gates"]:
+        assert gate["reasons"] == ["10 of the evaluated filings also made the ranking of the heads"]
+
+
+def test_a_shuffled_ranking_does_not_pass(demo: Project) -> None:
+    ranking = read_ranking(RANKING_FILE)
+    assert ranking.mean_scores is not None
+    places = list(range(8 * 16))
+    random.Random(1).shuffle(places)
+    scores = {}
+    for task, grid in ranking.mean_scores.items():
+        whole = [score for layer in grid for score in layer]
+        scores[task] = [[whole[places[16 * layer + head]] for head in range(16)] for layer in range(8)]
+    shuffled = rank(scores, top_k=20, model=ranking.model, samples=ranking.samples)
+    known = replace(shuffled, filing_hashes=ranking.filing_hashes, split_seed=ranking.split_seed)
+    found = verdicts(demo, written(known, demo), "-k", "own")
+    assert set(found) == {OWN}
+    assert found[OWN] in ("inconclusive", "fail")
+    assert demo.report()["gates"][0]["difference"] < 0.1
