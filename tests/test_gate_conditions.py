@@ -83,6 +83,10 @@ def test_everything_a_verdict_needs() -> None:
     assert [each.tasks for each in over_text[1:]] == [each.tasks for each in asked[2:]]
     assert over_text[1].name == "plain_text[general[k05]]"
     assert len({each.name for each in gate.conditions}) == len(gate.conditions)
+    own = own_gate(STUDY, 5)
+    of_text = {each.name: each for each in own.conditions if each.prompt == "plain_text"}
+    for part in own.parts:
+        assert {of_text[f"plain_text[{each.name}]"].tasks for each in part.conditions} == {part.retrieval.tasks}
 
 
 def test_a_control_that_holds_a_candidate_is_found() -> None:

@@ -73,6 +73,15 @@ def test_holm_can_undo_a_task() -> None:
     assert first["adjusted_p"] == 2 * first["p"]
 
 
+def test_the_level_of_a_task_is_one_sided() -> None:
+    """Seven of 20 rows lost: t = .25 / .10942 = 2.285 with 19 df, p = .0170; in both tasks Holm makes it .034."""
+    seven = "-" * 7 + "+" * 13
+    both = task_verdicts(GATE, ROWS, make_answers(GATE, ROWS, dict.fromkeys(LOST, seven), {}), MARGINS)
+    assert [(each["verdict"], round(each["adjusted_p"] or 0, 3)) for each in both] == [("inconclusive", 0.034)] * 2
+    one = task_verdicts(GATE, ROWS, make_answers(GATE, ROWS, {**LOST, YEAR.retrieval.name: seven}, {}), MARGINS)
+    assert [(each["verdict"], round(each["adjusted_p"] or 0, 3)) for each in one] == [("pass", 0.0), ("pass", 0.017)]
+
+
 def test_a_task_of_few_filings_is_undecided_and_of_no_effect_fails() -> None:
     few = make_rows(9)
     lost = {name: letters[:9] for name, letters in LOST.items()}

@@ -37,6 +37,13 @@ def test_the_drops_are_the_true_ones_in_the_mean(baseline: float, clustering: fl
     assert np.mean(right) == pytest.approx(baseline, abs=0.01)
 
 
+def test_stirring_costs_nothing_in_the_mean() -> None:
+    """Two wrong answers in a hundred become right, 0.6 of all rows in a hundred; as many are lost for it."""
+    made = make_experiments(TRUTHS[0], 50, 0.7, 0.0, experiments=1000, generator=np.random.default_rng(5))
+    drops = [drop.draws for data in made if (drop := measure(data)) is not None]
+    assert np.mean(drops) == pytest.approx(RANDOM_DROP, abs=0.003)
+
+
 def test_clustering_is_the_intraclass_correlation() -> None:
     """Of nine rows' matches in a filing: variance of the sum = 9 p (1 - p) (1 + 8 rho)."""
     data = next(make_experiments(TRUTHS[0], 20_000, 0.7, 0.2, experiments=1, generator=np.random.default_rng(2)))
