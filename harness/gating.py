@@ -14,9 +14,9 @@ from harness.experiment.store import Record
 from harness.findings.gate_results import gate_result
 from harness.findings.gate_samples import Answers
 from harness.findings.gates import Margins
-from harness.findings.report_data import GateResult
 from harness.findings.report_writing import Judged
 from harness.findings.samples import Sample, text_samples
+from harness.findings.verdict_data import GateResult
 from harness.inputs import Inputs
 from harness.run import Run
 

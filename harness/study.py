@@ -17,9 +17,10 @@ from harness.experiment.gate_conditions import Gate
 from harness.experiment.leases import Leases
 from harness.experiment.store import IN_MEMORY, Store
 from harness.findings.gate_message import gate_message
-from harness.findings.report_data import Exit, GateResult, ReportData
+from harness.findings.report_data import Exit, ReportData
 from harness.findings.report_writing import REPORT_FILE, write_report
 from harness.findings.samples import OwnScore, Sample, distinct
+from harness.findings.verdict_data import GateResult
 from harness.forecast import forecast, forecast_lines
 from harness.gating import GateVerdict, build_gate
 from harness.inputs import read_inputs

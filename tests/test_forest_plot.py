@@ -8,7 +8,7 @@ from matplotlib.colors import same_color
 
 from harness.findings.forest_plot import forest
 from harness.findings.plot_style import FAINT
-from harness.findings.report_data import GateMargins, GateResult
+from harness.findings.verdict_data import GateMargins, GateResult
 
 
 def lines(report: object) -> list[tuple[list[float], list[float]]]:

@@ -8,7 +8,7 @@ from fake_study import whole_report
 from harness.findings.gate_message import gate_lines, gate_message
 from harness.findings.gate_results import gate_result
 from harness.findings.gates import Margins
-from harness.findings.report_data import GateResult
+from harness.findings.verdict_data import GateResult
 
 CITY, YEAR = OWN
 LOST = {CITY.retrieval.name: "-" * 20, YEAR.retrieval.name: "--++" * 5, YEAR.controls[0].name: "-" + "+" * 19}

@@ -8,7 +8,7 @@ from harness.experiment.heads import Head
 from harness.findings.gate_results import gate_result, task_verdicts
 from harness.findings.gate_samples import Answers
 from harness.findings.gates import Margins
-from harness.findings.report_data import GateResult
+from harness.findings.verdict_data import GateResult
 from harness.retrieval.rows import Row
 
 ROWS = make_rows(20)

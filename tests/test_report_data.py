@@ -8,7 +8,7 @@ import pytest
 from fake_study import make_report, whole_report
 from jsonschema import Draft202012Validator, ValidationError
 
-from harness.findings import report_data
+from harness.findings import report_data, verdict_data
 
 SCHEMA: dict[str, Any] = json.loads(
     files("harness.findings").joinpath("report_schema.json").read_text(encoding="utf-8")
@@ -45,7 +45,8 @@ def test_the_schema_is_a_schema() -> None:
     ],
 )
 def test_types_and_schema_name_the_same_fields(type_name: str, definition: str) -> None:
-    fields = set(getattr(report_data, type_name).__annotations__)
+    home = report_data if hasattr(report_data, type_name) else verdict_data
+    fields = set(getattr(home, type_name).__annotations__)
     part = SCHEMA["$defs"][definition]
     assert set(part["properties"]) == set(part["required"]) == fields
     assert part["additionalProperties"] is False

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from fake_gates import GATE, OWN, make_answers, make_rows
 
-from harness.findings.report_data import DegenerateShares, PlainText
 from harness.findings.validity import damage, degenerate_shares, plain_text
+from harness.findings.verdict_data import DegenerateShares, PlainText
 
 ROWS = make_rows(4)
 CITY, YEAR = OWN

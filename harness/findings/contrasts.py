@@ -11,7 +11,7 @@ from harness.experiment.gate_conditions import Part, control_label
 from harness.findings.clusters import cluster_mean
 from harness.findings.gate_samples import Answers, paired_counts, rows_of
 from harness.findings.gates import measure
-from harness.findings.report_data import Contrast, Specificity
+from harness.findings.verdict_data import Contrast, Specificity
 from harness.retrieval.rows import Row
 
 RANDOM = "random_control"

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.findings.plot_style import FAINT, INK, darker, new_figure, provenance, style_of
-from harness.findings.report_data import Contrast, GateResult, ReportData
+from harness.findings.report_data import ReportData
+from harness.findings.verdict_data import Contrast, GateResult
 
 GATED = {"own": "within_task", "shared": "general"}
 """The experiment whose heads a gate judges."""

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from harness.findings.gates import Kind
-from harness.findings.report_data import CheckResult, GateResult, ReportData
+from harness.findings.report_data import ReportData
+from harness.findings.verdict_data import CheckResult, GateResult
 
 HEADS = {"own": "each task's own heads", "shared": "the shared heads"}
 

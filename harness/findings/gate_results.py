@@ -11,9 +11,9 @@ from harness.experiment.heads import Head
 from harness.findings.clusters import holm
 from harness.findings.gate_samples import Answers, lacking_samples, paired_counts, rows_of
 from harness.findings.gates import LEAST_FILINGS, Check, Kind, Margins, Premises, Verdict, judge, measure
-from harness.findings.report_data import CheckResult, GateResult, TaskVerdict, VerdictFigures
 from harness.findings.stats import Interval
 from harness.findings.validity import damage, degenerate_shares, plain_text
+from harness.findings.verdict_data import CheckResult, GateResult, TaskVerdict, VerdictFigures
 from harness.retrieval.rows import Row
 
 TASK_LEVEL = 0.025

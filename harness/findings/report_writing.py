@@ -24,19 +24,17 @@ from harness.findings.report_data import (
     KIND,
     SCHEMA_VERSION,
     ConditionResult,
-    Contrast,
     DataSection,
     Exit,
-    GateResult,
     ModelSection,
     RankingSection,
     ReportData,
     RunSection,
     Setting,
-    Specificity,
     TaskRows,
 )
 from harness.findings.samples import Sample, distinct
+from harness.findings.verdict_data import Contrast, GateResult, Specificity
 from harness.retrieval.rows import Excluded, Row
 from harness.retrieval.scoring import normalise
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from harness.experiment.conditions import BASELINE
 from harness.experiment.gate_conditions import PLAIN_TEXT, Gate, over_plain_text
 from harness.findings.gate_samples import Answers, rows_of
-from harness.findings.report_data import Damage, DegenerateShares, PlainText
+from harness.findings.verdict_data import Damage, DegenerateShares, PlainText
 from harness.retrieval.rows import Row
 
 BROKEN_TEXT = 0.5
