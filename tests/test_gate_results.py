@@ -25,7 +25,8 @@ def test_a_pass() -> None:
     found = result_of(make_answers(GATE, ROWS, LOST, {}))
     assert (found["verdict"], found["name"], found["n"], found["filings"]) == ("pass", "gate[own-all-k01]", 40, 20)
     assert (found["baseline"], found["needle_absent"], found["drop"], found["draw_drops"]) == (1.0, 0.0, 0.75, [0, 0])
-    assert (found["match"], found["mismatches"], found["k_effective"]) == ("layer", [0, 2], [1, 1])
+    assert (found["match"], found["k_effective"]) == ("layer", [1, 1])
+    assert (found["control_heads"], found["mismatches"]) == (2, [0, 2])
     assert (found["damage"], found["split_known"]) == ("lost retrieval", True)
     assert found["margins"] == {"margin": 0.1, "flat": 0.1, "floor": 0.5}
     assert found["conditions"] == [condition.name for condition in GATE.conditions]

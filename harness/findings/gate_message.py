@@ -59,7 +59,8 @@ def _heads(gate: GateResult) -> str:
 def _draws(gate: GateResult) -> str:
     drops = " ".join(_points(drop) for drop in gate["draw_drops"])
     spread = "" if gate["draw_sd"] is None else f", SD {100 * gate['draw_sd']:.1f}"
-    mismatched = f", {sum(gate['mismatches'])} heads of another layer" if any(gate["mismatches"]) else ""
+    most = max(gate["mismatches"], default=0)
+    mismatched = f"; up to {most} of {gate['control_heads']} heads from another layer" if most else ""
     return f"{_points(gate['random_drop'])} by random ones ({gate['match']} draws {drops}{spread}{mismatched})"
 
 

@@ -41,6 +41,7 @@ def gate_result(
         "k": gate.k,
         "k_effective": [fewest, most],
         "match": gate.parts[0].controls[0].match,
+        "control_heads": sum(part.controls[0].k_effective for part in gate.parts),
         "mismatches": [sum(part.controls[draw].mismatches or 0 for part in gate.parts) for draw in range(gate.n_draws)],
         "margins": {"margin": margins.margin, "flat": margins.flat, "floor": margins.floor},
         **_figures(verdict),

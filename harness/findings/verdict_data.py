@@ -91,9 +91,9 @@ class VerdictFigures(TypedDict):
 class GateResult(VerdictFigures):
     """A gate: what was judged, the verdict, and whether the model is whole.
 
-    `k_effective`: the fewest and the most heads that a task has. `mismatches`: for each draw, how many control heads
-    come from another layer than those they control for. `split_known`: whether the ranking says which filings it was
-    made from. `conditions` names all that were compared.
+    `k_effective`: the fewest and the most heads that a task has. `control_heads`: how many heads a draw has, over
+    all tasks; `mismatches`: how many of them, for each draw, come from another layer than those they control for.
+    `split_known`: whether the ranking says which filings it was made from. `conditions` names all that were compared.
     """
 
     name: str
@@ -101,6 +101,7 @@ class GateResult(VerdictFigures):
     k: int
     k_effective: list[int]
     match: str | None
+    control_heads: int
     mismatches: list[int]
     margins: GateMargins
     split_known: bool
