@@ -49,10 +49,10 @@ def what_would_decide(  # the two means, the draws' drops, the retrieval heads' 
     n_filings, least, least_to_fail = least_filings
     parts: list[Needed] = []
     if len(draws) < 2:
-        text = f"{len(draws)} random draw: how far draws differ is unknown; ask for {ENOUGH_DRAWS} or more"
+        text = f"{_counted(len(draws), 'random draw')}: how far draws differ is unknown; ask for {ENOUGH_DRAWS} or more"
         parts.append(Needed(draws=ENOUGH_DRAWS, reasons=(text,)))
     if n_filings < least:
-        text = f"{n_filings} filings: fewer than {least} decide nothing"
+        text = f"{_counted(n_filings, 'filing')}: fewer than {least} decide nothing"
         parts.append(Needed(filings=least, reasons=(text,)))
     if difference is not None and random is not None:
         interval = difference.interval()
@@ -70,6 +70,10 @@ def what_would_decide(  # the two means, the draws' drops, the retrieval heads' 
         draws=max((part.draws for part in parts if part.draws is not None), default=None),
         reasons=tuple(reason for part in parts for reason in part.reasons),
     )
+
+
+def _counted(n: int, thing: str) -> str:
+    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
 
 
 def _more_of(mean: ClusterMean, n_draws: int, bound: float, what: str) -> Needed:
