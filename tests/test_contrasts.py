@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from fake_gates import GATE, OWN, make_answers, make_rows, sample
-from fake_study import KS, TASKS, whole_report
+from fake_study import KS, TASKS, make_report, whole_report
 
 from harness.experiment.conditions import BASELINE, Condition
 from harness.experiment.heads import Head
@@ -23,6 +23,7 @@ def test_they_agree_with_the_reports_drops() -> None:
     found = {(each["experiment"], each["k"]): each for each in report["contrasts"]}
     expected = {(name, k) for name in ("within_task", "across_task", "global", "bottom") for k in KS}
     assert set(found) == expected | {("general", k) for k in (1, 2, 5)}, "of 10 shared heads there are seven only"
+    assert [k for experiment, k in found if experiment == "global"] == list(KS)
     for (experiment, k), each in found.items():
         draws = [drops[f"random_control[seed{seed}-k{k:02d}]"] for seed in range(5)]
         whole = f"{experiment}[k{k:02d}]"
@@ -47,6 +48,17 @@ def test_a_gates_own_controls_come_first() -> None:
     short = [replace(condition, k=5) for condition in conditions if condition.experiment == "within_task"]
     (found,) = contrasts([*short, *conditions[2:]], ROWS, answers)
     assert (found["k"], found["k_effective"], found["difference"]) == (5, [1, 1], 0.375)
+
+
+def test_they_come_by_experiment_and_rising_k() -> None:
+    """Whatever the order of the conditions: gates declare theirs, of the largest k, before others do."""
+    report = make_report(TASKS[:2], (5, 1), ("general", "global", "random_control"), 4)[0]
+    assert [(each["experiment"], each["k"]) for each in report["contrasts"]] == [
+        ("general", 1),
+        ("general", 5),
+        ("global", 1),
+        ("global", 5),
+    ]
 
 
 def test_one_draw_has_no_interval_and_none_no_contrast() -> None:

@@ -18,7 +18,7 @@ RANDOM = "random_control"
 
 
 def contrasts(conditions: Sequence[Condition], rows: Sequence[Row], answers: Answers) -> list[Contrast]:
-    """One for each experiment and k whose conditions cover different rows and have random controls of their size.
+    """By experiment and rising k, those whose conditions cover different rows and have random controls of their size.
 
     A control drawn for the very heads comes first, else `random_control` at the same k: it holds as many heads, by
     layer those that match the global ones. Where heads are fewer than k only the former will do.
@@ -28,7 +28,9 @@ def contrasts(conditions: Sequence[Condition], rows: Sequence[Row], answers: Ans
         if condition.k is not None and condition.experiment != RANDOM and condition.prompt == "full":
             groups.setdefault((condition.experiment, condition.k), []).append(condition)
     found = []
-    for (experiment, k), group in groups.items():
+    experiments = list(dict.fromkeys(experiment for experiment, _ in groups))
+    for experiment, k in sorted(groups, key=lambda group: (experiments.index(group[0]), group[1])):
+        group = groups[experiment, k]
         parts = [Part(condition, _controls(condition, conditions)) for condition in group]
         if not _disjoint(group) or not all(part.controls for part in parts):
             continue
