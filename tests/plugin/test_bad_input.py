@@ -122,7 +122,7 @@ def test_a_prompt_beyond_the_window(project: Project, narrow: str, monkeypatch: 
     result = project.run("evals", "-k", "within_task")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.re_match_lines([rf"demo-2026-0000.txt/\w+: \d+ tokens, {narrow}"])
-    result.assert_outcomes(errors=1, deselected=31)
+    result.assert_outcomes(errors=1, deselected=33)
 
 
 def test_a_prompt_beyond_the_window_in_a_dry_run(project: Project, narrow: str) -> None:

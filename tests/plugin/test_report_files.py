@@ -19,6 +19,7 @@ def test_report_samples_tables_and_plots(project: Project) -> None:
         *("accuracy_by_k.csv", "figures.csv"),
         *("accuracy_by_k.png", "accuracy_by_k.svg", "accuracy_by_task.png", "accuracy_by_task.svg"),
         *("head_map.png", "head_map.svg", "retrieval_against_random.png", "retrieval_against_random.svg"),
+        *("forest.png", "forest.svg"),
     }
     assert {path.name for path in (project.path / "reports").iterdir()} == {
         *("mine", "store.sqlite", "store.sqlite.claims")
