@@ -25,7 +25,7 @@ def test_every_line() -> None:
     """(b) by hand: 1.25 + 6.3138 x 1.7678 x sqrt(1.5) = 14.92 points."""
     assert gate_message(result_of(LOST), report="reports/latest/report.json", again="pytest evals -m gate") == (
         "gate[own-all-k01]: pass\n"
-        "  what       each task's own heads, k = 1 zeroed; 40 rows of 20 filings\n"
+        "  what       each task's own heads, k = 1 ablated; 40 rows of 20 filings\n"
         "  untouched  100.0% right; 0.0% with the needle left out\n"
         "  drop       +75.0 by these heads; +1.2 by random ones (layer draws +2.5 +0.0, SD 1.8; "
         "up to 2 of 2 heads from another layer)\n"
@@ -71,7 +71,7 @@ def test_of_nothing_everything_is_unknown() -> None:
 def test_fewer_heads_than_asked_for() -> None:
     found: GateResult = {**result_of(LOST), "k": 20, "k_effective": [7, 8]}
     said = gate_message(found, report="r", again="a")
-    assert "each task's own heads, 7 to 8 (no more are ranked; 20 were asked for) zeroed" in said
+    assert "each task's own heads, 7 to 8 (no more are ranked; 20 were asked for) ablated" in said
 
 
 def test_lines_of_the_summary() -> None:

@@ -16,7 +16,7 @@ HEADS = {"own": "each task's own heads", "shared": "the shared heads"}
 def gate_message(gate: GateResult, *, report: str, again: str) -> str:
     """All that a verdict rests on, a line each; where the report is, and the command that runs the gate again."""
     lines = [
-        ("what", f"{HEADS[gate['experiment']]}, {_heads(gate)} zeroed; {gate['n']} rows of {gate['filings']} filings"),
+        ("what", f"{HEADS[gate['experiment']]}, {_heads(gate)} ablated; {gate['n']} rows of {gate['filings']} filings"),
         (
             "untouched",
             f"{_percent(gate['baseline'])} right; {_percent(gate['needle_absent'])} with the needle left out",

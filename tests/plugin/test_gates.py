@@ -1,6 +1,7 @@
 """Gates through pytest: what a verdict needs, what it says, and what becomes of it when something is missing."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import pytest
 
 from harness.errors import AblationError
 from harness.experiment.store import Store
+from harness.retrieval.rows import read_rows, write_rows
+from harness.retrieval.tasks import EDGAR_TASKS
 from plugin.project import TASKS, Project, names
 
 OWN, SHARED = "gate[own-all-k02]", "gate[shared-all-k02]"
@@ -42,7 +45,7 @@ def test_the_message_is_complete(project: Project) -> None:
     result.stdout.fnmatch_lines(
         [
             f"{OWN}: invalid",
-            "  what       each task's own heads, k = 2 zeroed; 6 rows of 3 filings",
+            "  what       each task's own heads, k = 2 ablated; 6 rows of 3 filings",
             "  untouched  0.0% right; 0.0% with the needle left out",
             "  drop       +0.0 by these heads; +0.0 by random ones (layer draws +0.0 +0.0 +0.0 +0.0 +0.0, SD 0.0*",
             "  difference +0.0 points, 95 % interval [[]+0.0, +0.0] (t, 2.0 degrees of freedom), bootstrap *",
@@ -61,6 +64,20 @@ def test_the_message_is_complete(project: Project) -> None:
     assert "Traceback" not in result.stdout.str()
     (start,) = [i for i, line in enumerate(result.outlines) if "= ablation =" in line]
     assert result.outlines[start + 1].startswith(f"{OWN}        invalid"), "verdicts stand first"
+
+
+@pytest.mark.parametrize("manner", ["mode=mean", "mode=resample", "phase=decode"])
+def test_other_ablations_are_judged_alike(project: Project, manner: str) -> None:
+    """Plain text too is ablated as it was asked."""
+    rows = read_rows(project.path / "rows.csv", EDGAR_TASKS).rows
+    other = [replace(row, split="identification", filename=f"other {row.filename}") for row in rows]
+    write_rows([*rows, *other], project.path / "rows.csv")
+    project.run("evals", "-m", "gate", "--ablation-run=usual")
+    project.run("evals", "-m", "gate", f"--ablation-{manner}", "--ablation-run=other")
+    usual, found = (project.report(name)["gates"][0]["plain_text"] for name in ("usual", "other"))
+    assert project.report("other")["run"]["missing"] == []
+    assert found["untouched"] == usual["untouched"]
+    assert found["change"] != usual["change"]
 
 
 def test_margins_are_each_gates_own(project: Project) -> None:
@@ -86,7 +103,7 @@ def test_fewer_heads_than_asked_for_are_named(project: Project) -> None:
     lists(project, [[2, 3], [0, 1]], [[2, 3], [0, 2]])
     result = project.run("evals", "-m", "gate", "-k", "shared")
     assert project.ids("evals", "-m", "gate", "-k", "shared") == ["evals/test_gates.py::test_gate[shared-all-k01]"]
-    result.stdout.fnmatch_lines(["  what       the shared heads, 1 (no more are ranked; 2 were asked for) zeroed; *"])
+    result.stdout.fnmatch_lines(["  what       the shared heads, 1 (no more are ranked; 2 were asked for) ablated; *"])
     (gate,) = gates(project).values()
     assert (gate["name"], gate["k"], gate["k_effective"]) == ("gate[shared-all-k01]", 2, [1, 1])
     controls = [each for each in project.report()["conditions"] if each["experiment"] == "random_control"]
