@@ -49,6 +49,7 @@ class Request:
     rounds: int
     growth: tuple[int, ...] = ()
     own_flips: bool = False
+    identify: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ def measure(request: Request) -> Findings:
             rounds=request.rounds,
             max_new_tokens=request.settings.max_new_tokens,
             own_flips=request.own_flips,
+            identify=request.identify,
         )
 
     growth = {n: of([Work(work.prompt, work.head_sets[:n]) for work in works]) for n in request.growth}
@@ -153,8 +155,8 @@ def _prompt(row_id: str, token_ids: Sequence[int]) -> Prompt:
         kind="full",
         text="",
         token_ids=tuple(token_ids[:-VALUE_TOKENS]),
-        needle_start=0,
-        needle_end=0,
+        needle_start=len(token_ids) // 2,
+        needle_end=len(token_ids) // 2 + 1,
         question_start=0,
         question_end=0,
         depth=0.5,

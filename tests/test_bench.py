@@ -81,5 +81,15 @@ def test_gaps_that_nobody_knows_are_no_ties() -> None:
     assert bench._differences([engines], [dataclasses.replace(answer, token_ids=(0,))]) == (1, 0)
 
 
+def test_scoring_heads_is_measured_beside_reading() -> None:
+    works = [Work(random_prompt(20), SETS[:1])]
+    result = compare(
+        tiny_loaded("llama"), works, baseline="plain", rounds=2, max_new_tokens=1, identify="summed_attention"
+    )
+    assert result.identify is not None
+    assert len(result.identify.seconds) == len(result.identify.prefill_seconds) == 2
+    assert result.identify.ratio > 0
+
+
 def test_the_command_knows_the_same_names() -> None:
     assert tuple(bench.BASELINES) == command.BASELINES

@@ -4,6 +4,7 @@ import dataclasses
 
 from bench_results import SETTING, make_result
 
+from harness.experiment.bench_result import IdentifyCost
 from harness.findings.bench_table import bench_lines, growth_lines
 
 
@@ -27,6 +28,12 @@ def test_differences_are_told_and_memory_may_be_unknown() -> None:
         "9 of 12 completions equal, token by token; 2 of the others differ at a tie; "
         "the plain loop differs from itself in a batch of 2 in 1"
     )
+
+
+def test_identification_is_told_where_it_was_measured() -> None:
+    cost = IdentifyCost("summed_attention", (1.1, 2.4), (1.0, 2.0), 3 * 2**29, 2**30)
+    *_, line = bench_lines(SETTING, dataclasses.replace(make_result(), identify=cost))
+    assert line == "identify (summed_attention): 1.15 x the time of reading the prompts, +0.50 GiB at most"
 
 
 def test_growth() -> None:

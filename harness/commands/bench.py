@@ -60,6 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--own-flips", action="store_true", help="also count how often a plain loop differs from itself in a batch of 2"
     )
+    parser.add_argument(
+        "--identify", metavar="METHOD", help="also measure scoring all heads by this method beside reading the prompts"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw the growth: a .png, .svg or .pdf file")
     add_options(parser, BENCH_OPTIONS)
@@ -85,6 +88,7 @@ def run(arguments: argparse.Namespace) -> None:
         rounds=arguments.rounds,
         growth=arguments.growth,
         own_flips=arguments.own_flips,
+        identify=arguments.identify,
     )
     say(f"measuring {arguments.shape}: {arguments.rows} rows, {arguments.experiments}, {arguments.rounds} rounds")
     found = measure(request)

@@ -40,13 +40,38 @@ class SideResult:
 
 
 @dataclass(frozen=True, slots=True)
+class IdentifyCost:
+    """Scoring all heads on the rows' prompts beside plainly reading these: seconds of each round, and peak bytes."""
+
+    method: str
+    seconds: tuple[float, ...]
+    prefill_seconds: tuple[float, ...]
+    peak_bytes: int | None
+    prefill_peak_bytes: int | None
+
+    @property
+    def ratio(self) -> float:
+        """The median, over rounds, of scoring over reading."""
+        return statistics.median(
+            scoring / reading for scoring, reading in zip(self.seconds, self.prefill_seconds, strict=True)
+        )
+
+    @property
+    def extra_bytes(self) -> int | None:
+        """What scoring holds beyond reading, at most."""
+        if self.peak_bytes is None or self.prefill_peak_bytes is None:
+            return None
+        return self.peak_bytes - self.prefill_peak_bytes
+
+
+@dataclass(frozen=True, slots=True)
 class BenchResult:
     """The engine and a baseline on the same work: `n_conditions` conditions of each of `n_rows` rows at most.
 
     Of `n_completions` completions, `n_different` have another token than the baseline's, `n_ties` of them where the
     best two logits are so near that rounding may choose. `own_flips` are those in which the plain loop differs from
     itself when a prompt is run beside a copy of it, where that was asked for. `flops` and `read_bytes` are what the
-    engine's work needs at least, `speed` what the device can do.
+    engine's work needs at least, `speed` what the device can do. `identify` is there where it was asked for.
     """
 
     engine: SideResult
@@ -60,6 +85,7 @@ class BenchResult:
     speed: Speed
     flops: float
     read_bytes: float
+    identify: IdentifyCost | None = None
 
     @property
     def ratios(self) -> tuple[float, ...]:
@@ -88,13 +114,18 @@ class BenchResult:
 
     def as_json(self) -> dict[str, object]:
         """All fields and what follows from them."""
-        return asdict(self) | {
-            "ratio": self.ratio,
-            "ratios": self.ratios,
-            "floor_seconds": self.floor_seconds,
-            "fraction_of_floor": self.fraction_of_floor,
-            "tokens_identical": self.tokens_identical,
-        }
+        follows = {} if self.identify is None else {"identify_ratio": self.identify.ratio}
+        return (
+            asdict(self)
+            | follows
+            | {
+                "ratio": self.ratio,
+                "ratios": self.ratios,
+                "floor_seconds": self.floor_seconds,
+                "fraction_of_floor": self.fraction_of_floor,
+                "tokens_identical": self.tokens_identical,
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,11 @@ def bench_lines(setting: Mapping[str, object], result: BenchResult) -> Iterator[
         f"{result.speed.bandwidth / 1e9:.3g} GB/s measured now; the engine takes {slower:.2f} x that"
     )
     yield _answers(result)
+    if result.identify is not None:
+        extra = result.identify.extra_bytes
+        memory = "" if extra is None else f", {extra / 2**30:+.2f} GiB at most"
+        method, ratio = result.identify.method, result.identify.ratio
+        yield f"identify ({method}): {ratio:.2f} x the time of reading the prompts{memory}"
 
 
 def growth_lines(growth: Mapping[int, BenchResult]) -> Iterator[str]:

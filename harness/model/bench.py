@@ -13,18 +13,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from harness.experiment.bench_result import BenchResult, SideResult
+import torch
+
+from harness.experiment.bench_result import BenchResult, IdentifyCost, SideResult
 from harness.experiment.cost import ModelSize, decoding_bytes, shared_flops
 from harness.experiment.heads import Head
 from harness.model import engine, reference
 from harness.model.ceilings import finish, measure_speed
 from harness.model.completion import Completion
+from harness.model.identify import find_method
 from harness.model.layer_counter import LayerCounter
 from harness.model.loading import LoadedModel
 from harness.model.model_size import model_size
 from harness.model.peak_memory import PeakMemory
 from harness.model.plain_loop import run_plain, run_published
 from harness.retrieval.prompts import Prompt
+from harness.retrieval.trials import Trial
 
 TIE = 1e-5
 """Gap of the best two logits, in standard deviations, under which rounding may choose: such a difference is a tie."""
@@ -70,10 +74,12 @@ def compare(  # what is run, against what, how often, how far
     rounds: int,
     max_new_tokens: int,
     own_flips: bool = False,
+    identify: str | None = None,
 ) -> BenchResult:
     """Measure the engine and one of the `BASELINES`, taking turns.
 
-    With `own_flips` the plain loop is also compared with itself beside a copy of each prompt, without the clock.
+    With `own_flips` the plain loop is also compared with itself beside a copy of each prompt, without the clock;
+    `identify` names a method of scoring heads to measure beside plainly reading the prompts.
 
     Raises:
         HarnessError: a prompt that does not fit the model, or one condition that does not fit into memory.
@@ -102,6 +108,7 @@ def compare(  # what is run, against what, how often, how far
         speed=measure_speed(loaded.device, loaded.model.dtype),
         flops=sum(shared_flops(size, work.head_sets, len(work.prompt.token_ids)) for work in works),
         read_bytes=ours.read_bytes(size, works),
+        identify=None if identify is None else _identify_cost(loaded, works, identify, rounds),
     )
 
 
@@ -151,6 +158,34 @@ def _differences(ours: Sequence[Completion], theirs: Sequence[Completion]) -> tu
     # a plain loop knows no gaps: those of the engine stand for both
     ties = [pair for pair in pairs if min(gap for each in pair if not math.isnan(gap := each.smallest_gap)) < TIE]
     return len(pairs), len(ties)
+
+
+def _identify_cost(loaded: LoadedModel, works: Sequence[Work], method: str, rounds: int) -> IdentifyCost:
+    """Scoring and reading take turns; each runs once before the clock is started, and its peak is taken then."""
+    score = find_method(method).score
+    trials = [Trial(work.prompt, "", "text", 1) for work in works]
+
+    @torch.inference_mode()
+    def read(trial: Trial) -> None:
+        ids = torch.tensor([trial.prompt.token_ids], device=loaded.device)
+        loaded.model(input_ids=ids, use_cache=True, logits_to_keep=1)
+
+    sides: dict[str, Callable[[Trial], object]] = {"score": lambda trial: score(loaded, trial), "read": read}
+    peaks: dict[str, int | None] = {}
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for name, side in sides.items():
+        with PeakMemory(loaded.device) as peak:
+            for trial in trials:
+                side(trial)
+        peaks[name] = peak.bytes
+    for turn in range(rounds):
+        for name in sides if turn % 2 == 0 else reversed(sides):
+            began = time.perf_counter()
+            for trial in trials:
+                sides[name](trial)
+            finish(loaded.device)
+            seconds[name].append(time.perf_counter() - began)
+    return IdentifyCost(method, tuple(seconds["score"]), tuple(seconds["read"]), peaks["score"], peaks["read"])
 
 
 def _own_flips(loaded: LoadedModel, works: Sequence[Work], max_new_tokens: int) -> int:
