@@ -116,7 +116,8 @@ def tiny_config(model_type: str) -> PreTrainedConfig:
 
 def tiny_model(model_type: str, *, seed: int = 0) -> PreTrainedModel:
     """A new model of random weights, biases included; float32, on the CPU."""
-    with torch.random.fork_rng():
+    # also where a test runs in inference mode: models are shared, and others write to their weights
+    with torch.random.fork_rng(), torch.inference_mode(mode=False):
         torch.manual_seed(seed)
         config = tiny_config(model_type)
         model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]  # the library's

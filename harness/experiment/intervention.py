@@ -5,12 +5,13 @@ Knows no models and no tensors: `harness.model.replacement` makes tensors of it.
 
 import hashlib
 from dataclasses import dataclass
-from typing import Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Literal
 
 from harness.retrieval.prompts import Prompt
+
+if TYPE_CHECKING:  # the command line reads this module as it parses, where numpy would be most of the time
+    import numpy as np
+    from numpy.typing import NDArray
 
 Mode = Literal["zero", "mean", "resample"]
 """What ablated heads put out: `zero`, nothing; `mean`, what they put out on average on other rows; `resample`, what
@@ -33,11 +34,13 @@ class Manner:
 class MeanValues:
     """For every layer its heads' mean outputs, side by side: (layers, n_heads x head_dim), float64."""
 
-    vectors: NDArray[np.float64]
+    vectors: "NDArray[np.float64]"
 
     @property
     def sha256(self) -> str:
         """Of shape and numbers, in hex."""
+        import numpy as np
+
         plain = np.ascontiguousarray(self.vectors, dtype="<f8")
         return hashlib.sha256(f"{plain.shape}".encode() + plain.tobytes()).hexdigest()
 

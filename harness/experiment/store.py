@@ -20,8 +20,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import numpy as np
-
 from harness.errors import StoreError
 from harness.experiment.disks import check_disk
 from harness.experiment.heads import Head
@@ -206,10 +204,16 @@ class Store:
         """The mean values of this key, equal to those put in to the last bit, or None."""
         with self._errors_named():
             row = self._database.execute("SELECT layers, vectors FROM means WHERE key = ?", (key,)).fetchone()
-        return None if row is None else MeanValues(np.frombuffer(row[1], dtype="<f8").reshape(row[0], -1))
+        if row is None:
+            return None
+        import numpy as np
+
+        return MeanValues(np.frombuffer(row[1], dtype="<f8").reshape(row[0], -1))
 
     def put_means(self, key: str, means: MeanValues) -> None:
         """Keep mean values; those that are there already stay, so that records which rest on them stay right."""
+        import numpy as np
+
         plain = np.ascontiguousarray(means.vectors, dtype="<f8")
         with self._transaction():
             self._database.execute("INSERT OR IGNORE INTO means VALUES (?, ?, ?)", (key, len(plain), plain.tobytes()))

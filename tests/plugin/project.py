@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -64,7 +65,13 @@ class Project:
         """pytest in a process of its own, which is not waited for; `output` may be a terminal."""
         command = [sys.executable, "-m", "pytest", *PLUGINS, *arguments]
         return subprocess.Popen(
-            command, cwd=self.path, stdout=output, stderr=subprocess.STDOUT, text=True, encoding="utf-8"
+            command,
+            cwd=self.path,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            preexec_fn=_hear_interrupts,  # noqa: PLW1509  # nothing else runs in these tests
         )
 
     def ids(self, *arguments: str) -> list[str]:
@@ -95,6 +102,11 @@ class Project:
         """Files and folders that were not there before."""
         paths = (path.relative_to(self.path) for path in self.path.rglob("*"))
         return sorted(str(path) for path in paths if path.parts[0] not in OURS)
+
+
+def _hear_interrupts() -> None:
+    """Whoever runs these tests, as an xdist worker, may have been started deaf to Ctrl-C, which children inherit."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def names(report: Report) -> list[str]:

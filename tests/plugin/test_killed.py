@@ -21,7 +21,8 @@ FILINGS = 24
 STUDY = ("evals/test_within_task.py", "evals/test_general.py", "evals/test_across_task.py", "evals/test_transfer.py")
 WATCHED = """
     import os, time
-        from harness.experiment.store import Store
+    from pathlib import Path
+    from harness.experiment.store import Store
     from harness.run import Run
 
     answer, put_row = Run._answer, Store.put_row
@@ -83,7 +84,8 @@ def moments(seed: int) -> Iterator[tuple[int, float]]:
 def test_killed_twenty_times(large: Project) -> None:
     """Half of the kills hit one of three workers, which xdist replaces, the others the whole session."""
     undisturbed = large.start(*STUDY, "-q")
-    undisturbed.communicate()
+    output, _ = undisturbed.communicate()
+    assert undisturbed.returncode == 0, output
     expected, samples = large.report(), large.samples()
     shutil.rmtree(large.path / "reports")
     (large.path / "log.txt").unlink()
