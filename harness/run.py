@@ -58,6 +58,10 @@ class Answer(Protocol):
     def smallest_gap(self) -> float:
         """Of the best two logits."""
 
+    @property
+    def halvings(self) -> int:
+        """How often memory ran out before it fit."""
+
 
 class Engine(Protocol):
     """Answers one prompt once for each head set, in their order; the baseline's tokens where they are known."""
@@ -227,6 +231,7 @@ class Run:
             hooks_fired=answer.hooks_fired,
             seconds=seconds,
             smallest_gap=answer.smallest_gap,
+            halvings=answer.halvings,
         )
 
     def _key(self, job: Job) -> str:

@@ -62,6 +62,7 @@ def run_report(  # what is reported, of which run, how scored, since when, and h
             seconds=round(time.monotonic() - since.clock, 3),
             exit=how,
             commit=_commit(root),
+            out_of_memory=sum(record.halvings > 0 for record in records.values()),
             command=shlex.join(["pytest", *sys.argv[1:]]),
         ),
         configuration=_configuration(run, root),

@@ -208,6 +208,8 @@ def test_out_of_memory_halves_the_branches(monkeypatch: pytest.MonkeyPatch) -> N
     most = 1
     check_both(loaded, prompt, SETS, branches=5, tolerance=1e-10)
     assert max(tried) > most
+    halved = engine.run_row(loaded, prompt, SETS, None, max_new_tokens=8, branches=4)
+    assert {each.halvings for each in halved} == {2}, "from 4 to 2 to 1"
     most = 0
     with pytest.raises(ModelError, match=r"filing0.htm/task: out of memory at one condition of 28 tokens"):
         engine.run_row(loaded, prompt, SETS, None, max_new_tokens=8)

@@ -1,5 +1,6 @@
 """The README's table of architectures says what the code does."""
 
+import json
 import re
 from pathlib import Path
 
@@ -34,3 +35,14 @@ def test_options_and_numbers_are_those_of_the_code() -> None:
     named = set(re.findall(r"--ablation-([a-z-]+[a-z])", README))
     assert named <= {option.name for option in OPTIONS} | {"NAME"}
     assert f"beyond {MOST_SQUARE:,} positions" in README
+
+
+def test_the_table_of_speed_is_the_committed_figures() -> None:
+    rows = re.findall(
+        r"\]\((reports/bench/[\w.-]+\.json)\) \| .* \| (\d+) \| .* \| ([\d.]+) \| ([\d.]+) \|$", README, re.MULTILINE
+    )
+    assert len(rows) == 5
+    for file, n_conditions, ratio, slower in rows:
+        found = json.loads((Path(__file__).parents[1] / file).read_text(encoding="utf-8"))
+        assert int(n_conditions) == found["n_conditions"]
+        assert (ratio, slower) == (f"{found['ratio']:.1f}", f"{1 / found['fraction_of_floor']:.1f}")

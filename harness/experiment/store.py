@@ -64,7 +64,8 @@ class Record:
     `token_ids` are the completion's without the end token; `end_token_id` is the one that came, if any.
     `gold_logprob` is the summed log-probability of the gold value's tokens after the prompt, `baseline_logprob` that of
     the baseline's completion, end token included, where it was measured. `hooks_fired` counts the forward calls
-    that the ablation saw, `smallest_gap` is the least difference of the two best logits along the way.
+    that the ablation saw, `smallest_gap` is the least difference of the two best logits along the way. `halvings` is
+    how often memory ran out before it was computed in smaller groups.
     """
 
     job: Job
@@ -76,6 +77,7 @@ class Record:
     hooks_fired: int
     seconds: float
     smallest_gap: float | None
+    halvings: int = 0
 
     @property
     def ended(self) -> bool:

@@ -23,13 +23,17 @@ def draw_growth(source: Path, target: Path) -> None:
         with house_style():
             figure = new_figure(7.2, 3.2, "Cost of a row against its number of conditions", [growth.title])
             time, memory = figure.subplots(1, 2)
+            alone = growth.points[0].seconds[1]
             for side, style, name in ((0, _ENGINE, "engine"), (1, _BASELINE, growth.baseline)):
-                _draw(time, growth, [point.seconds[side] for point in growth.points], style, name)
+                _draw(time, growth, [point.seconds[side] / alone for point in growth.points], style, name)
                 held = [peak / 2**30 for point in growth.points if (peak := point.peak_bytes[side]) is not None]
                 if len(held) == len(growth.points):
                     _draw(memory, growth, held, style, name)
-            time.set_ylabel("seconds a row")
+            time.set_yscale("log", base=2)
+            time.yaxis.set_major_formatter("{x:g}")
+            time.set_ylabel(f"time of a row ({growth.baseline} at {growth.points[0].n_conditions} = 1)")
             memory.set_ylabel("peak memory, GiB")
+            memory.set_ylim(bottom=0)
             time.legend(frameon=False, loc="upper left")
             save(figure, target)
     except OSError as error:
@@ -43,4 +47,3 @@ def _draw(axes: Axes, growth: Growth, values: list[float], style: Style, name: s
     axes.set_xticks(ns, [str(n) for n in ns])
     axes.minorticks_off()
     axes.set_xlabel("conditions")
-    axes.set_ylim(bottom=0)

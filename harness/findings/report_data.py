@@ -22,6 +22,7 @@ class RunSection(TypedDict):
     """What was run, when, and how it ended.
 
     `finished`: every condition has a record of every row it asked for. `missing` names those that have not.
+    `out_of_memory` counts the records that were computed in smaller groups because memory had run out.
     """
 
     name: str
@@ -30,6 +31,7 @@ class RunSection(TypedDict):
     finished: bool
     exit: Exit
     missing: list[str]
+    out_of_memory: int
     commit: str | None
     command: str | None
 

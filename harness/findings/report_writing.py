@@ -55,6 +55,7 @@ class RunInfo:
     exit: Exit
     commit: str | None = None
     command: str | None = None
+    out_of_memory: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +225,7 @@ def _run(run: RunInfo, results: Sequence[ConditionResult], lacking: Sequence[str
         "finished": not missing,
         "exit": run.exit,
         "missing": missing,
+        "out_of_memory": run.out_of_memory,
         "commit": run.commit,
         "command": run.command,
     }

@@ -15,7 +15,7 @@ class Completion:
     model's completion, its end token included, `None` where that is unknown; both in nats. `hooks_fired` counts
     forward calls of ablated projections. `smallest_gap` is, over all greedy steps, the least distance of the
     best two logits, in standard deviations of that step's logits: near 0 another kernel may choose the other
-    token.
+    token. `halvings` is how often memory ran out, and the conditions held at once were halved, before it came about.
     """
 
     token_ids: tuple[int, ...]
@@ -24,6 +24,7 @@ class Completion:
     baseline_logprob: float | None
     hooks_fired: int
     smallest_gap: float
+    halvings: int = 0
 
     @property
     def ended(self) -> bool:

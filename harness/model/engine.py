@@ -99,6 +99,7 @@ class _Answer:
     gold_logprob: float = 0.0
     baseline_logprob: float | None = None
     hooks_fired: int = 0
+    halvings: int = 0
 
     def completion(self, with_baseline: bool) -> Completion:
         ids, ended = self.greedy.token_ids, self.greedy.ended
@@ -109,6 +110,7 @@ class _Answer:
             baseline_logprob=self.baseline_logprob if with_baseline else None,
             hooks_fired=self.hooks_fired,
             smallest_gap=min(self.greedy.gaps),
+            halvings=self.halvings,
         )
 
 
@@ -130,6 +132,7 @@ class _RowRun:
         self._baseline_ids = baseline_ids
         self._intervention = intervention
         self._max_new_tokens = max_new_tokens
+        self._halvings = 0
         self._static = loaded.device.type == "cuda" and can_be_static(loaded)
         drafted = max(len(prompt.value_ids), max_new_tokens, len(baseline_ids or ()))
         self._capacity = len(prompt.token_ids) + drafted
@@ -154,6 +157,7 @@ class _RowRun:
                         "expected room for one; use shorter documents, a smaller dtype or more devices"
                     ) from error
             branches //= 2
+            self._halvings += 1
             torch.cuda.empty_cache()
 
     def _find_replacement(self, tree: PrefixTree) -> Replacement:
@@ -191,7 +195,7 @@ class _RowRun:
         """Check drafts, then decode what departs from them; one answer for each leaf."""
         loaded, tree, gold = self._loaded, shared.tree, self._prompt.value_ids
         ends, most = loaded.end_token_ids, self._max_new_tokens
-        answers = [_Answer(Greedy(ends, most)) for _ in tree.leaves]
+        answers = [_Answer(Greedy(ends, most), halvings=self._halvings) for _ in tree.leaves]
         reading = Reading(read_prefilled(loaded, branching, shared, (self._last, *gold)))
         for leaf, (answer, logprob) in enumerate(zip(answers, reading.logprobs(gold), strict=True)):
             answer.gold_logprob = logprob
