@@ -12,7 +12,7 @@ from itertools import chain
 from harness.asked_model import load_model, load_tokenizer, read_blueprint
 from harness.errors import DataError
 from harness.experiment.blueprint import check_window
-from harness.experiment.heads import HeadRanking
+from harness.experiment.rankings import HeadRanking
 from harness.inputs import data_source, first_filings
 from harness.retrieval.length import cut_rows
 from harness.retrieval.prompts import Prompt, Tokenizer, build_prompt, identification_depth

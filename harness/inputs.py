@@ -14,8 +14,9 @@ from harness.errors import DataError, SettingsError
 from harness.experiment.blueprint import Blueprint
 from harness.experiment.conditions import Study
 from harness.experiment.head_files import read_ranking
-from harness.experiment.heads import HeadRanking, ModelShape
+from harness.experiment.heads import ModelShape
 from harness.experiment.intervention import Manner
+from harness.experiment.rankings import HeadRanking
 from harness.retrieval.donors import donor_of
 from harness.retrieval.length import cut_rows
 from harness.retrieval.prompts import build_prompt

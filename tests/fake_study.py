@@ -17,8 +17,9 @@ from harness.experiment.conditions import (
     Condition,
     Study,
 )
-from harness.experiment.heads import Head, HeadRanking, ModelShape, rank
+from harness.experiment.heads import Head, ModelShape
 from harness.experiment.plan import Job, jobs_of
+from harness.experiment.rankings import HeadRanking, rank
 from harness.experiment.store import Record
 from harness.findings.report_data import ReportData
 from harness.findings.report_writing import DataInfo, ModelInfo, RunInfo, Setup, build_report

@@ -26,7 +26,8 @@ from harness.experiment.conditions import (
     transfer,
     within_task,
 )
-from harness.experiment.heads import EVERY_TASK, Head, HeadRanking, ModelShape, ScoredHead, rank
+from harness.experiment.heads import Head, ModelShape
+from harness.experiment.rankings import EVERY_TASK, HeadRanking, ScoredHead, rank
 
 SHAPE = ModelShape(4, 8)
 TASKS = ("ceo_lastname", "headquarters_city", "incorporation_year")

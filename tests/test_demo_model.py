@@ -10,7 +10,7 @@ from harness.demo.filings import demo_rows
 from harness.demo.tokenizer import CHAT_TEMPLATE, SPECIAL_TOKENS
 from harness.experiment.conditions import Study, random_control, within_task
 from harness.experiment.head_files import read_ranking
-from harness.experiment.heads import HeadRanking
+from harness.experiment.rankings import HeadRanking
 from harness.model.loading import LoadedModel, load_model, load_shape
 from harness.model.reference import run_row
 from harness.retrieval.prompts import build_prompt

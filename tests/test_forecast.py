@@ -14,8 +14,9 @@ from harness.experiment.bench_result import write_bench
 from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
 from harness.experiment.cost import decoding_bytes, shared_flops, single_flops
 from harness.experiment.head_files import write_ranking
-from harness.experiment.heads import Head, ModelShape, rank
+from harness.experiment.heads import Head, ModelShape
 from harness.experiment.intervention import MeanValues
+from harness.experiment.rankings import rank
 from harness.experiment.store import IN_MEMORY, Store
 from harness.forecast import Forecast, forecast, forecast_lines
 from harness.inputs import read_inputs

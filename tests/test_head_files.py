@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from harness.errors import HeadsError
 from harness.experiment.head_files import read_ranking, write_ranking
-from harness.experiment.heads import Head, HeadRanking, ModelShape, ScoredHead, rank
+from harness.experiment.heads import Head, ModelShape
+from harness.experiment.rankings import HeadRanking, ScoredHead, rank
 
 PUBLISHED = Path(__file__).parents[2] / "shared" / "reference" / "edgar_haystack"
 published = pytest.mark.skipif(not PUBLISHED.is_dir(), reason=f"no published head files at {PUBLISHED}")

@@ -14,7 +14,8 @@ from harness.demo import MODEL_FOLDER
 from harness.demo.filings import demo_rows
 from harness.errors import DataError, HarnessError, HeadsError, ModelError, SettingsError
 from harness.experiment.head_files import write_ranking
-from harness.experiment.heads import HeadRanking, ModelShape, rank
+from harness.experiment.heads import ModelShape
+from harness.experiment.rankings import HeadRanking, rank
 from harness.inputs import (
     Inputs,
     evaluation_rows,

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import HeadsError
-from harness.experiment.heads import EVERY_TASK, Head, HeadRanking, ModelShape, ScoredHead, rank
+from harness.experiment.heads import Head, ModelShape
+from harness.experiment.rankings import EVERY_TASK, HeadRanking, ScoredHead, rank
 from harness.findings.ranking_comparison import ALL_ROWS, agreement, agreement_lines
 
 

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from harness.experiment.heads import EVERY_TASK, Head, HeadRanking, ModelShape, ScoredHead, rank
+from harness.experiment.heads import Head, ModelShape
+from harness.experiment.rankings import EVERY_TASK, HeadRanking, ScoredHead, rank
 from harness.findings.ranking_summary import ranking_lines
 
 SCORES = {"city": [[0.5, 0.25], [0.125, 0.0]], "year": [[0.5, 0.0], [0.0, 0.25]]}

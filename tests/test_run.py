@@ -21,9 +21,10 @@ from harness.experiment.claims import Claims
 from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
 from harness.experiment.gate_conditions import PLAIN_TEXT, over_plain_text
 from harness.experiment.head_files import write_ranking
-from harness.experiment.heads import Head, ModelShape, rank
+from harness.experiment.heads import Head, ModelShape
 from harness.experiment.intervention import ZEROED, Intervention, MeanValues
 from harness.experiment.plan import jobs_of
+from harness.experiment.rankings import rank
 from harness.experiment.store import Store
 from harness.inputs import Inputs, read_inputs
 from harness.model.completion import Completion

@@ -13,7 +13,8 @@ from harness.errors import HarnessError, HeadsError, ModelError, ReportError, Se
 from harness.experiment.conditions import BASELINE, Condition, Study, single
 from harness.experiment.gate_conditions import PLAIN_TEXT
 from harness.experiment.head_files import write_ranking
-from harness.experiment.heads import Head, ModelShape, rank
+from harness.experiment.heads import Head, ModelShape
+from harness.experiment.rankings import rank
 from harness.findings.report import load
 from harness.retrieval.rows import Row, write_rows
 from harness.run import Progress

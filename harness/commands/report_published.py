@@ -11,7 +11,8 @@ from harness.commands.arguments import model_shape
 from harness.commands.output import show
 from harness.errors import SettingsError
 from harness.experiment.head_files import read_ranking
-from harness.experiment.heads import HeadRanking, ModelShape
+from harness.experiment.heads import ModelShape
+from harness.experiment.rankings import HeadRanking
 from harness.findings.published import PublishedResults, read_published
 from harness.findings.published_limits import limit_lines
 from harness.findings.published_report import fitting_ranking, published_report

@@ -15,7 +15,8 @@ from typing import Literal
 
 from harness.errors import HeadsError, SettingsError
 from harness.experiment.controls import matched, shuffled
-from harness.experiment.heads import Head, HeadRanking, ModelShape
+from harness.experiment.heads import Head, ModelShape
+from harness.experiment.rankings import HeadRanking
 from harness.retrieval.prompts import PromptKind
 
 Match = Literal["uniform", "layer"]

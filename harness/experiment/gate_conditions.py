@@ -21,7 +21,8 @@ from harness.experiment.conditions import (
     random_controls_for,
     within_task,
 )
-from harness.experiment.heads import Head, HeadRanking
+from harness.experiment.heads import Head
+from harness.experiment.rankings import HeadRanking
 
 PLAIN_TEXT = Condition("plain_text", prompt="plain_text")
 """The model untouched, over plain text."""

@@ -19,17 +19,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.errors import HeadsError
-from harness.experiment.heads import (
-    EVERY_TASK,
-    Head,
-    HeadRanking,
-    ModelShape,
-    ScoredHead,
-    Scores,
-    SharedHead,
-    best_first,
-)
+from harness.experiment.heads import Head, ModelShape
 from harness.experiment.json_nodes import Node, read_json
+from harness.experiment.rankings import EVERY_TASK, HeadRanking, ScoredHead, Scores, SharedHead, best_first
 from harness.files import replacing
 
 SCHEMA_VERSION = 1

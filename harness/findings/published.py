@@ -16,8 +16,9 @@ from types import MappingProxyType
 
 from harness.errors import HeadsError, ReportError
 from harness.experiment.head_files import read_ranking
-from harness.experiment.heads import Head, HeadRanking
+from harness.experiment.heads import Head
 from harness.experiment.json_nodes import Node, read_json
+from harness.experiment.rankings import HeadRanking
 
 POOLED_NAMES: Mapping[str, str] = MappingProxyType({"across_task_ablation": "general", "global_ablation": "global"})
 """Our experiments by the names of that study's files."""

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 
 from harness.errors import ReportError
 from harness.experiment.conditions import BASELINE, Condition
-from harness.experiment.heads import Head, HeadRanking
+from harness.experiment.heads import Head
+from harness.experiment.rankings import HeadRanking
 from harness.findings.published import Count, PublishedCell, PublishedResults
 from harness.findings.report_data import ConditionResult, DataSection, Rate, ReportData, TaskResult
 from harness.findings.report_writing import Setup, assemble_report

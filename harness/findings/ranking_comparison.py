@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from harness.errors import HeadsError
-from harness.experiment.heads import Head, HeadRanking, ScoredHead
+from harness.experiment.heads import Head
+from harness.experiment.rankings import HeadRanking, ScoredHead
 from harness.findings.columns import aligned
 from harness.findings.stats import rank_correlation
 

@@ -6,7 +6,8 @@ controls, and what a reader should know of the file. Everything comes from the r
 
 from collections.abc import Iterator, Sequence
 
-from harness.experiment.heads import Head, HeadRanking, ModelShape
+from harness.experiment.heads import Head, ModelShape
+from harness.experiment.rankings import HeadRanking
 from harness.findings.columns import aligned
 
 N_BEST = 4

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from harness.errors import ReportError
 from harness.experiment.conditions import BASELINE, Condition
-from harness.experiment.heads import HeadRanking, ModelShape, ScoredHead
+from harness.experiment.heads import ModelShape
+from harness.experiment.rankings import HeadRanking, ScoredHead
 from harness.files import replacing
 from harness.findings.condition_results import ConditionSamples, condition_result
 from harness.findings.contrasts import contrasts, specificity

@@ -14,7 +14,7 @@ from scipy import stats
 from tqdm import tqdm
 
 from harness.errors import ModelError, SettingsError
-from harness.experiment.heads import HeadRanking, rank
+from harness.experiment.rankings import HeadRanking, rank
 from harness.model.loading import LoadedModel, check_window
 from harness.model.method import Method, Scores
 from harness.model.qr_score import QR_SCORE

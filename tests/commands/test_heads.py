@@ -7,7 +7,8 @@ import pytest
 
 from harness.cli import main
 from harness.experiment.head_files import read_ranking, write_ranking
-from harness.experiment.heads import ModelShape, rank
+from harness.experiment.heads import ModelShape
+from harness.experiment.rankings import rank
 from harness.retrieval.tasks import EDGAR_TASKS
 
 from .refusals import Capture, refusal, usage_error

@@ -11,7 +11,7 @@ from tiny_models import save_checkpoint
 import harness.findings.plots
 from harness.demo.filings import demo_rows
 from harness.experiment.head_files import write_ranking
-from harness.experiment.heads import rank
+from harness.experiment.rankings import rank
 from harness.retrieval.rows import write_rows
 from harness.settings import Settings
 from harness.study import Place, StudySession

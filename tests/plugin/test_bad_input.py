@@ -11,7 +11,8 @@ from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 import harness.model.loading
 import harness.model.sources
 from harness.experiment.head_files import write_ranking
-from harness.experiment.heads import ModelShape, rank
+from harness.experiment.heads import ModelShape
+from harness.experiment.rankings import rank
 from plugin.project import N_ROWS, TASKS, Project, usage_error
 
 HEADS, ROWS = "heads.json", "rows.csv"

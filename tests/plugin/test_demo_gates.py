@@ -11,7 +11,7 @@ import pytest
 
 from harness.demo import RANKING_FILE
 from harness.experiment.head_files import read_ranking, write_ranking
-from harness.experiment.heads import HeadRanking, rank
+from harness.experiment.rankings import HeadRanking, rank
 from harness.inputs import read_inputs
 from harness.retrieval.split import filing_hash
 from harness.settings import Settings
