@@ -16,6 +16,9 @@ from harness.findings.report_data import KIND, SCHEMA_VERSION, ReportData, Sampl
 from harness.findings.report_writing import REPORT_FILE, SAMPLES_FILE
 from harness.findings.tables import figures
 
+SCHEMA_FILE = Path(__file__).with_name("report_schema.json")
+"""What every report must be like."""
+
 
 @dataclass(frozen=True)
 class Report:
@@ -81,7 +84,23 @@ def load(path: str | Path) -> Report:
         raise ReportError(
             f"{file}: no {', '.join(sorted(lacking))}; expected a whole report; run again to write it anew"
         )
+    _check(data, file)
     return Report(file, cast(ReportData, data))
+
+
+def _check(data: object, file: Path) -> None:
+    """Raise a ReportError that names the first entry which is not as the schema has it."""
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+
+    schema = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
+    wrong = best_match(Draft202012Validator(schema).iter_errors(data))
+    if wrong is not None:
+        message = wrong.message if len(wrong.message) <= 160 else f"{wrong.message[:157]}..."
+        raise ReportError(
+            f"{file}: {wrong.json_path.removeprefix('$.')}: {message}; expected a report as the harness writes it; run "
+            "again to write it anew"
+        )
 
 
 def _sample_line(text: str, where: str) -> SampleLine:
