@@ -74,8 +74,9 @@ def load_size(settings: Settings, blueprint: Blueprint) -> ModelSize:
 def load_model(settings: Settings, revision: str | None, *, device_map: str | None = None) -> "LoadedModel":
     """The model, ready for inference; `device_map` in place of the settings' own. Raises ModelError."""
     from harness.model import loading
+    from harness.model.entry_check import check_entry
 
-    return loading.load_model(
+    loaded = loading.load_model(
         model_place(settings),
         revision=revision,
         dtype=settings.dtype,
@@ -85,3 +86,6 @@ def load_model(settings: Settings, revision: str | None, *, device_map: str | No
         adapter=settings.adapter,
         architectures=settings.architectures,
     )
+    if settings.architectures:
+        check_entry(loaded)
+    return loaded

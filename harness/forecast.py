@@ -6,9 +6,10 @@ hours come from a benchmark that was measured, and are not given without one. Kn
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from harness.asked_model import load_size
-from harness.errors import ModelError
+from harness.errors import HeadsError, ModelError, SettingsError
 from harness.experiment.bench_result import Pace, read_pace
 from harness.experiment.conditions import Condition
 from harness.experiment.cost import ModelSize, decoding_bytes, shared_flops, single_flops
@@ -40,10 +41,18 @@ class Forecast:
     dtype: str
     pace: Pace | None
 
+    def fits(self, pace: Pace) -> bool:
+        """Whether a pace was measured on as many layers in the same dtype: small models reach far less of a device."""
+        return (pace.n_layers, pace.dtype) == (len(self.size.layers), self.dtype)
+
     @property
     def hours(self) -> float | None:
-        """At the benchmark's pace."""
-        return None if self.pace is None else self.pace.hours(self.flops[1] + self.value_flops, self.read_bytes)
+        """At the benchmark's pace; `None` without one, or where it measured another size of model or dtype."""
+        return (
+            None
+            if self.pace is None or not self.fits(self.pace)
+            else self.pace.hours(self.flops[1] + self.value_flops, self.read_bytes)
+        )
 
 
 def forecast(run: Run, conditions: Sequence[Condition]) -> Forecast:
@@ -53,7 +62,7 @@ def forecast(run: Run, conditions: Sequence[Condition]) -> Forecast:
         HarnessError: a prompt cannot be built, or the benchmark's file cannot be read.
     """
     settings = run.inputs.settings
-    pace = None if settings.bench is None else read_pace(settings.bench)
+    pace = None if settings.bench is None else _read_pace(settings.bench)
     try:
         plan, weights_here = run.plan(conditions), True
     except ModelError:
@@ -99,6 +108,13 @@ def _value_flops(run: Run, plan: Plan, size: ModelSize, *, weights_here: bool) -
     return sum(single_flops(size, len(prompt.token_ids)) for prompt in prompts)
 
 
+def _read_pace(path: Path) -> Pace:
+    try:
+        return read_pace(path)
+    except HeadsError as error:
+        raise SettingsError(f"bench: {error}; give a file that `retrieval-heads bench --json` wrote") from None
+
+
 def _prompts(plan: Plan) -> Iterator[tuple[str, PromptKind, list[frozenset[Head]]]]:
     """Each prompt of the work, and what is asked of it: only jobs of one prompt can share anything."""
     for work in plan.work:
@@ -131,10 +147,15 @@ def forecast_lines(found: Forecast) -> list[str]:
         lines.append(f"and {found.value_flops:.3g} operations to find what ablated heads put out instead of zero")
     if found.pace is None:
         lines.append("hours: not known; give --ablation-bench FILE, as `retrieval-heads bench --json FILE` writes it")
+    elif found.hours is None:
+        lines.append(
+            f"hours: not known; the benchmark measured {found.pace.model}, {found.pace.n_layers} layers in "
+            f"{found.pace.dtype}, and this is {len(found.size.layers)} layers in {found.dtype}; measure the like"
+        )
     else:
         lines.append(
             f"hours: {found.hours:.2g} on {found.pace.device}, at the {found.pace.fraction_of_floor:.0%} of its best "
-            "that the benchmark reached, no answer ending early"
+            f"that the benchmark reached with prompts of {found.pace.prompt_tokens} tokens, no answer ending early"
         )
     return lines
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.commands.arguments import whole_number
 from harness.files import replacing
 from harness.findings.simulation import EXPERIMENTS, simulate
 
@@ -19,8 +20,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Simulate, and write `simulation.json` and the figure into a folder, which is made."""
     parser = argparse.ArgumentParser(prog="python -m harness.gate_simulation", description="Simulate gates' verdicts.")
     parser.add_argument("--out", type=Path, default=Path("reports/gate_simulation"), metavar="FOLDER")
-    parser.add_argument("--experiments", type=int, default=EXPERIMENTS, metavar="N", help="in each cell")
-    parser.add_argument("--seed", type=int, default=0, metavar="S")
+    parser.add_argument("--experiments", type=whole_number(1), default=EXPERIMENTS, metavar="N", help="in each cell")
+    parser.add_argument("--seed", type=whole_number(0), default=0, metavar="S")
     given = parser.parse_args(argv)
     from harness.findings.simulation_plot import draw_simulation
 

@@ -171,6 +171,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         return
     if report is not None:
         session.config.stash[REPORT] = report
+    if study.undrawn is not None:
+        session.config.stash[FAILURE] = str(study.undrawn)
+        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -253,13 +256,13 @@ def _parametrize(metafunc: pytest.Metafunc, name: str, given: Sequence[Any]) -> 
 
 
 def _again(request: pytest.FixtureRequest) -> str:
-    """The command that runs just this test as this session was asked to."""
+    """The command that runs just this test as this session was asked to, and leaves this session's report alone."""
     options = [
         where if value is True else f"{where}={value}"
-        for where, value in _given(request.config).values()
-        if where.startswith("--")
+        for name, (where, value) in _given(request.config).items()
+        if where.startswith("--") and name != "run"
     ]
-    return shlex.join(["pytest", request.node.nodeid, *options])
+    return shlex.join(["pytest", request.node.nodeid, *options, "--ablation-run=again"])
 
 
 def _flag(option: Option) -> str:

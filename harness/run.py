@@ -273,6 +273,7 @@ def run_key(inputs: Inputs) -> RunKey:
         transformers_version=transformers.__version__,
         quantization=settings.quantization,
         adapter=adapter,
+        architectures=tuple(sorted("".join(entry.split()) for entry in settings.architectures)),
     )
 
 

@@ -65,6 +65,7 @@ class StudySession:
         self._results: Mapping[str, Result] | None = None
         self._gates: Mapping[str, GateResult] = {}
         self._failure: HarnessError | None = None
+        self.undrawn: ReportError | None = None
         self._since = Beginning()
         self._leases = Leases()
 
@@ -205,7 +206,8 @@ class StudySession:
     def finish(self, how: Exit) -> ReportData | None:
         """Write the report, its samples, tables and plots; `None` where no test declared anything.
 
-        `None` too where what went wrong, and was raised by `results`, leaves nothing to report.
+        `None` too where what went wrong, and was raised by `results`, leaves nothing to report. Tables and plots that
+        cannot be written are no loss of the report: what went wrong is `undrawn`.
 
         Raises:
             HarnessError: the report cannot be written.
@@ -226,8 +228,11 @@ class StudySession:
                 raise
             return None
         write_report(report, samples, self.folder)
-        export_csv(report, self.folder / PLOTS)
-        draw_plots(report, self.folder / PLOTS)
+        try:
+            export_csv(report, self.folder / PLOTS)
+            draw_plots(report, self.folder / PLOTS)
+        except ReportError as error:
+            self.undrawn = error
         return report
 
     def header(self) -> list[str]:

@@ -8,6 +8,7 @@ SETTING = {
     "dtype": "float32",
     "attention": "sdpa",
     "device": "a card",
+    "n_layers": 8,
     "prompt_tokens": "20-30",
     "max_new_tokens": 20,
 }

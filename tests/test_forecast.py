@@ -9,7 +9,7 @@ from bench_results import SETTING, make_result
 from tiny_models import save_checkpoint, tiny_tokenizer
 
 from harness.demo.filings import demo_rows
-from harness.errors import HeadsError
+from harness.errors import SettingsError
 from harness.experiment.bench_result import write_bench
 from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
 from harness.experiment.cost import decoding_bytes, shared_flops, single_flops
@@ -107,18 +107,26 @@ def test_prompts_of_two_kinds_share_nothing(settings: Settings) -> None:
 
 
 def test_hours_are_those_of_a_benchmark(settings: Settings, tmp_path: Path) -> None:
-    write_bench(tmp_path / "bench.json", SETTING, make_result(), {})
+    write_bench(tmp_path / "bench.json", SETTING | {"n_layers": 3}, make_result(), {})
     found = look(replace(settings, bench=tmp_path / "bench.json"), BASELINE)
     seconds = (found.flops[1] / 1e12 + found.read_bytes / 1e11) / 0.4
     assert found.hours == pytest.approx(seconds / 3600)
     assert forecast_lines(found)[-1].endswith(
-        "on a card, at the 40% of its best that the benchmark reached, no answer ending early"
+        "on a card, at the 40% of its best that the benchmark reached with prompts of 20-30 tokens, no answer ending "
+        "early"
+    )
+    write_bench(tmp_path / "bench.json", SETTING, make_result(), {})
+    other = look(replace(settings, bench=tmp_path / "bench.json"), BASELINE)
+    assert other.hours is None
+    assert forecast_lines(other)[-1] == (
+        "hours: not known; the benchmark measured demo, 8 layers in float32, and this is 3 layers in float32; "
+        "measure the like"
     )
     assert look(settings, BASELINE).hours is None
 
 
 def test_a_benchmark_that_is_none(settings: Settings, tmp_path: Path) -> None:
-    with pytest.raises(HeadsError, match="expected a JSON file that can be read"):
+    with pytest.raises(SettingsError, match=r"bench: .*expected a JSON file that can be read; give a file that"):
         look(replace(settings, bench=tmp_path / "none.json"), BASELINE)
 
 

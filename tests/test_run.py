@@ -409,3 +409,14 @@ def test_plain_text_is_that_of_the_document(inputs: Inputs, store: Path) -> None
     with Store(store) as opened:
         run = Run(inputs, opened, run_id="a")
         assert run.prompt(row.id, "plain_text") == plain_text_prompt(row, run.tokenizer)
+
+
+def test_another_entry_for_an_architecture_finds_no_stale_records(inputs: Inputs) -> None:
+    settings = inputs.settings
+    keys = {
+        run_key(replace(inputs, settings=replace(settings, architectures=entries)))
+        for entries in [(), ("phi = a.b, c.d",), ("phi = a.b, c.e",)]
+    }
+    assert len(keys) == 3
+    spaced = replace(settings, architectures=("phi=a.b,c.d",))
+    assert run_key(replace(inputs, settings=spaced)) in keys, "spaces say nothing"

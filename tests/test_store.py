@@ -153,7 +153,7 @@ def test_the_key_does_not_depend_on_how_a_set_was_filled(heads: list[Head]) -> N
 def test_a_key_is_the_same_on_every_machine() -> None:
     assert (
         job_key(RUN, JOB, tokens_digest([1, 2], [3]))
-        == "891004e644911da7ada5c147341869aef380dcfc2c26ec3180a86c85a00b7276"
+        == "97ecd96b2da1af14c141df6a9a222fb3369fc88740f4b897b36a2515566cdd52"
     )
 
 

@@ -135,6 +135,10 @@ class Pace:
     device: str
     speed: Speed
     fraction_of_floor: float
+    model: str
+    n_layers: int
+    dtype: str
+    prompt_tokens: str
 
     def hours(self, flops: float, read_bytes: float) -> float:
         """The time of this work at that pace."""
@@ -171,6 +175,10 @@ def read_pace(path: Path) -> Pace:
         node.field("device").text(),
         Speed(_positive(speed.field("flops")), _positive(speed.field("bandwidth"))),
         _positive(node.field("fraction_of_floor")),
+        node.field("model").text(),
+        node.field("n_layers").integer(),
+        node.field("dtype").text(),
+        node.field("prompt_tokens").text(),
     )
 
 

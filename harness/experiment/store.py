@@ -90,8 +90,8 @@ class RunKey:
     """What a record depends on beside prompt and heads.
 
     `fingerprint` is the content hash of weights, config and tokenizer, `adapter` that of an adapter; `revision` is a
-    commit; `dtype` and `attention` are those that the model has, whatever was asked; `engine` names the way of
-    computing and the version of its meaning.
+    commit; `dtype` and `attention` are those that the model has, whatever was asked; `architectures` are entries beside
+    the table; `engine` names the way of computing and the version of its meaning.
     """
 
     fingerprint: str
@@ -105,6 +105,7 @@ class RunKey:
     transformers_version: str
     quantization: str | None = None
     adapter: str | None = None
+    architectures: tuple[str, ...] = ()
 
 
 def tokens_digest(prompt_ids: Sequence[int], value_ids: Sequence[int]) -> str:

@@ -52,7 +52,7 @@ def what_would_decide(  # the two means, the draws' drops, the retrieval heads' 
         text = f"{_counted(len(draws), 'random draw')}: how far draws differ is unknown; ask for {ENOUGH_DRAWS} or more"
         parts.append(Needed(draws=ENOUGH_DRAWS, reasons=(text,)))
     if n_filings < least:
-        text = f"{_counted(n_filings, 'filing')}: fewer than {least} decide nothing"
+        text = f"{_counted(n_filings, 'filing')}: fewer than {least} decide nothing; give {least} or more"
         parts.append(Needed(filings=least, reasons=(text,)))
     if difference is not None and random is not None:
         interval = difference.interval()

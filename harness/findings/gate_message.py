@@ -71,7 +71,7 @@ def _intervals(gate: GateResult) -> str:
 
 def _check(check: CheckResult, what: str, sign: str) -> str:
     if check["value"] is None:
-        return f"no   {what}: unknown"
+        return f"?    {what}: unknown"
     held = "yes" if check["holds"] else "no"
     instead = sign if check["holds"] else {">": "<=", "<=": ">"}[sign]
     return f"{held:<4} {what}: {_points(check['value'])} {instead} {_points(check['bound'])}"

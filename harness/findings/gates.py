@@ -215,7 +215,10 @@ def invalid_reasons(data: GateData, found: Drops | None, margins: Margins, premi
     if found is None:
         yield "no row has all the records that are compared"
     if premises.leaked_filings:
-        yield f"{premises.leaked_filings} of the evaluated filings also made the ranking of the heads"
+        yield (
+            f"{premises.leaked_filings} of the evaluated filings also made the ranking of the heads; rank on others, "
+            "or leave these out"
+        )
     if premises.candidates:
         yield f"control heads that are retrieval candidates themselves: {', '.join(premises.candidates)}"
     if found is None:

@@ -51,7 +51,7 @@ def draw_plots(report: ReportData, folder: Path, *, formats: Sequence[Format] = 
                     save(figure, paths[-1])
     except OSError as error:
         raise ReportError(
-            f"{folder}: the plots cannot be written ({error.strerror or error}); expected a folder that can "
-            "be written; choose another"
+            f"{folder}: the plots cannot be written ({error.strerror or error}); expected room in a folder "
+            "that can be written; the report stands: draw them again with `retrieval-heads plot`"
         ) from error
     return tuple(paths)

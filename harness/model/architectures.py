@@ -156,8 +156,9 @@ def attention_outputs(
             f"{where}: tensor parallel over {model.tp_size} processes; expected whole projections; load it with a "
             "device map instead"
         )
-    n_heads = int(model.config.num_attention_heads)
-    declared = getattr(model.config, entry.head_dim, None)
+    config = model.config.get_text_config()  # of a model that sees pictures too, its language model's
+    n_heads = int(config.num_attention_heads)
+    declared = getattr(config, entry.head_dim, None)
     return tuple(
         AttentionOutput(layer, name, module, n_heads, _head_dim(name, module, n_heads, declared))
         for layer, (name, module) in enumerate(zip(names, modules, strict=True))
