@@ -109,6 +109,8 @@ def _model_info(run: Run) -> ModelInfo:
         dtype=key.dtype,
         attention=key.attention,
         device=key.device_type,
+        quantization=key.quantization,
+        adapter=key.adapter,
     )
 
 

@@ -55,7 +55,7 @@ def test_sections_stand_in_one_order_and_a_model_may_be_unknown() -> None:
         data["model"] = None
 
     found = setup_changes(DATA, changed(change))
-    assert [each.section for each in found] == ["settings", *["model"] * 9, "data"]
+    assert [each.section for each in found] == ["settings", *["model"] * 11, "data"]
     assert {each.after for each in found if each.section == "model"} == {"absent"}
 
 

@@ -37,7 +37,7 @@ class RunSection(TypedDict):
 
 
 class ModelSection(TypedDict):
-    """The model that was asked."""
+    """The model that was asked; `adapter` is the content hash of one that was put on it, `quantization` its bits."""
 
     id: str
     revision: str | None
@@ -48,6 +48,8 @@ class ModelSection(TypedDict):
     dtype: str | None
     attention: str | None
     device: str | None
+    quantization: str | None
+    adapter: str | None
 
 
 RankingSection = TypedDict(  # in this form because "global" is a word of Python's

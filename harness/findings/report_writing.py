@@ -72,6 +72,8 @@ class ModelInfo:
     dtype: str | None = None
     attention: str | None = None
     device: str | None = None
+    quantization: str | None = None
+    adapter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +245,8 @@ def _model(model: ModelInfo) -> ModelSection:
         "dtype": model.dtype,
         "attention": model.attention,
         "device": model.device,
+        "quantization": model.quantization,
+        "adapter": model.adapter,
     }
 
 
