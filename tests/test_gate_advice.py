@@ -78,6 +78,6 @@ def test_several_needs_are_the_largest_of_each() -> None:
     assert (found.filings, found.draws) == (10, 5)
     assert found.reasons == (
         "1 random draw: how far draws differ is unknown; ask for 5 or more",
-        "4 filings: fewer than 10 decide nothing",
+        "4 filings: fewer than 10 decide nothing; give 10 or more",
     )
-    assert advice(None, n_filings=1).reasons == ("1 filing: fewer than 10 decide nothing",)
+    assert advice(None, n_filings=1).reasons == ("1 filing: fewer than 10 decide nothing; give 10 or more",)

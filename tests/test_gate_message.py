@@ -47,7 +47,7 @@ def test_every_line() -> None:
 def test_what_to_do_next_is_said() -> None:
     said = gate_message(result_of(LOST, 9), report="r", again="a")
     assert said.startswith("gate[own-all-k01]: inconclusive\n")
-    assert "  why        9 filings: fewer than 10 decide nothing\n" in said
+    assert "  why        9 filings: fewer than 10 decide nothing; give 10 or more\n" in said
 
 
 def test_checks_that_do_not_hold() -> None:
@@ -62,7 +62,7 @@ def test_of_nothing_everything_is_unknown() -> None:
     said = gate_message(result_of({}, 0), report="r", again="a")
     assert "  untouched  unknown right; unknown with the needle left out" in said
     assert "  difference unknown points, 95 % interval [unknown] (t), bootstrap [unknown]" in said
-    assert "  (b)        no   the drop lies outside what one more draw would give: unknown" in said
+    assert "  (b)        ?    the drop lies outside what one more draw would give: unknown" in said
     assert "  rank       unknown" in said
     assert "  model      whether the model is whole is unknown" in said
     assert "  why        no row has all the records that are compared" in said
@@ -91,4 +91,4 @@ def test_lines_of_the_summary() -> None:
     assert texts[0].startswith("gate[own-all-k01]        pass         +73.8 points [")
     assert texts[0].endswith("] over random, margin 10")
     assert texts[1].strip().startswith("lost retrieval: plain text -0.050 nats a token")
-    assert texts[3].strip() == "9 filings: fewer than 10 decide nothing"
+    assert texts[3].strip() == "9 filings: fewer than 10 decide nothing; give 10 or more"

@@ -34,4 +34,4 @@ def test_what_cannot_be_used(folder: Path, tmp_path: Path, capsys: Capture) -> N
     assert "expected one or more of png,svg,pdf" in refusal(capsys, "plot", folder, "--format", "gif")
     assert "expected a report's file" in refusal(capsys, "plot", tmp_path / "none")
     blocked = folder / "report.json"
-    assert "expected a folder that can be written" in refusal(capsys, "plot", folder, "--out", blocked)
+    assert "expected room in a folder that can be written" in refusal(capsys, "plot", folder, "--out", blocked)

@@ -140,3 +140,13 @@ def test_the_model_is_tried_once(project: Project, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(harness.model.loading, "load_model", load_model)
     project.run("evals").assert_outcomes(errors=1)
     assert len(tried) == 1
+
+
+def test_figures_that_cannot_be_drawn_hide_nothing(project: Project) -> None:
+    """A file stands where their folder should be, as a full disk would: report and summary are whole."""
+    (project.path / "reports" / "latest").mkdir(parents=True)
+    (project.path / "reports" / "latest" / "plots").write_text("")
+    result = project.run(*STUDY)
+    assert result.ret == pytest.ExitCode.INTERNAL_ERROR
+    result.stdout.fnmatch_lines(["*plots: *expected *", "baseline *", "report: reports/latest/report.json"])
+    assert project.report()["run"]["finished"]

@@ -58,7 +58,7 @@ def test_the_message_is_complete(project: Project) -> None:
             "  why        the untouched model answers 0.0%, less than 50%",
             "  note       split unknown: *",
             "  report     reports/latest/report.json",
-            f"  again      pytest 'evals/test_gates.py::test_{OWN}' --ablation-random-match=layer",
+            f"  again      pytest 'evals/test_gates.py::test_{OWN}' --ablation-random-match=layer --ablation-run=again",
         ]
     )
     assert "Traceback" not in result.stdout.str()
