@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.asked_model import load_size
-from harness.errors import HeadsError, ModelError, SettingsError
+from harness.errors import ModelError, ReportError, SettingsError
 from harness.experiment.bench_result import Pace, read_pace
 from harness.experiment.conditions import Condition
 from harness.experiment.cost import ModelSize, decoding_bytes, shared_flops, single_flops
@@ -111,7 +111,7 @@ def _value_flops(run: Run, plan: Plan, size: ModelSize, *, weights_here: bool) -
 def _read_pace(path: Path) -> Pace:
     try:
         return read_pace(path)
-    except HeadsError as error:
+    except ReportError as error:
         raise SettingsError(f"bench: {error}; give a file that `retrieval-heads bench --json` wrote") from None
 
 

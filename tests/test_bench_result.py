@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from bench_results import SETTING, make_result
 
-from harness.errors import HeadsError, ReportError
+from harness.errors import ReportError
 from harness.experiment.bench_result import GrowthPoint, read_growth, read_pace, write_bench
 
 
@@ -63,7 +63,7 @@ def test_growth_a_row(tmp_path: Path) -> None:
 def test_a_file_that_is_none(content: str, words: str, tmp_path: Path) -> None:
     path = tmp_path / "bench.json"
     path.write_text(content)
-    with pytest.raises(HeadsError) as error:
+    with pytest.raises(ReportError) as error:
         read_pace(path)
     assert words in str(error.value)
 

@@ -1,6 +1,7 @@
 """Filings as clusters: by hand, against statsmodels, and what must hold of any interval."""
 
 import math
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -9,11 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import t
 
-from harness.findings.clusters import bca_interval, cluster_mean, holm
+from harness.findings.clusters import FilingSums, bca_of_sums, cluster_mean, holm
+from harness.findings.stats import Interval
 
 repeatable = settings(derandomize=True, deadline=None, max_examples=40)
 VALUES = (1.0, 0.0, 1.0, 1.0, 0.0, -1.0, 1.0)
 FILINGS = ("a", "a", "b", "b", "b", "c", "c")
+
+
+def bca_of_rows(values: Sequence[float], filings: Sequence[str], *, seed: int) -> Interval | None:
+    """Of rows that are not gathered by filing yet."""
+    own = {filing: [v for v, f in zip(values, filings, strict=True) if f == filing] for filing in filings}
+    sums = FilingSums(tuple(sum(each) for each in own.values()), tuple(len(each) for each in own.values()))
+    return bca_of_sums(sums, seed=seed)
 
 
 def test_cluster_mean_by_hand() -> None:
@@ -57,8 +66,8 @@ def test_undefined_is_none() -> None:
     assert cluster_mean([], []) is None
     assert cluster_mean([1.0, 0.0], ["a", "a"]) is None
     assert cluster_mean(VALUES, FILINGS, draws=(0.1,)) is None
-    assert bca_interval([], [], seed=0) is None
-    assert bca_interval([1.0, 1.0, 1.0], ["a", "b", "c"], seed=0) is None
+    assert bca_of_rows([], [], seed=0) is None
+    assert bca_of_rows([1.0, 1.0, 1.0], ["a", "b", "c"], seed=0) is None
 
 
 def test_certainty_is_judged_by_its_side_of_the_margin() -> None:
@@ -72,8 +81,8 @@ def test_bca_resamples_filings_with_all_their_rows() -> None:
     generator = np.random.default_rng(5)
     filings = [f"f{i}" for i in range(30)]
     values = [float(v) for v in generator.integers(0, 2, 30)]
-    once = bca_interval(values, filings, seed=1)
-    many = bca_interval([v for v in values for _ in range(20)], [f for f in filings for _ in range(20)], seed=1)
+    once = bca_of_rows(values, filings, seed=1)
+    many = bca_of_rows([v for v in values for _ in range(20)], [f for f in filings for _ in range(20)], seed=1)
     assert once is not None
     assert many is not None
     assert (many.low, many.high) == pytest.approx((once.low, once.high))
@@ -84,12 +93,12 @@ def test_bca_is_near_the_cluster_t_for_many_filings_and_repeats_with_its_seed() 
     generator = np.random.default_rng(6)
     filings = [f"f{i}" for i in range(100) for _ in range(9)]
     values = list(generator.normal(size=900) + np.repeat(generator.normal(size=100), 9))
-    mean, bca = cluster_mean(values, filings), bca_interval(values, filings, seed=2)
+    mean, bca = cluster_mean(values, filings), bca_of_rows(values, filings, seed=2)
     assert mean is not None
     assert bca is not None
     assert (bca.low, bca.high) == pytest.approx((mean.interval().low, mean.interval().high), abs=0.05)
-    assert bca == bca_interval(values, filings, seed=2)
-    assert bca != bca_interval(values, filings, seed=3)
+    assert bca == bca_of_rows(values, filings, seed=2)
+    assert bca != bca_of_rows(values, filings, seed=3)
 
 
 @repeatable

@@ -11,7 +11,7 @@ from harness.demo.tokenizer import CHAT_TEMPLATE, SPECIAL_TOKENS
 from harness.experiment.conditions import Study, random_control, within_task
 from harness.experiment.head_files import read_ranking
 from harness.experiment.rankings import HeadRanking
-from harness.model.loading import LoadedModel, load_model, load_shape
+from harness.model.loading import LoadedModel, load_model, read_blueprint
 from harness.model.reference import run_row
 from harness.retrieval.prompts import build_prompt
 from harness.retrieval.scoring import matches_value
@@ -47,7 +47,7 @@ def test_the_shape_catches_a_wrong_width(loaded: LoadedModel) -> None:
     assert loaded.shape.n_layers * loaded.shape.n_heads >= 128
     assert loaded.shape.head_dim != config.hidden_size / config.num_attention_heads
     assert config.num_key_value_heads < config.num_attention_heads
-    from_config = load_shape(str(MODEL_FOLDER))
+    from_config = read_blueprint(str(MODEL_FOLDER)).shape
     assert (from_config.n_layers, from_config.n_heads, from_config.head_dim) == (
         loaded.shape.n_layers,
         loaded.shape.n_heads,
@@ -82,7 +82,7 @@ def test_it_answers_the_nine_questions_of_a_filing(loaded: LoadedModel) -> None:
 
 
 def test_the_ranking_is_of_this_model_and_of_no_filing_that_is_evaluated(ranking: HeadRanking) -> None:
-    ranking.check_shape(load_shape(str(MODEL_FOLDER)))
+    ranking.check_shape(read_blueprint(str(MODEL_FOLDER)).shape)
     assert ranking.model is not None
     assert ranking.model.id == "demo"
     assert list(ranking.tasks) == list(EDGAR_TASKS)
@@ -95,14 +95,14 @@ def test_the_ranking_is_of_this_model_and_of_no_filing_that_is_evaluated(ranking
 
 
 def test_heads_are_shared_and_enough_are_left_for_controls(ranking: HeadRanking) -> None:
-    shape = load_shape(str(MODEL_FOLDER))
+    shape = read_blueprint(str(MODEL_FOLDER)).shape
     assert len(ranking.shared()) >= 5
     assert len(ranking.pool(shape)) >= 40
     assert not ranking.notes()
 
 
 def test_the_default_experiments_can_be_built(ranking: HeadRanking) -> None:
-    study = Study(ranking, load_shape(str(MODEL_FOLDER)), tuple(EDGAR_TASKS), Settings().k)
+    study = Study(ranking, read_blueprint(str(MODEL_FOLDER)).shape, tuple(EDGAR_TASKS), Settings().k)
     conditions = within_task(study)
     assert len(conditions) == 45
     assert all(condition.k_effective == condition.k for condition in conditions)

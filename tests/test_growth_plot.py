@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from bench_results import SETTING, make_result
 
-from harness.errors import HeadsError, ReportError
+from harness.errors import ReportError
 from harness.experiment.bench_result import write_bench
 from harness.findings.growth_plot import draw_growth
 
@@ -21,7 +21,7 @@ def test_it_is_drawn(peak: int | None, tmp_path: Path) -> None:
 
 def test_what_cannot_be_drawn(tmp_path: Path) -> None:
     write_bench(tmp_path / "bench.json", SETTING, make_result(), {})
-    with pytest.raises(HeadsError, match="expected an object with 'growth'"):
+    with pytest.raises(ReportError, match="expected an object with 'growth'"):
         draw_growth(tmp_path / "bench.json", tmp_path / "growth.png")
     write_bench(tmp_path / "bench.json", SETTING, make_result(), {1: make_result()})
     with pytest.raises(ReportError, match="expected a file that can be written"):

@@ -29,8 +29,8 @@ from harness.model.loading import (
     check_window,
     fingerprint,
     load_model,
-    load_shape,
     load_tokenizer,
+    read_blueprint,
 )
 
 
@@ -75,7 +75,7 @@ def test_the_gpu_if_there_is_one(checkpoint: Path) -> None:
 
 def test_shape_from_the_config_alone(copy: Path) -> None:
     (copy / "model.safetensors").unlink()
-    assert load_shape(str(copy)) == ModelShape(N_LAYERS, N_HEADS, HEAD_DIM, "spoilt", None)
+    assert read_blueprint(str(copy)).shape == ModelShape(N_LAYERS, N_HEADS, HEAD_DIM, "spoilt", None)
     assert load_tokenizer(str(copy)).eos_token == "</s>"
 
 
@@ -176,7 +176,7 @@ def test_a_spoilt_checkpoint_gets_one_line(copy: Path, spoil: Callable[[Path], o
 def test_shape_of_an_architecture_outside_the_table(copy: Path) -> None:
     configure(model_type="mamba")(copy)
     with pytest.raises(ModelError, match="model_type 'mamba'"):
-        load_shape(str(copy))
+        read_blueprint(str(copy))
 
 
 def test_a_tokenizer_without_offsets(copy: Path) -> None:
@@ -190,7 +190,7 @@ def test_a_tokenizer_without_offsets(copy: Path) -> None:
 
 def test_a_folder_has_no_revisions(checkpoint: Path) -> None:
     with pytest.raises(ModelError, match="revision 'main' of a folder; expected none"):
-        load_shape(str(checkpoint), revision="main")
+        read_blueprint(str(checkpoint), revision="main")
 
 
 def test_window(checkpoint: Path) -> None:

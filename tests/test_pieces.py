@@ -1,13 +1,11 @@
 """Prompts in pieces: what is fed, that answers do not change, and that no memory of positions x positions is taken."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
+from largest_tensor import LargestTensor
 from tiny_models import MODEL_TYPES, WINDOW, random_ids, random_prompt, random_trial, tiny_loaded
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from harness.experiment.heads import Head
 from harness.model import engine, pieces, reference
@@ -17,20 +15,6 @@ from harness.model.summed_attention import summed_attention
 
 EAGER, WINDOWED = ("bloom", "gpt_oss", "gemma2"), ("cohere2", "gemma3_text", "mistral", "phi3")
 SETS = (frozenset[Head](), frozenset({Head(0, 1), Head(2, 3)}), frozenset({Head(2, 0)}))
-
-
-class LargestTensor(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's
-    """Records how many elements the largest result of any operation had."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # torch's
-        self.elements = 0
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = function(*args, **(kwargs or {}))
-        sizes = [leaf.numel() for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
-        self.elements = max(self.elements, *sizes, 0)
-        return result
 
 
 @pytest.mark.parametrize("model_type", MODEL_TYPES)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from largest_tensor import LargestTensor
 from tiny_models import (
     HEAD_DIM,
     MIXTURES,
@@ -17,8 +18,6 @@ from tiny_models import (
     tiny_loaded,
     wrap,
 )
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from harness.errors import ModelError
@@ -193,20 +192,6 @@ def test_long_rope_past_its_original_length(monkeypatch: pytest.MonkeyPatch) -> 
         "long_factor": [3.0] * (HEAD_DIM // 2),
     }
     check(model_of(config), 40)
-
-
-class LargestTensor(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's
-    """Records how many elements the largest result of any operation had."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # torch's
-        self.elements = 0
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = function(*args, **(kwargs or {}))
-        sizes = [leaf.numel() for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
-        self.elements = max(self.elements, *sizes, 0)
-        return result
 
 
 @pytest.mark.parametrize("model_type", MODEL_TYPES)

@@ -15,7 +15,7 @@ import torch
 from tiny_models import random_ids, save_checkpoint, tiny_model, tiny_tokenizer
 
 from harness.errors import ModelError
-from harness.model.loading import fingerprint, load_model, load_shape, load_tokenizer
+from harness.model.loading import fingerprint, load_model, load_tokenizer, read_blueprint
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -110,7 +110,7 @@ def test_a_model_of_the_hub(model: str, hub: list[str], monkeypatch: pytest.Monk
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     loaded = load_model(f"owner/{model}")
     assert (loaded.shape.id, loaded.shape.revision) == (f"owner/{model}", COMMIT)
-    assert load_shape(f"owner/{model}") == loaded.shape
+    assert read_blueprint(f"owner/{model}").shape == loaded.shape
     assert load_tokenizer(f"owner/{model}").eos_token == tiny_tokenizer().eos_token
     assert fingerprint(f"owner/{model}") == content
     ids = torch.tensor([random_ids(9)])
@@ -124,7 +124,7 @@ def test_content_is_the_same_as_of_a_folder(checkpoint: Path) -> None:
 
 
 def test_a_dry_run_fetches_no_weights(hub: list[str]) -> None:
-    load_shape("owner/good")
+    read_blueprint("owner/good")
     with pytest.raises(ModelError, match="holds no weights"):
         fingerprint("owner/good", fetched=False)
     assert not [path for path in hub if path.endswith(".safetensors")]
@@ -132,7 +132,7 @@ def test_a_dry_run_fetches_no_weights(hub: list[str]) -> None:
 
 @pytest.mark.usefixtures("hub")
 def test_a_download_that_never_came_to_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    load_shape("owner/good")
+    read_blueprint("owner/good")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     for load in (fingerprint, load_model):
         with pytest.raises(
@@ -158,7 +158,7 @@ def test_a_model_of_the_hub_without_weights() -> None:
     ],
 )
 def test_what_the_hub_refuses(model: str, revision: str | None, message: str) -> None:
-    for load in (load_model, load_shape, load_tokenizer, fingerprint):
+    for load in (load_model, read_blueprint, load_tokenizer, fingerprint):
         with pytest.raises(ModelError, match=message) as caught:
             load(model, revision=revision)
         assert "\n" not in str(caught.value)
@@ -167,6 +167,6 @@ def test_what_the_hub_refuses(model: str, revision: str | None, message: str) ->
 def test_unknown_id_when_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    for load in (load_model, load_shape, load_tokenizer, fingerprint):
+    for load in (load_model, read_blueprint, load_tokenizer, fingerprint):
         with pytest.raises(ModelError, match="not in the local cache, and the hub cannot be reached"):
             load("owner/model")

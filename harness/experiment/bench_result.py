@@ -167,7 +167,7 @@ def read_pace(path: Path) -> Pace:
     """The pace that a benchmark's file tells of.
 
     Raises:
-        HeadsError: the file is none, or lacks what is needed.
+        ReportError: the file is none, or lacks what is needed.
     """
     node = _read(path)
     speed = node.field("speed")
@@ -204,7 +204,7 @@ def read_growth(path: Path) -> Growth:
     """The points of a benchmark that was run with several numbers of conditions.
 
     Raises:
-        HeadsError: the file is none, or holds no such points.
+        ReportError: the file is none, or holds no such points.
     """
     node = _read(path)
     points = []
@@ -224,7 +224,7 @@ def read_growth(path: Path) -> Growth:
 
 
 def _read(path: Path) -> Node:
-    node = read_json(path)
+    node = read_json(path, ReportError)
     if node.field("schema_version").value != SCHEMA_VERSION:
         raise node.field("schema_version").bad(f"version {SCHEMA_VERSION}")
     return node

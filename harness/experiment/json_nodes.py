@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from harness.errors import HeadsError
+from harness.errors import HarnessError, HeadsError
 
 T = TypeVar("T")
 
@@ -19,28 +19,29 @@ T = TypeVar("T")
 class Node:
     """A piece of a JSON document: its value, the file's name, and its place, as in `tasks.ceo_lastname[3]`.
 
-    Every method that reads raises a HeadsError where the piece is not what the method reads.
+    Every method that reads raises an error of `kind` where the piece is not what the method reads.
     """
 
     value: object
     source: str
     place: str = ""
+    kind: type[HarnessError] = HeadsError
 
     @property
     def where(self) -> str:
         """File and place, as messages begin."""
         return f"{self.source}: {self.place}" if self.place else self.source
 
-    def bad(self, expected: str) -> HeadsError:
+    def bad(self, expected: str) -> HarnessError:
         """The error that says what stands here, and what was expected."""
         text = repr(self.value)
         got = text if len(text) <= 80 else text[:77] + "..."
-        return HeadsError(f"{self.where}: {got}; expected {expected}")
+        return self.kind(f"{self.where}: {got}; expected {expected}")
 
     def part(self, value: object, step: str) -> "Node":
         """A piece of this piece; `step` is `[3]` or a name."""
         dot = "." if self.place and not step.startswith("[") else ""
-        return Node(value, self.source, f"{self.place}{dot}{step}")
+        return Node(value, self.source, f"{self.place}{dot}{step}", self.kind)
 
     def has(self, key: str) -> bool:
         """Whether this is an object with a value other than null under `key`."""
@@ -95,30 +96,28 @@ class Node:
         return self.value
 
 
-def read_json(path: Path) -> Node:
-    """The document in a file.
+def read_json(path: Path, kind: type[HarnessError] = HeadsError) -> Node:
+    """The document in a file; `kind` is the error of whatever is wrong with it.
 
     Raises:
-        HeadsError: the file cannot be read, is empty, is not UTF-8 or not JSON (cut off, say), or an object
-            in it has a key twice.
+        HarnessError: of that kind; the file cannot be read, is empty, is not UTF-8 or not JSON (cut off, say), or
+            an object in it has a key twice.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise HeadsError(f"{path}: {error.strerror}; expected a JSON file that can be read") from error
+        raise kind(f"{path}: {error.strerror}; expected a JSON file that can be read") from error
     except UnicodeDecodeError:
-        raise HeadsError(f"{path.name}: not a text file; expected JSON in UTF-8") from None
+        raise kind(f"{path.name}: not a text file; expected JSON in UTF-8") from None
     if not text.strip():
-        raise HeadsError(f"{path.name}: an empty file; expected JSON")
+        raise kind(f"{path.name}: an empty file; expected JSON")
     try:
-        return Node(json.loads(text, object_pairs_hook=_object), path.name)
+        return Node(json.loads(text, object_pairs_hook=_object), path.name, kind=kind)
     except json.JSONDecodeError as error:
         end = " at the end of the file, which may be cut off" if error.pos >= len(text.rstrip()) else ""
-        raise HeadsError(
-            f"{path.name}: line {error.lineno}, column {error.colno}: {error.msg}{end}; expected JSON"
-        ) from None
+        raise kind(f"{path.name}: line {error.lineno}, column {error.colno}: {error.msg}{end}; expected JSON") from None
     except (ValueError, RecursionError) as error:
-        raise HeadsError(f"{path.name}: {error}; expected JSON without it") from None
+        raise kind(f"{path.name}: {error}; expected JSON without it") from None
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:

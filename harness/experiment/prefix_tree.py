@@ -41,15 +41,6 @@ class PrefixTree:
     leaves: tuple[frozenset[Head], ...]
     levels: tuple[Level, ...]
 
-    @property
-    def n_nodes(self) -> int:
-        """Distinct outputs of layers: passes through one layer that the whole tree costs."""
-        return sum(len(level.parents) for level in self.levels)
-
-    def leaf_of(self, heads: Collection[Head]) -> int:
-        """The leaf that loses exactly these heads; a ValueError if there is none."""
-        return self.leaves.index(frozenset(heads))
-
     def part(self, leaves: slice) -> "PrefixTree":
         """The tree of a run of leaves alone, in all layers."""
         return prefix_tree(self.leaves[leaves], len(self.levels))

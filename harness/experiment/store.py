@@ -232,11 +232,6 @@ class Store:
             rows = self._database.execute("SELECT payload FROM declarations WHERE run = ? ORDER BY id", (run,))
             return tuple(str(payload) for (payload,) in rows)
 
-    def forget(self, run: str) -> None:
-        """Drop a run's declarations, so that its name can be used again; records stay."""
-        with self._transaction():
-            self._database.execute("DELETE FROM declarations WHERE run = ?", (run,))
-
     def _open(self) -> None:
         with self._errors_named():
             self._database.execute("PRAGMA synchronous = FULL")

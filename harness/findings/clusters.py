@@ -114,18 +114,6 @@ def variance(values: Sequence[float]) -> float:
     return math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
 
 
-def bca_interval(
-    values: Sequence[float],
-    filings: Sequence[str],
-    *,
-    seed: int,
-    confidence: float = 0.95,
-    n_resamples: int = 9_999,
-) -> Interval | None:
-    """`bca_of_sums` of rows that are not gathered by filing yet."""
-    return bca_of_sums(_gather(values, filings), seed=seed, confidence=confidence, n_resamples=n_resamples)
-
-
 def bca_of_sums(
     filings: FilingSums, *, seed: int, confidence: float = 0.95, n_resamples: int = 9_999
 ) -> Interval | None:

@@ -15,8 +15,7 @@ def draw_growth(source: Path, target: Path) -> None:
     """Draw a benchmark's growth into a .png, .svg or .pdf file.
 
     Raises:
-        HeadsError: the source is no benchmark with points of growth.
-        ReportError: the target cannot be written.
+        ReportError: the source is no benchmark with points of growth, or the target cannot be written.
     """
     growth = read_growth(source)
     try:

@@ -111,6 +111,30 @@ def load_model(
         check_folder(source.folder, weights=True)
     fetch(source)
     tokenizer = _load_tokenizer(source)
+    model = _load_weights(source, config, expected, device_map, quantization)
+    if adapter is not None:
+        with quiet(source):
+            add_adapter(model, adapter)
+    model.requires_grad_(False).train(False)
+    outputs = attention_outputs(model, architectures=entries)
+    loaded = LoadedModel(
+        model=model,
+        tokenizer=tokenizer,
+        outputs=outputs,
+        shape=shape_of(outputs, model_id=source.name, revision=source.revision),
+        end_token_ids=_end_tokens(model, tokenizer),
+        attention=str(model.config._attn_implementation),
+        dtype=str(model.dtype).removeprefix("torch."),
+        device=_input_device(model),
+    )
+    _check_as_expected(loaded, expected)
+    return loaded
+
+
+def _load_weights(
+    source: Source, config: PreTrainedConfig, expected: Blueprint, device_map: str | None, quantization: str | None
+) -> PreTrainedModel:
+    """The model with all of its weights; what is offloaded to disk lies there as long as the model lives."""
     placed = device_map_of(device_map) or ("cuda" if expected.device_type == "cuda" else None)
     with quiet(source), _offload_folder() as offloaded:
         pair: tuple[PreTrainedModel, dict[str, set[str]]] = AutoModelForCausalLM.from_pretrained(  # type: ignore[assignment]  # a pair, as asked
@@ -128,28 +152,13 @@ def load_model(
         )
         model, report = pair
         weakref.finalize(model, shutil.rmtree, offloaded, ignore_errors=True)
-        lacking = sorted(report["missing_keys"])
-        if not lacking and adapter is not None:
-            add_adapter(model, adapter)
+    lacking = sorted(report["missing_keys"])
     if lacking:
         raise ModelError(
-            f"model {path_or_id!r}: {len(lacking)} weights are missing from its files, first {lacking[0]}; "
+            f"model {source.asked!r}: {len(lacking)} weights are missing from its files, first {lacking[0]}; "
             "expected all that its config declares; they would be random numbers"
         )
-    model.requires_grad_(False).train(False)
-    outputs = attention_outputs(model, architectures=entries)
-    loaded = LoadedModel(
-        model=model,
-        tokenizer=tokenizer,
-        outputs=outputs,
-        shape=shape_of(outputs, model_id=source.name, revision=source.revision),
-        end_token_ids=_end_tokens(model, tokenizer),
-        attention=str(model.config._attn_implementation),
-        dtype=str(model.dtype).removeprefix("torch."),
-        device=_input_device(model),
-    )
-    _check_as_expected(loaded, expected)
-    return loaded
+    return model
 
 
 def read_blueprint(
@@ -170,15 +179,6 @@ def read_blueprint(
     source = find(path_or_id, revision)
     config, entries = _load_config(source, architectures)
     return draw_blueprint(source, config, entries, Wishes(dtype, device_map, attention, quantization))
-
-
-def load_shape(path_or_id: str, *, revision: str | None = None) -> ModelShape:
-    """Layers and heads as the config declares them; no weights are read.
-
-    Raises:
-        ModelError: no such model, no readable config, or an architecture outside the table.
-    """
-    return read_blueprint(path_or_id, revision=revision).shape
 
 
 def load_tokenizer(path_or_id: str, *, revision: str | None = None) -> PreTrainedTokenizerFast:
