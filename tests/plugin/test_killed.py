@@ -6,8 +6,6 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -17,6 +15,10 @@ from harness.retrieval.rows import write_rows
 from plugin.project import TASKS, Project, lasting
 
 KILLS = 20
+MOST_AT_ONCE = 2
+"""Computations between two kills; `KILLS` times as many are fewer than the rows."""
+LONGEST_WAIT = 0.06
+"""Seconds from the beginning of a computation, which takes about half of it, to a kill."""
 FILINGS = 24
 STUDY = ("evals/test_within_task.py", "evals/test_general.py", "evals/test_across_task.py", "evals/test_transfer.py")
 WATCHED = """
@@ -32,7 +34,17 @@ WATCHED = """
         with Path("log.txt").open("a") as file:
             file.write(lines)
 
+    def take(permit):
+        try:
+            permit.unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
     def watched_answer(self, row_id, kind, jobs, engine):
+        permits = Path("permits")
+        while permits.exists() and not any(take(permit) for permit in permits.iterdir()):
+            time.sleep(0.002)
         log("computing", [self._key(job) for job in jobs])
         time.sleep(0.03)
         return answer(self, row_id, kind, jobs, engine)
@@ -44,7 +56,11 @@ WATCHED = """
 
     Run._answer, Store.put_row = watched_answer, watched_put_row
 """
-"""Notes which records are being computed and which are stored, by whom; one line a record."""
+"""Notes which records are being computed and which are stored, by whom; one line a record.
+
+Where there is a folder `permits`, each computation takes a file out of it first, and waits where there is none: so a
+fast machine never runs out of rows before the last kill.
+"""
 
 
 @pytest.fixture
@@ -64,21 +80,19 @@ def lines(project: Project) -> list[list[str]]:
     return [line.split() for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
-def wait_for_more(project: Project, process: "subprocess.Popen[str]", more: int) -> bool:
-    """Whether so many more lines came before the process ended."""
-    known = len(lines(project))
-    while process.poll() is None:
-        if len(lines(project)) >= known + more:
-            return True
-        time.sleep(0.005)
-    return False
+def permit(project: Project, session: "subprocess.Popen[str]", computations: int) -> None:
+    """Let so many computations begin, and wait until they have."""
+    permits = project.path / "permits"
+    for number in range(computations):
+        (permits / str(number)).touch()
+    while any(permits.iterdir()):
+        assert session.poll() is None, "it ended before it could be killed: give it more rows"
+        time.sleep(0.002)
 
 
-def moments(seed: int) -> Iterator[tuple[int, float]]:
-    """When to kill: after so many more lines, and so many seconds on top."""
-    chance = random.Random(seed)
-    while True:
-        yield chance.randint(1, 12), chance.uniform(0, 0.06)
+def computing(project: Project) -> int:
+    """The process that began to compute last."""
+    return [int(pid) for word, pid, _key in lines(project) if word == "computing"][-1]
 
 
 def test_killed_twenty_times(large: Project) -> None:
@@ -90,26 +104,21 @@ def test_killed_twenty_times(large: Project) -> None:
     shutil.rmtree(large.path / "reports")
     (large.path / "log.txt").unlink()
 
-    kills = 0
-    when = moments(seed=1)
-    with large.start(*STUDY, "-n", "3", "--max-worker-restart=20", output=subprocess.DEVNULL) as session:
-        while kills < KILLS // 2:
-            more, seconds = next(when)
-            if not wait_for_more(large, session, more):
-                break
-            time.sleep(seconds)
-            with suppress(ProcessLookupError):
-                os.kill(int(lines(large)[-1][1]), signal.SIGKILL)
-            kills += 1
+    chance = random.Random(1)
+    permits = large.path / "permits"
+    permits.mkdir()
+    with large.start(*STUDY, "-n", "3", f"--max-worker-restart={KILLS}", output=subprocess.DEVNULL) as session:
+        for _ in range(KILLS // 2):
+            permit(large, session, chance.randint(1, MOST_AT_ONCE))
+            time.sleep(chance.uniform(0, LONGEST_WAIT))
+            os.kill(computing(large), signal.SIGKILL)
         session.kill()
-    assert kills >= KILLS // 4
-    while kills < KILLS:
-        more, seconds = next(when)
+    for _ in range(KILLS - KILLS // 2):
         with large.start(*STUDY, "-q", output=subprocess.DEVNULL) as session:
-            assert wait_for_more(large, session, more), "it ended before it could be killed: give it more rows"
-            time.sleep(seconds)
+            permit(large, session, chance.randint(1, MOST_AT_ONCE))
+            time.sleep(chance.uniform(0, LONGEST_WAIT))
             session.kill()
-        kills += 1
+    permits.rmdir()
     last = large.start(*STUDY, "-q")
     output, _ = last.communicate()
 
