@@ -172,11 +172,14 @@ class Run:
             waiting = held_by_others
 
     def records(self, conditions: Iterable[Condition]) -> dict[Job, Record]:
-        """The stored records of these conditions' jobs; a job without one is not in it."""
+        """The stored records of these conditions' jobs; a job without one is not in it.
+
+        With `refresh` those of earlier runs are none: what this run has not come to is missing.
+        """
         jobs = dict.fromkeys(
             job for condition in conditions for job in jobs_of(condition, self.inputs.rows, self.inputs.manner)
         )
-        found = {job: self.store.get(self._key(job)) for job in jobs if self.interventions.known(job)}
+        found = {job: self._stored(job) for job in jobs if self.interventions.known(job)}
         return {job: record for job, record in found.items() if record is not None}
 
     def prompt(self, row_id: str, kind: PromptKind) -> Prompt:
@@ -215,7 +218,7 @@ class Run:
     def _baseline_ids(self, row_id: str, kind: PromptKind, jobs: Sequence[Job]) -> tuple[int, ...] | None:
         """The stored baseline's tokens, end token included; `None` where it is among the jobs."""
         baseline = Job(row_id, frozenset(), kind)
-        record = None if baseline in jobs else self.store.get(self._key(baseline))
+        record = None if baseline in jobs else self._stored(baseline)
         if record is None:
             return None
         return record.token_ids if record.end_token_id is None else (*record.token_ids, record.end_token_id)
@@ -248,8 +251,15 @@ class Run:
         return self._digests[row_id, kind]
 
     def _is_stored(self, job: Job) -> bool:
-        run = self.id if self.inputs.settings.refresh else None
-        return self.interventions.known(job) and self.store.has(self._key(job), run=run)
+        return self.interventions.known(job) and self.store.has(self._key(job), run=self._trusted)
+
+    def _stored(self, job: Job) -> Record | None:
+        return self.store.get(self._key(job), run=self._trusted)
+
+    @property
+    def _trusted(self) -> str | None:
+        """The run whose records count: with `refresh` this one alone, else (`None`) any."""
+        return self.id if self.inputs.settings.refresh else None
 
 
 def run_key(inputs: Inputs) -> RunKey:

@@ -194,6 +194,23 @@ def test_refresh_computes_again_once(inputs: Inputs, store: Path) -> None:
     assert not execute(inputs, store, [ONE], run_id="d", load=nothing_to_load).calls
 
 
+def test_what_a_refresh_has_not_come_to_is_missing(inputs: Inputs, store: Path) -> None:
+    """Reports of a refresh that was stopped mixed its records with those that it was to replace."""
+    execute(inputs, store, [ONE])
+    fresh = replace(inputs, settings=replace(inputs.settings, refresh=True))
+
+    def stop(progress: Progress) -> None:
+        if progress.rows_done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        execute(fresh, store, [ONE], run_id="b", progress=stop)
+    done = {job for job in jobs_of(ONE, inputs.rows) if job.row_id in ids_of(inputs)[:2]}
+    with Store(store) as opened:
+        assert set(Run(fresh, opened, run_id="b").records([ONE])) == done
+        assert len(Run(inputs, opened, run_id="c").records([ONE])) == 6
+
+
 def test_rows_done_before_an_error_stay(inputs: Inputs, store: Path) -> None:
     class FailingEngine(FakeEngine):
         def __call__(

@@ -105,6 +105,14 @@ def test_a_record_stays_unless_it_is_refreshed(tmp_path: Path) -> None:
         assert store.get("k") == replace(RECORD, text="late")
 
 
+def test_who_wrote_a_record_is_known(tmp_path: Path) -> None:
+    with Store(tmp_path / "s") as store:
+        store.put_row([("k", RECORD)], run="a")
+        assert (store.has("k"), store.has("k", run="a"), store.has("k", run="b")) == (True, True, False)
+        assert (store.get("k"), store.get("k", run="a"), store.get("k", run="b")) == (RECORD, RECORD, None)
+        assert not store.has("l")
+
+
 def test_a_row_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     def failing() -> Iterator[tuple[str, Record]]:
         yield "a", RECORD

@@ -177,12 +177,11 @@ class Store:
 
     def has(self, key: str, *, run: str | None = None) -> bool:
         """Whether there is a record of this key; with `run`, one that this run wrote."""
-        written_by = self._value("SELECT run FROM records WHERE key = ?", key)
-        return written_by is not None and run in (None, written_by)
+        return self._value("SELECT 1 FROM records WHERE key = ?1 AND run = ifnull(?2, run)", key, run) is not None
 
-    def get(self, key: str) -> Record | None:
-        """The record of this key, equal to the one put in to the last bit, or None."""
-        text = self._value("SELECT record FROM records WHERE key = ?", key)
+    def get(self, key: str, *, run: str | None = None) -> Record | None:
+        """The record of this key, equal to the one put in to the last bit, or None; with `run`, one that it wrote."""
+        text = self._value("SELECT record FROM records WHERE key = ?1 AND run = ifnull(?2, run)", key, run)
         if text is None:
             return None
         try:
@@ -254,7 +253,7 @@ class Store:
             # written every time: the one sure way to learn that the file and its folder can be written
             self._database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
-    def _value(self, query: str, *parameters: str) -> object:
+    def _value(self, query: str, *parameters: str | None) -> object:
         """The first column of the first row, or None."""
         with self._errors_named():
             row = self._database.execute(query, parameters).fetchone()
