@@ -94,8 +94,34 @@ def test_digest_follows_content_and_names_alone(folder: Path) -> None:
     assert len(digests) == 6
 
 
+def test_digest_sees_what_was_made_to_look_unchanged(folder: Path) -> None:
+    before, weights = digest(folder), folder / "model.safetensors"
+    times = (weights.stat().st_atime_ns, weights.stat().st_mtime_ns)
+    weights.write_text("model.SAFETENSORS")
+    os.utime(weights, ns=times)
+    assert digest(folder) != before
+
+
+@pytest.mark.parametrize("shard", ["parts/one.safetensors", "one.bin"])
+def test_digest_follows_an_index(folder: Path, shard: str) -> None:
+    """Loading does; such weights could be changed and the old answers were found."""
+    (folder / "model.safetensors").unlink()
+    (folder / "parts").mkdir()
+    (folder / shard).write_text("weights")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": shard, "b": shard}}))
+    before = digest(folder)
+    (folder / shard).write_text("other weights")
+    assert digest(folder) != before
+
+
+@pytest.mark.parametrize("index", ["", "[]", "{}", '{"weight_map": 1}', '{"weight_map": {"a": "gone"}}'])
+def test_digest_leaves_a_broken_index_to_loading(folder: Path, index: str) -> None:
+    (folder / "model.safetensors.index.json").write_text(index)
+    assert digest(folder) == digest(folder)
+
+
 def test_digest_reads_a_file_once(folder: Path, tmp_path: Path) -> None:
-    """The cache answers for path, size and time: seen by a lie put into it."""
+    """The cache answers for path, size and times: seen by a lie put into it."""
     before = digest(folder)
     cache = tmp_path / "cache" / "retrieval-heads" / "file-hashes.json"
     hashes = json.loads(cache.read_text())

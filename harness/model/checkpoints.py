@@ -4,6 +4,7 @@ contains.
 Knows nothing of architectures, and loads no weights.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -109,29 +110,41 @@ def explain(path_or_id: str, error: Exception) -> ModelError:
 def digest(folder: Path) -> str:
     """Content hash (sha256, hex) of a checkpoint's weights, config and tokenizer files, by name.
 
-    Each file's hash is kept in a small cache by its path, size and time of change; without a writable cache
-    the files are read again.
+    Weights are those known by their names, and those that an index names, wherever they lie. Each file's hash is kept
+    in a small cache by its path, size and times of change; without a writable cache the files are read again.
 
     Raises:
         ModelError: the folder holds no weights.
     """
     patterns = (*WEIGHTS, *CONFIGS, *VOCABULARIES, *TOKENIZER_EXTRAS)
-    files = sorted({file for pattern in patterns for file in folder.glob(pattern) if file.is_file()})
-    if not any(file.match(pattern) for file in files for pattern in WEIGHTS):
+    known = {file.relative_to(folder).as_posix() for pattern in patterns for file in folder.glob(pattern)}
+    files = {name: folder / name for name in sorted(known | _shards(folder)) if (folder / name).is_file()}
+    if not any(file.match(pattern) for file in files.values() for pattern in WEIGHTS):
         raise ModelError(f"model folder {folder}: holds no weights; expected {' or '.join(WEIGHTS)}")
     cache_file = _cache_file()
     cache = _read_cache(cache_file)
     total = hashlib.sha256()
     fresh: dict[str, str] = {}
-    for file in files:
+    for name, file in files.items():
         status = file.stat()
-        key = f"{file.resolve()}|{status.st_size}|{status.st_mtime_ns}"
+        # the time of modification can be set back, as copying with `cp -p` does; that of the last change cannot
+        key = f"{file.resolve()}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}"
         if key not in cache:
             fresh[key] = cache[key] = _file_hash(file)
-        total.update(f"{file.relative_to(folder).as_posix()}\n{cache[key]}\n".encode())
+        total.update(f"{name}\n{cache[key]}\n".encode())
     if fresh:
         _write_cache(cache_file, _read_cache(cache_file) | fresh)
     return total.hexdigest()
+
+
+def _shards(folder: Path) -> set[str]:
+    """The files that the folder's indices name: they are what is loaded, and may lie in folders of their own."""
+    names: set[str] = set()
+    for index in folder.glob("*.index.json"):
+        # whatever is wrong with an index, loading says
+        with contextlib.suppress(ValueError, LookupError, AttributeError, TypeError):
+            names |= {str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
+    return names
 
 
 def _file_hash(file: Path) -> str:
@@ -152,7 +165,7 @@ def _cache_file() -> Path:
 
 
 def _read_cache(cache_file: Path) -> dict[str, str]:
-    """Hashes by 'path|size|time'; empty when there are none or they cannot be read."""
+    """Hashes by 'path|size|modified|changed'; empty when there are none or they cannot be read."""
     try:
         known = json.loads(cache_file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
