@@ -59,14 +59,15 @@ def fingerprints(settings: Settings, revision: str | None) -> tuple[str, str | N
     )
 
 
-def load_size(settings: Settings, blueprint: Blueprint) -> ModelSize:
-    """How large the model is, by its config alone."""
+def load_size(settings: Settings, blueprint: Blueprint, dtype: str) -> ModelSize:
+    """How large the model is in a dtype, by its config alone."""
     from harness.model import loading
 
     return loading.load_size(
         model_place(settings),
         revision=blueprint.shape.revision,
-        dtype=blueprint.dtype,
+        dtype=dtype,
+        quantization=settings.quantization,
         architectures=settings.architectures,
     )
 

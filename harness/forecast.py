@@ -1,7 +1,8 @@
 """A dry run: what a study would compute and what that would cost, before anyone rents a GPU.
 
 Needs rows, ranking, config and tokenizer, but neither weights nor a GPU. Costs are those of `harness.experiment.cost`;
-hours come from a benchmark that was measured, and are not given without one. Knows nothing of pytest.
+hours come from a benchmark that was measured, and are not given without one. Memory is told as this machine would take
+it, and where that is a CPU that nobody asked for, also as a GPU would. Knows nothing of pytest.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,12 +21,22 @@ from harness.run import Run
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """How the model's numbers are kept: in which dtype, why, and the size that follows."""
+
+    dtype: str
+    why: str
+    size: ModelSize
+
+
+@dataclass(frozen=True, slots=True)
 class Forecast:
     """What is to be done, and what it costs.
 
     `weights_here` is whether the store could be asked. Passes and operations are of prompts, one by one and with equal
-    ones shared; `value_flops` of finding what ablated heads put out instead, where that is not zero; `read_bytes` of
-    decoding each row's conditions together, none of them ending early.
+    ones shared; `value_flops` of finding what ablated heads put out instead, where that is not zero. `steps` is how
+    often decoding reads all weights, and `positions` how many positions' keys and values, where each row's conditions
+    are decoded together, none of them ending early. `kept` is how this machine keeps the model, and a GPU would.
     """
 
     n_rows: int
@@ -36,23 +47,24 @@ class Forecast:
     passes: tuple[int, int]
     flops: tuple[float, float]
     value_flops: float
-    read_bytes: float
-    size: ModelSize
-    dtype: str
+    steps: int
+    positions: int
+    kept: tuple[Kept, ...]
+    quantization: str | None
     pace: Pace | None
-
-    def fits(self, pace: Pace) -> bool:
-        """Whether a pace was measured on as many layers in the same dtype: small models reach far less of a device."""
-        return (pace.n_layers, pace.dtype) == (len(self.size.layers), self.dtype)
 
     @property
     def hours(self) -> float | None:
-        """At the benchmark's pace; `None` without one, or where it measured another size of model or dtype."""
-        return (
-            None
-            if self.pace is None or not self.fits(self.pace)
-            else self.pace.hours(self.flops[1] + self.value_flops, self.read_bytes)
-        )
+        """At the benchmark's pace; `None` without one, or where it measured another size of model, dtype or bits.
+
+        Small models reach far less of a device.
+        """
+        for kept in self.kept:
+            measured = (len(kept.size.layers), kept.dtype, self.quantization)
+            if self.pace is not None and (self.pace.n_layers, self.pace.dtype, self.pace.quantization) == measured:
+                read_bytes = decoding_bytes(kept.size, self.steps, self.positions, 1)
+                return self.pace.hours(self.flops[1] + self.value_flops, read_bytes)
+        return None
 
 
 def forecast(run: Run, conditions: Sequence[Condition]) -> Forecast:
@@ -68,11 +80,10 @@ def forecast(run: Run, conditions: Sequence[Condition]) -> Forecast:
     except ModelError:
         # the one error that a plan alone can meet: no weights, so no content to look up by
         plan, weights_here = run.plan(conditions, from_nothing=True), False
-    blueprint = run.inputs.blueprint
-    size = load_size(settings, blueprint)
+    kept = _kept(run)
+    size = kept[0].size
     n_layers = run.inputs.shape.n_layers
-    steps = settings.max_new_tokens
-    tokens, passes, flops, read_bytes = [], [0, 0], [0.0, 0.0], 0.0
+    tokens, passes, flops, positions = [], [0, 0], [0.0, 0.0], 0
     for row_id, kind, head_sets in _prompts(plan):
         tokens.append(len(run.prompt(row_id, kind).token_ids))
         # the prompt's own work; what its last token costs each condition is decoding's
@@ -81,7 +92,7 @@ def forecast(run: Run, conditions: Sequence[Condition]) -> Forecast:
         passes[1] += layer_passes(read, n_layers).distinct
         flops[0] += len(head_sets) * single_flops(size, tokens[-1])
         flops[1] += shared_flops(size, read, tokens[-1])
-        read_bytes += decoding_bytes(size, steps, steps * len(head_sets), tokens[-1])
+        positions += settings.max_new_tokens * len(head_sets) * tokens[-1]
     return Forecast(
         n_rows=len(run.inputs.rows),
         n_conditions=len(conditions),
@@ -91,11 +102,21 @@ def forecast(run: Run, conditions: Sequence[Condition]) -> Forecast:
         passes=(passes[0], passes[1]),
         flops=(flops[0], flops[1]),
         value_flops=_value_flops(run, plan, size, weights_here=weights_here),
-        read_bytes=read_bytes,
-        size=size,
-        dtype=blueprint.dtype,
+        steps=settings.max_new_tokens * len(tokens),
+        positions=positions,
+        kept=kept,
+        quantization=settings.quantization,
         pace=pace,
     )
+
+
+def _kept(run: Run) -> tuple[Kept, ...]:
+    settings, blueprint = run.inputs.settings, run.inputs.blueprint
+    here = "GPU" if blueprint.device_type == "cuda" else "CPU"
+    ways = {blueprint.dtype: f"as on this {here}" if settings.dtype is None else "as asked"}
+    if blueprint.gpu_dtype is not None:
+        ways.setdefault(blueprint.gpu_dtype, "as on a GPU")
+    return tuple(Kept(dtype, why, load_size(settings, blueprint, dtype)) for dtype, why in ways.items())
 
 
 def _value_flops(run: Run, plan: Plan, size: ModelSize, *, weights_here: bool) -> float:
@@ -133,31 +154,43 @@ def forecast_lines(found: Forecast) -> list[str]:
     ]
     if not plan.work:
         return [*lines, "to do: nothing"]
-    number = found.size.bytes_per_number
     lines += [
         f"to do: {len(plan.work)} rows; prompts of {min(found.tokens)}-{max(found.tokens)} tokens, "
         f"{sum(found.tokens):,} in all",
         f"layer passes: {found.passes[0]:,} one by one, {found.passes[1]:,} with equal ones shared; operations of the "
         f"prompts: {found.flops[0]:.3g}, {found.flops[1]:.3g} shared ({found.flops[0] / found.flops[1]:.2f} x fewer)",
-        f"memory: {_gib(found.size.weight_bytes)} of weights ({found.size.n_weights / 1e6:,.0f} million of "
-        f"{number:g} bytes), {_gib(max(found.tokens) * found.size.cached_bytes)} of keys and values for each "
-        "condition held at once at the longest prompt",
     ]
+    for kept in found.kept:
+        weights, cached = kept.size.weight_bytes, max(found.tokens) * kept.size.cached_bytes
+        lines.append(
+            f"memory in {_numbers(found.quantization, kept.dtype)}, {kept.why}: {_gib(weights)} of weights "
+            f"({kept.size.n_weights / 1e6:,.0f} million), {_gib(cached)} of keys and values for each condition held "
+            "at once at the longest prompt"
+        )
     if found.value_flops:
         lines.append(f"and {found.value_flops:.3g} operations to find what ablated heads put out instead of zero")
-    if found.pace is None:
-        lines.append("hours: not known; give --ablation-bench FILE, as `retrieval-heads bench --json FILE` writes it")
-    elif found.hours is None:
-        lines.append(
-            f"hours: not known; the benchmark measured {found.pace.model}, {found.pace.n_layers} layers in "
-            f"{found.pace.dtype}, and this is {len(found.size.layers)} layers in {found.dtype}; measure the like"
+    return [*lines, _hours_line(found)]
+
+
+def _hours_line(found: Forecast) -> str:
+    pace, hours = found.pace, found.hours
+    if pace is None:
+        return "hours: not known; give --ablation-bench FILE, as `retrieval-heads bench --json FILE` writes it"
+    measured = _numbers(pace.quantization, pace.dtype)
+    if hours is None:
+        this = " or ".join(_numbers(found.quantization, kept.dtype) for kept in found.kept)
+        return (
+            f"hours: not known; the benchmark measured {pace.model}, {pace.n_layers} layers in {measured}, and this is "
+            f"{len(found.kept[0].size.layers)} layers in {this}; measure the like"
         )
-    else:
-        lines.append(
-            f"hours: {found.hours:.2g} on {found.pace.device}, at the {found.pace.fraction_of_floor:.0%} of its best "
-            f"that the benchmark reached with prompts of {found.pace.prompt_tokens} tokens, no answer ending early"
-        )
-    return lines
+    return (
+        f"hours: {hours:.2g} on {pace.device} in {measured}, at the {pace.fraction_of_floor:.0%} of its best that the "
+        f"benchmark reached with prompts of {pace.prompt_tokens} tokens, no answer ending early"
+    )
+
+
+def _numbers(quantization: str | None, dtype: str) -> str:
+    return dtype if quantization is None else f"{quantization} and {dtype}"
 
 
 def _gib(n_bytes: float) -> str:

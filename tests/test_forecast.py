@@ -1,5 +1,6 @@
 """The forecast of a study: counted by hand on a tiny model, and told for a 70B config without its weights."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,7 +61,9 @@ def test_what_is_counted(settings: Settings) -> None:
     size = load_size(settings.model, dtype="float32")
     assert found.flops[0] == sum(3 * single_flops(size, n) for n in found.tokens)
     assert found.flops[1] == sum(shared_flops(size, [NONE, FIRST, BOTH], n) for n in found.tokens)
-    assert found.read_bytes == sum(decoding_bytes(size, 20, 60, n) for n in found.tokens)
+    assert decoding_bytes(size, found.steps, found.positions, 1) == sum(
+        decoding_bytes(size, 20, 60, n) for n in found.tokens
+    )
 
 
 def test_a_prompt_read_by_the_untouched_model_is_read_once(settings: Settings) -> None:
@@ -68,7 +71,8 @@ def test_a_prompt_read_by_the_untouched_model_is_read_once(settings: Settings) -
     assert found.passes == (6 * 9, 6 * 3)
     size = load_size(settings.model, dtype="float32")
     assert found.flops[1] == sum(shared_flops(size, [NONE], n) for n in found.tokens)
-    assert found.read_bytes == look(settings, BASELINE, ONE, TWO).read_bytes
+    usual = look(settings, BASELINE, ONE, TWO)
+    assert (found.steps, found.positions) == (usual.steps, usual.positions)
 
 
 def test_means_are_counted_until_they_are_found(settings: Settings, tmp_path: Path) -> None:
@@ -109,11 +113,12 @@ def test_prompts_of_two_kinds_share_nothing(settings: Settings) -> None:
 def test_hours_are_those_of_a_benchmark(settings: Settings, tmp_path: Path) -> None:
     write_bench(tmp_path / "bench.json", SETTING | {"n_layers": 3}, make_result(), {})
     found = look(replace(settings, bench=tmp_path / "bench.json"), BASELINE)
-    seconds = (found.flops[1] / 1e12 + found.read_bytes / 1e11) / 0.4
+    read_bytes = decoding_bytes(load_size(settings.model, dtype="float32"), found.steps, found.positions, 1)
+    seconds = (found.flops[1] / 1e12 + read_bytes / 1e11) / 0.4
     assert found.hours == pytest.approx(seconds / 3600)
     assert forecast_lines(found)[-1].endswith(
-        "on a card, at the 40% of its best that the benchmark reached with prompts of 20-30 tokens, no answer ending "
-        "early"
+        "on a card in float32, at the 40% of its best that the benchmark reached with prompts of 20-30 tokens, no "
+        "answer ending early"
     )
     write_bench(tmp_path / "bench.json", SETTING, make_result(), {})
     other = look(replace(settings, bench=tmp_path / "bench.json"), BASELINE)
@@ -136,15 +141,54 @@ def test_a_70b_config_needs_no_weights(settings: Settings, tmp_path: Path) -> No
     tiny_tokenizer().save_pretrained(folder)
     heads = tmp_path / "heads.json"
     heads.write_text("[[10, 63], [79, 0]]")
-    found = look(replace(settings, model=str(folder), heads=heads, dtype="bfloat16"), BASELINE, ONE)
+    big = replace(settings, model=str(folder), heads=heads)
+    found = look(replace(big, dtype="bfloat16"), BASELINE, ONE)
     first, *_, memory, hours = forecast_lines(found)
     assert first == (
         "6 rows, 2 conditions: 12 completions requested, 12 distinct, the weights are not here to look any up by"
     )
-    assert memory.startswith("memory: 131.4 GiB of weights (70,554 million of 2 bytes), ")
+    assert memory.startswith("memory in bfloat16, as asked: 131.4 GiB of weights (70,554 million), ")
     # 2 (key, value) x 80 layers x 8 heads x 128 x 2 bytes a token
     assert f"{max(found.tokens) * 327_680 / 2**20:.1f} MiB of keys and values" in memory
     assert hours.startswith("hours: not known; ")
+    # in 4 bits half a byte and a scale of 4 for each 64, but for both embeddings, norms and what is cached
+    bits = look(replace(big, quantization="4bit", dtype="bfloat16"), BASELINE)
+    whole = 2 * 128_256 * 8192 + 161 * 8192
+    assert bits.kept[0].size.weight_bytes == whole * 2 + (found.kept[0].size.n_weights - whole) * 0.5625
+    assert bits.kept[0].size.cached_bytes == 327_680
+    assert "memory in 4bit and bfloat16, as asked: 39.8 GiB of weights (70,554 million), " in forecast_lines(bits)[-2]
+
+
+@pytest.mark.parametrize("device_map", [None, "auto", "cpu"])
+def test_what_a_gpu_would_take_stands_beside_it(settings: Settings, tmp_path: Path, device_map: str | None) -> None:
+    """Whoever looks on a laptop means to run elsewhere, unless it is asked for by name."""
+    folder = save_checkpoint(tmp_path / "tiny")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"dtype": "bfloat16"}))
+    write_bench(tmp_path / "bench.json", SETTING | {"n_layers": 3, "dtype": "bfloat16"}, make_result(), {})
+    found = look(replace(settings, model=str(folder), device_map=device_map, bench=tmp_path / "bench.json"), BASELINE)
+    *_, memory, hours = forecast_lines(found)
+    if device_map == "cpu":
+        assert [kept.dtype for kept in found.kept] == ["float32"]
+        assert hours.endswith("and this is 3 layers in float32; measure the like")
+        return
+    assert [(kept.dtype, kept.why) for kept in found.kept] == [
+        ("float32", "as on this CPU"),
+        ("bfloat16", "as on a GPU"),
+    ]
+    here, gpu = (kept.size for kept in found.kept)
+    assert here.weight_bytes == 2 * gpu.weight_bytes
+    assert memory.startswith("memory in bfloat16, as on a GPU: ")
+    read_bytes = decoding_bytes(gpu, found.steps, found.positions, 1)
+    assert found.hours == pytest.approx((found.flops[1] / 1e12 + read_bytes / 1e11) / 0.4 / 3600)
+    assert " on a card in bfloat16, at " in hours
+
+
+def test_a_pace_in_other_bits_does_not_count(settings: Settings, tmp_path: Path) -> None:
+    write_bench(tmp_path / "bench.json", SETTING | {"n_layers": 3, "quantization": "4bit"}, make_result(), {})
+    found = look(replace(settings, bench=tmp_path / "bench.json"), BASELINE)
+    assert found.hours is None
+    assert "measured demo, 3 layers in 4bit and float32, and this is 3 layers in float32; " in forecast_lines(found)[-1]
 
 
 def test_nothing_left_to_do(settings: Settings) -> None:

@@ -17,6 +17,7 @@ from harness.experiment.heads import Head
 from harness.model import engine, quantization, reference
 from harness.model.ablation import Ablation
 from harness.model.loading import LoadedModel, load_model, read_blueprint
+from harness.model.model_size import config_size
 from harness.model.surgery import weights_cut
 
 pytest.importorskip("bitsandbytes", reason="needs the extra 'quant'")
@@ -140,3 +141,12 @@ def test_a_package_that_is_not_installed(checkpoint: Path, monkeypatch: pytest.M
     monkeypatch.setattr(quantization, "find_spec", lambda name: None if name == "bitsandbytes" else find(name))
     with pytest.raises(ModelError, match=r"'4bit': the package bitsandbytes is not installed; .*heads\[quant\]'$"):
         load_model(str(checkpoint), quantization="4bit")
+
+
+def test_its_size_is_told_before_it_is_loaded(loaded: LoadedModel) -> None:
+    """Scales, which the library keeps beside the weights, are counted for 4 bits; in 8 there is one a row."""
+    size = config_size(loaded.model.config, bytes_per_number=float(loaded.model.dtype.itemsize))
+    held = sum(weight.nbytes for weight in loaded.model.parameters())
+    scales = size.n_quantized * 4 / 64 if size.bytes_per_quantized < 1 else 0
+    assert 0 < size.n_quantized < size.n_weights
+    assert size.weight_bytes == held + scales

@@ -138,6 +138,7 @@ class Pace:
     model: str
     n_layers: int
     dtype: str
+    quantization: str | None
     prompt_tokens: str
 
     def hours(self, flops: float, read_bytes: float) -> float:
@@ -178,6 +179,7 @@ def read_pace(path: Path) -> Pace:
         node.field("model").text(),
         node.field("n_layers").integer(),
         node.field("dtype").text(),
+        node.optional("quantization", lambda piece: piece.text()),
         node.field("prompt_tokens").text(),
     )
 

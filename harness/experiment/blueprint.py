@@ -16,7 +16,8 @@ class Blueprint:
 
     `attention` and `dtype` are those that the loaded model will have; loading checks that it has. `device_type` is
     where it computes, `cuda` or `cpu`. `window` is the most positions that it was made for, `None` without a limit.
-    `one_by_one` says why a row's conditions cannot be computed together, `None` where they can.
+    `one_by_one` says why a row's conditions cannot be computed together, `None` where they can. `gpu_dtype` is the
+    dtype that it would have on a GPU, asked the same, where this is a CPU that nobody asked for.
     """
 
     shape: ModelShape
@@ -25,6 +26,7 @@ class Blueprint:
     device_type: str
     window: int | None = None
     one_by_one: str | None = None
+    gpu_dtype: str | None = None
 
 
 def check_window(window: int | None, model_id: str | None, row_id: str, n_tokens: int) -> None:

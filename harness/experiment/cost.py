@@ -35,16 +35,22 @@ class LayerSize:
 
 @dataclass(frozen=True, slots=True)
 class ModelSize:
-    """A model: its layers, all its weights (every expert's, both embeddings), and bytes of one number."""
+    """A model: its layers, all its weights (every expert's, both embeddings), and bytes of one number.
+
+    `n_quantized` of the weights take `bytes_per_quantized` instead; keys and values are never quantised.
+    """
 
     layers: tuple[LayerSize, ...]
     n_weights: int
     bytes_per_number: float
+    n_quantized: int = 0
+    bytes_per_quantized: float = 0.0
 
     @property
     def weight_bytes(self) -> float:
         """Bytes of all weights."""
-        return self.n_weights * self.bytes_per_number
+        whole = self.n_weights - self.n_quantized
+        return whole * self.bytes_per_number + self.n_quantized * self.bytes_per_quantized
 
     @property
     def cached_bytes(self) -> float:

@@ -49,7 +49,9 @@ def draw_blueprint(
     if (asked.device_map or "").startswith("cuda") and not on_gpu:
         raise ModelError(f"device map {asked.device_map!r}: torch sees no GPU here; expected 'auto' or 'cpu'")
     check_quantization(asked.quantization, config)
+    # both before the model is built, which writes its own dtype into the config
     dtype = _dtype(asked, config, on_gpu=on_gpu)
+    gpu_dtype = None if on_gpu or asked.device_map == "cpu" else _dtype(asked, config, on_gpu=True)
     attention = traits.usable_attention(config, asked.attention)
     with quiet(source), torch.device("meta"):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]  # the library's
@@ -63,6 +65,7 @@ def draw_blueprint(
         device_type="cuda" if on_gpu else "cpu",
         window=traits.window(config),
         one_by_one=traits.one_by_one(config, asked.quantization),
+        gpu_dtype=gpu_dtype,
     )
 
 

@@ -191,17 +191,21 @@ def load_tokenizer(path_or_id: str, *, revision: str | None = None) -> PreTraine
 
 
 def load_size(
-    path_or_id: str, *, revision: str | None = None, dtype: str | None = None, architectures: Sequence[str] = ()
+    path_or_id: str,
+    *,
+    revision: str | None = None,
+    dtype: str,
+    quantization: str | None = None,
+    architectures: Sequence[str] = (),
 ) -> ModelSize:
-    """The model's size by its config alone, its numbers kept in `dtype`, by default the config's own.
+    """The model's size by its config alone, its numbers kept in `dtype` but for the weights that are quantised.
 
     Raises:
         ModelError: no such model, no readable config, or an architecture outside the table.
     """
     config, entries = _load_config(find(path_or_id, revision), architectures)
-    named = config.dtype if dtype in (None, "auto") else dtype
-    kept = getattr(torch, named) if isinstance(named, str) else named or torch.float32
-    return config_size(config, bytes_per_number=float(kept.itemsize), architectures=entries)
+    kept: torch.dtype = getattr(torch, dtype)
+    return config_size(config, bytes_per_number=float(kept.itemsize), quantization=quantization, architectures=entries)
 
 
 def fingerprint(path_or_id: str, *, revision: str | None = None, fetched: bool = True) -> str:

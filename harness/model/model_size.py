@@ -4,6 +4,7 @@ Knows nothing of speed or memory that is free.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -17,6 +18,7 @@ from harness.model.architectures import (
     architecture_of,
     attention_outputs,
 )
+from harness.model.quantization import BYTES, quantization_of, quantized_weights
 
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 """How configs call the number of experts of a layer."""
@@ -26,16 +28,23 @@ def config_size(
     config: PreTrainedConfig,
     *,
     bytes_per_number: float,
+    quantization: str | None = None,
     architectures: Mapping[str, Architecture] = ARCHITECTURES,
 ) -> ModelSize:
     """The size of the model that a config describes, in which no weight is allocated.
+
+    `quantization` is what is asked for beside the config, which may say that its weights are quantised already.
 
     Raises:
         ModelError: an architecture outside the table, or a config that contradicts itself.
     """
     with torch.device("meta"):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]  # the library's
-    return model_size(model, bytes_per_number=bytes_per_number, architectures=architectures)
+    size = model_size(model, bytes_per_number=bytes_per_number, architectures=architectures)
+    quantization = quantization or quantization_of(config)
+    if quantization is None:
+        return size
+    return replace(size, n_quantized=quantized_weights(model), bytes_per_quantized=BYTES[quantization])
 
 
 def model_size(

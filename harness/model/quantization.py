@@ -4,17 +4,22 @@
 zeroed head changes how finely the others of its position are rounded. `4bit`: NF4 (Dettmers et al. 2023,
 https://arxiv.org/abs/2305.14314); inputs stay as they are.
 
-Knows nothing of which modules are quantised: that is the library's choice.
+Which modules are quantised is the library's choice; `quantized_weights` counts by its rule.
 """
 
 from importlib.util import find_spec
+from types import MappingProxyType
 
 import torch
-from transformers import BitsAndBytesConfig, PreTrainedConfig
+from torch import nn
+from transformers import BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
 
 from harness.errors import ModelError
 
-QUANTIZATIONS = ("8bit", "4bit")
+BYTES = MappingProxyType({"8bit": 1.0, "4bit": 0.5 + 4 / 64})
+"""Of one weight; in 4 bits each 64 share a scale of four bytes."""
+
+QUANTIZATIONS = tuple(BYTES)
 
 
 def check_quantization(name: str | None, config: PreTrainedConfig) -> None:
@@ -41,3 +46,17 @@ def quantization_config(name: str | None, dtype: str) -> BitsAndBytesConfig | No
     return BitsAndBytesConfig(  # type: ignore[no-untyped-call]  # the library's
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=getattr(torch, dtype)
     )
+
+
+def quantization_of(config: PreTrainedConfig) -> str | None:
+    """How bitsandbytes has the weights that a config describes: as the file says, or as the library has read it."""
+    declared = getattr(config, "quantization_config", None)
+    said = declared if isinstance(declared, dict) else vars(declared or object)
+    return next((name for name in QUANTIZATIONS if said.get(f"load_in_{name}") or said.get(f"_load_in_{name}")), None)
+
+
+def quantized_weights(model: PreTrainedModel) -> int:
+    """How many of a plain model's weights would be quantised: of all linear layers but that over the vocabulary."""
+    kept: nn.Module | None = model.get_output_embeddings()  # type: ignore[no-untyped-call]  # the library's
+    quantized = (module for module in model.modules() if isinstance(module, nn.Linear) and module is not kept)
+    return sum(module.weight.numel() for module in quantized)

@@ -6,6 +6,7 @@ Knows nothing of weights or tokens.
 from transformers import PreTrainedConfig
 
 from harness.errors import ModelError
+from harness.model.quantization import quantization_of
 
 VERIFIED = frozenset(
     {
@@ -43,17 +44,10 @@ def one_by_one(config: PreTrainedConfig, quantization: str | None = None) -> str
         return f"no test has branched the layers of {config.model_type}"
     if rotates_by_length(config):
         return "its rotary frequencies depend on how many tokens are fed at once"
-    if quantization == "8bit" or _is_8bit(config):
+    if "8bit" in (quantization, quantization_of(config)):
         # which columns are left in 16 bits is decided over the whole batch
         return "how 8-bit products are rounded depends on what is computed together"
     return None
-
-
-def _is_8bit(config: PreTrainedConfig) -> bool:
-    """Whether bitsandbytes has the weights in 8 bits: as the file says, or as the library has read it."""
-    declared = getattr(config, "quantization_config", None)
-    said = declared if isinstance(declared, dict) else vars(declared or object)
-    return bool(said.get("load_in_8bit") or said.get("_load_in_8bit"))
 
 
 def rotates_by_length(config: PreTrainedConfig) -> bool:

@@ -23,7 +23,7 @@ def test_dry_run(project: Project) -> None:
             "6 rows, 5 conditions: 18 completions requested, 18 distinct, 0 of them stored",
             "to do: 6 rows; prompts of *",
             "layer passes: 54 one by one, * with equal ones shared; operations of the prompts: *",
-            "memory: * of weights (0 million of 4 bytes), * of keys and values for each condition *",
+            "memory in float32, as on this CPU: * of weights (0 million), * of keys and values for each condition *",
             "hours: not known; give --ablation-bench FILE*",
         ]
     )
