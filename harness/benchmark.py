@@ -68,7 +68,15 @@ def measure(request: Request) -> Findings:
         HarnessError: a setting, a file or the model cannot be used.
     """
     from harness.model.bench import Work, compare
+    from harness.model.identify import find_method
 
+    if request.settings.quantization == "8bit":
+        raise SettingsError(
+            "--quantization: 8bit; expected 4bit, or none: products of 8 bits are faster than what the least time is "
+            "told by, and their conditions are computed one by one in any case"
+        )
+    if request.identify is not None:
+        find_method(request.identify)
     loaded, works = _real_work(request) if request.shape == DEMO else _random_work(request)
 
     def of(part: Sequence[Work]) -> BenchResult:
@@ -177,6 +185,8 @@ def _setting(request: Request, loaded: "LoadedModel", works: "Sequence[Work]") -
         "n_layers": shape.n_layers,
         "n_heads": shape.n_heads,
         "dtype": loaded.dtype,
+        "quantization": settings.quantization,
+        "adapter": None if settings.adapter is None else settings.adapter.name,
         "attention": loaded.attention,
         "device": torch.cuda.get_device_name(loaded.device) if on_gpu else f"{platform.machine()} CPU",
         "cpu_threads": torch.get_num_threads(),

@@ -20,6 +20,11 @@ def test_every_line() -> None:
     ]
 
 
+def test_bits_and_adapter_are_named() -> None:
+    first, *_ = bench_lines({**SETTING, "quantization": "4bit", "adapter": "lora"}, make_result())
+    assert first.startswith("demo with lora, 4bit and float32, sdpa, on a card: ")
+
+
 def test_differences_are_told_and_memory_may_be_unknown() -> None:
     result = dataclasses.replace(make_result(peak=None), n_different=3, n_ties=2, own_flips=1)
     *_, side, _, _, answers = bench_lines(SETTING, result)

@@ -42,6 +42,7 @@ def test_the_demos_own_rows_and_ranking(asked: list[tuple[LoadedModel, list[Work
     assert all(work.prompt.text for work in asked[-1][1])
     assert list(found.growth) == [1, 3]
     assert found.setting["model"] == "demo"
+    assert (found.setting["quantization"], found.setting["adapter"]) == (None, None)
 
 
 def test_a_shapes_random_prompts(

@@ -13,12 +13,16 @@ from harness.findings.bench_table import bench_lines, growth_lines
 from harness.settings import DEMO
 
 HELP = "measure the engine against a plain loop on the same work"
+MODEL_OPTIONS = ("model", "revision", "quantization", "adapter", "data", "task-file", "seq-len", "depth", "insertion")
+"""The plugin's options that say what a real model is asked; a shape has random weights and prompts."""
 BENCH_OPTIONS = (
-    *("model", "revision", "dtype", "device-map", "attn", "data", "task-file", "tasks", "heads", "k", "depth"),
-    *("insertion", "max-new-tokens", "seed", "random-draws", "random-match"),
+    *MODEL_OPTIONS,
+    *("dtype", "device-map", "attn", "tasks", "heads", "k", "max-new-tokens", "seed", "random-draws", "random-match"),
 )
 """The plugin's options that `bench` has too."""
+PROMPT_TOKENS = 7040
 SHAPES = (DEMO, "llama-3-8b", "llama-3.3-70b")
+FIGURES = (".png", ".svg", ".pdf")
 BASELINES = ("reference", "plain", "published")
 
 
@@ -50,9 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prompt-tokens",
         type=whole_number(1),
-        default=7040,
         metavar="N",
-        help="length of a shape's random prompts (default: %(default)s)",
+        help=f"length of a shape's random prompts (default: {PROMPT_TOKENS})",
     )
     parser.add_argument(
         "--growth", type=_numbers, default=(), metavar="N,N,...", help="also with the first N conditions of each row"
@@ -71,10 +74,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Measure, show, and write what was asked for."""
     settings = given_settings(arguments, BENCH_OPTIONS)
-    if DEMO not in (arguments.shape, settings.model):
-        raise SettingsError(f"--shape: {arguments.shape} beside the model {settings.model}; expected one of the two")
+    _check_beside_shape(arguments)
     if arguments.figure is not None and not (arguments.growth and arguments.json):
         raise SettingsError("--figure: given alone; expected --growth and --json beside it: it is drawn from that file")
+    if arguments.figure is not None and arguments.figure.suffix not in FIGURES:
+        raise SettingsError(f"--figure: {arguments.figure}; expected a file that ends in {', '.join(FIGURES)}")
     for option in ("json", "figure"):
         if (file := getattr(arguments, option)) is not None:
             check_writable(file, f"--{option}")
@@ -83,7 +87,7 @@ def run(arguments: argparse.Namespace) -> None:
         shape=arguments.shape,
         experiments=_experiments(arguments.experiments),
         n_rows=arguments.rows,
-        n_tokens=arguments.prompt_tokens,
+        n_tokens=arguments.prompt_tokens or PROMPT_TOKENS,
         baseline=arguments.baseline,
         rounds=arguments.rounds,
         growth=arguments.growth,
@@ -102,6 +106,20 @@ def run(arguments: argparse.Namespace) -> None:
 
         draw_growth(arguments.json, arguments.figure)
         show([f"wrote {arguments.figure}"])
+
+
+def _check_beside_shape(arguments: argparse.Namespace) -> None:
+    """What a shape does not heed is refused beside it, and what only a shape does beside a model."""
+    if arguments.shape == DEMO and arguments.prompt_tokens is not None:
+        raise SettingsError(
+            "--prompt-tokens: given without --shape; expected a published shape beside it; cut rows with --seq-len"
+        )
+    for name in () if arguments.shape == DEMO else MODEL_OPTIONS:
+        if getattr(arguments, name.replace("-", "_")) is not None:
+            raise SettingsError(
+                f"--{name}: given beside --shape {arguments.shape}; expected one of the two: a shape has random "
+                "weights and prompts"
+            )
 
 
 def _experiments(text: str) -> tuple[str, ...]:

@@ -10,9 +10,12 @@ _HEADER = f"{'':<12}{'seconds':>10}{'layer passes':>14}{'short passes':>14}{'pea
 def bench_lines(setting: Mapping[str, object], result: BenchResult) -> Iterator[str]:
     """What was measured where, both sides, and what follows."""
     model, dtype, attention, device = (setting[name] for name in ("model", "dtype", "attention", "device"))
+    adapter = f" with {setting['adapter']}" if setting.get("adapter") else ""
+    bits = f"{setting['quantization']} and " if setting.get("quantization") else ""
     yield (
-        f"{model}, {dtype}, {attention}, on {device}: {result.n_rows} rows of {setting['prompt_tokens']} tokens, "
-        f"up to {result.n_conditions} conditions each, {setting['max_new_tokens']} new tokens at most"
+        f"{model}{adapter}, {bits}{dtype}, {attention}, on {device}: {result.n_rows} rows of "
+        f"{setting['prompt_tokens']} tokens, up to {result.n_conditions} conditions each, "
+        f"{setting['max_new_tokens']} new tokens at most"
     )
     yield _HEADER
     yield _side(result.baseline)

@@ -24,7 +24,7 @@ from harness.model.completion import Completion
 from harness.model.identify import find_method
 from harness.model.layer_counter import LayerCounter
 from harness.model.loading import LoadedModel
-from harness.model.model_size import model_size
+from harness.model.model_size import config_size
 from harness.model.peak_memory import PeakMemory
 from harness.model.plain_loop import run_plain, run_published
 from harness.retrieval.prompts import Prompt
@@ -94,7 +94,8 @@ def compare(  # what is run, against what, how often, how far
             finish(loaded.device)
             seconds[name].append(time.perf_counter() - began)
     ours, theirs = counted["shared"], counted[baseline]
-    size = model_size(loaded.model)
+    # by the config: weights in few bits are packed, and an adapter stands before the projections
+    size = config_size(loaded.model.config, bytes_per_number=float(loaded.model.dtype.itemsize))
     different, ties = _differences(ours.completions, theirs.completions)
     return BenchResult(
         engine=ours.side("shared", seconds["shared"]),

@@ -34,6 +34,18 @@ def test_any_model(checkpoint: Path, rows_file: Path, heads_file: Path, capsys: 
     assert "the plain loop differs from itself in a batch of 2 in " in out
 
 
+def test_fewer_bits_are_the_same_operations_and_less_to_read(tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes", reason="needs the extra 'quant'")
+    measured = []
+    for bits in ([], ["--quantization", "4bit"]):
+        assert main(["bench", *QUICK, *bits, "--json", str(tmp_path / "bench.json")]) == 0
+        measured.append(json.loads((tmp_path / "bench.json").read_text()))
+    plain, packed = measured
+    assert (plain["quantization"], packed["quantization"]) == (None, "4bit")
+    assert plain["flops"] == packed["flops"]
+    assert packed["read_bytes"] / packed["engine"]["steps"] < plain["read_bytes"] / plain["engine"]["steps"]
+
+
 def test_a_shape_needs_heads(capsys: Capture) -> None:
     line = refusal(capsys, "bench", "--shape", "llama-3-8b")
     assert line.startswith("--heads: none given for the shape llama-3-8b; expected a file")
@@ -42,9 +54,24 @@ def test_a_shape_needs_heads(capsys: Capture) -> None:
 def test_what_cannot_be_used(tmp_path: Path, capsys: Capture) -> None:
     assert "--experiments: 'within'" in refusal(capsys, "bench", "--experiments", "within")
     assert "expected --growth and --json beside it" in refusal(capsys, "bench", "--figure", tmp_path / "a.png")
-    assert "expected one of the two" in refusal(capsys, "bench", "--shape", "llama-3-8b", "--model", tmp_path)
+    assert "--figure: a.bmp; expected a file that ends in" in refusal(
+        capsys, "bench", "--figure", "a.bmp", "--growth", "1", "--json", tmp_path / "a.json"
+    )
+    assert "method: 'none'; expected one of" in refusal(capsys, "bench", "--identify", "none")
+    assert "--quantization: 8bit; expected 4bit" in refusal(capsys, "bench", "--quantization", "8bit")
     assert "--json: " in refusal(capsys, "bench", "--json", tmp_path / "none" / "a.json")
     assert "argument --growth" in usage_error(capsys, "bench", "--growth", "1,x")
+
+
+@pytest.mark.parametrize("option", ["--model", "--adapter", "--seq-len", "--depth"])
+def test_a_shape_takes_no_option_of_a_model(option: str, capsys: Capture) -> None:
+    line = refusal(capsys, "bench", "--shape", "llama-3-8b", option, "1")
+    assert line.startswith(f"{option}: given beside --shape llama-3-8b; expected one of the two")
+
+
+def test_a_model_takes_no_length_of_random_prompts(capsys: Capture) -> None:
+    line = refusal(capsys, "bench", "--prompt-tokens", "100")
+    assert line.startswith("--prompt-tokens: given without --shape; ")
 
 
 @pytest.mark.parametrize("option", ["--rows", "--rounds", "--prompt-tokens"])
