@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from harness import __version__
 from harness.experiment.conditions import Condition
 from harness.findings.report_data import Exit, ReportData
 from harness.findings.report_writing import DataInfo, ModelInfo, RunInfo, Setup, build_report
@@ -24,8 +25,8 @@ from harness.retrieval.scoring import matches_published, matches_value
 from harness.run import Run
 from harness.settings import DEMO, Shown
 
-PROGRAMS = {"harness": "retrieval-heads", "torch": "torch", "transformers": "transformers", "pytest": "pytest"}
-"""Programs whose versions a report names, by the names of their distributions."""
+PROGRAMS = ("torch", "transformers", "pytest")
+"""Programs whose versions a report names beside Python's and the harness's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +126,11 @@ def _commit(root: Path) -> str | None:
 
 
 def program_versions() -> dict[str, str | None]:
-    """Versions of Python and of `PROGRAMS`; `None` for what is not installed."""
-    found: dict[str, str | None] = {"python": sys.version.split()[0]}
-    for name, distribution in PROGRAMS.items():
+    """Versions of Python, of the harness, and of `PROGRAMS`; `None` for what is not installed."""
+    found: dict[str, str | None] = {"python": sys.version.split()[0], "harness": __version__}
+    for name in PROGRAMS:
         try:
-            found[name] = version(distribution)
+            found[name] = version(name)
         except PackageNotFoundError:
             found[name] = None
     return found

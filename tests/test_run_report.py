@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import __version__
 from harness.experiment.conditions import BASELINE
 from harness.experiment.plan import Job
 from harness.experiment.store import Record, Store
@@ -68,7 +69,8 @@ def test_who_was_asked_with_what(run: Known, tmp_path: Path) -> None:
     assert (report["run"]["name"], report["run"]["exit"], report["run"]["missing"]) == ("mine", "failed", ["baseline"])
     assert report["run"]["seconds"] > 0
     assert report["run"]["commit"] is None, "the folder is no repository"
-    assert set(report["versions"]) == {"python", *PROGRAMS}
+    assert set(report["versions"]) == {"python", "harness", *PROGRAMS}
+    assert report["versions"]["harness"] == __version__
     assert report["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
     model = report["model"]
     assert model is not None

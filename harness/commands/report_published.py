@@ -4,9 +4,9 @@ import argparse
 import shlex
 import sys
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from harness import __version__
 from harness.commands.arguments import model_shape
 from harness.commands.output import show
 from harness.errors import SettingsError
@@ -77,15 +77,8 @@ def _setup(arguments: argparse.Namespace, results: PublishedResults, ranking: He
             command=shlex.join(["retrieval-heads", *sys.argv[1:]]),
         ),
         configuration={"files": list(results.files), "scorer": "published"},
-        versions={"harness": _version()},
+        versions={"harness": __version__},
         model=None if shape is None else ModelInfo(arguments.model, shape.n_layers, shape.n_heads),
         ranking=ranking,
         data=DataInfo(str(arguments.folder)),
     )
-
-
-def _version() -> str | None:
-    try:
-        return version("retrieval-heads")
-    except PackageNotFoundError:
-        return None
