@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.asked_model import load_size
+from harness.counting import counted
 from harness.errors import ModelError, ReportError, SettingsError
 from harness.experiment.bench_result import Pace, read_pace
 from harness.experiment.conditions import Condition
@@ -149,13 +150,14 @@ def forecast_lines(found: Forecast) -> list[str]:
     plan = found.plan
     stored = f"{plan.stored} of them stored" if found.weights_here else "the weights are not here to look any up by"
     lines = [
-        f"{found.n_rows} rows, {found.n_conditions} conditions: {plan.requested} completions requested, "
+        f"{counted(found.n_rows, 'row')}, {counted(found.n_conditions, 'condition')}: "
+        f"{counted(plan.requested, 'completion')} requested, "
         f"{plan.distinct} distinct, {stored}"
     ]
     if not plan.work:
         return [*lines, "to do: nothing"]
     lines += [
-        f"to do: {len(plan.work)} rows; prompts of {min(found.tokens)}-{max(found.tokens)} tokens, "
+        f"to do: {counted(len(plan.work), 'row')}; prompts of {min(found.tokens)}-{max(found.tokens)} tokens, "
         f"{sum(found.tokens):,} in all",
         f"layer passes: {found.passes[0]:,} one by one, {found.passes[1]:,} with equal ones shared; operations of the "
         f"prompts: {found.flops[0]:.3g}, {found.flops[1]:.3g} shared ({found.flops[0] / found.flops[1]:.2f} x fewer)",

@@ -4,7 +4,7 @@ import matplotlib as mpl
 import pytest
 from fake_study import make_report
 
-from harness.findings.plot_style import OTHERS, STYLES, counted, house_style, new_figure, provenance, style_of
+from harness.findings.plot_style import OTHERS, STYLES, house_style, new_figure, provenance, style_of
 
 
 def test_no_two_experiments_share_a_marker_or_a_line() -> None:
@@ -26,10 +26,6 @@ def test_settings_are_put_back() -> None:
         with house_style():
             assert mpl.rcParams["font.size"] == 8.5
         assert mpl.rcParams["font.size"] == 31.0
-
-
-def test_counts_read_well() -> None:
-    assert [counted(n, "row") for n in (0, 1, 1061)] == ["0 rows", "1 row", "1,061 rows"]
 
 
 def test_a_models_path_is_shortened_to_its_name() -> None:

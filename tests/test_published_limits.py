@@ -21,7 +21,7 @@ def test_one_draw(tmp_path: Path) -> None:
     ]
     table = {line.split()[0]: line for line in lines if line.strip().startswith("k=")}
     assert "+50.0 [" in table["k=2"]
-    assert "1 heads only" in table["k=2"]
+    assert "1 head only" in table["k=2"]
     assert "one random seed" in lines[-2]
     assert lines[-1].endswith("no gate can pass on these files")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from harness.benchmark import Request, measure
 from harness.commands.arguments import add_options, check_writable, given_settings, whole_number
 from harness.commands.output import say, show
+from harness.counting import counted
 from harness.errors import SettingsError
 from harness.experiment.bench_result import write_bench
 from harness.experiment.conditions import EXPERIMENTS
@@ -94,7 +95,8 @@ def run(arguments: argparse.Namespace) -> None:
         own_flips=arguments.own_flips,
         identify=arguments.identify,
     )
-    say(f"measuring {arguments.shape}: {arguments.rows} rows, {arguments.experiments}, {arguments.rounds} rounds")
+    rows, rounds = counted(arguments.rows, "row"), counted(arguments.rounds, "round")
+    say(f"measuring {arguments.shape}: {rows}, {arguments.experiments}, {rounds}")
     found = measure(request)
     show(bench_lines(found.setting, found.result))
     show(growth_lines(found.growth))

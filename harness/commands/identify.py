@@ -7,6 +7,7 @@ from pathlib import Path
 
 from harness.commands.arguments import add_options, check_writable, given_settings, whole_number
 from harness.commands.output import say, show
+from harness.counting import counted
 from harness.experiment.head_files import write_ranking
 from harness.findings.ranking_summary import ranking_lines
 from harness.identification import DEFAULT_METHOD, cut_to_seq_len, identification_rows, identify_heads
@@ -52,18 +53,18 @@ def run(arguments: argparse.Namespace) -> None:
     check_writable(arguments.out, "--out")
     tasks, table = read_data(settings)
     rows = identification_rows(table.rows, settings)
-    filings = len({row.filename for row in rows})
-    say(f"{settings.model}: {len(rows)} identification rows of {filings} filings, {len(tasks)} tasks")
+    filings = counted(len({row.filename for row in rows}), "filing")
+    say(f"{settings.model}: {counted(len(rows), 'identification row')} of {filings}, {counted(len(tasks), 'task')}")
     _say_excluded(table.excluded)
     rows, n_cut = cut_to_seq_len(settings, tasks, rows)
     if n_cut:
-        say(f"{n_cut} rows cut to {settings.seq_len} tokens, {len(rows) - n_cut} are not longer")
+        say(f"{counted(n_cut, 'row')} cut to {settings.seq_len} tokens, {len(rows) - n_cut} are not longer")
     ranking = identify_heads(
         settings, tasks, rows, top_k=arguments.top_k, method=arguments.method, variant=arguments.variant
     )
-    counted = sum((ranking.samples or {}).values())
-    if counted < len(rows):
-        say(f"{counted} of {len(rows)} rows count for {ranking.full_method}")
+    n_counting = sum((ranking.samples or {}).values())
+    if n_counting < len(rows):
+        say(f"{n_counting} of {len(rows)} rows count for {ranking.full_method}")
     write_ranking(ranking, arguments.out)
     show(ranking_lines(replace(ranking, source=str(arguments.out))))
 
@@ -72,4 +73,4 @@ def _say_excluded(excluded: Sequence[Excluded]) -> None:
     for row in excluded:
         say(f"excluded: {row.row_id}: {row.reason}")
     if excluded:
-        say(f"{len(excluded)} rows excluded")
+        say(f"{counted(len(excluded), 'row')} excluded")

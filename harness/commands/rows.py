@@ -7,6 +7,7 @@ from typing import get_args
 
 from harness.commands.arguments import whole_number
 from harness.commands.output import show
+from harness.counting import counted
 from harness.demo.filings import DEMO_FILINGS, DEMO_SEED, DEMO_SENTENCES, demo_rows
 from harness.retrieval.rows import SplitName, write_rows
 
@@ -45,4 +46,4 @@ def run(arguments: argparse.Namespace) -> None:
     """Compose filings of the demo's world and write their rows."""
     rows = demo_rows(arguments.filings, seed=arguments.seed, n_sentences=arguments.sentences)
     write_rows([replace(row, split=arguments.split) for row in rows], arguments.out)
-    show([f"wrote {arguments.out}: {len(rows)} rows of {arguments.filings} filings"])
+    show([f"wrote {arguments.out}: {counted(len(rows), 'row')} of {counted(arguments.filings, 'filing')}"])

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from harness.counting import counted
 from harness.experiment.bench_result import BenchResult, SideResult
 
 _HEADER = f"{'':<12}{'seconds':>10}{'layer passes':>14}{'short passes':>14}{'peak GiB':>10}"
@@ -13,8 +14,8 @@ def bench_lines(setting: Mapping[str, object], result: BenchResult) -> Iterator[
     adapter = f" with {setting['adapter']}" if setting.get("adapter") else ""
     bits = f"{setting['quantization']} and " if setting.get("quantization") else ""
     yield (
-        f"{model}{adapter}, {bits}{dtype}, {attention}, on {device}: {result.n_rows} rows of "
-        f"{setting['prompt_tokens']} tokens, up to {result.n_conditions} conditions each, "
+        f"{model}{adapter}, {bits}{dtype}, {attention}, on {device}: {counted(result.n_rows, 'row')} of "
+        f"{setting['prompt_tokens']} tokens, up to {counted(result.n_conditions, 'condition')} each, "
         f"{setting['max_new_tokens']} new tokens at most"
     )
     yield _HEADER

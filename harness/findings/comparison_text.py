@@ -6,6 +6,7 @@ Everything comes from the comparison alone. Changes read from A to B.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from harness.counting import counted
 from harness.findings.columns import aligned
 from harness.findings.comparison import Comparison, LineChange, Paired
 from harness.findings.curves import Level
@@ -31,12 +32,12 @@ def comparison_lines(comparison: Comparison) -> Iterator[str]:
 
 
 def _extent(comparison: Comparison) -> str:
-    conditions = _counted(sum(len(line.conditions) for line in comparison.lines), "condition")
+    conditions = counted(sum(len(line.conditions) for line in comparison.lines), "condition")
     if comparison.rows is None:
         return f"{conditions}; answers not compared, for a report has no samples"
     answers = sum(line.paired.n for line in comparison.lines if line.paired is not None)
-    gates = f", {_counted(len(comparison.verdicts), 'gate')}" if comparison.verdicts else ""
-    return f"{conditions}, {_counted(answers, 'answer')}{gates}"
+    gates = f", {counted(len(comparison.verdicts), 'gate')}" if comparison.verdicts else ""
+    return f"{conditions}, {counted(answers, 'answer')}{gates}"
 
 
 def _setup_lines(comparison: Comparison) -> Iterator[str]:
@@ -69,7 +70,7 @@ def _accuracy_lines(comparison: Comparison) -> Iterator[str]:
     changed = [line for line in comparison.lines if _has_other_accuracy(line)]
     yield ""
     if not changed:
-        yield f"the same accuracies in {_counted(len(comparison.lines), 'line')}"
+        yield f"the same accuracies in {counted(len(comparison.lines), 'line')}"
         return
     unpaired = any(line.paired is None for line in changed)
     header = ("accuracy", "A", "95 %", "", "B", "95 %", "", "change", "95 %" if unpaired else "", "")
@@ -149,12 +150,12 @@ def _verdict_lines(comparison: Comparison) -> Iterator[str]:
     yield ""
     changed = [each for each in comparison.verdicts if each.before != each.after]
     if not changed:
-        yield f"the same verdicts of {_counted(len(comparison.verdicts), 'gate')}"
+        yield f"the same verdicts of {counted(len(comparison.verdicts), 'gate')}"
         return
     table = [("verdict", "A", "B"), *((v.gate, v.before or "not there", v.after or "not there") for v in changed)]
     yield from aligned(table, "lll")
     if len(changed) < len(comparison.verdicts):
-        yield f"{_counted(len(comparison.verdicts) - len(changed), 'other gate')} the same"
+        yield f"{counted(len(comparison.verdicts) - len(changed), 'other gate')} the same"
 
 
 def _has_other_accuracy(line: LineChange) -> bool:
@@ -171,7 +172,7 @@ def _with_parts(line: LineChange, differs: Callable[[LineChange], bool]) -> list
 
 
 def _others(n: int) -> Sequence[str]:
-    return [f"{_counted(n, 'other line')} the same"] if n else []
+    return [f"{counted(n, 'other line')} the same"] if n else []
 
 
 def _change_interval(interval: Interval | None) -> str:
@@ -180,7 +181,3 @@ def _change_interval(interval: Interval | None) -> str:
 
 def _points(change: float) -> str:
     return f"{100 * change:+.1f}"
-
-
-def _counted(n: int, thing: str) -> str:
-    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.transforms import ScaledTranslation
 
+from harness.counting import counted
 from harness.findings.curve_drawing import (
     LEVELS,
     Places,
@@ -24,7 +25,7 @@ from harness.findings.curve_drawing import (
     series,
 )
 from harness.findings.curves import level
-from harness.findings.plot_style import INK, as_percent, counted, darker, new_figure, provenance
+from harness.findings.plot_style import INK, as_percent, darker, new_figure, provenance
 from harness.findings.report_data import ReportData
 from harness.findings.wording import deed
 

@@ -18,6 +18,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from harness.counting import counted
 from harness.files import replacing
 from harness.findings.report_data import ReportData
 from harness.findings.wording import manner_note
@@ -111,11 +112,6 @@ def provenance(report: ReportData) -> str:
     if report["run"]["missing"]:
         parts.append(f"unfinished: {counted(len(report['run']['missing']), 'condition')} with rows missing")
     return " · ".join(parts)
-
-
-def counted(n: int, thing: str) -> str:
-    """`1 row`, `2 rows`, `1,061 rows`."""
-    return f"{n:,} {thing}" + ("" if n == 1 else "s")
 
 
 def new_figure(width: float, height: float, title: str, notes: Sequence[str], *, compressed: bool = False) -> Figure:

@@ -60,7 +60,7 @@ def _beyond(curve: Curve, random: Curve, k: int) -> str:
     if ours is None or theirs is None or ours.accuracy is None or theirs.accuracy is None:
         return "-"
     if ours.is_short:  # the random heads are more
-        return f"{ours.heads} heads only"
+        return f"{ours.heads} head{'' if ours.most == 1 else 's'} only"
     interval = newcombe((ours.matches, ours.n), (theirs.matches, theirs.n))
     if interval is None:
         return "-"

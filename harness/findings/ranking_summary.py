@@ -6,6 +6,7 @@ controls, and what a reader should know of the file. Everything comes from the r
 
 from collections.abc import Iterator, Sequence
 
+from harness.counting import counted
 from harness.experiment.heads import Head, ModelShape
 from harness.experiment.rankings import HeadRanking
 from harness.findings.columns import aligned
@@ -53,7 +54,7 @@ def _origin(ranking: HeadRanking) -> Iterator[str]:
     if ranking.method is not None:
         yield f"method: {ranking.full_method}"
     if hashes is not None:
-        yield f"made from: {len(hashes)} filings, split seed {_known(ranking.split_seed)}"
+        yield f"made from: {counted(len(hashes), 'filing')}, split seed {_known(ranking.split_seed)}"
 
 
 def _task_cells(ranking: HeadRanking) -> Iterator[tuple[str, ...]]:

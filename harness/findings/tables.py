@@ -9,6 +9,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.counting import counted
 from harness.errors import ReportError
 from harness.findings.curves import Curve, curves, envelope, level
 from harness.findings.report_data import ConditionResult, Rate, ReportData
@@ -134,7 +135,7 @@ def _accuracies(report: ReportData, curve: Curve, ks: Sequence[int]) -> Line:
     baseline = level(report, "baseline", tasks)
     points = {point.k: point for point in curve.points}
     notes = [f"k={p.k}: {p.heads} heads" for p in curve.points if p.is_short]
-    notes += [f"k={p.k}: {p.requested - p.n} rows missing" for p in curve.points if p.n < p.requested]
+    notes += [f"k={p.k}: {counted(p.requested - p.n, 'row')} missing" for p in curve.points if p.n < p.requested]
     return {
         "experiment": curve.experiment,
         "draw": curve.seed,

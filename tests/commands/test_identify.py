@@ -72,7 +72,7 @@ def test_other_methods_and_rows_that_do_not_count(tmp_path: Path, capsys: Captur
         assert ranking.variant == (None if len(method) == 1 else "authors")
         assert f"method: {ranking.full_method}" in shown.out.splitlines()
         told = f"2 of 3 rows count for {ranking.full_method}\n"
-        assert shown.err.endswith(told if counted == 2 else "1 tasks\n")
+        assert shown.err.endswith(told if counted == 2 else "1 task\n")
     assert "none of its 3 rows was answered correctly" in refusal(
         capsys, *argv, "--method", "retrieval_score", "--max-new-tokens", "1"
     )
@@ -105,7 +105,7 @@ def test_excluded_rows_are_told(checkpoint: Path, tmp_path: Path, capsys: Captur
     assert main([*argv, "--max-rows", "6"]) == 0
     err = capsys.readouterr().err
     assert "excluded: f5/ceo_lastname: the needle already stands in the haystack (1 x)\n" in err
-    assert err.endswith("1 rows excluded\n")
+    assert err.endswith("1 row excluded\n")
     assert read_ranking(out).samples == {"ceo_lastname": 6}
     assert "row 6: haystack_text" in refusal(capsys, *argv, "--strict-rows")
 
