@@ -48,6 +48,23 @@ def test_a_line_by_hand() -> None:
     assert paired.logprob_gap == pytest.approx(0.4)
 
 
+def test_a_gates_controls_of_every_task_are_one_line_a_draw() -> None:
+    """Each task has controls of its own; with nine tasks and five draws they were 45 lines."""
+    controls = {
+        replace(DRAW, setting=f"own:{task}-seed{i}-k01", tasks=(task,), seed=i, controls_for=f"own:{task}"): "++++"
+        for i in range(2)
+        for task in ("ceo_lastname", "incorporation_year")
+    }
+    shared = {replace(DRAW, setting="shared-seed0-k01", controls_for="shared"): "++++++++"}
+    names = [each.name for each in compare(source(RIGHT | controls | shared), source(RIGHT | controls | shared)).lines]
+    assert [name for name in names if name.startswith("random_control")] == [
+        "random_control[own-seed0-k01]",
+        "random_control[own-seed1-k01]",
+        "random_control[seed0-k01]",
+        "random_control[shared-seed0-k01]",
+    ]
+
+
 def test_conditions_of_one_k_are_pooled_and_keep_their_own_lines() -> None:
     """CEO loses its two right rows: 1/2 exact of McNemar's, and 2 of 8 points pooled."""
     comparison = compare(source(), source(RIGHT | {CEO: "----"}))

@@ -51,7 +51,7 @@ def test_what_is_refused(expression: str, message: str) -> None:
 
 
 def test_equal_reports_fail_nothing() -> None:
-    assert not failed("config,versions,missing,answers,verdict,accuracy>0,fall>0,rise>0,drop>0,p<1", SAME)
+    assert not failed("config,versions,missing,answers,accuracy>0,fall>0,rise>0,drop>0,p<1", SAME)
 
 
 def test_limits_see_the_change_on_the_same_rows() -> None:
@@ -80,7 +80,7 @@ def test_p_is_adjusted_for_the_lines_in_the_scope() -> None:
     """Four filings that all fall: 2 of 16 sign patterns. Five lines are four more chances."""
     comparison = compare(source(), source(RIGHT | {BASELINE: "-" * 8}))
     assert failed("baseline:p<0.2", comparison)[0].reason == (
-        "baseline: p = 0.12 by Holm over 1 lines (sign permutation 0.12)"
+        "baseline: p = 0.12 by Holm over 1 line (sign permutation 0.12)"
     )
     assert not failed("p<0.2", comparison)
 
@@ -90,9 +90,7 @@ def test_words() -> None:
     after = source(fewer, rows=(replace(ROWS[0], needle_value="8"), *ROWS[1:]))
     after.data["configuration"]["seed"] = 1
     after.data["versions"]["torch"] = "2.13.0"
-    found = {
-        each.check: each.reason for each in failed("config,versions,missing,answers,verdict", compare(source(), after))
-    }
+    found = {each.check: each.reason for each in failed("config,versions,missing,answers", compare(source(), after))}
     assert found == {
         "config": "settings: seed: 0 -> 1 and 1 more",
         "versions": "torch: none -> 2.13.0",
@@ -112,6 +110,18 @@ def test_verdict_fails_on_a_pass_that_is_lost() -> None:
     assert not failed(
         "verdict", gates(("gate[a]", "fail", "pass"), ("gate[b]", None, "fail"), ("gate[c]", "pass", "pass"))
     )
+
+
+def test_verdict_fails_where_there_was_none() -> None:
+    """A CI job that compares with a report of before gates were run must not be green for that."""
+    nothing = (Failure("verdict", "cannot be shown: A has no gate"),)
+    assert failed("verdict", SAME) == nothing
+    assert failed("verdict", replace(SAME, verdicts=(VerdictChange("gate[a]", None, "pass"),))) == nothing
+
+
+def test_answers_fail_where_no_condition_is_in_both() -> None:
+    apart = compare(source({GENERAL: "++++++--"}), source({CEO: "++--"}))
+    assert failed("answers", apart) == (Failure("answers", "nothing to compare: no such condition is in both reports"),)
 
 
 def test_what_cannot_be_shown_fails() -> None:

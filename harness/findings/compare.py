@@ -85,10 +85,10 @@ def _lines(conditions: Iterable[ConditionResult]) -> dict[str, tuple[ConditionRe
 
 
 def _pooled_setting(condition: ConditionResult) -> str:
-    """What conditions of one line have in common; a control of some tasks' heads also what it controls for."""
+    """What conditions of one line have in common; of a gate's controls also whose heads they control for."""
     if condition["k"] is None:
         return ""
-    controlled = [condition["controls_for"]] if condition["controls_for"] and condition["tasks"] is not None else []
+    controlled = [condition["controls_for"].partition(":")[0]] if condition["controls_for"] else []
     draw = [] if condition["seed"] is None else [f"seed{condition['seed']}"]
     return "-".join([*controlled, *draw, f"k{condition['k']:02d}"])
 

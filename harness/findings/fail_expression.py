@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, cast, get_args
 
+from harness.counting import counted
 from harness.errors import SettingsError
 from harness.findings.clusters import holm
 from harness.findings.comparison import Comparison, LineChange
@@ -32,6 +33,7 @@ _LIMIT = re.compile(
     r"(?:(?P<scope>[\w.:+\-\[\]]+):)?(?P<measure>accuracy|fall|rise|drop|p)\s*(?P<sign>[<>])\s*(?P<limit>\d*\.?\d+)",
     re.ASCII,
 )
+NOTHING_IN_COMMON = "nothing to compare: no such condition is in both reports"
 _ROUNDING = 1e-9
 """A limit is passed by more than this: 0.95 - 0.9 must not be above 0.05."""
 
@@ -104,7 +106,7 @@ def _limit_reasons(check: Check, comparison: Comparison) -> Iterator[str]:
                 f"--fail-on: {check.text!r}: no {check.scope} in either report; expected an experiment "
                 f"({', '.join(known) or 'none is in both'}), or a line or condition by its name"
             )
-        yield "nothing to compare: no such condition is in both reports"
+        yield NOTHING_IN_COMMON
         return
     if check.what == "drop":
         # the baseline has no drop from itself
@@ -131,7 +133,7 @@ def _p_reasons(lines: list[LineChange], limit: float) -> Iterator[str]:
     adjusted = holm([each.p for _, each in paired])
     for (line, each), p in zip(paired, adjusted, strict=True):
         if p < limit:
-            yield f"{line.name}: p = {p:.2g} by Holm over {len(paired)} lines ({each.test} {each.p:.2g})"
+            yield f"{line.name}: p = {p:.2g} by Holm over {counted(len(paired), 'line')} ({each.test} {each.p:.2g})"
 
 
 def _lines_of(scope: str | None, comparison: Comparison) -> list[LineChange]:
@@ -197,6 +199,8 @@ def _answers(comparison: Comparison) -> Iterator[str]:
     if comparison.rows is None:
         yield "cannot be shown: a report has no samples"
         return
+    if not comparison.lines:
+        yield NOTHING_IN_COMMON
     for line in comparison.lines:
         if line.paired is None:
             yield f"{line.name}: cannot be shown: no row has samples in both reports"
@@ -205,6 +209,8 @@ def _answers(comparison: Comparison) -> Iterator[str]:
 
 
 def _verdict(comparison: Comparison) -> Iterator[str]:
+    if all(gate.before is None for gate in comparison.verdicts):
+        yield "cannot be shown: A has no gate"
     for gate in comparison.verdicts:
         if gate.before == "pass" and gate.after != "pass":
             yield f"{gate.gate}: pass -> {gate.after or 'not in B'}"
