@@ -16,7 +16,7 @@ from harness.experiment.conditions import BASELINE, EXPERIMENTS, UNTOUCHED, Buil
 from harness.experiment.gate_conditions import Gate
 from harness.experiment.leases import Leases
 from harness.experiment.store import IN_MEMORY, Store
-from harness.findings.gate_message import gate_message
+from harness.findings.gate_message import gate_message, not_alone
 from harness.findings.report_data import Exit, ReportData
 from harness.findings.report_writing import REPORT_FILE, write_report
 from harness.findings.samples import OwnScore, Sample, distinct
@@ -196,11 +196,11 @@ class StudySession:
     def verdict(self, gate: Gate, again: str) -> GateVerdict:
         """What came of a gate, once `results` are there; `again` is the command that runs just this gate."""
         figures = self._gates[gate.name]
-        of_tasks = all(task["verdict"] == "pass" for task in figures["tasks"])
+        each_task = self.settings.gate_tasks
         return GateVerdict(
             figures,
-            passed=figures["verdict"] == "pass" and (of_tasks or not self.settings.gate_tasks),
-            message=gate_message(figures, report=self.report_name, again=again),
+            passed=figures["verdict"] == "pass" and not (each_task and not_alone(figures)),
+            message=gate_message(figures, report=self.report_name, again=again, each_task=each_task),
         )
 
     def finish(self, how: Exit) -> ReportData | None:

@@ -46,7 +46,7 @@ def test_draws_where_they_are_the_larger_share() -> None:
 def test_too_close(estimate: float) -> None:
     found = advice(mean(estimate, 0.05))
     assert (found.filings, found.draws) == (None, None)
-    assert found.reasons[0].endswith("too close to the margin")
+    assert found.reasons[0].endswith("too close to that, 10 times as many filings would not decide")
 
 
 def test_too_few_to_fail_on() -> None:
@@ -77,7 +77,7 @@ def test_several_needs_are_the_largest_of_each() -> None:
     found = advice(None, draws=(0.1,), n_filings=4)
     assert (found.filings, found.draws) == (10, 5)
     assert found.reasons == (
-        "1 random draw: how far draws differ is unknown; ask for 5 or more",
+        "1 random draw: how far draws differ is unknown; ask for 5 or more with --ablation-random-draws",
         "4 filings: fewer than 10 decide nothing; give 10 or more",
     )
     assert advice(None, n_filings=1).reasons == ("1 filing: fewer than 10 decide nothing; give 10 or more",)

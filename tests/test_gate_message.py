@@ -5,20 +5,21 @@ import copy
 from fake_gates import GATE, OWN, make_answers, make_rows
 from fake_study import whole_report
 
-from harness.findings.gate_message import gate_lines, gate_message
+from harness.findings.gate_message import gate_lines, gate_message, verdict_lines
 from harness.findings.gate_results import gate_result
 from harness.findings.gates import Margins
 from harness.findings.verdict_data import GateResult
 
 CITY, YEAR = OWN
+DEFAULT = Margins()
 LOST = {CITY.retrieval.name: "-" * 20, YEAR.retrieval.name: "--++" * 5, YEAR.controls[0].name: "-" + "+" * 19}
 
 
-def result_of(right: dict[str, str], n_filings: int = 20) -> GateResult:
+def result_of(right: dict[str, str], n_filings: int = 20, margins: Margins = DEFAULT) -> GateResult:
     rows = make_rows(n_filings)
     text: dict[str, float | None] = {f"plain_text[{CITY.retrieval.name}]": -2.1}
     answers = make_answers(GATE, rows, {name: letters[:n_filings] for name, letters in right.items()}, text)
-    return gate_result(GATE, rows, answers, Margins(), candidates=(), leaked_filings=None)
+    return gate_result(GATE, rows, answers, margins, candidates=(), leaked_filings=None)
 
 
 def test_every_line() -> None:
@@ -42,6 +43,53 @@ def test_every_line() -> None:
         "  report     reports/latest/report.json\n"
         "  again      pytest evals -m gate"
     )
+
+
+def test_a_drop_below_the_margin_is_not_nothing() -> None:
+    """75 points are lost, and the margin is 90; it once said that nothing was."""
+    said = gate_message(result_of(LOST, margins=Margins(margin=0.9)), report="r", again="a")
+    assert "  model      no more lost than the margin: plain text -0.050 nats" in said
+
+
+def test_margins_are_not_rounded() -> None:
+    found = result_of({}, margins=Margins(margin=0.125))
+    assert "  why        these heads cost no 12.5 points more than" in gate_message(found, report="r", again="a")
+    report = copy.deepcopy(whole_report())
+    report["gates"] = [found]
+    assert next(verdict_lines(report))[1].endswith(" over random, margin 12.5")
+
+
+def test_one_of_a_thing() -> None:
+    few: GateResult = {**result_of(LOST, 1), "n": 1, "draw_drops": [0.0], "drop": 0.5, "rank_p": 0.5}
+    said = gate_message({**few, "least_rank_p": 0.5}, report="r", again="a")
+    assert "k = 1 ablated; 1 row of 1 filing\n" in said
+    assert "  rank       0 of 1 draw cost as much: p = 0.500; 1 draw cannot give less than 0.500" in said
+
+
+def test_tasks_that_each_have_to_pass() -> None:
+    """Pooled the gate passes; the year, where six of 20 rows are lost, does not alone, and the test fails for it."""
+    found = result_of({CITY.retrieval.name: "-" * 20, YEAR.retrieval.name: "-" * 6 + "+" * 14})
+    assert found["verdict"] == "pass"
+    why = (
+        "1 of 2 tasks not passed alone, as --ablation-gate-tasks asks: year; give more filings, or judge the tasks "
+        "together"
+    )
+    pooled = gate_message(found, report="r", again="a")
+    assert pooled.startswith("gate[own-all-k01]: pass\n")
+    assert "  tasks      alone, by Holm: 1 pass, 1 inconclusive (year)\n" in pooled
+    assert "  why " not in pooled
+    said = gate_message(found, report="r", again="a", each_task=True)
+    assert said.startswith("gate[own-all-k01]: pass; not each task alone\n")
+    assert f"  why        {why}\n" in said
+    report = copy.deepcopy(whole_report())
+    report["gates"] = [found]
+    assert [kind for kind, _ in gate_lines(report)] == ["pass", "pass"]
+    report["configuration"]["gate_tasks"] = True
+    (kind, first), (_, second), _ = gate_lines(report)
+    assert (kind, first.endswith("margin 10; not each task alone"), second.strip()) == ("inconclusive", True, why)
+    assert list(verdict_lines(report)) == [(kind, first)]
+    report["gates"] = [result_of(LOST)]
+    assert [kind for kind, _ in gate_lines(report)] == ["pass", "pass"]
 
 
 def test_what_to_do_next_is_said() -> None:

@@ -4,16 +4,18 @@ from fake_gates import GATE, OWN, TASKS, make_answers, make_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.experiment.conditions import BASELINE
 from harness.experiment.heads import Head
 from harness.findings.gate_results import gate_result, task_verdicts
 from harness.findings.gate_samples import Answers
-from harness.findings.gates import Margins
+from harness.findings.gates import Margins, Premises
 from harness.findings.verdict_data import GateResult
 from harness.retrieval.rows import Row
 
 ROWS = make_rows(20)
 CITY, YEAR = OWN
 MARGINS = Margins()
+SOUND = Premises(leaked_filings=0)
 LOST = {CITY.retrieval.name: "-" * 20, YEAR.retrieval.name: "--++" * 5}
 
 
@@ -35,7 +37,9 @@ def test_a_pass() -> None:
 def test_what_is_missing_makes_it_invalid() -> None:
     found = result_of(make_answers(GATE, ROWS, {**LOST, YEAR.controls[1].name: "+" * 19 + "."}, {}))
     assert found["verdict"] == "invalid"
-    assert found["reasons"] == [f"without sound records: {YEAR.controls[1].name} (1 of 20 rows)"]
+    (said,) = found["reasons"]
+    assert said.startswith(f"without sound records: {YEAR.controls[1].name} (1 of 20 rows); run again")
+    assert [task["verdict"] for task in found["tasks"]] == ["pass", "invalid"], "the city's rows are whole"
     assert found["n"] == 39, "the figures rest on what is there"
 
 
@@ -51,12 +55,13 @@ def test_an_unknown_split_is_said() -> None:
     assert (found["verdict"], found["split_known"]) == ("pass", False)
     leaked = gate_result(GATE, ROWS, answers, MARGINS, candidates=(), leaked_filings=1)
     assert leaked["verdict"] == "invalid"
+    assert [task["verdict"] for task in leaked["tasks"]] == ["invalid", "invalid"]
 
 
 def test_tasks_by_hand() -> None:
     """The city's rows are all lost: p 0. Of the year's 20, half are: mean .5, SE = sqrt(20 / 19 x .25 / 20), 19 df:
     t = .4 / .11471 = 3.487, p = .00123; Holm: the larger of two p stands as it is."""
-    city, year = task_verdicts(GATE, ROWS, make_answers(GATE, ROWS, LOST, {}), MARGINS)
+    city, year = task_verdicts(GATE, ROWS, make_answers(GATE, ROWS, LOST, {}), MARGINS, SOUND)
     assert (city["task"], city["verdict"], city["p"], city["adjusted_p"]) == ("city", "pass", 0.0, 0.0)
     assert (year["task"], year["verdict"], year["difference"]) == ("year", "pass", 0.5)
     assert year["p"] is not None
@@ -67,7 +72,7 @@ def test_tasks_by_hand() -> None:
 def test_holm_can_undo_a_task() -> None:
     """Six of the year's 20 rows are lost: p = .0375 alone is too much; both tasks so: twice that."""
     six = "-" * 6 + "+" * 14
-    found = task_verdicts(GATE, ROWS, make_answers(GATE, ROWS, dict.fromkeys(LOST, six), {}), MARGINS)
+    found = task_verdicts(GATE, ROWS, make_answers(GATE, ROWS, dict.fromkeys(LOST, six), {}), MARGINS, SOUND)
     assert [each["verdict"] for each in found] == ["inconclusive", "inconclusive"]
     first = found[0]
     assert first["p"] is not None
@@ -77,19 +82,32 @@ def test_holm_can_undo_a_task() -> None:
 def test_the_level_of_a_task_is_one_sided() -> None:
     """Seven of 20 rows lost: t = .25 / .10942 = 2.285 with 19 df, p = .0170; in both tasks Holm makes it .034."""
     seven = "-" * 7 + "+" * 13
-    both = task_verdicts(GATE, ROWS, make_answers(GATE, ROWS, dict.fromkeys(LOST, seven), {}), MARGINS)
+    both = task_verdicts(GATE, ROWS, make_answers(GATE, ROWS, dict.fromkeys(LOST, seven), {}), MARGINS, SOUND)
     assert [(each["verdict"], round(each["adjusted_p"] or 0, 3)) for each in both] == [("inconclusive", 0.034)] * 2
-    one = task_verdicts(GATE, ROWS, make_answers(GATE, ROWS, {**LOST, YEAR.retrieval.name: seven}, {}), MARGINS)
+    one = task_verdicts(GATE, ROWS, make_answers(GATE, ROWS, {**LOST, YEAR.retrieval.name: seven}, {}), MARGINS, SOUND)
     assert [(each["verdict"], round(each["adjusted_p"] or 0, 3)) for each in one] == [("pass", 0.0), ("pass", 0.017)]
 
 
 def test_a_task_of_few_filings_is_undecided_and_of_no_effect_fails() -> None:
     few = make_rows(9)
     lost = {name: letters[:9] for name, letters in LOST.items()}
-    assert {t["verdict"] for t in task_verdicts(GATE, few, make_answers(GATE, few, lost, {}), MARGINS)} == {
+    assert {t["verdict"] for t in task_verdicts(GATE, few, make_answers(GATE, few, lost, {}), MARGINS, SOUND)} == {
         "inconclusive"
     }
-    assert {t["verdict"] for t in task_verdicts(GATE, ROWS, make_answers(GATE, ROWS, {}, {}), MARGINS)} == {"fail"}
+    assert {t["verdict"] for t in task_verdicts(GATE, ROWS, make_answers(GATE, ROWS, {}, {}), MARGINS, SOUND)} == {
+        "fail"
+    }
+
+
+def test_a_task_that_the_model_cannot_answer_is_invalid() -> None:
+    """Nine of the city's 20 rows are right untouched, and all are lost: a clear drop of too little."""
+    wrong = {condition.name: "+" * 9 + "-" * 11 for condition in CITY.controls}
+    of_both = "".join(letter + "+" for letter in "+" * 9 + "-" * 11)
+    city, year = task_verdicts(
+        GATE, ROWS, make_answers(GATE, ROWS, {**LOST, **wrong, BASELINE.name: of_both}, {}), MARGINS, SOUND
+    )
+    assert (city["verdict"], city["drop"], year["verdict"]) == ("invalid", 0.45, "pass")
+    assert (city["adjusted_p"] or 0) < 0.025
 
 
 def test_without_rows_everything_is_none() -> None:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from harness.counting import counted
 from harness.findings.clusters import ClusterMean, t_quantile, variance
 
 REACH = 1.96 + 0.84
@@ -17,6 +18,7 @@ FAR = 10
 """More than this many times today's filings or draws is not worth asking for."""
 ENOUGH_DRAWS = 5
 STAYS = "if estimate and spread stay"
+DRAWS = "--ablation-random-draws"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +51,16 @@ def what_would_decide(  # the two means, the draws' drops, the retrieval heads' 
     n_filings, least, least_to_fail = least_filings
     parts: list[Needed] = []
     if len(draws) < 2:
-        text = f"{_counted(len(draws), 'random draw')}: how far draws differ is unknown; ask for {ENOUGH_DRAWS} or more"
+        few = counted(len(draws), "random draw")
+        text = f"{few}: how far draws differ is unknown; ask for {ENOUGH_DRAWS} or more with {DRAWS}"
         parts.append(Needed(draws=ENOUGH_DRAWS, reasons=(text,)))
     if n_filings < least:
-        text = f"{_counted(n_filings, 'filing')}: fewer than {least} decide nothing; give {least} or more"
+        text = f"{counted(n_filings, 'filing')}: fewer than {least} decide nothing; give {least} or more"
         parts.append(Needed(filings=least, reasons=(text,)))
     if difference is not None and random is not None:
         interval = difference.interval()
         if interval.low <= margin <= interval.high:
-            what = f"the interval of the difference holds the margin of {100 * margin:.0f} points"
+            what = f"the interval of the difference holds the margin of {100 * margin:g} points"
             parts.append(_more_of(difference, len(draws), margin, what))
         elif interval.high < margin and n_filings < least_to_fail:
             text = f"the difference is below the margin, but {n_filings} filings are too few to fail on"
@@ -72,19 +75,16 @@ def what_would_decide(  # the two means, the draws' drops, the retrieval heads' 
     )
 
 
-def _counted(n: int, thing: str) -> str:
-    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
-
-
 def _more_of(mean: ClusterMean, n_draws: int, bound: float, what: str) -> Needed:
     """Filings or draws, whichever share of the standard error is larger, that part the estimate from the bound."""
     by_draws = mean.draws_variance > mean.filings_variance
     today, share = (n_draws, mean.draws_variance) if by_draws else (mean.n_filings, mean.filings_variance)
     sd, distance = math.sqrt(share * today), abs(mean.estimate - bound)
     if distance == 0 or (REACH * sd / distance) ** 2 > FAR * today:
-        return Needed(reasons=(f"{what}: the estimate is too close to the margin",))
+        too_few = f"{FAR} times as many {'random draws' if by_draws else 'filings'} would not decide"
+        return Needed(reasons=(f"{what}: the estimate is too close to that, {too_few}",))
     enough = max(today + 1, math.ceil((REACH * sd / distance) ** 2))
-    thing = "random draws" if by_draws else "filings"
+    thing = f"random draws ({DRAWS})" if by_draws else "filings"
     reasons = (f"{what}: about {enough} {thing} would decide, {STAYS}",)
     return Needed(draws=enough, reasons=reasons) if by_draws else Needed(filings=enough, reasons=reasons)
 
@@ -103,14 +103,14 @@ def _inside_draws(drop: float, draws: Sequence[float]) -> Iterator[Needed]:
     if enough is None:
         yield Needed(reasons=(f"{what}, and would with {FAR} times the draws",))
     else:
-        yield Needed(draws=enough, reasons=(f"{what}: about {enough} random draws would decide, {STAYS}",))
+        yield Needed(draws=enough, reasons=(f"{what}: about {enough} random draws ({DRAWS}) would decide, {STAYS}",))
 
 
 def _not_flat(random: ClusterMean, n_draws: int, flat: float) -> Iterator[Needed]:
     """Where the draws may cost more than is allowed."""
     if random.interval().high <= flat:
         return
-    what = f"random heads may cost more than {100 * flat:.0f} points"
+    what = f"random heads may cost more than {100 * flat:g} points"
     if random.estimate >= flat:
         yield Needed(reasons=(f"{what}, {100 * random.estimate:.1f} by the estimate: the control is not flat",))
     else:

@@ -1,11 +1,11 @@
 """A gate in words: the message that is read at night, and the lines that open a session's summary.
 
-Everything comes from the gate's part of the report; nothing is worked out here.
+Everything comes from the gate's part of the report; nothing is worked out here but which tasks do not pass alone.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from harness.counting import counted
 from harness.findings.gates import Kind
 from harness.findings.report_data import ReportData
 from harness.findings.verdict_data import CheckResult, GateResult
@@ -13,10 +13,26 @@ from harness.findings.verdict_data import CheckResult, GateResult
 HEADS = {"own": "each task's own heads", "shared": "the shared heads"}
 
 
-def gate_message(gate: GateResult, *, report: str, again: str) -> str:
-    """All that a verdict rests on, a line each; where the report is, and the command that runs the gate again."""
+def not_alone(gate: GateResult) -> str | None:
+    """Why a gate that each of its tasks has to pass alone does not pass, whatever its verdict; `None` where it does."""
+    others = [task["task"] for task in gate["tasks"] if task["verdict"] != "pass"]
+    if not others:
+        return None
+    return (
+        f"{len(others)} of {counted(len(gate['tasks']), 'task')} not passed alone, as --ablation-gate-tasks asks: "
+        f"{', '.join(others)}; give more filings, or judge the tasks together"
+    )
+
+
+def gate_message(gate: GateResult, *, report: str, again: str, each_task: bool = False) -> str:
+    """All that a verdict rests on, a line each; where the report is, and the command that runs the gate again.
+
+    `each_task` is whether each task has to pass alone.
+    """
+    alone = not_alone(gate) if each_task else None
+    rows = f"{counted(gate['n'], 'row')} of {counted(gate['filings'], 'filing')}"
     lines = [
-        ("what", f"{HEADS[gate['experiment']]}, {_heads(gate)} ablated; {gate['n']} rows of {gate['filings']} filings"),
+        ("what", f"{HEADS[gate['experiment']]}, {_heads(gate)} ablated; {rows}"),
         (
             "untouched",
             f"{_percent(gate['baseline'])} right; {_percent(gate['needle_absent'])} with the needle left out",
@@ -29,23 +45,47 @@ def gate_message(gate: GateResult, *, report: str, again: str) -> str:
         ("rank", _rank(gate)),
         ("model", _model(gate)),
         ("tasks", _tasks(gate)),
-        *(("why", reason) for reason in gate["reasons"]),
+        *(("why", reason) for reason in _reasons(gate, alone)),
         *([] if gate["split_known"] else [("note", "split unknown: the ranking does not say its filings")]),
         ("report", report),
         ("again", again),
     ]
-    return "\n".join([f"{gate['name']}: {gate['verdict']}", *(f"  {name:<11}{text}" for name, text in lines)])
+    verdict = gate["verdict"] + ("; not each task alone" if alone and gate["verdict"] == "pass" else "")
+    return "\n".join([f"{gate['name']}: {verdict}", *(f"  {name:<11}{text}" for name, text in lines)])
+
+
+def verdict_lines(report: ReportData) -> Iterator[tuple[Kind, str]]:
+    """A line for each gate: its verdict, and the difference it rests on."""
+    for gate in report["gates"]:
+        yield _verdict_line(gate, _asked_alone(report, gate))
 
 
 def gate_lines(report: ReportData) -> Iterator[tuple[Kind, str]]:
-    """A line for each gate with its verdict, then one for each reason."""
+    """For each gate the line of its verdict, one for each reason, and whether the model is whole."""
     for gate in report["gates"]:
-        difference = f"{_points(gate['difference'])} points {_interval(gate['interval'])}"
-        margin = f"{100 * gate['margins']['margin']:.0f}"
-        yield gate["verdict"], f"{gate['name']:<24} {gate['verdict']:<12} {difference} over random, margin {margin}"
-        for reason in gate["reasons"]:
-            yield gate["verdict"], f"{'':<24} {reason}"
-        yield gate["verdict"], f"{'':<24} {_model(gate)}"
+        alone = _asked_alone(report, gate)
+        kind, line = _verdict_line(gate, alone)
+        yield kind, line
+        for text in (*_reasons(gate, alone), _model(gate)):
+            yield kind, f"{'':<24} {text}"
+
+
+def _verdict_line(gate: GateResult, alone: str | None) -> tuple[Kind, str]:
+    difference = f"{_points(gate['difference'])} points {_interval(gate['interval'])}"
+    margin = f"{100 * gate['margins']['margin']:g}"
+    line = f"{gate['name']:<24} {gate['verdict']:<12} {difference} over random, margin {margin}"
+    if alone is None or gate["verdict"] != "pass":
+        return gate["verdict"], line
+    return "inconclusive", f"{line}; not each task alone"
+
+
+def _asked_alone(report: ReportData, gate: GateResult) -> str | None:
+    """`not_alone`, where the report's settings ask for it."""
+    return not_alone(gate) if report["configuration"].get("gate_tasks") else None
+
+
+def _reasons(gate: GateResult, alone: str | None) -> list[str]:
+    return [*gate["reasons"], *([] if alone is None else [alone])]
 
 
 def _heads(gate: GateResult) -> str:
@@ -83,14 +123,17 @@ def _rank(gate: GateResult) -> str:
         return "unknown"
     n = len(gate["draw_drops"])
     as_much = sum(drop >= gate["drop"] for drop in gate["draw_drops"])
-    return f"{as_much} of {n} draws cost as much: p = {p:.3f}; {n} draws cannot give less than {least:.3f}"
+    draws = counted(n, "draw")
+    return f"{as_much} of {draws} cost as much: p = {p:.3f}; {draws} cannot give less than {least:.3f}"
 
 
 def _model(gate: GateResult) -> str:
     text, outputs = gate["plain_text"], gate["degenerate"]
     if text is None or outputs is None:
         return "whether the model is whole is unknown"
-    said = {"none": "nothing lost", "unknown": "what was lost is unknown"}.get(gate["damage"], gate["damage"])
+    said = {"none": "no more lost than the margin", "unknown": "what was lost is unknown"}.get(
+        gate["damage"], gate["damage"]
+    )
     return (
         f"{said}: plain text {text['change']:+.3f} nats a token ({_mean(text['draw_changes']):+.3f} by random heads), "
         f"degenerate completions {_percent(outputs['retrieval'])} (untouched {_percent(outputs['untouched'])}, "
@@ -99,11 +142,15 @@ def _model(gate: GateResult) -> str:
 
 
 def _tasks(gate: GateResult) -> str:
-    """How many tasks have which verdict of their own, and the names of those that do not pass."""
-    counts = Counter(task["verdict"] for task in gate["tasks"])
-    said = ", ".join(f"{n} {verdict}" for verdict, n in counts.items()) or "none"
-    others = [f"{task['task']} {task['verdict']}" for task in gate["tasks"] if task["verdict"] != "pass"]
-    return f"alone, by Holm: {said}" + (f" ({', '.join(others)})" if others and counts["pass"] else "")
+    """How many tasks have which verdict of their own, and which, where verdicts differ and the task does not pass."""
+    by_verdict: dict[str, list[str]] = {}
+    for task in gate["tasks"]:
+        by_verdict.setdefault(task["verdict"], []).append(task["task"])
+    said = [
+        f"{len(tasks)} {verdict}" + (f" ({', '.join(tasks)})" if verdict != "pass" and len(by_verdict) > 1 else "")
+        for verdict, tasks in by_verdict.items()
+    ]
+    return f"alone, by Holm: {', '.join(said) or 'none'}"
 
 
 def _mean(values: Sequence[float]) -> float:

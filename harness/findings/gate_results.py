@@ -5,6 +5,7 @@ invalid, by name. The verdict is `gates`'s. Knows nothing of how samples come ab
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from harness.experiment.gate_conditions import Gate, candidates_in_controls
 from harness.experiment.heads import Head
@@ -31,8 +32,7 @@ def gate_result(
 ) -> GateResult:
     """A gate's part of the report. `rows` are all rows of the run, `candidates` heads that no control may hold."""
     premises = Premises(lacking_samples(gate, rows, answers), candidates_in_controls(gate, candidates), leaked_filings)
-    data = paired_counts(gate.parts, rows, answers)
-    verdict = judge(data, margins, premises)
+    verdict = judge(paired_counts(gate.parts, rows, answers), margins, premises)
     text, degenerate = plain_text(gate, rows, answers), degenerate_shares(gate, rows, answers)
     fewest, most = gate.k_effective
     return {
@@ -49,23 +49,28 @@ def gate_result(
         "plain_text": text,
         "degenerate": degenerate,
         "damage": damage(verdict.drop, margins.margin, text, degenerate),
-        "tasks": task_verdicts(gate, rows, answers, margins),
+        "tasks": task_verdicts(gate, rows, answers, margins, premises),
         "conditions": [condition.name for condition in gate.conditions],
     }
 
 
-def task_verdicts(gate: Gate, rows: Sequence[Row], answers: Answers, margins: Margins) -> list[TaskVerdict]:
-    """Each task's own verdict, on its rows alone.
+def task_verdicts(
+    gate: Gate, rows: Sequence[Row], answers: Answers, margins: Margins, premises: Premises
+) -> list[TaskVerdict]:
+    """Each task's own verdict, on its rows alone; `premises` are the gate's.
 
-    `pass` where Holm's adjusted p of "the difference is at most the margin" (one-sided, over filings and draws) is at
-    most 2.5 %; `fail` where the difference's interval lies below the margin, with 20 filings at least; never either
-    below 10 filings.
+    `invalid` where its own rows lack samples, where its own figures are unsound, or where the gate's heads are.
+    `pass` where Holm's adjusted p of "the difference is at most the margin" (one-sided, over filings and draws) is
+    at most 2.5 %; `fail` where the difference's interval lies below the margin, with 20 filings at least; never
+    either below 10 filings.
     """
     tasks = list(dict.fromkeys(row.task for part in gate.parts for row in rows_of(part.retrieval, rows)))
     found = []
     for task in tasks:
-        data = paired_counts(gate.parts, [row for row in rows if row.task == task], answers)
-        verdict, drops = judge(data, margins, Premises(), bootstrap=False), measure(data)
+        of_task = [row for row in rows if row.task == task]
+        data = paired_counts(gate.parts, of_task, answers)
+        own = replace(premises, missing=lacking_samples(gate, of_task, answers))
+        verdict, drops = judge(data, margins, own, bootstrap=False), measure(data)
         known = drops is not None and drops.difference is not None
         p = drops.difference.p_above(margins.margin) if drops is not None and drops.difference is not None else 1.0
         found.append((task, verdict, p, known))
@@ -88,6 +93,8 @@ def task_verdicts(gate: Gate, rows: Sequence[Row], answers: Answers, margins: Ma
 
 
 def _task_kind(verdict: Verdict, adjusted_p: float) -> Kind:
+    if verdict.kind == "invalid":
+        return "invalid"
     if verdict.n_filings >= LEAST_FILINGS and adjusted_p <= TASK_LEVEL:
         return "pass"
     return "fail" if verdict.kind == "fail" else "inconclusive"

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from harness.counting import counted
 from harness.findings.clusters import ClusterMean, FilingSums, bca_of_sums, mean_of_sums, t_quantile, variance
 from harness.findings.gate_advice import Needed, what_would_decide
 from harness.findings.stats import Interval
@@ -24,6 +25,8 @@ LEAST_FILINGS = 10
 """With fewer filings than this nothing is decided."""
 LEAST_FILINGS_TO_FAIL = 20
 """With fewer filings than this a gate does not fail: too little power to find an effect that is there."""
+N_NAMED = 5
+"""How many conditions without records a reason names, of the hundreds that a stopped run lacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +214,12 @@ def checks(found: Drops | None, margins: Margins) -> tuple[Check, Check, Check]:
 def invalid_reasons(data: GateData, found: Drops | None, margins: Margins, premises: Premises) -> Iterator[str]:
     """Everything that makes the comparison unsound, one sentence each."""
     if premises.missing:
-        yield f"without sound records: {', '.join(premises.missing)}"
+        others = len(premises.missing) - N_NAMED
+        more = f" and {counted(others, 'more condition')} (run.missing in the report)" if others > 0 else ""
+        yield (
+            f"without sound records: {', '.join(premises.missing[:N_NAMED])}{more}; run again: what is stored is not "
+            "computed twice"
+        )
     if found is None:
         yield "no row has all the records that are compared"
     if premises.leaked_filings:
@@ -232,11 +240,15 @@ def _weak_baseline(data: GateData, margins: Margins) -> Iterator[str]:
     baseline = sum(filing.baseline for filing in data.filings) / data.n_rows
     absent = sum(filing.absent for filing in data.filings) / data.n_rows
     if baseline < margins.floor:
-        yield f"the untouched model answers {baseline:.1%}, less than {margins.floor:.0%}"
+        yield (
+            f"the untouched model answers {baseline:.1%}, less than {100 * margins.floor:g}%: too little to lose; take "
+            "tasks that it can answer"
+        )
     if baseline - absent < 2 * margins.margin:
         yield (
             f"the untouched model answers {baseline:.1%}, and {absent:.1%} with the needle left out: less than "
-            f"{200 * margins.margin:.0f} points (twice the margin) rest on the needle"
+            f"{200 * margins.margin:g} points (twice the margin) rest on the needle; take "
+            "values that cannot be guessed"
         )
 
 
@@ -244,7 +256,8 @@ def _damaging_control(found: Drops, margins: Margins) -> Iterator[str]:
     if found.random is not None and (low := found.random.interval().low) > margins.flat:
         yield (
             f"the control damages the model: random heads cost {100 * found.random.estimate:.1f} points, "
-            f"{100 * low:.1f} at least, and at most {100 * margins.flat:.0f} are allowed"
+            f"{100 * low:.1f} at least, and at most {100 * margins.flat:g} are allowed; judge fewer heads with "
+            "--ablation-gate-k"
         )
 
 
@@ -260,8 +273,8 @@ def _kind(found: Drops, n_filings: int, margin: float, all_hold: bool) -> Kind:
 
 def _why_fail(found: Drops, margin: float) -> str:
     if found.difference is not None and found.difference.interval().low > 0:
-        return f"these heads matter, but by less than the margin of {100 * margin:.0f} points"
-    return f"these heads cost no {100 * margin:.0f} points more than random ones"
+        return f"these heads matter, but by less than the margin of {100 * margin:g} points"
+    return f"these heads cost no {100 * margin:g} points more than random ones"
 
 
 def _verdict(
