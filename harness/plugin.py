@@ -177,15 +177,16 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Verdicts, each condition's accuracy, interval and drop by k, and where the report is."""
+    """Verdicts, each condition's accuracy, interval and drop by k, and where the report is; less with -q."""
     if (failure := config.stash.get(FAILURE, None)) is not None:
         terminalreporter.write_sep("=", "ablation", red=True)
         terminalreporter.write_line(failure, red=True)
     report = config.stash.get(REPORT, None)
-    if report is not None and config.get_verbosity() >= 0:
-        from harness.terminal import write_summary
+    if report is not None and config.get_verbosity() >= -1:
+        from harness.terminal import write_brief, write_summary
 
-        write_summary(terminalreporter, report, config.stash[STUDY].report_name)
+        write = write_summary if config.get_verbosity() >= 0 else write_brief
+        write(terminalreporter, report, config.stash[STUDY].report_name)
 
 
 @pytest.fixture(scope="session")

@@ -8,10 +8,10 @@ from contextlib import contextmanager, nullcontext
 
 import pytest
 
-from harness.findings.gate_message import gate_lines
+from harness.findings.gate_message import gate_lines, verdict_lines
 from harness.findings.gates import Kind
 from harness.findings.report_data import ReportData
-from harness.findings.summary import summary_lines
+from harness.findings.summary import missing_lines, summary_lines
 from harness.run import Progress
 
 COLOURS: Mapping[Kind, dict[str, bool]] = {
@@ -29,6 +29,16 @@ def write_summary(reporter: pytest.TerminalReporter, report: ReportData, report_
     for kind, line in gate_lines(report):
         reporter.write_line(line, **COLOURS[kind])
     for line in summary_lines(report):
+        reporter.write_line(line)
+    reporter.write_line(f"report: {report_name}")
+
+
+def write_brief(reporter: pytest.TerminalReporter, report: ReportData, report_name: str) -> None:
+    """What is said with -q: a line a verdict, whether records are missing, and where the report is."""
+    reporter.ensure_newline()
+    for kind, line in verdict_lines(report):
+        reporter.write_line(line, **COLOURS[kind])
+    for line in missing_lines(report):
         reporter.write_line(line)
     reporter.write_line(f"report: {report_name}")
 

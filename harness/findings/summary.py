@@ -6,6 +6,7 @@ from the report alone.
 
 from collections.abc import Collection, Iterator, Sequence
 
+from harness.counting import counted
 from harness.experiment.conditions import UNTOUCHED
 from harness.findings.curves import Curve, Level, curves, envelope, level
 from harness.findings.report_data import ReportData
@@ -23,7 +24,7 @@ def summary_lines(report: ReportData) -> Iterator[str]:
     yield _provenance(report)
     yield from _split_lines(report)
     if cut := report["data"].get("cut"):
-        yield f"{_counted(cut, 'row')} cut to {report['configuration']['seq_len']} tokens, the others are not longer"
+        yield f"{counted(cut, 'row')} cut to {report['configuration']['seq_len']} tokens, the others are not longer"
     baseline = level(report, "baseline")
     if baseline is not None:
         yield f"{'baseline':<16} {'':>5}  {_accuracy(baseline)}"
@@ -34,23 +35,29 @@ def summary_lines(report: ReportData) -> Iterator[str]:
         if curve.experiment != RANDOM:
             yield from _curve_lines(report, curve)
     yield from _random_lines(report, [curve for curve in every if curve.experiment == RANDOM])
+    yield from _gate_control_lines(report)
     yield from _many_lines(report, {curve.experiment for curve in every})
     yield from _own_lines(report)
     yield from _donor_lines(report)
     yield from _degenerate_lines(report)
     yield from _specificity_lines(report)
+    yield from missing_lines(report)
+
+
+def missing_lines(report: ReportData) -> Iterator[str]:
+    """How many conditions lack records, and the first of them; nothing where none does."""
     missing = report["run"]["missing"]
     if missing:
         names = ", ".join(missing[:5]) + (" ..." if missing[5:] else "")
-        yield f"missing: {len(missing)} conditions lack records: {names}"
+        yield f"missing: {counted(len(missing), 'condition')} without all records: {names}"
 
 
 def _provenance(report: ReportData) -> str:
     data, model = report["data"], report["model"]
     name = "no model" if model is None else f"{model['id']} ({model['n_layers']} layers of {model['n_heads']} heads)"
-    of = "" if data["filings"] is None else f" of {_counted(data['filings'], 'filing')}"
+    of = "" if data["filings"] is None else f" of {counted(data['filings'], 'filing')}"
     note = manner_note(report)
-    return f"{name}, {_counted(data['rows'], 'row')}{of}" + ("" if note is None else f", {note}")
+    return f"{name}, {counted(data['rows'], 'row')}{of}" + ("" if note is None else f", {note}")
 
 
 def _split_lines(report: ReportData) -> Iterator[str]:
@@ -89,7 +96,7 @@ def _degenerate_lines(report: ReportData) -> Iterator[str]:
             said = ", ".join(f"{n} {kind}" for kind, n in kinds.items() if n)
             yield (
                 f"degenerate completions: {before:.1%} in the baseline, over {DEGENERATE:.0%} more in "
-                f"{_counted(len(worse), 'condition')}; most in {worse[0]}: {shares[worse[0]]:.1%} of {condition['n']} "
+                f"{counted(len(worse), 'condition')}; most in {worse[0]}: {shares[worse[0]]:.1%} of {condition['n']} "
                 f"({said})"
             )
 
@@ -108,7 +115,7 @@ def _specificity_lines(report: ReportData) -> Iterator[str]:
 
 def _curve_lines(report: ReportData, curve: Curve) -> Iterator[str]:
     for point in curve.points:
-        short = f"   of {point.heads} heads only" if point.is_short else ""
+        short = f"   of {point.heads} head{'' if point.most == 1 else 's'} only" if point.is_short else ""
         yield f"{curve.experiment:<16} {f'k={point.k}':>5}  {_accuracy(point)}{_drop(report, curve, point)}{short}"
 
 
@@ -126,14 +133,35 @@ def _random_lines(report: ReportData, draws: Sequence[Curve]) -> Iterator[str]:
         )
 
 
+def _gate_control_lines(report: ReportData) -> Iterator[str]:
+    """What a gate's own controls reached, on the rows that it compares."""
+    for gate in report["gates"]:
+        before, drops = gate["baseline"], gate["draw_drops"]
+        if before is None or not drops:
+            continue
+        accuracies = [before - drop for drop in drops]
+        mean = sum(accuracies) / len(accuracies)
+        fewest, most = gate["k_effective"]
+        k = str(most) if fewest == most else f"{fewest}-{most}"
+        yield (
+            f"{RANDOM:<16} {f'k={k}':>5}  {mean:6.1%}  [{min(accuracies):6.1%}, {max(accuracies):6.1%}]"
+            f"   drop {_points(before - mean)}   mean and range of {counted(len(drops), 'draw')} for {gate['name']}"
+            f"{_from_elsewhere(gate['mismatches'], gate['control_heads'])}"
+        )
+
+
 def _mismatches(report: ReportData, k: int) -> str:
-    """How many layer-matched control heads come from another layer, at most."""
+    """How many layer-matched control heads come from another layer, at most; gates' own controls stand apart."""
     counts = [
         condition["mismatches"] or 0
         for condition in report["conditions"]
-        if condition["experiment"] == RANDOM and condition["k"] == k
+        if condition["experiment"] == RANDOM and condition["k"] == k and condition["setting"].startswith("seed")
     ]
-    return f", up to {max(counts)} of {k} heads from another layer" if any(counts) else ""
+    return _from_elsewhere(counts, k)
+
+
+def _from_elsewhere(counts: Sequence[int], heads: int) -> str:
+    return f", up to {max(counts)} of {heads} heads from another layer" if any(counts) else ""
 
 
 def _many_lines(report: ReportData, drawn: Collection[str]) -> Iterator[str]:
@@ -146,7 +174,7 @@ def _many_lines(report: ReportData, drawn: Collection[str]) -> Iterator[str]:
     for (experiment, k), accuracies in groups.items():
         yield (
             f"{experiment:<16} {f'k={k}':>5}  {min(accuracies):.1%} to {max(accuracies):.1%} over "
-            f"{_counted(len(accuracies), 'condition')}: plots/figures.csv has each"
+            f"{counted(len(accuracies), 'condition')}: plots/figures.csv has each"
         )
 
 
@@ -175,7 +203,7 @@ def _donor_lines(report: ReportData) -> Iterator[str]:
 
 def _accuracy(point: Level) -> str:
     if point.accuracy is None or point.interval is None:
-        return f"none of {_counted(point.requested, 'row')} done"
+        return f"none of {counted(point.requested, 'row')} done"
     of = f"{point.matches}/{point.n}" + ("" if point.n == point.requested else f" of {point.requested}")
     return f"{point.accuracy:6.1%}  [{point.interval.low:6.1%}, {point.interval.high:6.1%}]  {of:>9}"
 
@@ -194,10 +222,6 @@ def _drop(report: ReportData, curve: Curve, point: Level) -> str:
     if baseline.n < baseline.requested or point.n < point.requested:
         return ""
     return f"   drop {_points(baseline.accuracy - point.accuracy)}"
-
-
-def _counted(n: int, thing: str) -> str:
-    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
 
 
 def _points(drop: float) -> str:

@@ -56,7 +56,7 @@ def test_a_signal_leaves_a_report(project: Project, number: signal.Signals) -> N
     assert process.returncode == pytest.ExitCode.INTERRUPTED, output
     assert "Traceback" not in output
     assert "INTERNALERROR" not in output
-    assert "missing: 5 conditions lack records: baseline, " in output
+    assert "missing: 5 conditions without all records: baseline, " in output
     check_half_done(project.report(), project.samples())
 
     (project.path / "conftest.py").unlink()

@@ -59,8 +59,18 @@ def test_rows_that_were_cut(project: Project) -> None:
 def test_quiet(project: Project) -> None:
     result = project.run(*STUDY, "-q")
     result.assert_outcomes(passed=4, deselected=33)
-    assert [line for line in result.outlines if "ablation" in line or "report" in line] == []
+    said = [line for line in result.outlines if "ablation" in line or "report" in line]
+    assert said == ["report: reports/latest/report.json"]
     assert project.report()["run"]["exit"] == "passed"
+    assert not any("report" in line for line in project.run(*STUDY, "-qq").outlines)
+
+
+def test_quiet_gates_say_their_verdicts(project: Project) -> None:
+    lines = project.run("evals", "-m", "gate", "-q", "--tb=no", "--no-summary").outlines
+    (start,) = [i for i, line in enumerate(lines) if line.startswith("gate[own-all-k02]")]
+    assert lines[start].startswith("gate[own-all-k02]        invalid ")
+    assert lines[start + 1].startswith("gate[shared-all-k02]     invalid ")
+    assert lines[start + 2] == "report: reports/latest/report.json"
 
 
 def test_no_progress_without_a_terminal(project: Project) -> None:
