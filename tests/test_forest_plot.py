@@ -3,6 +3,7 @@
 import copy
 
 import numpy as np
+import pytest
 from fake_study import KS, make_report, whole_report
 from matplotlib.colors import same_color
 
@@ -29,6 +30,19 @@ def test_every_contrast_has_its_line() -> None:
         assert ([100 * end for end in contrast["interval"]], [place, place]) in drawn
         assert ([100 * contrast["difference"]], [place]) in drawn
         assert [100 * each for each in contrast["draw_differences"]] in [xs for xs, _ in drawn]
+
+
+def test_every_draw_is_a_point_of_its_own() -> None:
+    """Four of six draws are equal; with 30 equal ones the points still end above the next line."""
+    report = copy.deepcopy(whole_report())
+    report["contrasts"] = [{**report["contrasts"][0], "draw_differences": [0.1, 0.2, 0.1, 0.1, 0.3, 0.1]}] * 2
+    (points,) = [(xs, ys) for xs, ys in lines(report) if len(xs) == 6 and ys[0] < 1]
+    assert len(set(zip(*points, strict=True))) == 6
+    assert sorted(y for x, y in zip(*points, strict=True) if x == 10) == pytest.approx([0.43, 0.54, 0.65, 0.76])
+    report["contrasts"] = [{**report["contrasts"][0], "draw_differences": [0.1] * 30}]
+    (ys,) = [ys for xs, ys in lines(report) if len(xs) == 30]
+    assert len(set(ys)) == 30
+    assert min(ys) > 0.2
 
 
 def test_margins_and_verdicts_of_gates() -> None:

@@ -3,6 +3,7 @@
 Takes a report alone and returns `None` where it holds nothing to draw.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -23,12 +24,13 @@ def forest(report: ReportData) -> Figure | None:
         return None
     figure = new_figure(
         7.2,
-        0.75 + 0.23 * len(found),
+        0.75 + 0.26 * len(found),
         "Drop in accuracy beyond that by as many random heads",
         [
             provenance(report),
             "marker and line: difference from the mean of the random draws, and its 95 % interval over filings and "
-            "draws; grey: from each draw; dashed: what a gate asks for; right: verdicts of gates",
+            "draws; grey: from each draw, one below the other where they are equal; dashed: what a gate asks for; "
+            "right: verdicts of gates",
         ],
     )
     axes = figure.add_subplot()
@@ -36,7 +38,7 @@ def forest(report: ReportData) -> Figure | None:
     for place, contrast in zip(places, found, strict=True):
         _draw(axes, place, contrast, found)
     axes.set_yticks(list(places), [_label(contrast) for contrast in found])
-    axes.set_ylim(0.3, len(found) + 0.7)
+    axes.set_ylim(0.15, len(found) + 0.7)
     axes.grid(visible=True, axis="x")
     axes.grid(visible=False, axis="y")
     axes.axvline(0, color=INK, linewidth=0.8, zorder=1)
@@ -51,8 +53,9 @@ def forest(report: ReportData) -> Figure | None:
 def _draw(axes: Axes, place: int, contrast: Contrast, every: Sequence[Contrast]) -> None:
     style = style_of(contrast["experiment"], [each["experiment"] for each in every])
     draws = contrast["draw_differences"]
-    below = [place - 0.24] * len(draws)
-    axes.plot([100 * draw for draw in draws], below, "o", color=FAINT, markersize=2.4, alpha=0.6, markeredgewidth=0)
+    step = min(0.11, 0.55 / max(Counter(draws).values(), default=1))  # of a line's height: before the next line
+    below = [place - 0.24 - step * draws[:i].count(draw) for i, draw in enumerate(draws)]
+    axes.plot([100 * draw for draw in draws], below, "o", color=FAINT, markersize=1.9, markeredgewidth=0, zorder=2)
     if contrast["interval"] is not None:
         axes.plot([100 * end for end in contrast["interval"]], [place, place], color=style.colour, linewidth=1.8)
     axes.plot(
