@@ -9,12 +9,12 @@ checked. Knows nothing of reports (`published_report`).
 Source: https://github.com/dersual/EDGAR-Haystack.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from harness.errors import HeadsError, ReportError
+from harness.errors import ReportError
 from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import Head
 from harness.experiment.json_nodes import Node, read_json
@@ -65,26 +65,21 @@ class PublishedResults:
 def read_published(folder: Path) -> PublishedResults:
     """Read every `.json` file of the folder.
 
-    Raises ReportError, naming file and entry, where the folder or a file cannot be read, where figures contradict
-    each other, where there is not exactly one baseline, or where an experiment asks other rows than the baseline.
+    Raises, naming file and entry:
+        ReportError: the folder or a file cannot be read, figures contradict each other, there is not exactly one
+            baseline, or an experiment asks other rows than the baseline.
+        HeadsError: what begins as a ranking is none.
     """
     try:
         files = sorted(path for path in folder.iterdir() if path.suffix == ".json")
     except OSError as error:
         raise ReportError(f"{folder}: {error.strerror}; expected a folder of published result files") from None
-    try:
-        return _read_files(folder, files)
-    except HeadsError as error:  # a piece of JSON that is not what it should be
-        raise ReportError(str(error)) from error
-
-
-def _read_files(folder: Path, files: Sequence[Path]) -> PublishedResults:
     baselines: dict[str, dict[str, Count]] = {}
     cells: list[PublishedCell] = []
     rankings, left_out = [], []
     draws = 0
     for path in files:
-        root = read_json(path)
+        root = read_json(path, ReportError)
         match _shape(root):
             case "baseline":
                 baselines[path.name] = root.table(_count)
