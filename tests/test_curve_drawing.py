@@ -26,8 +26,14 @@ def test_draws_are_one_series_with_their_envelope() -> None:
 
 
 def test_neighbours_are_moved_apart_around_the_middle() -> None:
-    shifts = [one.shift for one in series(whole_report(), dodge=0.1)]
-    assert shifts == pytest.approx([-0.25, -0.15, -0.05, 0.05, 0.15, 0.25])
+    shifts = [one.shift for one in series(whole_report(), dodge=0.05)]
+    assert shifts == pytest.approx([-0.125, -0.075, -0.025, 0.025, 0.075, 0.125])
+
+
+def test_many_neighbours_stay_near_their_k() -> None:
+    """Six series, moved by half a k each, would stand among the next k's."""
+    shifts = [one.shift for one in series(whole_report(), dodge=0.5)]
+    assert (min(shifts), max(shifts)) == pytest.approx((-0.2, 0.2))
 
 
 def test_spread_by_hand() -> None:

@@ -1,5 +1,7 @@
 """Figures of accuracy against k tell the report's own numbers."""
 
+import copy
+
 import numpy as np
 from fake_study import KS, TASKS, whole_report
 
@@ -24,6 +26,20 @@ def test_accuracy_by_task_has_a_panel_a_task() -> None:
     figure = accuracy_by_task(whole_report())
     assert figure is not None
     assert [axes.get_title(loc="left") for axes in figure.axes] == [f"{task} (n = 24)" for task in TASKS]
+
+
+def test_a_legend_of_many_long_names_stays_inside_the_figure() -> None:
+    report = copy.deepcopy(whole_report())
+    general = [each for each in report["conditions"] if each["experiment"] == "general"]
+    for i in range(7):
+        report["conditions"] += [{**each, "experiment": f"an_experiment_of_a_long_name_{i}"} for each in general]
+    figure = accuracy_by_task(report)
+    assert figure is not None
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.x1
 
 
 def test_random_heads_are_compared_only_where_as_many_were_zeroed() -> None:

@@ -20,6 +20,9 @@ LEVELS: Mapping[str, tuple[str, str, Line]] = {
 }
 """Conditions without k that are drawn as level lines: label, colour, line."""
 
+WIDEST = 0.4
+"""How far apart the first and the last of the lines at one k are moved at most."""
+
 Places = Mapping[int, int]
 """Where on the x axis each k stands."""
 
@@ -70,7 +73,7 @@ def series(report: ReportData, tasks: Collection[str] | None = None, *, dodge: f
     """What there is to draw over the rows of these tasks (`None`: all), in the order of the report.
 
     dodge: how far apart neighbours are moved, where 1 is from one k to the next of five or more; with fewer, the axis
-    is shorter, and so is the move.
+    is shorter, and so is the move. Many lines share `WIDEST`.
 
     The draws of one experiment are one series. Points without rows are left out.
     """
@@ -85,7 +88,7 @@ def series(report: ReportData, tasks: Collection[str] | None = None, *, dodge: f
         if one.ks:
             found.append(one)
     middle = (len(found) - 1) / 2
-    step = dodge * min(1.0, len({k for one in found for k in one.ks}) / 5)
+    step = min(dodge, WIDEST / max(1, len(found) - 1)) * min(1.0, len({k for one in found for k in one.ks}) / 5)
     return tuple(replace(one, shift=step * (i - middle)) for i, one in enumerate(found))
 
 

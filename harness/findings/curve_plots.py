@@ -84,8 +84,9 @@ def accuracy_by_task(report: ReportData) -> Figure | None:
     figure.supylabel(ANSWERED, fontsize=8.5)
     handles = [handle(one) for one in everything]
     handles += [level_handle(name) for name in LEVELS if level(report, name) is not None]
-    per_line = 4 if columns == 3 else 2
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(per_line, len(handles)), handlelength=3.4)
+    widest = 0.75 + 0.062 * max(len(str(each.get_label())) for each in handles)  # inches, its line included
+    per_line = max(1, min(4, len(handles), int(figure.get_figwidth() / widest)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=per_line, handlelength=3.4)
     return figure
 
 
