@@ -127,6 +127,21 @@ def test_shape_of_layers_that_agree_and_that_do_not() -> None:
         shape_of([outputs[0], replace(outputs[1], head_dim=16)])
 
 
+def test_layers_that_share_a_projection() -> None:
+    """As where one layer is run several times: its heads would be ablated in all of them."""
+    model = tiny_model("llama")
+    model.model.layers[2] = model.model.layers[0]
+    with pytest.raises(ModelError, match=r"layers have one 'self_attn.o_proj' in common; expected one each"):
+        attention_outputs(model)
+
+
+def test_layers_that_differ_by_their_config() -> None:
+    kinds = ["sliding_attention", "full_attention"]
+    config = AutoConfig.for_model("gemma4_text", num_hidden_layers=2, hidden_size=32, layer_types=kinds)
+    with pytest.raises(ModelError, match="its layers differ in head_dim; expected as many heads of one width in each"):
+        attention_outputs(drawn(config), architectures={"gemma4_text": ARCHITECTURES["llama"]})
+
+
 def drawn(config: PreTrainedConfig) -> PreTrainedModel:
     """A model without weights, as blueprints draw it."""
     with torch.device("meta"):

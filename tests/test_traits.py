@@ -45,3 +45,14 @@ def test_a_soft_cap_is_never_left_out() -> None:
 def test_windows() -> None:
     assert window(tiny_config("gpt2")) == window(tiny_config("llama")) == 640
     assert window(AutoConfig.for_model("bloom")) is None
+
+
+def test_of_a_model_that_sees_pictures_its_language_model_counts() -> None:
+    """Gemma 3 of 4B and more; its own config has none of this."""
+    text = tiny_config("gemma3_text")
+    text.rope_parameters["full_attention"] |= {"rope_type": "dynamic", "factor": 2.0}
+    text.attn_logit_softcapping = 2.0
+    config = AutoConfig.for_model("gemma3", text_config=text.to_dict())
+    assert window(config) == 640
+    assert rotates_by_length(config)
+    assert usable_attention(config, None) == "eager"

@@ -13,7 +13,7 @@ transformers 5 (https://github.com/huggingface/transformers, `models/<model_type
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -26,15 +26,10 @@ from harness.experiment.heads import ModelShape
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """Two module paths: the list of layers from the causal model, the output projection from a layer.
-
-    `head_dim` is the config's name for the width of a head's part of the projection's input. Where keys and
-    values differ in width it is the values'.
-    """
+    """Two module paths: the list of layers from the causal model, the output projection from a layer."""
 
     layers: str
     projection: str
-    head_dim: str = "head_dim"
 
 
 _COMMON = Architecture(layers="model.layers", projection="self_attn.o_proj")
@@ -42,7 +37,7 @@ _COMMON = Architecture(layers="model.layers", projection="self_attn.o_proj")
 ARCHITECTURES: Mapping[str, Architecture] = {
     "bloom": Architecture(layers="transformer.h", projection="self_attention.dense"),
     "cohere2": _COMMON,
-    "deepseek_v3": replace(_COMMON, head_dim="v_head_dim"),
+    "deepseek_v3": _COMMON,
     "falcon": Architecture(layers="transformer.h", projection="self_attention.dense"),
     "gemma2": _COMMON,
     "gemma3_text": _COMMON,
@@ -120,10 +115,10 @@ def attention_outputs(
     """Every layer's output projection, first layer first; the weights may be anywhere, or not there yet.
 
     Raises:
-        ModelError: an architecture outside the table, a path that leads nowhere, layers without attention, a
-            projection whose input is no multiple of the number of heads or disagrees with the config's width
-            of a head, or that is sharded over processes: then a local column is not the head that its index
-            says.
+        ModelError: an architecture outside the table, a path that leads nowhere, layers without attention or with
+            one projection in common, a projection whose input is no multiple of the number of heads or disagrees
+            with the config's width of a head, or that is sharded over processes: then a local column is not the
+            head that its index says.
     """
     entry = architecture_of(model.config, architectures=architectures)
     where = type(model).__name__
@@ -140,7 +135,8 @@ def attention_outputs(
             f"{where}: nothing at {names[0]!r}; expected in each layer a projection at {entry.projection!r}; "
             f"{_correct(model)}"
         )
-    kinds = getattr(model.config, "layer_types", None) or [None] * len(names)
+    config = model.config.get_text_config()  # of a model that sees pictures too, its language model's
+    kinds = getattr(config, "layer_types", None) or [None] * len(names)
     without = [
         str(layer)
         for layer, (module, kind) in enumerate(zip(modules, kinds, strict=False))
@@ -151,14 +147,27 @@ def attention_outputs(
             f"{where}: no attention with a {entry.projection!r} in layers {', '.join(without)}; expected attention "
             "heads in every layer; hybrid models cannot be used"
         )
+    if len({id(module) for module in modules}) < len(modules):
+        raise ModelError(
+            f"{where}: layers have one {entry.projection!r} in common; expected one each; a head ablated there would "
+            "be lost in several layers"
+        )
     if (model.tp_size or 1) > 1:
         raise ModelError(
             f"{where}: tensor parallel over {model.tp_size} processes; expected whole projections; load it with a "
             "device map instead"
         )
-    config = model.config.get_text_config()  # of a model that sees pictures too, its language model's
+    varying = {"head_dim", "v_head_dim", "num_attention_heads"} & set(
+        getattr(config, "per_layer_attributes", None) or ()
+    )
+    if varying:
+        raise ModelError(
+            f"{where}: its layers differ in {', '.join(sorted(varying))}; expected as many heads of one width in each; "
+            "models whose layers differ cannot be used"
+        )
     n_heads = int(config.num_attention_heads)
-    declared = getattr(config, entry.head_dim, None)
+    # what enters the projection is as wide as the values, which may be less than the keys
+    declared = getattr(config, "v_head_dim", None) or getattr(config, "head_dim", None)
     return tuple(
         AttentionOutput(layer, name, module, n_heads, _head_dim(name, module, n_heads, declared))
         for layer, (name, module) in enumerate(zip(names, modules, strict=True))

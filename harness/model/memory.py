@@ -36,7 +36,7 @@ def _free(device: torch.device) -> float:
 
 def _branch_bytes(loaded: LoadedModel, n_positions: int) -> int:
     """What one branch holds at its worst: its keys and values twice, and one layer's intermediate results."""
-    config, shape = loaded.model.config, loaded.shape
+    config, shape = loaded.model.config.get_text_config(), loaded.shape
     size = loaded.model.dtype.itemsize
     width = shape.n_heads * (shape.head_dim or 0)
     cache = 2 * shape.n_layers * cached_numbers(config, loaded.outputs[0])

@@ -73,7 +73,7 @@ def model_size(
 
 def cached_numbers(config: PreTrainedConfig, output: AttentionOutput) -> int:
     """Numbers that one position of one layer keeps: a key and a value for each head that has its own."""
-    key_heads = int(getattr(config, "num_key_value_heads", None) or output.n_heads)
+    key_heads = int(getattr(config.get_text_config(), "num_key_value_heads", None) or output.n_heads)
     return 2 * key_heads * output.head_dim
 
 
@@ -102,5 +102,6 @@ def _share(name: str, config: PreTrainedConfig) -> float:
     """Which part of a matrix a token meets: of experts, those that it is sent to."""
     if ".experts." not in f".{name}.":
         return 1.0
+    config = config.get_text_config()
     n_experts = next((int(number) for each in _EXPERTS if (number := getattr(config, each, None))), 1)
     return int(getattr(config, "num_experts_per_tok", None) or n_experts) / n_experts

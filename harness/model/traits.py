@@ -1,6 +1,6 @@
 """What a model's config says of how the model computes, as far as sharing work or saving memory rests on it.
 
-Knows nothing of weights or tokens.
+Of a model that sees pictures too, what counts is its language model's. Knows nothing of weights or tokens.
 """
 
 from transformers import PreTrainedConfig
@@ -52,7 +52,7 @@ def one_by_one(config: PreTrainedConfig, quantization: str | None = None) -> str
 
 def rotates_by_length(config: PreTrainedConfig) -> bool:
     """Whether rotary frequencies depend on how many tokens are fed: pieces would be rotated otherwise."""
-    parameters = getattr(config, "rope_parameters", None) or {}
+    parameters = getattr(config.get_text_config(), "rope_parameters", None) or {}
     kinds = [parameters, *(value for value in parameters.values() if isinstance(value, dict))]
     return any(kind.get("rope_type") in ("dynamic", "longrope") for kind in kinds)
 
@@ -66,7 +66,7 @@ def usable_attention(config: PreTrainedConfig, asked: str | None) -> str | None:
     Raises:
         ModelError: sdpa was asked for by name, for such a model.
     """
-    if getattr(config, "attn_logit_softcapping", None) is None:
+    if getattr(config.get_text_config(), "attn_logit_softcapping", None) is None:
         return asked
     if asked == "sdpa":
         raise ModelError(
@@ -77,5 +77,5 @@ def usable_attention(config: PreTrainedConfig, asked: str | None) -> str | None:
 
 def window(config: PreTrainedConfig) -> int | None:
     """The most positions that the model was made for; `None` where its config sets no limit."""
-    declared: int | None = getattr(config, "max_position_embeddings", None)
+    declared: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
     return declared
