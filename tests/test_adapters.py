@@ -9,8 +9,17 @@ from typing import cast
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_models import HEAD_DIM, N_LAYERS, cut_weights, random_ids, random_prompt, save_checkpoint, tiny_model
-from transformers import PreTrainedModel
+from tiny_models import (
+    HEAD_DIM,
+    N_LAYERS,
+    cut_weights,
+    random_ids,
+    random_prompt,
+    save_checkpoint,
+    tiny_config,
+    tiny_model,
+)
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from harness.errors import ModelError
 from harness.experiment.heads import Head
@@ -198,6 +207,18 @@ class TestRefused:
         save_file(weights, adapter / "adapter_model.safetensors")
         with pytest.raises(ModelError, match=r"1 of its weights and the model's do not fit, first model.layers.0"):
             load_model(str(places("llama")[0]), adapter=adapter)
+
+    def test_of_a_model_of_another_width(self, places: Places, tmp_path: Path) -> None:
+        config = tiny_config("llama")
+        config.hidden_size = 40
+        wider = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]  # the library's
+        peft.get_peft_model(wider, peft.LoraConfig(r=3, target_modules=["o_proj"])).save_pretrained(tmp_path)
+        message = (
+            r"3 of its weights and the model's do not fit, first model.layers.0.self_attn.o_proj.lora_B.default.weight"
+        )
+        with pytest.raises(ModelError, match=message) as caught:
+            load_model(str(places("llama")[0]), adapter=tmp_path)
+        assert "\n" not in str(caught.value)
 
     def test_an_adapter_in_the_models_place(self, adapter: Path) -> None:
         message = "holds an adapter; expected a whole checkpoint; name the model that it was made for, and this folder"

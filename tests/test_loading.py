@@ -162,7 +162,14 @@ def truncate(folder: Path) -> None:
             configure(num_hidden_layers=N_LAYERS + 1),
             r"9 weights are missing from its files, first model.layers.3",
         ),
-        (configure(intermediate_size=48), "cannot be loaded: RuntimeError"),
+        (
+            configure(intermediate_size=48),
+            r"9 weights have another shape .* first model.layers.0.mlp.down_proj.weight: \(24, 32\); expected \(24, 4",
+        ),
+        (
+            configure(num_hidden_layers=2),
+            "9 weights of its layers have no place in its config, first model.layers.2.input_layernorm.weight",
+        ),
     ],
 )
 def test_a_spoilt_checkpoint_gets_one_line(copy: Path, spoil: Callable[[Path], object], message: str) -> None:

@@ -52,10 +52,12 @@ def add_adapter(model: PreTrainedModel, folder: Path) -> None:
             f"adapter {folder}: parts of the model are offloaded; expected all of it on devices; use more devices, or "
             "merge the adapter into the weights"
         )
-    report = model.load_adapter(str(folder))
+    # weights of another shape are in the report then
+    report = model.load_adapter(str(folder), ignore_mismatched_sizes=True)
     if report is None:
         raise ModelError(f"adapter {folder}: transformers does not say what it loaded; expected 5.23; upgrade it")
-    astray = sorted({*report.missing_keys, *report.unexpected_keys, *(str(each) for each in report.mismatched_keys)})
+    reshaped = {name for name, *_ in report.mismatched_keys}
+    astray = sorted({*report.missing_keys, *report.unexpected_keys, *reshaped})
     if astray:
         raise ModelError(
             f"adapter {folder}: {len(astray)} of its weights and the model's do not fit, first {astray[0]}; expected "

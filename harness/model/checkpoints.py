@@ -9,7 +9,9 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -73,6 +75,39 @@ def check_folder(folder: Path, *, weights: bool) -> None:
                 f"model folder {folder}: holds no {what.removeprefix('a ')}; expected {what} "
                 f"({' or '.join(patterns)}); save {what} there"
             )
+
+
+def check_fit(path_or_id: str, report: Mapping[str, set[Any]], *, layers: str, behind: int | None = None) -> None:
+    """Raise a ModelError unless files and config are of one model, by what transformers reports of loading.
+
+    What does not fit would be random numbers, or left out. Of weights that the model has no place for those of its
+    `layers`, a path in it, count: a checkpoint may hold a tower for pictures too. Layers from `behind` on may be left
+    out.
+    """
+    where = f"model {path_or_id!r}"
+    if missing := sorted(report["missing_keys"]):
+        raise ModelError(
+            f"{where}: {len(missing)} weights are missing from its files, first {missing[0]}; expected all that its "
+            "config declares; they would be random numbers"
+        )
+    if others := sorted(report["mismatched_keys"]):
+        name, got, expected = others[0]
+        raise ModelError(
+            f"{where}: {len(others)} weights have another shape than by its config, first {name}: {tuple(got)}; "
+            f"expected {tuple(expected)}; is config.json another model's?"
+        )
+    base, _, inner = layers.partition(".")
+    of_layer = re.compile(rf"(?:{re.escape(base)}\.)?{re.escape(inner)}\.(\d+)\.(?:.*\.)?(?:weight|bias)")
+    unused = [
+        key
+        for key in sorted(report["unexpected_keys"])
+        if (found := of_layer.fullmatch(key)) and (behind is None or int(found[1]) < behind)
+    ]
+    if unused:
+        raise ModelError(
+            f"{where}: {len(unused)} weights of its layers have no place in its config, first {unused[0]}; expected a "
+            "place for each; is config.json another model's?"
+        )
 
 
 def explain(path_or_id: str, error: Exception) -> ModelError:

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
@@ -43,7 +44,7 @@ from harness.model.architectures import (
     with_entries,
 )
 from harness.model.blueprints import Wishes, draw_blueprint
-from harness.model.checkpoints import check_folder, digest
+from harness.model.checkpoints import check_fit, check_folder, digest
 from harness.model.devices import device_map_of, room_of
 from harness.model.model_size import config_size
 from harness.model.quantization import quantization_config
@@ -111,7 +112,10 @@ def load_model(
         check_folder(source.folder, weights=True)
     fetch(source)
     tokenizer = _load_tokenizer(source)
-    model = _load_weights(source, config, expected, device_map, quantization)
+    model, report = _load_weights(source, config, expected, device_map, quantization)
+    check_fit(
+        source.asked, report, layers=architecture_of(config, architectures=entries).layers, behind=_behind(config)
+    )
     if adapter is not None:
         with quiet(source):
             add_adapter(model, adapter)
@@ -133,11 +137,11 @@ def load_model(
 
 def _load_weights(
     source: Source, config: PreTrainedConfig, expected: Blueprint, device_map: str | None, quantization: str | None
-) -> PreTrainedModel:
-    """The model with all of its weights; what is offloaded to disk lies there as long as the model lives."""
+) -> tuple[PreTrainedModel, Mapping[str, set[Any]]]:
+    """The model, and which weights had no match; what is offloaded to disk lies there as long as the model lives."""
     placed = device_map_of(device_map) or ("cuda" if expected.device_type == "cuda" else None)
     with quiet(source), _offload_folder() as offloaded:
-        pair: tuple[PreTrainedModel, dict[str, set[str]]] = AutoModelForCausalLM.from_pretrained(  # type: ignore[assignment]  # a pair, as asked
+        pair: tuple[PreTrainedModel, dict[str, set[Any]]] = AutoModelForCausalLM.from_pretrained(  # type: ignore[assignment]  # a pair, as asked
             source.place,
             config=config,
             revision=source.revision,
@@ -148,17 +152,11 @@ def _load_weights(
             attn_implementation=expected.attention,
             quantization_config=quantization_config(quantization, expected.dtype),
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are in the report
             trust_remote_code=False,
         )
-        model, report = pair
-        weakref.finalize(model, shutil.rmtree, offloaded, ignore_errors=True)
-    lacking = sorted(report["missing_keys"])
-    if lacking:
-        raise ModelError(
-            f"model {source.asked!r}: {len(lacking)} weights are missing from its files, first {lacking[0]}; "
-            "expected all that its config declares; they would be random numbers"
-        )
-    return model
+        weakref.finalize(pair[0], shutil.rmtree, offloaded, ignore_errors=True)
+    return pair
 
 
 def read_blueprint(
@@ -232,6 +230,12 @@ def _offload_folder() -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def _behind(config: PreTrainedConfig) -> int | None:
+    """The first layer that a checkpoint may hold and the model leaves out: those that predict further tokens."""
+    text = config.get_text_config()
+    return int(text.num_hidden_layers) if getattr(text, "num_nextn_predict_layers", None) else None
 
 
 def _check_as_expected(loaded: LoadedModel, expected: Blueprint) -> None:
