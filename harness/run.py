@@ -6,16 +6,16 @@ callback.
 """
 
 import itertools
-import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
 from harness.asked_model import fingerprints, load_tokenizer
 from harness.experiment.blueprint import check_window
 from harness.experiment.claims import Claims
+from harness.experiment.completion import Completion
 from harness.experiment.conditions import Condition
 from harness.experiment.heads import Head
 from harness.experiment.intervention import Intervention, MeanValues
@@ -31,38 +31,6 @@ WAIT_SECONDS = 0.2
 """How long to wait before asking again for rows that other processes hold."""
 
 
-class Answer(Protocol):
-    """What an engine says of one head set (`harness.model.completion.Completion`)."""
-
-    @property
-    def token_ids(self) -> tuple[int, ...]:
-        """The completion, its end token left out."""
-
-    @property
-    def end_token_id(self) -> int | None:
-        """The end token that came, if any."""
-
-    @property
-    def gold_logprob(self) -> float:
-        """Of the gold value after the prompt."""
-
-    @property
-    def baseline_logprob(self) -> float | None:
-        """Of the baseline's completion, where it is known."""
-
-    @property
-    def hooks_fired(self) -> int:
-        """Forward calls that the ablation saw."""
-
-    @property
-    def smallest_gap(self) -> float:
-        """Of the best two logits."""
-
-    @property
-    def halvings(self) -> int:
-        """How often memory ran out before it fit."""
-
-
 class Engine(Protocol):
     """Answers one prompt once for each head set, in their order; the baseline's tokens where they are known."""
 
@@ -72,8 +40,8 @@ class Engine(Protocol):
         head_sets: Sequence[frozenset[Head]],
         baseline_ids: tuple[int, ...] | None,
         intervention: Intervention,
-    ) -> Sequence[Answer]:
-        """The answers, in the order of `head_sets`."""
+    ) -> Sequence[Completion]:
+        """The completions, in the order of `head_sets`."""
 
     def mean_values(self, prompts: Sequence[Prompt], note: Callable[[int], None], /) -> MeanValues:
         """What every head puts out on average; tells after each prompt how many are done."""
@@ -223,7 +191,7 @@ class Run:
             return None
         return record.token_ids if record.end_token_id is None else (*record.token_ids, record.end_token_id)
 
-    def _record(self, job: Job, answer: Answer, seconds: float) -> Record:
+    def _record(self, job: Job, answer: Completion, seconds: float) -> Record:
         return Record(
             job=job,
             token_ids=answer.token_ids,
@@ -285,26 +253,3 @@ def run_key(inputs: Inputs) -> RunKey:
         adapter=adapter,
         architectures=tuple(sorted("".join(entry.split()) for entry in settings.architectures)),
     )
-
-
-def declaration(conditions: Iterable[Condition]) -> str:
-    """Conditions as text that another process can read."""
-    plain = [
-        asdict(condition) | {"heads": [(head.layer, head.head) for head in condition.heads]} for condition in conditions
-    ]
-    return json.dumps(plain, sort_keys=True)
-
-
-def declared(declarations: Iterable[str]) -> tuple[Condition, ...]:
-    """The conditions of several declarations, each once, in their order."""
-    found: dict[str, Condition] = {}
-    for text in declarations:
-        for plain in json.loads(text):
-            condition = _condition(plain)
-            found.setdefault(condition.name, condition)
-    return tuple(found.values())
-
-
-def _condition(plain: Mapping[str, object]) -> Condition:
-    tasks = plain["tasks"]
-    return Condition(**{**plain, "tasks": None if tasks is None else tuple(tasks)})  # type: ignore[arg-type]  # as `declaration` wrote it

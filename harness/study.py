@@ -13,19 +13,20 @@ from pathlib import Path
 from harness.asked_model import load_model
 from harness.errors import HarnessError, ReportError, SettingsError
 from harness.experiment.conditions import BASELINE, EXPERIMENTS, UNTOUCHED, Builder, Condition
+from harness.experiment.declarations import distinct, read_conditions, write_conditions
 from harness.experiment.gate_conditions import Gate
 from harness.experiment.leases import Leases
 from harness.experiment.store import IN_MEMORY, Store
 from harness.findings.gate_message import gate_message, not_alone
 from harness.findings.report_data import Exit, ReportData
 from harness.findings.report_writing import REPORT_FILE, write_report
-from harness.findings.samples import OwnScore, Sample, distinct
+from harness.findings.samples import OwnScore, Sample
 from harness.findings.verdict_data import GateResult
 from harness.forecast import forecast, forecast_lines
 from harness.gating import GateVerdict, build_gate
 from harness.inputs import read_inputs
 from harness.results import Result
-from harness.run import Engine, Progress, Run, declaration, declared
+from harness.run import Engine, Progress, Run
 from harness.run_report import Beginning, run_report
 from harness.settings import DEMO, Settings
 from harness.workers import own_device_map, share_threads
@@ -157,7 +158,7 @@ class StudySession:
                 self.run.inputs.shape.check(head, f"condition {condition.name}")
         self.conditions = conditions
         if self.writes:
-            self.run.store.declare(self.place.run_id, declaration(self.conditions))
+            self.run.store.declare(self.place.run_id, write_conditions(self.conditions))
 
     def dry_run(self) -> list[str]:
         """What would be computed, and what it would cost."""
@@ -272,7 +273,7 @@ class StudySession:
         if not self.settings.store_file.is_file():
             return ()
         with Store(self.settings.store_file) as store:
-            return declared(store.declarations(self.place.run_id))
+            return read_conditions(store.declarations(self.place.run_id))
 
 
 def _check_writable(folder: Path) -> None:

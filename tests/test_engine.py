@@ -29,6 +29,7 @@ from tiny_models import (
 from harness.demo import MODEL_FOLDER, RANKING_FILE
 from harness.demo.filings import demo_rows
 from harness.errors import AblationError, ModelError
+from harness.experiment.completion import Completion
 from harness.experiment.conditions import EXPERIMENTS, Study
 from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import Head
@@ -36,7 +37,6 @@ from harness.experiment.intervention import ZEROED, Intervention, MeanValues, Ph
 from harness.model import engine, reference
 from harness.model.ablation import Ablation
 from harness.model.branching import Branching, can_branch
-from harness.model.completion import Completion
 from harness.model.layer_calls import decoder_layers
 from harness.model.layer_counter import LayerCounter
 from harness.model.loading import LoadedModel, load_model

@@ -27,9 +27,9 @@ from tiny_models import (
 from transformers import PreTrainedModel
 
 from harness.errors import AblationError, ModelError
+from harness.experiment.completion import Completion
 from harness.experiment.heads import Head
 from harness.experiment.intervention import ZEROED, Intervention, MeanValues, Phase
-from harness.model.completion import Completion
 from harness.model.donor import run_donor
 from harness.model.loading import LoadedModel
 from harness.model.reference import run_row

@@ -11,14 +11,12 @@ from typing import NoReturn
 import numpy as np
 import pytest
 from fake_engine import END, FakeEngine, Heads, ids_in
-from hypothesis import given
-from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
 from tiny_models import save_checkpoint
 
 from harness.demo.filings import demo_rows
 from harness.errors import ModelError
 from harness.experiment.claims import Claims
+from harness.experiment.completion import Completion
 from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
 from harness.experiment.gate_conditions import PLAIN_TEXT, over_plain_text
 from harness.experiment.head_files import write_ranking
@@ -28,11 +26,10 @@ from harness.experiment.plan import jobs_of
 from harness.experiment.rankings import rank
 from harness.experiment.store import Store
 from harness.inputs import Inputs, read_inputs
-from harness.model.completion import Completion
 from harness.retrieval.plain_text import plain_text_prompt
 from harness.retrieval.prompts import Prompt
 from harness.retrieval.rows import write_rows
-from harness.run import Progress, Run, declaration, declared, run_key
+from harness.run import Progress, Run, run_key
 from harness.settings import Settings
 
 ONE = Condition("mine", "one", (Head(0, 1),))
@@ -337,33 +334,6 @@ def test_a_prompt_beyond_the_window_is_named_before_any_model_is_loaded(inputs: 
             continue
         with pytest.raises(ModelError, match=f"{longest}: {n_tokens + 20} tokens, new ones included; .* {window},"):
             execute(narrow, store, [BASELINE], load=nothing_to_load)
-
-
-heads = st.lists(st.builds(Head, st.integers(0, 5), st.integers(0, 5)), unique=True, max_size=4).map(tuple)
-conditions = st.builds(
-    Condition,
-    experiment=st.sampled_from(["mine", "within_task"]),
-    setting=st.text("abk05-:+", max_size=5),
-    heads=heads,
-    tasks=st.none() | st.lists(st.text(max_size=3), max_size=3).map(tuple),
-    k=st.none() | st.integers(1, 99),
-    prompt=st.sampled_from(["full", "needle_absent"]),
-    source_task=st.none() | st.text(max_size=3),
-    seed=st.none() | st.integers(0, 9),
-    match=st.sampled_from([None, "uniform", "layer"]),
-    overlap=st.none() | st.integers(0, 9),
-    mismatches=st.none() | st.integers(0, 9),
-    controls_for=st.none() | st.text(max_size=3),
-)
-
-
-@hypothesis_settings(derandomize=True, deadline=None)
-@given(first=st.lists(conditions, max_size=4), second=st.lists(conditions, max_size=4))
-def test_declarations_come_back_each_name_once(first: list[Condition], second: list[Condition]) -> None:
-    expected: dict[str, Condition] = {}
-    for condition in (*first, *second):
-        expected.setdefault(condition.name, condition)
-    assert declared([declaration(first), declaration(second)]) == tuple(expected.values())
 
 
 def test_prompts_of_a_row_come_kind_by_kind(inputs: Inputs, store: Path) -> None:

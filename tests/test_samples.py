@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from fake_study import make_rows, score
 
-from harness.errors import ReportError
+from harness.errors import SettingsError
 from harness.experiment.conditions import BASELINE, Condition
 from harness.experiment.heads import Head
 from harness.experiment.plan import Job
@@ -73,6 +73,6 @@ def test_what_is_not_a_number_is_unknown() -> None:
 
 def test_one_name_has_one_meaning() -> None:
     other = replace(MINE, heads=(Head(0, 0),))
-    with pytest.raises(ReportError, match="condition mine: declared twice"):
+    with pytest.raises(SettingsError, match="condition mine: declared twice"):
         score_samples([MINE, other], ROWS, {}, score)
     assert score_samples([MINE, MINE], ROWS, {}, score) == ()

@@ -178,7 +178,7 @@ class TestExpand:
 
 class TestRefused:
     def test_two_conditions_of_one_name(self, session: Sessions, settings: Settings) -> None:
-        with pytest.raises(ReportError, match="condition mine: declared twice"):
+        with pytest.raises(SettingsError, match="condition mine: declared twice"):
             session(settings).declare([MINE, Condition("mine")])
 
     def test_a_head_that_the_model_has_not(self, session: Sessions, settings: Settings) -> None:

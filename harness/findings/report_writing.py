@@ -15,6 +15,7 @@ from pathlib import Path
 
 from harness.errors import ReportError
 from harness.experiment.conditions import BASELINE, Condition
+from harness.experiment.declarations import distinct
 from harness.experiment.heads import ModelShape
 from harness.experiment.rankings import HeadRanking, ScoredHead
 from harness.files import replacing
@@ -34,7 +35,7 @@ from harness.findings.report_data import (
     Setting,
     TaskRows,
 )
-from harness.findings.samples import Sample, distinct
+from harness.findings.samples import Sample
 from harness.findings.verdict_data import Contrast, GateResult, Specificity
 from harness.retrieval.rows import Excluded, Row
 from harness.retrieval.scoring import normalise
@@ -143,8 +144,9 @@ def build_report(
 
     `rows` are all rows of the run: each condition asks for those of its tasks. `samples` come from
     `samples.score_samples`. Conditions stand in the order given; those over plain text belong to gates, and are not
-    among them. Drops are against `BASELINE`; without its
-    samples they are null. Raises ReportError where two different conditions share a name.
+    among them. Drops are against `BASELINE`; without its samples they are null.
+
+    Raises SettingsError where two different conditions share a name.
     """
     asked = tuple(condition for condition in distinct(conditions) if condition.prompt != "plain_text")
     answers = Answers.of(samples, ())

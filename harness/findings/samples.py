@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from harness.errors import ReportError
 from harness.experiment.conditions import Condition
+from harness.experiment.declarations import distinct
 from harness.experiment.intervention import Manner
 from harness.experiment.plan import DEFAULT, Job, jobs_of
 from harness.experiment.store import Record
@@ -118,7 +118,7 @@ def score_samples(
 
     Conditions over plain text ask nothing, and have `text_samples` instead.
 
-    Equal answers to a row are scored once. Raises ReportError where two different conditions share a name.
+    Equal answers to a row are scored once. Raises SettingsError where two different conditions share a name.
     """
     by_id = {row.id: row for row in rows}
     scored: dict[tuple[str, str, bool], _Scored] = {}
@@ -136,18 +136,6 @@ def score_samples(
                 scored[key] = _Scored(*score(row, text), faults_of(text, row.needle_value, ended=record.ended), finite)
             samples.append(_sample(condition, row, record, scored[key]))
     return tuple(samples)
-
-
-def distinct(conditions: Iterable[Condition]) -> tuple[Condition, ...]:
-    """The conditions without repetitions; two different ones of one name are a ReportError."""
-    by_name: dict[str, Condition] = {}
-    for condition in conditions:
-        if by_name.setdefault(condition.name, condition) != condition:
-            raise ReportError(
-                f"condition {condition.name}: declared twice with different heads or rows; expected one "
-                "meaning a name; give one of them another name"
-            )
-    return tuple(by_name.values())
 
 
 class _Scored(NamedTuple):

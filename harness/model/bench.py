@@ -16,11 +16,11 @@ from types import MappingProxyType
 import torch
 
 from harness.experiment.bench_result import BenchResult, IdentifyCost, SideResult
+from harness.experiment.completion import Completion
 from harness.experiment.cost import ModelSize, decoding_bytes, shared_flops
 from harness.experiment.heads import Head
 from harness.model import engine, reference
 from harness.model.ceilings import finish, measure_speed
-from harness.model.completion import Completion
 from harness.model.identify import find_method
 from harness.model.layer_counter import LayerCounter
 from harness.model.loading import LoadedModel

@@ -26,13 +26,13 @@ from dataclasses import dataclass
 import torch
 
 from harness.errors import ModelError
+from harness.experiment.completion import Completion
 from harness.experiment.heads import Head
 from harness.experiment.intervention import ZEROED, Intervention
 from harness.experiment.prefix_tree import PrefixTree, prefix_tree
 from harness.model import reference
 from harness.model.ablation import Ablation
 from harness.model.branching import Branching, can_branch
-from harness.model.completion import Completion
 from harness.model.decoding import decode, decode_statically
 from harness.model.greedy import Greedy, Reading
 from harness.model.head_values import replacement_of

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType, ModuleType
 
+from harness.experiment.completion import Completion
 from harness.experiment.heads import Head
 from harness.experiment.intervention import Intervention, MeanValues
 from harness.model import engine, reference
-from harness.model.completion import Completion
 from harness.model.loading import LoadedModel
 from harness.model.mean_values import mean_values
 from harness.retrieval.plain_text import most_new_tokens

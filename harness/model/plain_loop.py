@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import torch
 
+from harness.experiment.completion import Completion
 from harness.experiment.heads import Head
 from harness.model.ablation import Ablation
-from harness.model.completion import Completion
 from harness.model.loading import LoadedModel
 from harness.retrieval.prompts import Prompt
 

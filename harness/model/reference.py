@@ -17,10 +17,10 @@ from transformers import Cache
 from transformers.cache_utils import DynamicLayer
 
 from harness.errors import ModelError
+from harness.experiment.completion import Completion
 from harness.experiment.heads import Head
 from harness.experiment.intervention import ZEROED, Intervention
 from harness.model.ablation import Ablation
-from harness.model.completion import Completion
 from harness.model.head_values import replacement_of
 from harness.model.loading import LoadedModel, check_window
 from harness.model.pieces import pieces
