@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.commands.arguments import whole_number
-from harness.files import replacing
+from harness.files import write_text
 from harness.findings.simulation import EXPERIMENTS, simulate
 
 FILE = "simulation.json"
@@ -29,8 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given.out.mkdir(parents=True, exist_ok=True)
     cells = ",\n".join(json.dumps(cell) for cell in simulation["cells"])  # a line each
     head = json.dumps({**simulation, "cells": []}, indent=1).removesuffix("[]\n}")
-    with replacing(given.out / FILE) as temporary:
-        temporary.write_text(f"{head}[\n{cells}\n]}}\n", encoding="utf-8")
+    write_text(given.out / FILE, f"{head}[\n{cells}\n]}}\n")
     draw_simulation(simulation, given.out)
     return 0
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from harness.errors import HeadsError
 from harness.experiment.conditions import Condition
-from harness.experiment.gate_conditions import GATES, Gate, make_gate, retrieval_candidates
+from harness.experiment.gate_conditions import GATES, Gate, make_gate
 from harness.experiment.plan import Job, jobs_of
 from harness.experiment.store import Record
 from harness.findings.gate_results import gate_result
@@ -76,7 +76,7 @@ def judge_gates(
             inputs.rows,
             answers,
             Margins(settings.margin_of(gate.experiment), settings.gate_flat, settings.gate_floor),
-            candidates=retrieval_candidates(inputs.ranking),
+            candidates=inputs.ranking.all_candidates(),
             leaked_filings=inputs.ranking_overlap,
         )
         for gate in declared_gates(inputs, conditions)

@@ -134,6 +134,8 @@ def test_what_follows_from_full_scores_equals_a_slow_reference(
     assert [s.head for s in ranking.shared()] == sorted(shared, key=lambda h: (-counts[h], -mean(h, names), h))
     pool = [h for h in everything if counts[h] == 0 and h not in order(names)[:top_k]]
     assert list(ranking.pool(shape)) == pool
+    assert ranking.all_candidates() == set(everything) - set(pool)
+    assert [s.head for s in ranking.global_candidates()] == order(names)[:top_k]
     if len(names) > 1:
         assert [s.head for s in ranking.others(names[0])] == order(names[1:])
 

@@ -23,7 +23,7 @@ from jsonschema import Draft202012Validator
 from harness.errors import ReportError
 from harness.findings import report_writing
 from harness.findings.report_data import ReportData
-from harness.findings.report_writing import build_report, write_report, write_text
+from harness.findings.report_writing import build_report, write_report
 from harness.findings.samples import Sample, score_samples
 
 TASKS = ("ceo_lastname", "incorporation_year")
@@ -135,20 +135,6 @@ def test_a_folder_that_cannot_be_one_is_one_clear_error(tmp_path: Path) -> None:
     report, samples = make_report(TASKS, (1,), (), n_filings=2)
     with pytest.raises(ReportError, match=r"taken: the report cannot be written .*--ablation-reports"):
         write_report(report, samples, tmp_path / "taken")
-
-
-def test_a_broken_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "report.json"
-    write_text(path, "old")
-
-    def broken(self: Path, target: Path) -> Path:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "replace", broken)
-    with pytest.raises(OSError, match="No space"):
-        write_text(path, "new")
-    assert path.read_text("utf-8") == "old"
-    assert [file.name for file in tmp_path.iterdir()] == ["report.json"]
 
 
 def test_writing_needs_neither_pandas_nor_figures_nor_torch() -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from harness.commands.arguments import check_writable
 from harness.commands.output import say, show
+from harness.files import write_text
 from harness.findings.compare import Source, compare
 from harness.findings.comparison_text import comparison_lines
 from harness.findings.fail_expression import failures, parse_checks
-from harness.findings.report_writing import SAMPLES_FILE, write_text
+from harness.findings.report_writing import SAMPLES_FILE
 
 HELP = "compare two reports, condition by condition and row by row"
 EXIT_FAILED = 1

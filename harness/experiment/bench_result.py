@@ -12,7 +12,7 @@ from pathlib import Path
 from harness.errors import ReportError
 from harness.experiment.cost import Speed, least_seconds
 from harness.experiment.json_nodes import Node, read_json
-from harness.files import replacing
+from harness.files import write_text
 
 SCHEMA_VERSION = 1
 
@@ -158,8 +158,7 @@ def write_bench(
     if growth:
         document["growth"] = [{"asked": asked} | each.as_json() for asked, each in growth.items()]
     try:
-        with replacing(path) as part:
-            part.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(document, indent=1) + "\n")
     except OSError as error:
         raise ReportError(f"{path}: {error.strerror}; expected a file that can be written") from error
 

@@ -309,8 +309,7 @@ def _from_pair(pair: tuple[int, int], name: str) -> Head:
 
 
 def _global_candidates(study: Study) -> tuple[Head, ...]:
-    ranking = study.ranking
-    return tuple(scored.head for scored in ranking.global_heads()[: ranking.top_k])
+    return tuple(scored.head for scored in study.ranking.global_candidates())
 
 
 def _draws(study: Study, k: int) -> tuple[tuple[Head, ...], ...]:

@@ -22,7 +22,6 @@ from harness.experiment.conditions import (
     within_task,
 )
 from harness.experiment.heads import Head
-from harness.experiment.rankings import HeadRanking
 
 PLAIN_TEXT = Condition("plain_text", prompt="plain_text")
 """The model untouched, over plain text."""
@@ -109,12 +108,6 @@ def make_gate(name: str, study: Study, k: int) -> Gate:
 def over_plain_text(condition: Condition) -> Condition:
     """The same heads on the same rows' documents, over plain text."""
     return Condition("plain_text", condition.name, condition.heads, tasks=condition.tasks, prompt="plain_text")
-
-
-def retrieval_candidates(ranking: HeadRanking) -> frozenset[Head]:
-    """Heads that no control may hold: every task's candidates, and the first `top_k` global heads."""
-    taken = {head for task in ranking.tasks for head in ranking.candidates(task)}
-    return frozenset(taken.union(scored.head for scored in ranking.global_heads()[: ranking.top_k]))
 
 
 def candidates_in_controls(gate: Gate, candidates: Collection[Head]) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from harness.errors import HeadsError
 from harness.experiment.heads import Head, ModelShape
 from harness.experiment.json_nodes import Node, read_json
 from harness.experiment.rankings import EVERY_TASK, HeadRanking, ScoredHead, Scores, SharedHead, best_first
-from harness.files import replacing
+from harness.files import write_text
 
 SCHEMA_VERSION = 1
 
@@ -60,8 +60,7 @@ def write_ranking(ranking: HeadRanking, path: Path) -> None:
     except ValueError as error:
         raise HeadsError(f"{path}: {error}; expected finite numbers only") from error
     try:
-        with replacing(path) as part:
-            part.write_text(text, encoding="utf-8")
+        write_text(path, text)
     except OSError as error:
         raise HeadsError(f"{path}: {error.strerror}; expected a file that can be written") from error
 
@@ -251,7 +250,7 @@ def _document(ranking: HeadRanking) -> Mapping[str, object]:
         "shared_heads": [
             {**_place(s.head), "avg_score": s.score, "task_frequency": s.task_frequency} for s in ranking.shared()
         ],
-        "global_heads": [_entry(scored) for scored in ranking.global_heads()[: ranking.top_k]],
+        "global_heads": [_entry(scored) for scored in ranking.global_candidates()],
         "mean_scores": None if scores is None else {task: list(grid) for task, grid in scores.items()},
     }
 

@@ -145,6 +145,10 @@ class HeadRanking:
             return self.listed_global
         return self._by_mean(self.tasks, self.samples)
 
+    def global_candidates(self) -> tuple[ScoredHead, ...]:
+        """The first `top_k` global heads."""
+        return self.global_heads()[: self.top_k]
+
     def others(self, task: str) -> tuple[ScoredHead, ...]:
         """Heads by mean score over all tasks but this one, each weighing the same, best first.
 
@@ -179,9 +183,13 @@ class HeadRanking:
         All heads of the model that are no task's candidate, not shared, and not among the first `top_k`
         global heads.
         """
-        taken = {head for task in self.tasks for head in self.candidates(task)}
-        taken.update(scored.head for scored in self.global_heads()[: self.top_k])
+        taken = self.all_candidates()
         return tuple(head for head in shape.heads() if head not in taken)
+
+    def all_candidates(self) -> frozenset[Head]:
+        """Heads that no control may hold: every task's candidates, and the global ones."""
+        own = {head for task in self.tasks for head in self.candidates(task)}
+        return frozenset(own.union(scored.head for scored in self.global_candidates()))
 
     def check_shape(self, shape: ModelShape) -> None:
         """Raise a HeadsError, naming file and entry, unless every head exists in a model of this shape."""

@@ -173,5 +173,5 @@ def _zeroed(ranking: HeadRanking | None, cell: PublishedCell) -> tuple[Head, ...
     elif cell.experiment == "general":
         listed = [shared.head for shared in ranking.listed_shared or ranking.shared()]
     elif cell.experiment == "global":
-        listed = [scored.head for scored in ranking.global_heads()[: ranking.top_k]]
+        listed = [scored.head for scored in ranking.global_candidates()]
     return tuple(listed[: cell.k])

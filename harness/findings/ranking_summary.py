@@ -23,7 +23,7 @@ def ranking_lines(ranking: HeadRanking, shape: ModelShape | None = None) -> Iter
     yield from _origin(ranking)
     yield from aligned([("task", "rows", "heads", "halves", "best heads"), *_task_cells(ranking)], "lrrrl")
     if not ranking.every_task:
-        best = ranking.global_heads()[: ranking.top_k]
+        best = ranking.global_candidates()
         yield _common("shared heads", [entry.head for entry in ranking.shared()])
         yield _common("global heads", [scored.head for scored in best])
     known = shape or ranking.model

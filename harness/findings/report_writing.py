@@ -18,7 +18,7 @@ from harness.experiment.conditions import BASELINE, Condition
 from harness.experiment.declarations import distinct
 from harness.experiment.heads import ModelShape
 from harness.experiment.rankings import HeadRanking, ScoredHead
-from harness.files import replacing
+from harness.files import write_text
 from harness.findings.condition_results import ConditionSamples, condition_result
 from harness.findings.contrasts import contrasts, specificity
 from harness.findings.gate_samples import Answers
@@ -201,12 +201,6 @@ def write_report(report: ReportData, samples: Iterable[Sample], folder: Path) ->
     return folder / REPORT_FILE
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace the file by this text at once, UTF-8, with plain newlines."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-
-
 def _by_condition(
     conditions: Sequence[Condition], rows: Sequence[Row], samples: Sequence[Sample]
 ) -> Iterable[ConditionSamples]:
@@ -260,7 +254,7 @@ def _ranking(ranking: HeadRanking, model: ModelInfo | None) -> RankingSection:
         "top_k": ranking.top_k,
         "tasks": {task: _scored(ranking.scored(task)) for task in ranking.tasks},
         "shared": [[s.head.layer, s.head.head, s.task_frequency, s.score] for s in ranking.shared()],
-        "global": _scored(ranking.global_heads()[: ranking.top_k]),
+        "global": _scored(ranking.global_candidates()),
         "mean_scores": None
         if scores is None
         else {task: [list(layer) for layer in grid] for task, grid in scores.items()},

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from harness.counting import counted
 from harness.errors import ReportError
+from harness.files import write_text
 from harness.findings.curves import Curve, curves, envelope, level
 from harness.findings.report_data import ConditionResult, Rate, ReportData
-from harness.findings.report_writing import write_text
 
 ACCURACY_FILE = "accuracy_by_k.csv"
 FIGURES_FILE = "figures.csv"

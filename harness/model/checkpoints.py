@@ -21,7 +21,7 @@ from huggingface_hub.errors import (
 )
 
 from harness.errors import ModelError
-from harness.files import replacing
+from harness.files import write_text
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "pytorch_model.bin.index.json")
@@ -214,7 +214,6 @@ def _write_cache(cache_file: Path, hashes: dict[str, str]) -> None:
     """Keep the hashes, atomically; a cache that cannot be written costs time only, and says nothing."""
     try:
         cache_file.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(cache_file) as part:
-            part.write_text(json.dumps(hashes, indent=0), encoding="utf-8")
+        write_text(cache_file, json.dumps(hashes, indent=0))
     except OSError:
         return
