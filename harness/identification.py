@@ -104,15 +104,10 @@ def identify_heads(
         chosen.check(trial)
         check_window(blueprint.window, blueprint.shape.id, trial.prompt.row_id, chosen.n_tokens(trial))
     loaded = load_model(settings, blueprint.shape.revision)
-    ranking = identify(
-        loaded,
-        trials,
-        top_k=top_k,
-        method=method,
-        variant=variant,
+    ranking = replace(
+        identify(loaded, trials, top_k=top_k, method=method, variant=variant, progress=progress),
         filing_hashes=frozenset(filing_hash(row.filename, seed) for row in rows),
         split_seed=seed,
-        progress=progress,
     )
     if settings.model != DEMO:
         return ranking

@@ -20,7 +20,7 @@ Insertion = Literal["sentence", "published"]
 Match = Literal["uniform", "layer"]
 Scorer = Literal["value", "published"]
 Quantization = Literal["8bit", "4bit"]
-Engine = Literal["shared", "reference"]
+EngineName = Literal["shared", "reference"]
 Mode = Literal["zero", "mean", "resample"]
 Phase = Literal["all", "decode"]
 _ENTRY = re.compile(r"\w+\s*=\s*[\w.]+\s*,\s*[\w.]+")
@@ -45,7 +45,7 @@ class Settings:
     quantization: Quantization | None = None
     adapter: Path | None = None
     architectures: tuple[str, ...] = ()
-    engine: Engine = "shared"
+    engine: EngineName = "shared"
     data: Path | None = None
     task_file: Path | None = None
     tasks: tuple[str, ...] | None = None

@@ -6,11 +6,11 @@ from typing import get_args
 import pytest
 
 from harness.model.engines import ENGINES, engine_version
-from harness.settings import Engine
+from harness.settings import EngineName
 
 
 def test_every_name_that_users_may_give_has_its_module() -> None:
-    assert set(ENGINES) == set(get_args(Engine))
+    assert set(ENGINES) == set(get_args(EngineName))
 
 
 @pytest.mark.parametrize("name", sorted(ENGINES))

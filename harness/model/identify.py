@@ -46,15 +46,13 @@ def find_method(name: str, variant: str | None = None) -> Method:
     return method.variants[variant]
 
 
-def identify(  # two of them only travel into the ranking
+def identify(
     loaded: LoadedModel,
     trials: Mapping[str, Sequence[Trial]],
     *,
     top_k: int,
     method: str = "summed_attention",
     variant: str | None = None,
-    filing_hashes: frozenset[str] | None = None,
-    split_seed: int | None = None,
     progress: bool = True,
 ) -> HeadRanking:
     """Score every head on each task's identification trials and rank them.
@@ -95,8 +93,6 @@ def identify(  # two of them only travel into the ranking
     ranking = replace(
         rank(mean_scores, top_k=top_k, samples=samples, method=method, model=loaded.shape),
         variant=variant,
-        filing_hashes=filing_hashes,
-        split_seed=split_seed,
         split_half=split_half,
     )
     return replace(ranking, source=f"{ranking.full_method} of {loaded.shape.id}")

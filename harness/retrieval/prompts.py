@@ -16,17 +16,6 @@ from harness.retrieval.placement import Insertion, place_needle
 from harness.retrieval.rows import Row
 from harness.retrieval.tasks import Task
 
-__all__ = [
-    "PROMPT_KINDS",
-    "Encoding",
-    "Insertion",
-    "Prompt",
-    "PromptKind",
-    "Tokenizer",
-    "build_prompt",
-    "identification_depth",
-]
-
 PromptKind = Literal["full", "needle_absent", "plain_text"]
 """Those of kind `plain_text` are built by `harness.retrieval.plain_text`."""
 PROMPT_KINDS: tuple[PromptKind, ...] = get_args(PromptKind)

@@ -5,7 +5,8 @@ Knows nothing of heads, models or of what is scored.
 
 from dataclasses import dataclass, replace
 
-from harness.retrieval.prompts import Insertion, Prompt, Tokenizer, build_prompt, identification_depth
+from harness.retrieval.placement import Insertion
+from harness.retrieval.prompts import Prompt, Tokenizer, build_prompt, identification_depth
 from harness.retrieval.rows import Row
 from harness.retrieval.scoring import Compare
 from harness.retrieval.tasks import Task
