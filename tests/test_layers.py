@@ -7,6 +7,7 @@ functions only, `findings` never.
 """
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
@@ -113,3 +114,9 @@ def test_no_circles() -> None:
     assert len(list(TopologicalSorter(graph).static_order())) == len(FILES)
     with pytest.raises(ValueError, match="cycle"):
         list(TopologicalSorter(graph | {"harness.errors": {"harness.plugin"}}).static_order())
+
+
+def test_newcomers_are_told_of_every_module_of_the_roof() -> None:
+    told = set(re.findall(r"`(\w+)/?`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))
+    roof = {path.stem for path in (ROOT / "harness").glob("*.py") if path.stem != "__init__"}
+    assert roof <= told
