@@ -21,7 +21,7 @@ from harness.findings.samples import DONOR_VALUE, OwnScore, Sample, score_sample
 from harness.gating import judge_gates
 from harness.inputs import Inputs, donor_row
 from harness.retrieval.rows import Row
-from harness.retrieval.scoring import matches_published, matches_value
+from harness.retrieval.scoring import SCORER_VERSION, matches_published, matches_value
 from harness.run import Run
 from harness.settings import DEMO, Shown
 
@@ -67,7 +67,7 @@ def run_report(  # what is reported, of which run, how scored, since when, and h
             command=shlex.join(["pytest", *sys.argv[1:]]),
         ),
         configuration=_configuration(run, root),
-        versions=program_versions(),
+        versions=program_versions() | {"scorer": str(SCORER_VERSION)},
         model=_model_info(run),
         ranking=inputs.ranking,
         data=DataInfo(inputs.source, inputs.split_seed, inputs.excluded, inputs.ranking_overlap, inputs.n_cut),

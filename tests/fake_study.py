@@ -13,7 +13,6 @@ from harness.experiment.conditions import (
     BASELINE,
     EXPERIMENTS,
     NEEDLE_ABSENT,
-    ON_REQUEST,
     Condition,
     Study,
 )
@@ -79,7 +78,9 @@ def make_conditions(
 ) -> tuple[Condition, ...]:
     """The baseline and these experiments (`None`: all that run unasked), and the needle left out."""
     study = Study(ranking, shape, tuple(tasks), ks)
-    chosen = EXPERIMENTS.keys() - ON_REQUEST if experiments is None else set(experiments)
+    chosen = (
+        EXPERIMENTS.keys() - {"across_exclusive", "single", "leave_one_in"} if experiments is None else set(experiments)
+    )
     asked = [condition for name, build in EXPERIMENTS.items() if name in chosen for condition in build(study)]
     absent = [NEEDLE_ABSENT] if experiments is None else []
     return (BASELINE, *absent, *asked)

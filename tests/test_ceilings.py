@@ -1,4 +1,4 @@
-"""Ceilings are positive, and of the order that their definition gives."""
+"""A device's speed by a clock of our own."""
 
 import time
 

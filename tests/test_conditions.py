@@ -11,7 +11,6 @@ from harness.experiment.conditions import (
     BASELINE,
     EXPERIMENTS,
     NEEDLE_ABSENT,
-    ON_REQUEST,
     Condition,
     Study,
     across_exclusive,
@@ -264,7 +263,6 @@ def test_every_experiment_has_a_builder_whose_names_are_distinct_and_fit_for_ids
     assert len(set(names)) == len(names)
     assert {name.partition("[")[0] for name in names} == set(EXPERIMENTS)
     assert all(re.fullmatch(r"[A-Za-z0-9_.:+\-\[\]]+", name) for name in names)
-    assert set(EXPERIMENTS) > ON_REQUEST
 
 
 def test_a_list_for_every_task_serves_all_experiments() -> None:

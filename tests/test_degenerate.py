@@ -1,10 +1,12 @@
 """Degenerate completions, one kind at a time, and texts that are none."""
 
+from typing import get_args
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.findings.degenerate import FAULTS, faults_of
+from harness.findings.degenerate import Fault, faults_of
 
 
 @pytest.mark.parametrize(
@@ -37,7 +39,7 @@ def test_kinds(completion: str, value: str, expected: set[str]) -> None:
 @settings(derandomize=True, deadline=None)
 @given(st.text(max_size=60), st.text("ab 1", min_size=1, max_size=6))
 def test_any_text_is_taken(completion: str, value: str) -> None:
-    assert faults_of(completion, value, ended=True) <= set(FAULTS)
+    assert faults_of(completion, value, ended=True) <= set(get_args(Fault))
 
 
 @settings(derandomize=True, deadline=None)

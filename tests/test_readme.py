@@ -10,7 +10,7 @@ from typing import get_args
 from tiny_models import MODEL_TYPES, tiny_config, tiny_loaded
 
 from harness.cli import COMMANDS
-from harness.experiment.conditions import EXPERIMENTS, ON_REQUEST, UNTOUCHED
+from harness.experiment.conditions import EXPERIMENTS, UNTOUCHED
 from harness.findings.fail_expression import Word, parse_checks
 from harness.model.architectures import ARCHITECTURES
 from harness.model.engine import MOST_SQUARE
@@ -71,7 +71,9 @@ def test_the_words_that_select_are_those_of_the_evals() -> None:
     words = first_column("word")
     files = {file.stem.removeprefix("test_") for file in (ROOT / "evals").glob("test_*.py")}
     assert set(words) == {"gate" if name == "gates" else name for name in files}
-    assert set(words) == {*UNTOUCHED, *EXPERIMENTS, "hooks", "gate"} - {"needle_absent", *ON_REQUEST}
+    on_request = {file.stem for file in (ROOT / "evals" / "on_request").glob("*.py")}
+    assert set(words) == {*UNTOUCHED, *EXPERIMENTS, "hooks", "gate"} - {"needle_absent", *on_request}
+    assert all(f"{name}.py`" in README for name in on_request)
 
 
 def test_the_columns_of_rows_and_the_nine_tasks() -> None:

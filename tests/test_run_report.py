@@ -69,7 +69,7 @@ def test_who_was_asked_with_what(run: Known, tmp_path: Path) -> None:
     assert (report["run"]["name"], report["run"]["exit"], report["run"]["missing"]) == ("mine", "failed", ["baseline"])
     assert report["run"]["seconds"] > 0
     assert report["run"]["commit"] is None, "the folder is no repository"
-    assert set(report["versions"]) == {"python", "harness", *PROGRAMS}
+    assert set(report["versions"]) == {"python", "harness", *PROGRAMS, "scorer"}
     assert report["versions"]["harness"] == __version__
     assert report["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
     model = report["model"]
@@ -83,15 +83,14 @@ def test_completions_are_scored_by_the_rule_asked_for(run: Known, tmp_path: Path
     row = next(row for row in run.inputs.rows if row.task == "employees_count_total")
     # the digits stand inside a longer number: the published rule looks for a substring
     text = f"9{row.needle_value}".replace(",", "")
-    run.known = {Job(row.id, frozenset()): said(row, text)}
-    asked = run.inputs
     for scorer, matches in (("value", 0), ("published", 1)):
-        run.inputs = replace(asked, settings=replace(asked.settings, scorer=scorer))  # type: ignore[arg-type]  # a Scorer
-        report, (sample,) = run_report(run, [BASELINE], own_score, since=Beginning(), how="passed", root=tmp_path)
+        inputs = replace(run.inputs, settings=replace(run.inputs.settings, scorer=scorer))  # type: ignore[arg-type]  # a Scorer
+        scored = Known(inputs, run.store, run_id="b")
+        scored.known = {Job(row.id, frozenset()): said(row, text)}
+        report, (sample,) = run_report(scored, [BASELINE], own_score, since=Beginning(), how="passed", root=tmp_path)
         (baseline,) = report["conditions"]
         assert (baseline["matches"], baseline["published"]["matches"], baseline["n"]) == (matches, 1, 1)
         assert sample.own == {"length": len(text)}
-    run.inputs = asked
 
 
 def test_the_commit_of_a_repository(run: Known, tmp_path: Path) -> None:

@@ -286,9 +286,6 @@ EXPERIMENTS: Mapping[str, Builder] = MappingProxyType(
 )
 """Every experiment's builder by its name."""
 
-ON_REQUEST = frozenset({"across_exclusive", "single", "leave_one_in"})
-"""Experiments that run only when asked for."""
-
 
 def _k(k: int) -> str:
     return f"k{k:02d}"

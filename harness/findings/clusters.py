@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 from harness.findings.stats import Interval
 
+N_RESAMPLES = 9_999
+"""Of a bootstrap."""
+
 
 @dataclass(frozen=True, slots=True)
 class ClusterMean:
@@ -31,9 +34,9 @@ class ClusterMean:
         """The filings' share of the standard error's square."""
         return max(0.0, self.standard_error**2 - self.draws_variance)
 
-    def interval(self, *, confidence: float = 0.95) -> Interval:
-        """The two-sided t interval."""
-        reach = t_quantile(0.5 + confidence / 2, self.df) * self.standard_error
+    def interval(self) -> Interval:
+        """The two-sided 95 % t interval."""
+        reach = t_quantile(0.975, self.df) * self.standard_error
         return Interval(self.estimate - reach, self.estimate + reach)
 
     def p_above(self, margin: float) -> float:
@@ -114,10 +117,8 @@ def variance(values: Sequence[float]) -> float:
     return math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
 
 
-def bca_of_sums(
-    filings: FilingSums, *, seed: int, confidence: float = 0.95, n_resamples: int = 9_999
-) -> Interval | None:
-    """BCa bootstrap interval of the mean over rows, resampling whole filings with all their rows.
+def bca_of_sums(filings: FilingSums, *, seed: int) -> Interval | None:
+    """95 % BCa bootstrap interval of the mean over rows, resampling whole filings with all their rows.
 
     `None` below two filings, and where every filing has the same mean: nothing varies, and neither the
     correction nor the acceleration exists.
@@ -143,8 +144,8 @@ def bca_of_sums(
         mean,
         paired=True,
         vectorized=True,
-        confidence_level=confidence,
-        n_resamples=n_resamples,
+        confidence_level=0.95,
+        n_resamples=N_RESAMPLES,
         method="BCa",
         random_state=np.random.default_rng(seed),
     )

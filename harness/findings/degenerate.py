@@ -4,12 +4,11 @@ A pure function of a completion; knows nothing of rows, models or conditions.
 """
 
 import re
-from typing import Literal, get_args
+from typing import Literal
 
 from harness.retrieval.scoring import normalise
 
 Fault = Literal["empty", "repeating", "cut_off", "several_numbers"]
-FAULTS: tuple[Fault, ...] = get_args(Fault)
 
 _REPEATING = re.compile(r"(\S.{0,40}?)\s*(?:\1\s*){3,}$", re.DOTALL)
 """The end of a text that says the same, up to some forty characters of it, four times over."""

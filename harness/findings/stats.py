@@ -19,8 +19,8 @@ class Interval:
     high: float
 
 
-def wilson(matches: int, n: int, *, confidence: float = 0.95) -> Interval | None:
-    """Wilson's score interval of a proportion, without continuity correction; `None` where n is 0.
+def wilson(matches: int, n: int) -> Interval | None:
+    """Wilson's 95 % score interval of a proportion, without continuity correction; `None` where n is 0.
 
     It takes the n trials as independent. Where rows share a filing they are not quite, and the interval is
     then too narrow: differences are judged by filing (`harness.findings.clusters`), not by this.
@@ -36,12 +36,12 @@ def wilson(matches: int, n: int, *, confidence: float = 0.95) -> Interval | None
         return None
     from scipy.stats import binomtest
 
-    interval = binomtest(matches, n).proportion_ci(confidence_level=confidence, method="wilson")
+    interval = binomtest(matches, n).proportion_ci(confidence_level=0.95, method="wilson")
     return Interval(float(interval.low), float(interval.high))
 
 
-def newcombe(before: tuple[int, int], after: tuple[int, int], *, confidence: float = 0.95) -> Interval | None:
-    """Interval of the difference of two proportions, after less before; `None` where either n is 0.
+def newcombe(before: tuple[int, int], after: tuple[int, int]) -> Interval | None:
+    """95 % interval of the difference of two proportions, after less before; `None` where either n is 0.
 
     before, after: (matches, n). It takes the two as independent samples, as is all that counts alone allow: of
     the same rows it is as a rule too wide, for they are right and wrong together.
@@ -49,7 +49,7 @@ def newcombe(before: tuple[int, int], after: tuple[int, int], *, confidence: flo
     Source: R. G. Newcombe (1998), Interval estimation for the difference between independent proportions:
     comparison of eleven methods, Statistics in Medicine 17, 873-890, method 10: from Wilson's intervals of both.
     """
-    of_before, of_after = wilson(*before, confidence=confidence), wilson(*after, confidence=confidence)
+    of_before, of_after = wilson(*before), wilson(*after)
     if of_before is None or of_after is None:
         return None
     was, became = before[0] / before[1], after[0] / after[1]

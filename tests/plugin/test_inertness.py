@@ -6,7 +6,7 @@ import pytest
 
 from plugin.project import REPOSITORY
 
-HEAVY = "torch transformers pandas matplotlib scipy".split()
+HEAVY = "torch transformers pandas matplotlib scipy numpy".split()
 FOREIGN = f"""
     import sys
 
