@@ -2,7 +2,6 @@
 
 import itertools
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -227,19 +226,23 @@ def test_rows_done_before_an_error_stay(inputs: Inputs, store: Path) -> None:
 
 
 def test_two_runs_at_once_share_the_rows(inputs: Inputs, store: Path) -> None:
-    """Each in its own thread, with its own connection; both plan before either works."""
+    """Each in its own thread, with its own connection; both plan before either works, and each does one row first."""
     Store(store).close()
-    both_planned = threading.Barrier(2)
+    both_planned, one_row_each = threading.Barrier(2), threading.Barrier(2)
     engines = [FakeEngine(), FakeEngine()]
 
     def work(index: int) -> None:
         def load() -> FakeEngine:
-            both_planned.wait(timeout=60)
+            both_planned.wait(timeout=300)
             return engines[index]
+
+        def wait_for_the_other(progress: Progress) -> None:
+            if progress.rows_done == 1:
+                one_row_each.wait(timeout=300)
 
         with Store(store) as opened:
             run = Run(inputs, opened, run_id="a", share=index / 2)
-            run.execute([ONE, TWO], load, lambda _: time.sleep(0.01))
+            run.execute([ONE, TWO], load, wait_for_the_other)
 
     threads = [threading.Thread(target=work, args=(index,)) for index in range(2)]
     for thread in threads:

@@ -1,0 +1,63 @@
+"""How commands read numbers, shapes and the plugin's options, and find out that a file cannot be written."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from harness.commands.arguments import add_options, check_writable, given_settings, model_shape, whole_number
+from harness.errors import SettingsError
+from harness.experiment.heads import ModelShape
+from harness.settings import Settings
+
+NAMES = ("model", "k", "strict-rows")
+
+
+@pytest.mark.parametrize("text", ["-1", "2", "1.5", "x", "", "³", " 4"])
+def test_whole_numbers(text: str) -> None:
+    assert whole_number(3)("12") == 12
+    with pytest.raises(argparse.ArgumentTypeError, match="expected a whole number of at least 3"):
+        whole_number(3)(text)
+
+
+@pytest.mark.parametrize("text", ["80", "80,0", "80,64,2", "80;64", ""])
+def test_shapes(text: str) -> None:
+    assert model_shape("80,64") == ModelShape(80, 64)
+    with pytest.raises(argparse.ArgumentTypeError):
+        model_shape(text)
+
+
+def parsed(*argv: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_options(parser, NAMES)
+    return parser.parse_args(argv)
+
+
+def test_options_under_their_own_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative paths are taken from the working folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny").mkdir()
+    settings = given_settings(parsed("--model", "tiny", "--k", "5,1", "--strict-rows"), NAMES)
+    assert (settings.model, settings.k, settings.strict_rows) == (str(tmp_path / "tiny"), (1, 5), True)
+    usual = given_settings(parsed(), NAMES)
+    assert (usual.model, usual.k, usual.strict_rows) == (Settings().model, Settings().k, False)
+    with pytest.raises(SettingsError, match=r"^--k: 'two'; expected a whole number"):
+        given_settings(parsed("--k", "two"), NAMES)
+
+
+def test_a_file_is_tried_and_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "out.json"
+    check_writable(file, "--out")
+    assert not list(tmp_path.iterdir())
+    file.write_text("old")
+    check_writable(file, "--out")
+    assert [(path, path.read_text()) for path in tmp_path.iterdir()] == [(file, "old")]
+
+
+def test_what_cannot_be_written(tmp_path: Path) -> None:
+    for file, reason in ((tmp_path, "is a folder"), (tmp_path / "none" / "out.json", "No such file or directory")):
+        with pytest.raises(SettingsError) as error:
+            check_writable(file, "--out")
+        assert str(error.value) == (
+            f"--out: {file}: {reason}; expected a file in a folder that can be written; name another"
+        )
