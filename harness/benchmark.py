@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # torch
     from harness.model.loading import LoadedModel
 
 VALUE_TOKENS = 3
-"""Tokens of the made-up gold value behind a made-up prompt."""
+"""Tokens of the made-up gold value after a made-up prompt."""
 
 
 @dataclass(frozen=True, slots=True)

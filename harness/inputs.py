@@ -193,7 +193,7 @@ def first_filings(rows: Sequence[Row], most: int | None, seed: int) -> tuple[Row
 def _cut(
     rows: Sequence[Row], settings: Settings, n_tokens: int, tasks: Mapping[str, Task], blueprint: Blueprint
 ) -> tuple[tuple[Row, ...], int]:
-    """The rows cut to whole prompts of so many tokens, each with its needle where it will stand."""
+    """The rows cut to whole prompts of at most `n_tokens` tokens, needle in its place; and how many were cut."""
     tokenizer = load_tokenizer(settings, blueprint.shape.revision)
 
     def count(row: Row) -> int:

@@ -40,8 +40,7 @@ class Build(Protocol):
 class Interventions:
     """What ablated heads put out in a run, in its inputs' manner.
 
-    `run_key` says what the run's records depend on, and is
-    asked for only where means are looked up.
+    `run_key` says what the run's records depend on, and is asked for only where means are looked up.
     """
 
     def __init__(self, inputs: Inputs, store: Store, build: Build, run_key: Callable[[], RunKey]) -> None:

@@ -293,7 +293,7 @@ OPTIONS: tuple[Option, ...] = (
         "ablate at every token, or from the prompt's last token on (default: all)",
         "WHEN",
     ),
-    Option("scorer", _choice("value", "published"), "the rule behind `matches` (default: value)", "RULE"),
+    Option("scorer", _choice("value", "published"), "the scoring rule that decides `matches` (default: value)", "RULE"),
     Option("gate-k", _integer(1), "number of heads that gates judge (default: the largest k)", "K"),
     Option(
         "gate-margin",

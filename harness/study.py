@@ -49,8 +49,8 @@ class Place:
 class StudySession:
     """One session's study, in one process.
 
-    Nothing is read or made before `begin`. A study that is only looked at, by
-    collection or a dry run, does not write: no folder, and no store where there is none.
+    Nothing is read or made before `begin`. A study that is only looked at, by collection or a dry run, does not write:
+    no folder, and no store where there is none.
     """
 
     def __init__(

@@ -99,7 +99,7 @@ def test_what_is_refused() -> None:
     before = replace(trial.prompt, question_start=1, question_end=3)
     assert trial.null_prompt is not None
     blank = replace(trial.null_prompt, question_start=1, question_end=2)
-    with pytest.raises(DataError, match=r"task: the needle ends at token 8, behind the question's first, 1; expected"):
+    with pytest.raises(DataError, match=r"task: the needle ends at token 8, after the question's first, 1; expected"):
         QR_SCORE.check(replace(trial, prompt=before, null_prompt=blank))
     with pytest.raises(DataError, match=r"filing0\.htm/task: no prompt without a question"):
         QR_SCORE.check(replace(trial, null_prompt=None))

@@ -185,7 +185,7 @@ def read_pace(path: Path) -> Pace:
 
 @dataclass(frozen=True, slots=True)
 class GrowthPoint:
-    """At so many conditions a row: seconds a row and peak bytes, of engine and baseline."""
+    """At one number of conditions a row: seconds a row and peak bytes, of engine and baseline."""
 
     n_conditions: int
     seconds: tuple[float, float]

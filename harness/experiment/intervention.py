@@ -56,7 +56,7 @@ class Intervention:
     phase: Phase = "all"
 
     def first_ablated(self, n_prompt: int) -> int:
-        """The first position at which heads are ablated, of a prompt of so many tokens."""
+        """The first position at which heads are ablated, of a prompt of `n_prompt` tokens."""
         return n_prompt - 1 if self.phase == "decode" else 0
 
 

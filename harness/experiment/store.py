@@ -43,7 +43,7 @@ CREATE TABLE declarations (id INTEGER PRIMARY KEY, run TEXT NOT NULL, payload TE
     UNIQUE (run, payload));
 """
 
-# in stores of before there were means, too
+# also made in stores that are older than this table
 _MEANS = "CREATE TABLE IF NOT EXISTS means (key TEXT PRIMARY KEY, layers INTEGER NOT NULL, vectors BLOB NOT NULL)"
 
 _ADVICE = {

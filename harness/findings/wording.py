@@ -1,6 +1,6 @@
 """How figures and summaries say what was done to the heads of a report's conditions.
 
-Reports of before there was a choice say nothing of it: then heads were zeroed at every token.
+Reports older than the choice do not name it: there, heads were zeroed at every token.
 """
 
 from harness.findings.report_data import ReportData

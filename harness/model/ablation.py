@@ -7,7 +7,7 @@ and attention are computed as ever, and the result is that of the same model wit
 projection's weight set to zero. Weights and the caller's tensors stay untouched.
 
 Replacing is selection, never arithmetic (0 x inf is nan). Every ablation checks itself: each hook fired, and
-what each projection really read was exactly the replacement there, measured behind all other hooks.
+what each projection really read was exactly the replacement there, measured after all other hooks.
 
 Knows nothing of architectures, prompts or tokens, nor of what is put in place (`replacement`).
 """
@@ -118,7 +118,7 @@ class Ablation:
 
 
 class _Swap:
-    """What one projection reads otherwise: the hook that replaces and the hook that checks."""
+    """One projection's two hooks: the one that replaces what it reads, and the one that checks this."""
 
     def __init__(self, ablation: Ablation, output: AttentionOutput, columns: torch.Tensor) -> None:
         self.output = output
@@ -141,7 +141,7 @@ class _Swap:
         return as_call(torch.where(ablated, values, hidden), keyword)
 
     def check(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: object) -> None:
-        """Hook behind the call: count what the projection read in ablated columns and was not the replacement."""
+        """Hook after the call: count what the projection read in ablated columns and was not the replacement."""
         hidden, _ = projection_input(self.output, args, kwargs)
         assert self._expected is not None
         ablated, values = self._expected

@@ -43,7 +43,7 @@ class Work:
 
 
 Way = Callable[[LoadedModel, Work, int], Sequence[Completion]]
-"""Computes a row's work, with so many new tokens at most."""
+"""Computes a row's work, with at most this many new tokens."""
 
 
 def _shared(loaded: LoadedModel, work: Work, most: int) -> Sequence[Completion]:
@@ -190,7 +190,7 @@ def _identify_cost(loaded: LoadedModel, works: Sequence[Work], method: str, roun
 
 
 def _own_flips(loaded: LoadedModel, works: Sequence[Work], max_new_tokens: int) -> int:
-    """Completions that the plain loop gives otherwise when the prompt is run beside a copy of it."""
+    """Completions of the plain loop that change when the prompt is run beside a copy of it."""
     flips = 0
     for work in works:
         alone = run_plain(loaded, work.prompt, work.head_sets, max_new_tokens=max_new_tokens)

@@ -6,7 +6,7 @@ in common up to the output projection's input, is given each parent once; and th
 child, with the child's ablated heads replaced. So norms, attention and feed-forward are the model's own
 code, and what is computed is what `harness.model.ablation` defines, condition by condition.
 
-Replacing is assignment. What every projection really read in ablated heads is counted behind all other hooks,
+Replacing is assignment. What every projection really read in ablated heads is counted after all other hooks,
 and `check` raises unless it was exactly the replacement, at every layer that should have been ablated.
 
 Knows nothing of tokens, and of caches only that attention sees parents.
@@ -57,7 +57,7 @@ class Branching:
     def run(self, call: LayerCall, layer: int, tree: PrefixTree, hidden: torch.Tensor, start: int) -> torch.Tensor:
         """The layer's output for each of its nodes.
 
-        From (parents, positions, width) to (nodes, positions, width); `start` is the first position's place behind
+        From (parents, positions, width) to (nodes, positions, width); `start` is the first position's distance from
         the prompt's first token.
 
         Raises:
@@ -117,7 +117,7 @@ class _OncePerParent:
 
 
 class _Projection:
-    """Hooks before and behind one output projection, for one call.
+    """Hooks before and after one output projection, for one call.
 
     `parents` are the rows to repeat, `None` where rows stay as they are; `start` is the position of the call's
     first. `others` is, after the call, the number of elements that were read in ablated heads and were not the

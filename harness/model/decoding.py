@@ -101,7 +101,7 @@ def _layers(heads: frozenset[Head]) -> set[int]:
 
 
 def _forward(loaded: LoadedModel, cache: NodeCache, feed: Sequence[Sequence[int]]) -> torch.Tensor:
-    """Run each row's tokens behind the cache: the last position's logits, (rows, 1, vocabulary)."""
+    """Run each row's tokens after what the cache holds: the last position's logits, (rows, 1, vocabulary)."""
     ids = torch.tensor(feed, device=loaded.device)
     output = loaded.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
     logits: torch.Tensor = output.logits

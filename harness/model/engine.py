@@ -1,6 +1,6 @@
 """The fast way: all conditions of one row together, sharing every layer that they have in common.
 
-1. The prompt, with the gold value behind it, is run once over the layer-prefix tree of the conditions' heads
+1. The prompt, with the gold value after it, is run once over the layer-prefix tree of the conditions' heads
    (`harness.experiment.prefix_tree`); in the last layer only keys and values.
 2. Drafts are checked: the last layer at the last positions gives every condition's own choice after the
    prompt and after each token of the gold value. A condition that says the draft and then ends needs no
@@ -8,7 +8,7 @@
 3. What departs is decoded, all such conditions in one batch, which shrinks as they end.
 
 Where heads are ablated from the prompt's last token on, the prompt before it is run once for all conditions, and
-what was read is copied for those that part behind it.
+what was read is copied for those that part after it.
 
 What it says is that of `harness.model.reference`, up to rounding. Layers run by the model's own modules
 (`layer_calls`, `branching`); where that is not possible (`can_branch`), or a prompt would take memory of many
@@ -173,7 +173,7 @@ class _RowRun:
             self.answers.update(zip(shared.tree.leaves, answers, strict=True))
 
     def _read_prompt(self, tree: PrefixTree, branching: Branching, branches: int) -> Iterator[SharedPrompt]:
-        """The leaves behind their prompt, at most `branches` at once."""
+        """The leaves, their prompt read, at most `branches` at once."""
         decode_only = self._intervention.phase == "decode"
         read = prefill(
             self._loaded,

@@ -1,7 +1,7 @@
 """A model's own forward pass with its stack of decoder layers taken out: what it hands to each, and what it
 makes of what comes back.
 
-Embedding, positions, masks and rotary angles before the layers, final norm and logits behind them, stay the
+Embedding, positions, masks and rotary angles before the layers, final norm and logits after them, stay the
 model's. While a pass runs, each layer's `forward` is a stand-in that notes its arguments; the last one puts
 all layers back and hands the embedded tokens and the notes to a function of the caller, which runs the real
 layers as it likes. What that function returns goes on to the final norm: it may have more rows than went in.
@@ -52,7 +52,7 @@ def decoder_layers(loaded: LoadedModel) -> tuple[nn.Module, ...]:
 def forward_with(
     loaded: LoadedModel, token_ids: Sequence[int], cache: object, walk: Walk, *, n_logits: int = 0
 ) -> torch.Tensor:
-    """Run tokens behind what the cache holds, `walk` in place of the layers.
+    """Run tokens after what the cache holds, `walk` in place of the layers.
 
     Returns the logits of the last `n_logits` positions (0: all) of each row that `walk` returned:
     (rows, positions, vocabulary). The cache itself is what layers are handed; the model reads its length.

@@ -1,8 +1,8 @@
 """Counts the passes through a model's layers, for whoever asks what a way of computing costs.
 
 A pass over as many positions as a prompt is prefill; anything shorter reads weights and caches for a few tokens, as
-decoding and the checking of drafts do. Passes are seen behind the output projection, after conditions have parted
-there; where a layer is run for its keys and values alone, its projection is not reached and nothing is counted.
+decoding and the checking of drafts do. Passes are seen after the output projection, where conditions
+have parted; where a layer is run for its keys and values alone, its projection is not reached and nothing is counted.
 
 Counting costs a Python call a layer, so time is taken without it. Knows nothing of conditions.
 """

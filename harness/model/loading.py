@@ -103,7 +103,7 @@ def load_model(
         ModelError: no such model, files or weights missing or broken, a gated model without a token, a
             tokenizer without character offsets, an architecture outside the table, an unknown dtype, a package
             that is not installed, an adapter that does not fit, an attention that the model refuses, a process
-            that is one of several, or a model that came out otherwise than its blueprint.
+            that is one of several, or a model that is not as its blueprint said.
     """
     source = find(path_or_id, revision)
     config, entries = _load_config(source, architectures)

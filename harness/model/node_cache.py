@@ -1,7 +1,7 @@
 """Keys and values of one prompt, one row for each node of a layer's own level of the prefix tree.
 
 Each layer has as many rows as there are distinct inputs of it, so a cache holds less than rows x layers.
-Room is made once; feeding tokens writes behind what is held, and `rewind` forgets them again: what is held
+Room is made once; feeding tokens writes after what is held, and `rewind` forgets them again: what is held
 is a length. Sliding windows are left to the model's masks: every position is kept, so a filled window can be
 rewound too, at the price of memory that a windowed model would not need.
 
@@ -32,7 +32,7 @@ class NodeLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # the librar
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write positions behind those held; returns all of them."""
+        """Write positions after those held; returns all of them."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         start, self.length = self.length, self.length + key_states.shape[2]

@@ -28,7 +28,7 @@ def run_plain(
 ) -> tuple[Completion, ...]:
     """Complete one prompt for each head set; log-probabilities and gaps are nan.
 
-    The prompt is run as a batch of `copies` of it, and the first is read: kernels round otherwise in larger batches.
+    The prompt is run as a batch of `copies` of it, and the first is read: kernels round differently in larger batches.
     """
     return tuple(
         _complete(loaded, prompt, heads, max_new_tokens, full_logits=False, copies=copies) for heads in head_sets

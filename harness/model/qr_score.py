@@ -10,7 +10,7 @@ Source: Zhang et al. 2025, Query-focused retrieval heads improve long-context re
 
 Departures: the document that counts is the needle's sentence, not a passage among others; queries are the
 question's own tokens (the paper's definition), where their code also reads the instruction before them and
-the chat's markup behind; prompts are the harness's. A score may be negative.
+the chat's markup after; prompts are the harness's. A score may be negative.
 """
 
 from itertools import takewhile
@@ -67,7 +67,7 @@ def _common_tokens(trial: Trial) -> int:
     common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(*before, strict=False)))
     if any(prompt.needle_end > common for prompt in (asked, blank)):
         raise DataError(
-            f"{asked.row_id}: the needle ends at token {asked.needle_end}, behind the question's first, "
+            f"{asked.row_id}: the needle ends at token {asked.needle_end}, after the question's first, "
             f"{asked.question_start}; expected it before the question, whose attention to it is scored; put "
             "{context} before {question} in the task's template"
         )

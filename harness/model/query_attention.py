@@ -5,9 +5,9 @@ model's own eager attention, which gives the weights. So rotary embedding, query
 windows, soft-caps and sinks are the model's, and what is read are lines of what eager attention would give
 for the whole prompt.
 
-Where the model would hold positions x positions in prefill, it is fed in pieces (`pieces`), and only so many
-tokens are read at once that their weights stay small. The cache keeps every position, of
-windowed layers too, so that it can be rewound and read again.
+Where the model would hold positions x positions in prefill, it is fed in pieces (`pieces`), and few enough
+tokens are read at once for their weights to stay small. The cache keeps every position, of windowed layers too, so
+that it can be rewound and read again.
 
 Knows nothing of what the tokens mean.
 """
@@ -65,13 +65,13 @@ class AttentionReader:
 
     @torch.inference_mode()
     def run(self, token_ids: Sequence[int]) -> None:
-        """Feed tokens behind those that are held."""
+        """Feed tokens after those that are held."""
         for piece in pieces(self._loaded, self._ids(token_ids)):
             self._feed(piece, weights=False)
 
     @torch.inference_mode()
     def read(self, token_ids: Sequence[int], reduce: Reduce) -> Attended:
-        """Feed tokens behind those that are held, and reduce what they attend to, themselves included.
+        """Feed tokens after those that are held, and reduce what they attend to, themselves included.
 
         `reduce` sees one layer at a time, and some of the queries; positions end with the last query that it
         sees.

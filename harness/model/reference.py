@@ -122,7 +122,7 @@ def _prefill(loaded: LoadedModel, ablation: Ablation, token_ids: Sequence[int]) 
 def _feed(
     loaded: LoadedModel, ablation: Ablation, cache: Cache, token_ids: Sequence[int]
 ) -> tuple[Cache, torch.Tensor]:
-    """Run tokens behind what the cache holds: the grown cache, and the last logits, (1, vocabulary)."""
+    """Run tokens after what the cache holds: the grown cache, and the last logits, (1, vocabulary)."""
     ablation.start = cache.get_seq_length()
     ids = torch.tensor([token_ids], device=loaded.device)
     output = loaded.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
@@ -152,7 +152,7 @@ def _logprob(
 ) -> float:
     """Sum of the tokens' log-probabilities after the cache, whose last logits are given; summed in float64.
 
-    The cache is left as it was: cropped, or, where a filled window cannot be, the tokens are fed behind a copy.
+    The cache is left as it was: cropped, or, where a filled window cannot be, the tokens are fed after a copy of it.
     """
     if not token_ids:
         return 0.0

@@ -26,11 +26,11 @@ from harness.model.node_cache import KeysKnownError, KeysOnlyLayer, NodeCache, N
 
 @dataclass(frozen=True, eq=False, slots=True)
 class SharedPrompt:
-    """A run of leaves behind their prompt, which was fed with a draft behind it.
+    """Neighbouring leaves whose prompt has been read, fed with a draft after it.
 
     `layers[l]` holds keys and values, a row for each node of level l - 1; `n_held` is the prompt's length
     less one: its last token is fed with every draft. `hidden` is the last layer's input from that token on,
-    (nodes of the level before the last, 1 + draft tokens, width), `None` where nothing was fed behind the prompt.
+    (nodes of the level before the last, 1 + draft tokens, width), `None` where nothing was fed after the prompt.
     """
 
     tree: PrefixTree
@@ -80,7 +80,7 @@ class _Walk:
     branches: int
 
     def descend(self, tree: PrefixTree, layers: list[NodeLayer], hidden: torch.Tensor) -> Iterator[SharedPrompt]:
-        """From the layer behind those that are cached to the leaves.
+        """From the layer after those that are cached to the leaves.
 
         `hidden` is (nodes of the level before, positions, width).
         """
@@ -105,7 +105,7 @@ class _Walk:
 
 
 def spread(prompt: SharedPrompt, tree: PrefixTree) -> SharedPrompt:
-    """A prompt that one leaf has read, for a tree that parts behind it.
+    """A prompt that one leaf has read, for a tree that parts after it.
 
     Keys and values are copied for each node: what is fed next is other from node to node.
     """
@@ -142,7 +142,7 @@ def read_prefilled(
 
 
 def read_draft(loaded: LoadedModel, branching: Branching, prompt: SharedPrompt, tokens: Sequence[int]) -> torch.Tensor:
-    """Logits of every leaf at the prompt's last token and any draft behind it, given as `tokens`.
+    """Logits of every leaf at the prompt's last token and any draft after it, given as `tokens`.
 
     All layers are run, shared as the prompt's were: (leaves, tokens, vocabulary).
     """

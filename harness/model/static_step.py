@@ -57,9 +57,9 @@ def can_be_static(loaded: LoadedModel) -> bool:
 
 
 class StaticStep:
-    """Feeds one token a row again and again behind what a cache holds.
+    """Feeds one token a row again and again after what a cache holds.
 
-    The cache's memory is written to; its own length is left behind, so it is not to be used afterwards. `replays`
+    The cache's memory is written to; its own length is not kept up, so it is not to be used afterwards. `replays`
     counts the steps in which hooks did not run.
     """
 
@@ -79,7 +79,7 @@ class StaticStep:
         self._logits: torch.Tensor | None = None
 
     def feed(self, token_ids: Sequence[int]) -> torch.Tensor:
-        """Run one token a row: the logits behind it, (rows, 1, vocabulary), overwritten by the next call."""
+        """Run one token a row: the logits after it, (rows, 1, vocabulary), overwritten by the next call."""
         self._ids.copy_(torch.tensor(token_ids)[:, None])
         if self._loaded.device.type != "cuda":
             return self._forward()

@@ -51,7 +51,7 @@ def one_by_one(config: PreTrainedConfig, quantization: str | None = None) -> str
 
 
 def rotates_by_length(config: PreTrainedConfig) -> bool:
-    """Whether rotary frequencies depend on how many tokens are fed: pieces would be rotated otherwise."""
+    """Whether rotary frequencies depend on how many tokens are fed: pieces would be rotated differently."""
     parameters = getattr(config.get_text_config(), "rope_parameters", None) or {}
     kinds = [parameters, *(value for value in parameters.values() if isinstance(value, dict))]
     return any(kind.get("rope_type") in ("dynamic", "longrope") for kind in kinds)

@@ -1,4 +1,4 @@
-"""Length: a row's haystack cut so that its whole prompt has at most so many tokens.
+"""Length: a row's haystack cut so that its whole prompt has at most a given number of tokens.
 
 What is cut lies away from the needle, at sentence boundaries: of a document that the needle is put into, its end; of
 one that holds its needle already, both ends, so that the needle keeps its place in between. The needle is never
@@ -65,14 +65,14 @@ class _Parts:
     """Ever larger parts of a row's haystack, from nothing but the needle to all of it.
 
     The part of a share holds that share of the text on either side of the needle, down to whole sentences. Where the
-    needle is put in later, all text counts as behind it. `before` and `behind` hold (share, boundary).
+    needle is put in later, all text counts as after it. `before` and `after` hold (share, boundary).
     """
 
     whole: Row
     needle_start: int
     needle_end: int
     before: tuple[tuple[float, int], ...]
-    behind: tuple[tuple[float, int], ...]
+    after: tuple[tuple[float, int], ...]
     shares: tuple[float, ...]
 
     @classmethod
@@ -84,14 +84,14 @@ class _Parts:
             end = start + len(needle)
         boundaries = sentence_boundaries(text)
         before = tuple(((start - each) / start, each) for each in boundaries if each < start)
-        behind = tuple(((each - end) / (len(text) - end), each) for each in boundaries if each > end)
-        shares = {0.0, *(share for share, _ in (*before, *behind))}
-        return cls(row, start, end, before, behind, tuple(sorted(shares)))
+        after = tuple(((each - end) / (len(text) - end), each) for each in boundaries if each > end)
+        shares = {0.0, *(share for share, _ in (*before, *after))}
+        return cls(row, start, end, before, after, tuple(sorted(shares)))
 
     def row(self, part: int) -> Row:
         """The row with this part of its haystack."""
         most = self.shares[part]
         start = min((at for share, at in self.before if share <= most), default=self.needle_start)
-        end = max((at for share, at in self.behind if share <= most), default=self.needle_end)
+        end = max((at for share, at in self.after if share <= most), default=self.needle_end)
         text = self.whole.haystack_text[start:end]
         return replace(self.whole, haystack_text=text.lstrip() if start else text, haystack_token_length=None)

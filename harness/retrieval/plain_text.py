@@ -13,13 +13,13 @@ from harness.retrieval.rows import Row
 START_TOKENS = 32
 """Read, but not measured, where the text is long enough."""
 MEASURED_TOKENS = 64
-"""At most so many tokens after the start are measured."""
+"""How many tokens after the start are measured, at most."""
 
 
 def plain_text_prompt(row: Row, tokenizer: Tokenizer) -> Prompt:
     """The document's first tokens as the prompt, those after them as the "gold value" that is measured.
 
-    The tokenizer adds the special tokens that it puts before plain text; those that it puts behind are dropped. Of a
+    The tokenizer adds the special tokens that it puts before plain text; those that it puts after it are dropped. Of a
     short text the first third is the start. Rows that share a document share this prompt.
 
     Raises:
