@@ -8,7 +8,7 @@ by layer (`--ablation-random-match=layer`).
 
 import pytest
 
-from harness.gating import GateVerdict
+from harness.results import GateVerdict
 
 
 @pytest.mark.gate("own", "shared")

@@ -4,7 +4,6 @@ Knows nothing of pytest.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from harness.errors import HeadsError
 from harness.experiment.conditions import Condition
@@ -16,21 +15,8 @@ from harness.findings.gate_samples import Answers
 from harness.findings.gates import Margins
 from harness.findings.report_writing import Judged
 from harness.findings.samples import Sample, text_samples
-from harness.findings.verdict_data import GateResult
 from harness.inputs import Inputs
 from harness.run import Run
-
-
-@dataclass(frozen=True)
-class GateVerdict:
-    """What a gate's test asserts on. `message` is what is to be read where it did not pass."""
-
-    figures: GateResult
-    passed: bool
-    message: str
-
-    def __str__(self) -> str:
-        return self.message
 
 
 def build_gate(inputs: Inputs, name: str) -> Gate:

@@ -24,8 +24,7 @@ if TYPE_CHECKING:  # every pytest run with the plugin installed imports this mod
     from harness.experiment.conditions import Condition
     from harness.experiment.gate_conditions import Gate
     from harness.findings.report_data import Exit, ReportData
-    from harness.gating import GateVerdict
-    from harness.results import Result
+    from harness.results import GateVerdict, Result
     from harness.retrieval.rows import Row
     from harness.study import Place, StudySession
 

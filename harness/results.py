@@ -1,15 +1,16 @@
-"""Results: what a test asserts on, one a condition, from that condition's part of the report."""
+"""What tests assert on: a condition's result, and a gate's verdict, from their parts of the report."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.experiment.conditions import Condition
 from harness.findings.report_data import ConditionResult
+from harness.findings.verdict_data import GateResult
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a test asserts on: its condition and that condition's part of the report."""
+    """What a test of a condition asserts on: the condition, and its part of the report."""
 
     condition: Condition
     figures: ConditionResult
@@ -46,3 +47,12 @@ class Result:
         yield "k_effective", self.condition.k_effective
         for name in ("n", "missing", "accuracy", "drop"):
             yield name, getattr(self, name)
+
+
+@dataclass(frozen=True)
+class GateVerdict:
+    """What a gate's test asserts on: its part of the report, and a `message` to read where it did not pass."""
+
+    figures: GateResult
+    passed: bool
+    message: str

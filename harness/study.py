@@ -23,9 +23,9 @@ from harness.findings.report_writing import REPORT_FILE, write_report
 from harness.findings.samples import OwnScore, Sample
 from harness.findings.verdict_data import GateResult
 from harness.forecast import forecast, forecast_lines
-from harness.gating import GateVerdict, build_gate
+from harness.gating import build_gate
 from harness.inputs import read_inputs
-from harness.results import Result
+from harness.results import GateVerdict, Result
 from harness.run import Engine, Progress, Run
 from harness.run_report import Beginning, run_report
 from harness.settings import DEMO, Settings

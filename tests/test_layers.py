@@ -1,7 +1,7 @@
 """The rooms and who may import whom, read from the source: floors import downwards, nobody in a circle.
 
 1 `retrieval`, 2 `experiment`, 3 `model`, 4 `findings`, and the roof: the modules of `harness` itself, of
-which `errors` and `settings` lie under all others. Only the model floor, and the demo's tokenizer and
+which `errors` and `files` lie under all floors. Only the model floor, and the demo's tokenizer and
 training, import torch or transformers as they are imported; the roof reaches the model floor inside
 functions only, `findings` never.
 """

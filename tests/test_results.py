@@ -1,4 +1,4 @@
-"""A result reads its condition's part of the report, and nothing is made up where that has nothing."""
+"""What tests assert on is read from the report, and nothing is made up where that has nothing."""
 
 from fake_study import make_report
 

@@ -62,9 +62,9 @@ def condition_result(given: ConditionSamples) -> ConditionResult:
         "requested": sum(given.requested.values()),
         "n": len(samples),
         "filings": len({sample.filename for sample in samples}),
-        **rate([sample.match for sample in samples]),
+        **rate(sum(sample.match for sample in samples), len(samples)),
         "macro_accuracy": _mean([r["accuracy"] for r in per_task.values() if r["accuracy"] is not None]),
-        "published": rate([sample.published_match for sample in samples]),
+        "published": rate(sum(sample.published_match for sample in samples), len(samples)),
         "disagreements": sum(sample.match != sample.published_match for sample in samples),
         "drop": drop(pairs),
         "degenerate": degenerate(samples),
@@ -83,8 +83,8 @@ def task_result(given: ConditionSamples) -> TaskResult:
     return {
         "requested": sum(given.requested.values()),
         "n": len(samples),
-        **rate([sample.match for sample in samples]),
-        "published": rate([sample.published_match for sample in samples]),
+        **rate(sum(sample.match for sample in samples), len(samples)),
+        "published": rate(sum(sample.published_match for sample in samples), len(samples)),
         "disagreements": sum(sample.match != sample.published_match for sample in samples),
         "drop": None if change is None else change["estimate"],
         "lost": None if change is None else change["lost"],
@@ -95,13 +95,12 @@ def task_result(given: ConditionSamples) -> TaskResult:
     }
 
 
-def rate(matches: Sequence[bool]) -> Rate:
-    """Matches, accuracy and Wilson's interval; both `None` where there are no rows."""
-    n, total = len(matches), sum(matches)
-    interval = wilson(total, n)
+def rate(matches: int, n: int) -> Rate:
+    """Matches of n rows, accuracy and Wilson's interval; both `None` where there are no rows."""
+    interval = wilson(matches, n)
     return {
-        "matches": total,
-        "accuracy": total / n if n else None,
+        "matches": matches,
+        "accuracy": matches / n if n else None,
         "interval": None if interval is None else [interval.low, interval.high],
     }
 

@@ -10,10 +10,10 @@ from harness.errors import ReportError
 from harness.experiment.conditions import BASELINE, Condition
 from harness.experiment.heads import Head
 from harness.experiment.rankings import HeadRanking
+from harness.findings.condition_results import rate
 from harness.findings.published import Count, PublishedCell, PublishedResults
-from harness.findings.report_data import ConditionResult, DataSection, Rate, ReportData, TaskResult
+from harness.findings.report_data import ConditionResult, DataSection, ReportData, TaskResult
 from harness.findings.report_writing import Setup, assemble_report
-from harness.findings.stats import wilson
 
 
 def published_report(setup: Setup, results: PublishedResults) -> ReportData:
@@ -82,9 +82,9 @@ def _result(
         "requested": attempts,
         "n": attempts,
         "filings": None,
-        **_rate(matches, attempts),
+        **rate(matches, attempts),
         "macro_accuracy": sum(accuracies) / len(accuracies) if accuracies else None,
-        "published": _rate(matches, attempts),
+        "published": rate(matches, attempts),
         "disagreements": 0,
         "drop": None,
         "degenerate": None,
@@ -102,8 +102,8 @@ def _task_result(count: Count, baseline: Count | None) -> TaskResult:
     return {
         "requested": count.attempts,
         "n": count.attempts,
-        **_rate(count.matches, count.attempts),
-        "published": _rate(count.matches, count.attempts),
+        **rate(count.matches, count.attempts),
+        "published": rate(count.matches, count.attempts),
         "disagreements": 0,
         "drop": drop,
         "lost": None,
@@ -111,15 +111,6 @@ def _task_result(count: Count, baseline: Count | None) -> TaskResult:
         "mcnemar_p": None,
         "gold_logprob_change": None,
         "baseline_logprob_change": None,
-    }
-
-
-def _rate(matches: int, n: int) -> Rate:
-    interval = wilson(matches, n)
-    return {
-        "matches": matches,
-        "accuracy": matches / n if n else None,
-        "interval": None if interval is None else [interval.low, interval.high],
     }
 
 
