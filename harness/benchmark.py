@@ -53,7 +53,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
+class Measured:
     """What was measured, on what; `growth` by the number of conditions asked for."""
 
     setting: Mapping[str, object]
@@ -61,7 +61,7 @@ class Findings:
     growth: Mapping[int, BenchResult]
 
 
-def measure(request: Request) -> Findings:
+def measure(request: Request) -> Measured:
     """Load or make the model, and measure.
 
     Raises:
@@ -91,7 +91,7 @@ def measure(request: Request) -> Findings:
         )
 
     growth = {n: of([Work(work.prompt, work.head_sets[:n]) for work in works]) for n in request.growth}
-    return Findings(_setting(request, loaded, works), of(works), growth)
+    return Measured(_setting(request, loaded, works), of(works), growth)
 
 
 def _real_work(request: Request) -> "tuple[LoadedModel, list[Work]]":

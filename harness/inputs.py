@@ -104,6 +104,7 @@ def read_inputs(settings: Settings) -> Inputs:
         ranking_overlap=_overlap(rows, ranking),
         n_cut=n_cut,
     )
+    # asked for now, so that what they lack is said before any work begins
     if settings.mode == "mean":
         mean_rows(inputs)
     if settings.mode == "resample":

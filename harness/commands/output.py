@@ -5,11 +5,11 @@ from collections.abc import Iterable
 
 
 def show(lines: Iterable[str]) -> None:
-    """What was asked for."""
+    """Print lines of what was asked for, on stdout."""
     for line in lines:
         print(line)
 
 
 def say(line: str) -> None:
-    """What is going on."""
+    """Print a line on what is going on, on stderr."""
     print(line, file=sys.stderr)

@@ -30,6 +30,10 @@ class Manner:
     phase: Phase = "all"
 
 
+DEFAULT_MANNER = Manner()
+"""Zeroed, at every token."""
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class MeanValues:
     """For every layer its heads' mean outputs, side by side: (layers, n_heads x head_dim), float64."""

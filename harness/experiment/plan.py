@@ -14,11 +14,9 @@ from typing import NamedTuple
 
 from harness.experiment.conditions import BASELINE, Condition
 from harness.experiment.heads import Head
-from harness.experiment.intervention import Manner, Mode, Phase
+from harness.experiment.intervention import DEFAULT_MANNER, Manner, Mode, Phase
 from harness.retrieval.prompts import PromptKind
 from harness.retrieval.rows import Row
-
-DEFAULT = Manner()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +62,17 @@ class LayerPasses(NamedTuple):
     distinct: int
 
 
-def jobs_of(condition: Condition, rows: Iterable[Row], manner: Manner = DEFAULT) -> tuple[Job, ...]:
+def jobs_of(condition: Condition, rows: Iterable[Row], manner: Manner = DEFAULT_MANNER) -> tuple[Job, ...]:
     """The condition's jobs, one for each row of its tasks, in the order of the rows."""
     return tuple(_job(condition, row, manner) for row in rows if _covers(condition, row))
 
 
 def make_plan(
-    conditions: Sequence[Condition], rows: Sequence[Row], manner: Manner = DEFAULT, *, stored: Callable[[Job], bool]
+    conditions: Sequence[Condition],
+    rows: Sequence[Row],
+    manner: Manner = DEFAULT_MANNER,
+    *,
+    stored: Callable[[Job], bool],
 ) -> Plan:
     """Merge equal jobs, add the baseline, and leave out what is stored.
 

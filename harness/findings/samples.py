@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from harness.experiment.conditions import Condition
 from harness.experiment.declarations import distinct
-from harness.experiment.intervention import Manner
-from harness.experiment.plan import DEFAULT, Job, jobs_of
+from harness.experiment.intervention import DEFAULT_MANNER, Manner
+from harness.experiment.plan import Job, jobs_of
 from harness.experiment.store import Record
 from harness.findings.degenerate import Fault, faults_of
 from harness.findings.report_data import SampleLine
@@ -89,7 +89,7 @@ def text_samples(
     records: Mapping[Job, Record],
     n_tokens: Callable[[str], int],
     *,
-    manner: Manner = DEFAULT,
+    manner: Manner = DEFAULT_MANNER,
 ) -> tuple[TextSample, ...]:
     """A sample for each row of each condition over plain text that has a record with a finite log-probability.
 
@@ -112,7 +112,7 @@ def score_samples(
     score: Score,
     own: OwnScore | None = None,
     *,
-    manner: Manner = DEFAULT,
+    manner: Manner = DEFAULT_MANNER,
 ) -> tuple[Sample, ...]:
     """A sample for each row of each condition that has a record, condition by condition in the order given.
 
