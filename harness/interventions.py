@@ -107,7 +107,7 @@ class Interventions:
                 return Intervention(self.donor(job.row_id, job.prompt), phase)
         return Intervention(phase=phase)
 
-    def find(self, average: Average, note: Callable[[int, int], None]) -> None:
+    def find_means(self, average: Average, note: Callable[[int, int], None]) -> None:
         """Have the means computed and kept, unless they are, or another process does so; waits for that one.
 
         `note` is told how many of how many prompts are done.

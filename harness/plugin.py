@@ -170,8 +170,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         return
     if report is not None:
         session.config.stash[REPORT] = report
-    if study.undrawn is not None:
-        session.config.stash[FAILURE] = str(study.undrawn)
+    if study.drawing_error is not None:
+        session.config.stash[FAILURE] = str(study.drawing_error)
         session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
 
 

@@ -115,7 +115,7 @@ class Run:
         engine = load()
         began = time.monotonic()
         if any(job.heads for work in plan.work for job in work.jobs):
-            self.interventions.find(
+            self.interventions.find_means(
                 engine.mean_values,
                 lambda done, n: progress(Progress(done, n, time.monotonic() - began, "rows for the mean")),
             )

@@ -66,7 +66,7 @@ class StudySession:
         self._results: Mapping[str, Result] | None = None
         self._gates: Mapping[str, GateResult] = {}
         self._failure: HarnessError | None = None
-        self.undrawn: ReportError | None = None
+        self.drawing_error: ReportError | None = None
         self._since = Beginning()
         self._leases = Leases()
 
@@ -208,7 +208,7 @@ class StudySession:
         """Write the report, its samples, tables and plots; `None` where no test declared anything.
 
         `None` too where what went wrong, and was raised by `results`, leaves nothing to report. Tables and plots that
-        cannot be written are no loss of the report: what went wrong is `undrawn`.
+        cannot be written do not cost the report: what went wrong is `drawing_error`.
 
         Raises:
             HarnessError: the report cannot be written.
@@ -233,7 +233,7 @@ class StudySession:
             export_csv(report, self.folder / PLOTS)
             draw_plots(report, self.folder / PLOTS)
         except ReportError as error:
-            self.undrawn = error
+            self.drawing_error = error
         return report
 
     def header(self) -> list[str]:

@@ -172,7 +172,7 @@ def test_weights_that_the_model_has_no_place_for(key: str) -> None:
 )
 def test_what_a_checkpoint_may_hold_besides(key: str) -> None:
     """A tower for pictures, a buffer of old, and layers behind the last that predict further tokens."""
-    check_fit("me", found(key), layers="model.layers", behind=4)
+    check_fit("me", found(key), layers="model.layers", optional_from=4)
 
 
 def test_which_misfit_is_named() -> None:

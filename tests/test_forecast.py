@@ -90,7 +90,7 @@ def test_means_are_counted_until_they_are_found(settings: Settings, tmp_path: Pa
         assert found.value_flops == sum(single_flops(size, n) for n in lengths)
         assert "operations to find what ablated heads put out instead" in "\n".join(forecast_lines(found))
         assert forecast(run, [BASELINE]).value_flops == 0
-        run.interventions.find(lambda prompts, note: MeanValues(np.zeros((3, 32))), lambda done, n: None)
+        run.interventions.find_means(lambda prompts, note: MeanValues(np.zeros((3, 32))), lambda done, n: None)
         assert forecast(run, [ONE]).value_flops == 0
     assert look(settings, ONE).value_flops == 0
 

@@ -68,7 +68,7 @@ def test_means_are_taken_over_the_identification_rows(inputs: Inputs, tmp_path: 
     with Store(tmp_path / "store.sqlite") as store:
         found = Run(inputs, store, run_id="a").interventions
         assert (found.means, found.known(job(inputs))) == (None, False)
-        found.find(average, lambda done, n: told.append((done, n)))
+        found.find_means(average, lambda done, n: told.append((done, n)))
         ((prompts),) = average.asked
         assert [prompt.row_id for prompt in prompts] == [
             row.id for row in inputs.all_rows if row.split == "identification"
@@ -79,7 +79,7 @@ def test_means_are_taken_over_the_identification_rows(inputs: Inputs, tmp_path: 
         assert found.digest(replace(job(inputs), heads=frozenset(), mode="zero")) is None
         assert found.of([Job("row", frozenset())]) == ZEROED
         assert found.of([job(inputs)]).values is found.means
-        found.find(average, lambda done, n: None)
+        found.find_means(average, lambda done, n: None)
         assert len(average.asked) == 1
 
 
@@ -96,7 +96,7 @@ def test_another_run_reads_them(inputs: Inputs, tmp_path: Path) -> None:
     for base, change, expected in asked:
         other = replace(base, settings=replace(base.settings, **change))  # type: ignore[arg-type]  # of its type
         with Store(tmp_path / "store.sqlite") as store:
-            Run(other, store, run_id="a").interventions.find(average, lambda done, n: None)
+            Run(other, store, run_id="a").interventions.find_means(average, lambda done, n: None)
         assert len(average.asked) == expected, change
 
 
@@ -113,7 +113,7 @@ def test_only_one_of_two_processes_computes_them(inputs: Inputs, tmp_path: Path)
     def find(average: FakeAverage) -> None:
         with Store(path) as store:
             found = Run(inputs, store, run_id="a").interventions
-            found.find(average, lambda done, n: None)
+            found.find_means(average, lambda done, n: None)
             assert found.means is not None
             assert found.means.sha256 == MEANS.sha256
 
@@ -133,9 +133,9 @@ def test_means_that_came_between_a_look_and_the_claim_are_not_computed_again(inp
 
     path, average = tmp_path / "store.sqlite", FakeAverage()
     with Store(path) as store:
-        Run(inputs, store, run_id="a").interventions.find(average, lambda done, n: None)
+        Run(inputs, store, run_id="a").interventions.find_means(average, lambda done, n: None)
     with LateStore(path) as store:
-        Run(inputs, store, run_id="b").interventions.find(average, lambda done, n: None)
+        Run(inputs, store, run_id="b").interventions.find_means(average, lambda done, n: None)
     assert (store.looks, len(average.asked)) == (2, 1)
 
 
@@ -146,8 +146,8 @@ def test_an_error_leaves_the_means_to_be_found(inputs: Inputs, tmp_path: Path) -
     with Store(tmp_path / "store.sqlite") as store:
         found = Run(inputs, store, run_id="a").interventions
         with pytest.raises(ModelError, match="out of memory"):
-            found.find(FakeAverage(before=fail), lambda done, n: None)
-        found.find(FakeAverage(), lambda done, n: None)
+            found.find_means(FakeAverage(before=fail), lambda done, n: None)
+        found.find_means(FakeAverage(), lambda done, n: None)
         assert found.means is not None
 
 
@@ -156,7 +156,7 @@ def test_no_other_mode_has_means(inputs: Inputs, tmp_path: Path) -> None:
     average = FakeAverage()
     with Store(tmp_path / "store.sqlite") as store:
         found = Run(zero, store, run_id="a").interventions
-        found.find(average, lambda done, n: None)
+        found.find_means(average, lambda done, n: None)
         assert (found.means, average.asked) == (None, [])
         assert found.known(replace(job(inputs), mode="zero"))
 

@@ -9,7 +9,7 @@ from harness.experiment.intervention import Mode
 from harness.findings.curve_plots import accuracy_by_k
 from harness.findings.report_data import ReportData
 from harness.findings.summary import summary_lines
-from harness.findings.wording import DEEDS, deed, manner_note
+from harness.findings.wording import PARTICIPLES, manner_note, participle
 from harness.settings import Settings
 
 
@@ -19,14 +19,14 @@ def reported(settings: Settings) -> ReportData:
 
 
 def test_every_mode_has_its_word() -> None:
-    assert set(DEEDS) == set(get_args(Mode))
+    assert set(PARTICIPLES) == set(get_args(Mode))
 
 
 def test_the_usual_is_not_spoken_of() -> None:
     report = reported(Settings())
-    assert (deed(report), manner_note(report)) == ("zeroed", None)
+    assert (participle(report), manner_note(report)) == ("zeroed", None)
     old: ReportData = {**report, "configuration": {}}
-    assert (deed(old), manner_note(old)) == ("zeroed", None)
+    assert (participle(old), manner_note(old)) == ("zeroed", None)
 
 
 def test_the_unusual_is_said_in_summaries_and_figures() -> None:

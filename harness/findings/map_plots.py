@@ -18,7 +18,7 @@ from matplotlib.patheffects import withStroke
 
 from harness.findings.plot_style import INK, new_figure, provenance
 from harness.findings.report_data import ConditionResult, RankingSection, ReportData
-from harness.findings.wording import deed
+from harness.findings.wording import participle
 
 Grid = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
@@ -58,7 +58,7 @@ def head_map(report: ReportData) -> Figure | None:
     figure = new_figure(
         max(5.4, n_heads * cell + 1.5),
         n_layers * cell + 1.15,
-        f"Which heads score, and which were {deed(report)}" if marked else "Which heads score",
+        f"Which heads score, and which were {participle(report)}" if marked else "Which heads score",
         [provenance(report), reading + blank],
     )
     axes = figure.add_subplot()
@@ -82,10 +82,11 @@ def transfer_map(report: ReportData) -> Figure | None:
     figure = new_figure(
         columns * (side + 0.2) + 2.7,
         rows * (side + 0.3) + 1.9,
-        f"Accuracy left when another task's heads are {deed(report)}, %",
+        f"Accuracy left when another task's heads are {participle(report)}, %",
         [
             provenance(report),
-            f"a row: the task whose top k heads are {deed(report)}; a column: the task asked; framed: its own heads",
+            f"a row: the task whose top k heads are {participle(report)}; a column: the task asked; "
+            "framed: its own heads",
         ],
         compressed=True,
     )
@@ -99,7 +100,7 @@ def transfer_map(report: ReportData) -> Figure | None:
     for axes, k in zip(used, ks, strict=True):
         _transfer_panel(axes, cells, tasks, k)
     figure.supxlabel("task asked", fontsize=8.5)
-    figure.supylabel(f"task whose heads are {deed(report)}", fontsize=8.5)
+    figure.supylabel(f"task whose heads are {participle(report)}", fontsize=8.5)
     bar = figure.colorbar(used[0].images[0], ax=grid, shrink=0.6, aspect=30, pad=0.02)
     bar.set_ticks([0, 0.25, 0.5, 0.75, 1], labels=["0", "25", "50", "75", "100 %"])
     bar.outline.set_visible(False)
@@ -133,8 +134,8 @@ def _draw_scores(axes: Axes, scores: Grid, method: str) -> None:
         origin="lower",
         interpolation="none",
     )
-    axes.set_xticks(_some(n_heads))
-    axes.set_yticks(_some(n_layers))
+    axes.set_xticks(_ticks(n_heads))
+    axes.set_yticks(_ticks(n_layers))
     axes.set_xlabel("head")
     axes.set_ylabel("layer")
     axes.spines[["top", "right"]].set_visible(True)
@@ -143,7 +144,7 @@ def _draw_scores(axes: Axes, scores: Grid, method: str) -> None:
     bar.outline.set_visible(False)
 
 
-def _some(n: int) -> list[int]:
+def _ticks(n: int) -> list[int]:
     """At most about sixteen evenly spaced indices from 0."""
     step = next(step for step in (1, 2, 4, 8, 16, 32, 64) if n <= 17 * step or step == 64)
     return list(range(0, n, step))

@@ -5,18 +5,18 @@ Reports older than the choice do not name it: there, heads were zeroed at every 
 
 from harness.findings.report_data import ReportData
 
-DEEDS = {"zero": "zeroed", "mean": "set to their mean", "resample": "resampled"}
+PARTICIPLES = {"zero": "zeroed", "mean": "set to their mean", "resample": "resampled"}
 """What is done to heads, by the setting `mode`."""
 
 
-def deed(report: ReportData) -> str:
+def participle(report: ReportData) -> str:
     """What was done to the heads, as a participle: `zeroed`."""
-    return DEEDS[str(report["configuration"].get("mode", "zero"))]
+    return PARTICIPLES[str(report["configuration"].get("mode", "zero"))]
 
 
 def manner_note(report: ReportData) -> str | None:
     """What was done to the heads and when, where it is not the usual."""
     decode_only = report["configuration"].get("phase", "all") == "decode"
-    if deed(report) == DEEDS["zero"] and not decode_only:
+    if participle(report) == PARTICIPLES["zero"] and not decode_only:
         return None
-    return f"heads {deed(report)}" + (" from the prompt's last token on" if decode_only else "")
+    return f"heads {participle(report)}" + (" from the prompt's last token on" if decode_only else "")

@@ -77,12 +77,14 @@ def check_folder(folder: Path, *, weights: bool) -> None:
             )
 
 
-def check_fit(path_or_id: str, report: Mapping[str, set[Any]], *, layers: str, behind: int | None = None) -> None:
+def check_fit(
+    path_or_id: str, report: Mapping[str, set[Any]], *, layers: str, optional_from: int | None = None
+) -> None:
     """Raise a ModelError unless files and config are of one model, by what transformers reports of loading.
 
     What does not fit would be random numbers, or left out. Of weights that the model has no place for those of its
-    `layers`, a path in it, count: a checkpoint may hold a tower for pictures too. Layers from `behind` on may be left
-    out.
+    `layers`, a path in it, count: a checkpoint may hold a tower for pictures too. Layers from `optional_from` on may
+    be left out.
     """
     where = f"model {path_or_id!r}"
     if missing := sorted(report["missing_keys"]):
@@ -101,7 +103,7 @@ def check_fit(path_or_id: str, report: Mapping[str, set[Any]], *, layers: str, b
     unused = [
         key
         for key in sorted(report["unexpected_keys"])
-        if (found := of_layer.fullmatch(key)) and (behind is None or int(found[1]) < behind)
+        if (found := of_layer.fullmatch(key)) and (optional_from is None or int(found[1]) < optional_from)
     ]
     if unused:
         raise ModelError(

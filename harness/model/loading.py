@@ -114,7 +114,10 @@ def load_model(
     tokenizer = _load_tokenizer(source)
     model, report = _load_weights(source, config, expected, device_map, quantization)
     check_fit(
-        source.asked, report, layers=architecture_of(config, architectures=entries).layers, behind=_behind(config)
+        source.asked,
+        report,
+        layers=architecture_of(config, architectures=entries).layers,
+        optional_from=_optional_from(config),
     )
     if adapter is not None:
         with quiet(source):
@@ -232,7 +235,7 @@ def _offload_folder() -> Iterator[Path]:
         raise
 
 
-def _behind(config: PreTrainedConfig) -> int | None:
+def _optional_from(config: PreTrainedConfig) -> int | None:
     """The first layer that a checkpoint may hold and the model leaves out: those that predict further tokens."""
     text = config.get_text_config()
     return int(text.num_hidden_layers) if getattr(text, "num_nextn_predict_layers", None) else None
