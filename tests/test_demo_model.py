@@ -11,6 +11,7 @@ from harness.demo.tokenizer import CHAT_TEMPLATE, SPECIAL_TOKENS
 from harness.experiment.conditions import Study, random_control, within_task
 from harness.experiment.head_files import read_ranking
 from harness.experiment.rankings import HeadRanking
+from harness.findings.ranking_notes import ranking_notes
 from harness.model.loading import LoadedModel, load_model, read_blueprint
 from harness.model.reference import run_row
 from harness.retrieval.prompts import build_prompt
@@ -98,7 +99,7 @@ def test_heads_are_shared_and_enough_are_left_for_controls(ranking: HeadRanking)
     shape = read_blueprint(str(MODEL_FOLDER)).shape
     assert len(ranking.shared()) >= 5
     assert len(ranking.pool(shape)) >= 40
-    assert not ranking.notes()
+    assert not ranking_notes(ranking)
 
 
 def test_the_default_experiments_can_be_built(ranking: HeadRanking) -> None:

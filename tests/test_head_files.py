@@ -11,6 +11,7 @@ from harness.errors import HeadsError
 from harness.experiment.head_files import read_ranking, write_ranking
 from harness.experiment.heads import Head, ModelShape
 from harness.experiment.rankings import HeadRanking, ScoredHead, rank
+from harness.findings.ranking_notes import ranking_notes
 
 PUBLISHED = Path(__file__).parents[2] / "shared" / "reference" / "edgar_haystack"
 published = pytest.mark.skipif(not PUBLISHED.is_dir(), reason=f"no published head files at {PUBLISHED}")
@@ -208,7 +209,7 @@ def test_what_is_written_is_read_back_to_the_last_bit(
     first = path.read_bytes()
     write_ranking(again, path)
     assert path.read_bytes() == first
-    assert not any("shared heads" in note or "global heads," in note for note in again.notes())
+    assert not any("shared heads" in note or "global heads," in note for note in ranking_notes(again))
 
 
 def test_a_list_for_every_task_and_a_cut_one_survive_conversion(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from harness.experiment.heads import Head, ModelShape
 from harness.experiment.rankings import EVERY_TASK, HeadRanking, ScoredHead, rank
+from harness.findings.ranking_notes import ranking_notes
 from harness.findings.ranking_summary import ranking_lines
 
 SCORES = {"city": [[0.5, 0.25], [0.125, 0.0]], "year": [[0.5, 0.0], [0.0, 0.25]]}
@@ -56,7 +57,7 @@ def test_a_cut_ranking_says_what_is_unknown() -> None:
         "shared heads: 0",
         "global heads: 2: L0H0 L1H0",
     ]
-    assert [line.partition(":")[0] for line in lines[6:]] == ["note"] * len(cut.notes())
+    assert [line.partition(":")[0] for line in lines[6:]] == ["note"] * len(ranking_notes(cut))
     assert "control pool: 1 of 4 heads at top-k 2" in list(ranking_lines(cut, ModelShape(2, 2)))[6]
 
 

@@ -76,13 +76,11 @@ def test_a_head_missing_from_a_cut_list_counts_with_its_lowest_score() -> None:
     ranking = truncated()
     scores = {s.head: s.score for s in ranking.global_heads()}
     assert scores == {Head(0, 1): (0.6 + 0.5) / 2, Head(0, 2): (0.9 + 0.5) / 2, Head(1, 0): 0.5}
-    assert any("lowest score" in note for note in ranking.notes())
 
 
 def test_cut_lists_trust_the_global_heads_of_their_file() -> None:
     ranking = replace(truncated(), listed_global=listed((1, 1, 0.4), (0, 1, 0.3)))
     assert ranking.global_heads() == ranking.listed_global
-    assert any("as the file lists them" in note for note in ranking.notes())
 
 
 def test_the_bottom_needs_full_scores() -> None:
@@ -232,31 +230,6 @@ def test_shared_and_global_entries_are_checked_too() -> None:
         replace(truncated(), listed_global=listed((9, 0, 1.0))).check_shape(ModelShape(2, 3))
     with pytest.raises(HeadsError, match=r"shared_heads\[0\]: layer 9"):
         replace(truncated(), listed_shared=(SharedHead(Head(9, 0), 2, 1.0),)).check_shape(ModelShape(2, 3))
-
-
-def test_notes_say_where_a_file_disagrees_with_its_own_scores() -> None:
-    ranking = rank({"city": CITY, "year": YEAR}, top_k=3, samples={"city": 1, "year": 1})
-    agreeing = replace(ranking, listed_shared=ranking.shared(), filing_hashes=frozenset({"ab"}))
-    assert agreeing.notes() == ()
-    swapped = replace(agreeing, listed_shared=ranking.shared()[::-1])
-    assert "in another order" in swapped.notes()[0]
-    assert "place 1: L1H0, recomputed L0H1" in swapped.notes()[0]
-    wrong = replace(agreeing, listed_shared=(SharedHead(Head(1, 2), 2, 0.5), *ranking.shared()[1:]))
-    assert wrong.notes() == (
-        "the file lists 2 shared heads, 2 follow from its scores; only listed: L1H2; not listed: L0H1; recomputed",
-    )
-    strange = replace(agreeing, listed_global=listed((1, 2, 0.5)))
-    assert "1 global heads" in strange.notes()[0]
-    assert any(note.startswith("split unknown") for note in ranking.notes())
-
-
-def test_candidates_chosen_by_place_are_told() -> None:
-    """Three heads of city have score 0, and one of them is a candidate; the two of year both are."""
-    grids = {"city": [[0.5, 0.0], [0.0, 0.0]], "year": [[0.5, 0.25], [0.0, 0.0]]}
-    (note, *_) = rank(grids, top_k=2, samples={"city": 1, "year": 1}).notes()
-    assert note == "the last candidates tie with heads left out, chosen by layer and head: city (1 of 3 with score 0)"
-    assert not any("tie" in note for note in rank(grids, top_k=1).notes())
-    assert not any("tie" in note for note in rank(grids, top_k=4).notes())
 
 
 def test_the_full_method_names_the_variant() -> None:

@@ -8,7 +8,7 @@ and the pool that random controls are drawn from. Order is the same everywhere: 
 Knows nothing of files (`head_files`), of how scores are measured (`harness.model.identify`) or of models.
 
 Many published lists are cut after their best heads. Where the full scores are unknown, a head missing from a
-task's list counts with that list's lowest score, and `HeadRanking.notes` says so.
+task's list counts with that list's lowest score (`harness.findings.ranking_notes` says so).
 """
 
 import math
@@ -210,48 +210,6 @@ class HeadRanking:
             for i, listed in enumerate(heads):
                 shape.check(listed.head, f"{self.source}: {entry}[{i}]")
 
-    def notes(self) -> tuple[str, ...]:
-        """What a reader of results should know about this ranking, one sentence each."""
-        notes = []
-        cut = self.mean_scores is None and not self.every_task
-        if self.every_task:
-            notes.append("one list of heads serves every task")
-        if cut:
-            notes.append(
-                "the lists are cut after their best heads: a head missing from a task's list counts with "
-                "that list's lowest score"
-            )
-        if cut and self.listed_global is not None:
-            notes.append("global heads as the file lists them: its cut lists cannot give them exactly")
-        elif not self.every_task and self.samples is None:
-            notes.append("samples unknown: every task weighs the same in the global heads")
-        if self.listed_shared is not None:
-            notes += _disagreement("shared", self.listed_shared, self.shared())
-        if self.listed_global is not None and self.mean_scores is not None:
-            found = self.global_heads()[: len(self.listed_global)]
-            notes += _disagreement("global", self.listed_global, found)
-        notes += self._ties()
-        if self.filing_hashes is None:
-            notes.append(
-                "split unknown: no hashes of the filings that made the ranking, so their rows cannot be told "
-                "from others"
-            )
-        return tuple(notes)
-
-    def _ties(self) -> list[str]:
-        """One note if candidates have the same score as heads that were left out."""
-        tied = []
-        grids = self.mean_scores or {}
-        for task in self.tasks if grids else ():
-            last = self.scored(task)[-1].score
-            equal = sum(score == last for layer in grids[task] for score in layer)
-            inside = sum(scored.score == last for scored in self.scored(task))
-            if equal > inside:
-                tied.append(f"{task} ({inside} of {equal} with score {last:.3g})")
-        if not tied:
-            return []
-        return [f"the last candidates tie with heads left out, chosen by layer and head: {', '.join(tied)}"]
-
     def _check_scores(self, task: str, scores: Mapping[str, Scores]) -> None:
         """Raise unless a task's full scores are finite, and layers x heads of the shape of the others."""
         grid, first = scores.get(task, ()), next(iter(scores.values()), ())
@@ -345,24 +303,3 @@ def _only(values: Mapping[str, T] | None, tasks: Sequence[str]) -> Mapping[str, 
 
 def _with_places(grid: Scores) -> Iterable[ScoredHead]:
     return (ScoredHead(Head(i, j), score) for i, row in enumerate(grid) for j, score in enumerate(row))
-
-
-def _disagreement(
-    kind: str, listed: Sequence[ScoredHead | SharedHead], found: Sequence[ScoredHead | SharedHead]
-) -> list[str]:
-    """One note if the heads that a file lists are not those that follow from its scores."""
-    theirs, ours = [entry.head for entry in listed], [entry.head for entry in found]
-    if theirs == ours:
-        return []
-    if set(theirs) == set(ours):
-        place = next(i for i, pair in enumerate(zip(theirs, ours, strict=True)) if pair[0] != pair[1])
-        return [
-            f"the file lists the {len(ours)} {kind} heads in another order than follows from its scores "
-            f"(place {place + 1}: {theirs[place]}, recomputed {ours[place]}); recomputed"
-        ]
-    parts = [f"the file lists {len(theirs)} {kind} heads, {len(ours)} follow from its scores"]
-    for what, heads in (("only listed", set(theirs) - set(ours)), ("not listed", set(ours) - set(theirs))):
-        if heads:
-            more = f" and {len(heads) - 5} more" if len(heads) > 5 else ""
-            parts.append(f"{what}: {', '.join(str(head) for head in sorted(heads)[:5])}{more}")
-    return ["; ".join([*parts, "recomputed"])]

@@ -10,6 +10,7 @@ from harness.counting import counted
 from harness.experiment.heads import Head, ModelShape
 from harness.experiment.rankings import HeadRanking
 from harness.findings.columns import aligned
+from harness.findings.ranking_notes import ranking_notes
 
 N_BEST = 4
 """How many of a task's heads are shown."""
@@ -33,7 +34,7 @@ def ranking_lines(ranking: HeadRanking, shape: ModelShape | None = None) -> Iter
             f"control pool: {pool} of {known.n_layers * known.n_heads} heads at top-k {ranking.top_k}: "
             f"enough for random controls up to k = {pool // 2}"
         )
-    for note in ranking.notes():
+    for note in ranking_notes(ranking):
         yield f"note: {note}"
 
 

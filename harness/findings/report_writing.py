@@ -22,6 +22,7 @@ from harness.files import write_text
 from harness.findings.condition_results import ConditionSamples, condition_result
 from harness.findings.contrasts import contrasts, specificity
 from harness.findings.gate_samples import Answers
+from harness.findings.ranking_notes import ranking_notes
 from harness.findings.report_data import (
     KIND,
     SCHEMA_VERSION,
@@ -259,7 +260,7 @@ def _ranking(ranking: HeadRanking, model: ModelInfo | None) -> RankingSection:
         if scores is None
         else {task: [list(layer) for layer in grid] for task, grid in scores.items()},
         "pool": None if model is None else len(ranking.pool(ModelShape(model.n_layers, model.n_heads))),
-        "notes": list(ranking.notes()),
+        "notes": list(ranking_notes(ranking)),
     }
 
 
