@@ -18,7 +18,8 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.hookspec import AblationHooks
-from harness.settings import OPTIONS, Option, Settings, Value, resolve_settings
+from harness.options import OPTIONS, Option, resolve_settings
+from harness.settings import Settings, Value
 
 if TYPE_CHECKING:  # every pytest run with the plugin installed imports this module, and most need nothing of these
     from harness.experiment.conditions import Condition
@@ -45,7 +46,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Every option of `settings.OPTIONS`, on the command line and in the ini file."""
+    """Every option of `options.OPTIONS`, on the command line and in the ini file."""
     group = parser.getgroup("ablation", "ablation of attention heads")
     for option in OPTIONS:
         if option.switch:

@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "counting": set[str](),
     "errors": set[str](),
     "files": set[str](),
-    "settings": {"errors"},
+    "settings": set[str](),
     "retrieval": {"errors", "counting", "files"},
     "experiment": {"errors", "counting", "files", "retrieval"},
     "model": {"errors", "counting", "files", "retrieval", "experiment"},

@@ -15,9 +15,10 @@ from harness.findings.fail_expression import Word, parse_checks
 from harness.model.architectures import ARCHITECTURES
 from harness.model.engine import MOST_SQUARE
 from harness.model.traits import one_by_one
+from harness.options import OPTIONS
 from harness.retrieval.rows import OPTIONAL, REQUIRED
 from harness.retrieval.tasks import EDGAR_TASKS, Task, load_tasks
-from harness.settings import OPTIONS, Mode, Phase
+from harness.settings import Mode, Phase
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

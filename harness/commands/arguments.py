@@ -7,7 +7,8 @@ from pathlib import Path
 
 from harness.errors import SettingsError
 from harness.experiment.heads import ModelShape
-from harness.settings import OPTIONS, Settings, Value, resolve_settings
+from harness.options import OPTIONS, resolve_settings
+from harness.settings import Settings, Value
 
 
 def add_options(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:

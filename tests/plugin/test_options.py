@@ -2,8 +2,9 @@
 
 import pytest
 
+from harness.options import OPTIONS, Option
 from harness.plugin import SETTINGS
-from harness.settings import OPTIONS, Option, Settings
+from harness.settings import Settings
 from plugin.project import Project, names
 
 TEXTS: dict[str, tuple[str, str]] = {

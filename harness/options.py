@@ -1,0 +1,278 @@
+"""Options: how settings are asked for, by name, on a command line or in an ini file.
+
+Every option has one entry here: its name, how its text is read, its default and its help. The plugin makes
+`--ablation-NAME` and the ini key `ablation_NAME` of it; command line beats ini beats default. Knows nothing of
+pytest, reads no files, and imports next to nothing: every pytest run that has the plugin installed imports this module.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import cast, get_args
+
+from harness.errors import SettingsError
+from harness.settings import (
+    DEMO,
+    EngineName,
+    Insertion,
+    Match,
+    Mode,
+    Phase,
+    Quantization,
+    Scorer,
+    Settings,
+    Value,
+)
+
+_ENTRY = re.compile(r"\w+\s*=\s*[\w.]+\s*,\s*[\w.]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option: `name` with hyphens, how text becomes a value, and what to say of it."""
+
+    name: str
+    parse: Callable[[str], Value]
+    help: str
+    metavar: str
+    switch: bool = False
+
+    @property
+    def field(self) -> str:
+        """The field of `Settings` that it sets."""
+        return self.name.replace("-", "_")
+
+    @property
+    def default(self) -> Value:
+        """The value where nothing is given."""
+        return cast(Value, next(each.default for each in fields(Settings) if each.name == self.field))
+
+
+def _integer(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least:
+            raise SettingsError(f"{text!r}; expected a whole number of at least {least}")
+        return number
+
+    return parse
+
+
+def _integers(text: str) -> tuple[int, ...]:
+    numbers = tuple(_integer(1)(part.strip()) for part in text.split(","))
+    if len(set(numbers)) != len(numbers):
+        raise SettingsError(f"{text!r}; expected different whole numbers, as in 1,2,5")
+    return tuple(sorted(numbers))
+
+
+def _depths(text: str) -> tuple[float, ...]:
+    try:
+        depths = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        depths = (-1.0,)
+    if not all(0 <= depth <= 1 for depth in depths) or len(set(depths)) != len(depths):
+        raise SettingsError(f"{text!r}; expected different numbers from 0 to 1, as in 0.25,0.5,0.75")
+    return depths
+
+
+def _fraction(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise SettingsError(f"{text!r}; expected a number from 0 to 1, as 0.1 for 10 points")
+    return number
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in text.split(","))
+    if not all(names) or len(set(names)) != len(names):
+        raise SettingsError(f"{text!r}; expected different names with commas between, as in ceo_lastname,general")
+    return names
+
+
+def _entries(text: str) -> tuple[str, ...]:
+    """Lines of `model_type = layers, projection`; a semicolon ends a line too."""
+    lines = tuple(line.strip() for line in text.replace(";", "\n").splitlines() if line.strip())
+    for line in lines:
+        if not _ENTRY.fullmatch(line):
+            raise SettingsError(
+                f"{line!r}; expected a model type, its list of layers, and in a layer the attention's output "
+                "projection, as in my_model = model.layers, self_attn.o_proj"
+            )
+    if len({line.partition("=")[0].strip() for line in lines}) != len(lines):
+        raise SettingsError(f"{text!r}; expected each model type once")
+    return lines
+
+
+def _choice(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise SettingsError(f"{text!r}; expected {' or '.join(choices)}")
+        return text
+
+    return parse
+
+
+def _switch(text: str) -> bool:
+    known = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+    if text.strip().lower() not in known:
+        raise SettingsError(f"{text!r}; expected true or false")
+    return known[text.strip().lower()]
+
+
+def _run_name(text: str) -> str:
+    if text in ("", ".", "..") or any(character in text for character in "/\\\0"):
+        raise SettingsError(f"{text!r}; expected the name of a folder, without slashes")
+    return text
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option("model", str, "folder or hub id of the model (default: the embedded demo)", "MODEL"),
+    Option("revision", str, "revision of a hub model", "REV"),
+    Option(
+        "dtype",
+        _choice("auto", "bfloat16", "float16", "float32", "float64"),
+        "dtype of the weights (default: float32 on a CPU, the checkpoint's on a GPU)",
+        "DTYPE",
+    ),
+    Option(
+        "device-map",
+        str,
+        "auto, cpu, cuda, devices, or JSON of modules and devices (default: the GPU where there is one)",
+        "MAP",
+    ),
+    Option(
+        "gpus",
+        _integer(1),
+        "GPUs that one model takes, where several workers share a machine (default: 1; with device-map auto, all)",
+        "N",
+    ),
+    Option("attn", str, "attention implementation, as sdpa or eager (default: sdpa where the model allows it)", "NAME"),
+    Option(
+        "quantization",
+        _choice(*get_args(Quantization)),
+        "quantise the weights with bitsandbytes (default: not)",
+        "BITS",
+    ),
+    Option("adapter", Path, "folder of a LoRA adapter to put on the model", "FOLDER"),
+    Option(
+        "architectures",
+        _entries,
+        "where models outside the table keep their heads: model_type = layers, projection; a line each",
+        "ENTRIES",
+    ),
+    Option(
+        "engine",
+        _choice(*get_args(EngineName)),
+        "compute a row's conditions together, or each on its own, one token at a time (default: shared)",
+        "NAME",
+    ),
+    Option("data", Path, "rows: a .csv, .parquet or .jsonl file (default: the demo's)", "FILE"),
+    Option("task-file", Path, "TOML file of own tasks, beside the nine", "FILE"),
+    Option("tasks", _names, "tasks to study, with commas between (default: all that the rows hold)", "NAMES"),
+    Option(
+        "strict-rows", _switch, "a row whose needle already stands in its haystack is an error", "BOOL", switch=True
+    ),
+    Option("heads", Path, "head ranking: retrieval_heads.json or a published format (default: the demo's)", "FILE"),
+    Option("k", _integers, "numbers of heads to ablate (default: 1,2,5,10,20)", "K,K,..."),
+    Option("depth", _depths, "where the needle stands, 0 to 1; several make a sweep (default: 0.5)", "D,D,..."),
+    Option(
+        "seq-len",
+        _integer(1),
+        "most tokens of a whole prompt: longer ones lose text around the needle, shorter ones stay (default: no limit)",
+        "N",
+    ),
+    Option(
+        "insertion",
+        _choice(*get_args(Insertion)),
+        "needle at a sentence boundary, or at the character (default: sentence)",
+        "HOW",
+    ),
+    Option("max-new-tokens", _integer(1), "most tokens of a completion (default: 20)", "N"),
+    Option("max-rows", _integer(1), "most rows, whole filings only (default: all)", "N"),
+    Option(
+        "seed",
+        _integer(0),
+        "seed of the random controls, and of the split where the ranking has none (default: 0)",
+        "N",
+    ),
+    Option("random-draws", _integer(1), "number of random controls at each k (default: 5)", "N"),
+    Option(
+        "random-match",
+        _choice(*get_args(Match)),
+        "draw control heads from the whole pool or layer by layer (default: uniform)",
+        "HOW",
+    ),
+    Option(
+        "mode",
+        _choice(*get_args(Mode)),
+        "what ablated heads put out: nothing, their mean over the identification rows, or what they put out on another "
+        "filing (default: zero)",
+        "WHAT",
+    ),
+    Option(
+        "phase",
+        _choice(*get_args(Phase)),
+        "ablate at every token, or from the prompt's last token on (default: all)",
+        "WHEN",
+    ),
+    Option("scorer", _choice(*get_args(Scorer)), "the scoring rule that decides `matches` (default: value)", "RULE"),
+    Option("gate-k", _integer(1), "number of heads that gates judge (default: the largest k)", "K"),
+    Option(
+        "gate-margin",
+        _fraction,
+        "a gate passes where its heads cost more than random ones by more than this (default: 0.1)",
+        "PART",
+    ),
+    Option("gate-margin-own", _fraction, "the same, for each task's own heads (default: gate-margin)", "PART"),
+    Option("gate-margin-shared", _fraction, "the same, for the shared heads (default: gate-margin)", "PART"),
+    Option("gate-flat", _fraction, "the most that a gate's random heads may cost (default: 0.1)", "PART"),
+    Option("gate-floor", _fraction, "the least accuracy of the untouched model to judge by (default: 0.5)", "PART"),
+    Option("gate-tasks", _switch, "a gate fails too where one of its tasks alone does not pass", "BOOL", switch=True),
+    Option("reports", Path, "folder of the reports (default: reports)", "FOLDER"),
+    Option("run", _run_name, "name of this run's folder in it (default: latest)", "NAME"),
+    Option("store", Path, "file of the store of records (default: store.sqlite in the reports' folder)", "FILE"),
+    Option("refresh", _switch, "compute again what the store already holds", "BOOL", switch=True),
+    Option("dry-run", _switch, "say what would be computed and what it would cost, and stop", "BOOL", switch=True),
+    Option("bench", Path, "JSON of `retrieval-heads bench`: a dry run tells the hours at its pace", "FILE"),
+)
+"""Every option, in the order of the help."""
+
+
+def resolve_settings(given: Mapping[str, tuple[str, Value]], root: Path) -> Settings:
+    """Settings from what was given: option name -> (where it was given, its value).
+
+    Text is read by the option's own rule, and relative paths are taken from `root`. Raises SettingsError, naming
+    where the value was given.
+    """
+    values: dict[str, Value] = {}
+    for option in OPTIONS:
+        if option.name not in given:
+            continue
+        where, value = given[option.name]
+        try:
+            read = option.parse(value) if isinstance(value, str) else value
+        except SettingsError as error:
+            raise SettingsError(f"{where}: {error}") from None
+        values[option.field] = read
+    settings = Settings(**values)  # type: ignore[arg-type]  # each option's rule gives its field's type
+    if settings.judged_k > max(settings.k):
+        where, _ = given["gate-k"]
+        raise SettingsError(f"{where}: {settings.gate_k}; expected at most the largest k, {max(settings.k)}")
+    placed = {
+        each.name: root / value for each in fields(Settings) if isinstance(value := getattr(settings, each.name), Path)
+    }
+    settings = Settings(**{**vars(settings), **placed, "model": _model(settings.model, root)})
+    return replace(settings, store=settings.store_file)
+
+
+def _model(model: str, root: Path) -> str:
+    """A folder below the root as an absolute path; anything else as it stands."""
+    folder = root / model
+    return str(folder) if model != DEMO and folder.is_dir() else model
