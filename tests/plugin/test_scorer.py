@@ -17,8 +17,8 @@ def talkative(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "".join(str(year) for year in range(1000, 10000))
     get = harness.experiment.store.Store.get
 
-    def get_talkative(self: harness.experiment.store.Store, key: str) -> Record | None:
-        record = get(self, key)
+    def get_talkative(self: harness.experiment.store.Store, key: str, *, run: str | None = None) -> Record | None:
+        record = get(self, key, run=run)
         return None if record is None else replace(record, text=text)
 
     monkeypatch.setattr(harness.experiment.store.Store, "get", get_talkative)
