@@ -122,8 +122,8 @@ NO_GATES = Judged()
 
 
 @dataclass(frozen=True)
-class Beside:
-    """What a report says beside its conditions; `lacking` as in `Judged`."""
+class FurtherFindings:
+    """What a report says beside the figures of its conditions; `lacking` as in `Judged`."""
 
     gates: Sequence[GateResult] = ()
     lacking: Sequence[str] = ()
@@ -131,7 +131,7 @@ class Beside:
     specificity: Specificity | None = None
 
 
-NOTHING_BESIDE = Beside()
+NO_FURTHER_FINDINGS = FurtherFindings()
 
 
 def build_report(
@@ -152,32 +152,32 @@ def build_report(
     asked = tuple(condition for condition in distinct(conditions) if condition.prompt != "plain_text")
     answers = Answers.of(samples, ())
     results = [condition_result(each) for each in _by_condition(asked, rows, samples)]
-    beside = Beside(
+    further = FurtherFindings(
         gates=judged.gates,
         lacking=judged.lacking,
         contrasts=contrasts(asked, rows, answers),
         specificity=specificity(asked, rows, answers, judged.margin),
     )
-    return assemble_report(setup, _data(setup.data, rows), results, beside)
+    return assemble_report(setup, _data(setup.data, rows), results, further)
 
 
 def assemble_report(
-    setup: Setup, data: DataSection, results: Sequence[ConditionResult], beside: Beside = NOTHING_BESIDE
+    setup: Setup, data: DataSection, results: Sequence[ConditionResult], further: FurtherFindings = NO_FURTHER_FINDINGS
 ) -> ReportData:
     """The report of conditions whose figures are known."""
     return {
         "schema_version": SCHEMA_VERSION,
         "kind": KIND,
-        "run": _run(setup.run, results, beside.lacking),
+        "run": _run(setup.run, results, further.lacking),
         "configuration": dict(setup.configuration),
         "versions": dict(setup.versions),
         "model": None if setup.model is None else _model(setup.model),
         "ranking": None if setup.ranking is None else _ranking(setup.ranking, setup.model),
         "data": data,
         "conditions": list(results),
-        "gates": list(beside.gates),
-        "contrasts": list(beside.contrasts),
-        "specificity": beside.specificity,
+        "gates": list(further.gates),
+        "contrasts": list(further.contrasts),
+        "specificity": further.specificity,
     }
 
 

@@ -18,7 +18,8 @@ MARKERS = ("o", "s", "^", "D")
 SOLID: Line = "-"
 DASHED: Line = (0, (4, 2))
 
-Of = Callable[[Cell], bool]
+Selection = Callable[[Cell], bool]
+"""Which cells a line is drawn of."""
 Place = Literal["upper left", "upper right", "lower right"]
 
 
@@ -83,7 +84,14 @@ def _undecided(axes: Axes, simulation: Simulation) -> None:
 
 
 def _line(
-    axes: Axes, simulation: Simulation, of: Of, verdict: str, place: int, label: str | None, *, line: Line = SOLID
+    axes: Axes,
+    simulation: Simulation,
+    of: Selection,
+    verdict: str,
+    place: int,
+    label: str | None,
+    *,
+    line: Line = SOLID,
 ) -> None:
     """One truth's share of a verdict against the number of filings, evenly spaced."""
     cells = [cell for cell in simulation["cells"] if of(cell)]
@@ -111,12 +119,12 @@ def _legend(axes: Axes, place: Place) -> None:
     axes.legend(loc=place, fontsize=6.8, handlelength=2.6, borderaxespad=0.2)
 
 
-def _truth(name: str, sd: float, draws: str) -> Of:
+def _truth(name: str, sd: float, draws: str) -> Selection:
     wanted = (name, sd, draws)
     return lambda cell: (cell["truth"]["name"], cell["truth"]["draw_sd"], cell["truth"]["draws"]) == wanted
 
 
-def _effect(effect: float) -> Of:
+def _effect(effect: float) -> Selection:
     return lambda cell: (cell["truth"]["name"], cell["truth"]["effect"]) == ("effect", effect)
 
 

@@ -25,7 +25,7 @@ DTYPES = ("auto", "bfloat16", "float16", "float32", "float64")
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class ModelRequest:
     """What a user asked of a model, `None` where nothing."""
 
     dtype: str | None
@@ -35,7 +35,7 @@ class Wishes:
 
 
 def draw_blueprint(
-    source: Source, config: PreTrainedConfig, entries: Mapping[str, Architecture], asked: Wishes
+    source: Source, config: PreTrainedConfig, entries: Mapping[str, Architecture], asked: ModelRequest
 ) -> Blueprint:
     """The model that a source's config stands for, loaded as asked.
 
@@ -79,7 +79,7 @@ def _refuse_many_processes() -> None:
         )
 
 
-def _dtype(asked: Wishes, config: PreTrainedConfig, *, on_gpu: bool) -> str:
+def _dtype(asked: ModelRequest, config: PreTrainedConfig, *, on_gpu: bool) -> str:
     """The dtype's name; `auto` is the config's own, float32 where it names none."""
     default = "float16" if asked.quantization == "8bit" else "auto" if on_gpu else "float32"
     dtype = asked.dtype or default

@@ -43,7 +43,7 @@ from harness.model.architectures import (
     shape_of,
     with_entries,
 )
-from harness.model.blueprints import Wishes, draw_blueprint
+from harness.model.blueprints import ModelRequest, draw_blueprint
 from harness.model.checkpoints import check_fit, check_folder, digest
 from harness.model.devices import device_map_of, room_of
 from harness.model.model_size import config_size
@@ -107,7 +107,7 @@ def load_model(
     """
     source = find(path_or_id, revision)
     config, entries = _load_config(source, architectures)
-    expected = draw_blueprint(source, config, entries, Wishes(dtype, device_map, attention, quantization))
+    expected = draw_blueprint(source, config, entries, ModelRequest(dtype, device_map, attention, quantization))
     if source.local:
         check_folder(source.folder, weights=True)
     fetch(source)
@@ -179,7 +179,7 @@ def read_blueprint(
     """
     source = find(path_or_id, revision)
     config, entries = _load_config(source, architectures)
-    return draw_blueprint(source, config, entries, Wishes(dtype, device_map, attention, quantization))
+    return draw_blueprint(source, config, entries, ModelRequest(dtype, device_map, attention, quantization))
 
 
 def load_tokenizer(path_or_id: str, *, revision: str | None = None) -> PreTrainedTokenizerFast:
