@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Protocol
 
-from harness.experiment.claims import Claims
+from harness.experiment.claims import try_claim
 from harness.experiment.intervention import Intervention, MeanValues
 from harness.experiment.plan import Job
 from harness.experiment.store import RunKey, Store, means_key, tokens_digest
@@ -117,9 +117,9 @@ class Interventions:
         """
         if self._inputs.manner.mode != "mean":
             return
-        claims, prompts = Claims(self._store.path), self.mean_prompts
+        prompts = self.mean_prompts
         while self.means is None:
-            with claims.try_claim(f"means {self._means_key}") as mine:
+            with try_claim(self._store.path, f"means {self._means_key}") as mine:
                 # another process may have been done between the look and the claim
                 if mine and self.means is None:
                     found = average(prompts, lambda done: note(done, len(prompts)))

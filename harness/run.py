@@ -14,7 +14,7 @@ from typing import Protocol
 
 from harness.asked_model import fingerprints, load_tokenizer
 from harness.experiment.blueprint import check_window
-from harness.experiment.claims import Claims
+from harness.experiment.claims import try_claim
 from harness.experiment.completion import Completion
 from harness.experiment.conditions import Condition
 from harness.experiment.heads import Head
@@ -119,7 +119,6 @@ class Run:
                 engine.mean_values,
                 lambda done, n: progress(Progress(done, n, time.monotonic() - began, "rows for the mean")),
             )
-        claims = Claims(self.store.path)
         began = time.monotonic()
         start = int(self.share * len(plan.work))
         waiting = [*plan.work[start:], *plan.work[:start]]
@@ -127,7 +126,7 @@ class Run:
         while waiting:
             held_by_others = []
             for work in waiting:
-                with claims.try_claim(work.row.id) as mine:
+                with try_claim(self.store.path, work.row.id) as mine:
                     if mine:
                         self._do(work, engine)
                 if not mine:

@@ -1,22 +1,18 @@
 """Leases of GPUs, within one process and between two; a killed process lets go."""
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from holder import holder
 
 from harness.errors import SettingsError
 from harness.experiment.leases import Leases, gpu_names
 
-HOLD = """
-import sys
-from pathlib import Path
+LEASE = """
 from harness.experiment.leases import Leases
 leases = Leases(Path(sys.argv[1]))
-print(*leases.take(sys.argv[3].split(","), int(sys.argv[2])), flush=True)
-sys.stdin.read()
+keep(*leases.take(sys.argv[2].split(","), int(sys.argv[3])))
 """
 Process = Callable[[], Leases]
 FOUR = ("0", "1", "2", "3")
@@ -34,22 +30,6 @@ def process(tmp_path: Path) -> Iterator[Callable[[], Leases]]:
     yield make
     for leases in made:
         leases.close()
-
-
-def hold(folder: Path, n: int, names: str = "0,1,2,3") -> "subprocess.Popen[str]":
-    """Another process that leases so many, says which, and keeps them until its input ends."""
-    return subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(folder), str(n), names],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[1],
-    )
-
-
-def said(process: "subprocess.Popen[str]") -> str:
-    assert process.stdout is not None
-    return process.stdout.readline().strip()
 
 
 @pytest.mark.parametrize(
@@ -91,8 +71,8 @@ def test_visible_gpus_of_two_processes_are_told_apart(process: Process) -> None:
 
 def test_two_processes_and_a_killed_one(process: Process, tmp_path: Path) -> None:
     mine = process()
-    with hold(tmp_path / "gpus", 3) as other:
-        assert said(other) == "0 1 2"
+    with holder(LEASE, tmp_path / "gpus", "0,1,2,3", 3) as (other, said):
+        assert said == "0 1 2"
         with pytest.raises(SettingsError):
             mine.take(FOUR, 2)
         other.kill()

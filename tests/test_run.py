@@ -14,7 +14,7 @@ from tiny_models import save_checkpoint
 
 from harness.demo.filings import demo_rows
 from harness.errors import ModelError
-from harness.experiment.claims import Claims
+from harness.experiment.claims import try_claim
 from harness.experiment.completion import Completion
 from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
 from harness.experiment.gate_conditions import PLAIN_TEXT, over_plain_text
@@ -257,7 +257,7 @@ def test_two_runs_at_once_share_the_rows(inputs: Inputs, store: Path) -> None:
 def test_rows_of_others_are_waited_for_and_not_done_again(inputs: Inputs, store: Path) -> None:
     """Another process holds the first row; it is done there before this one comes back to it."""
     first, *others = ids_of(inputs)
-    claim = Claims(store).try_claim(first)
+    claim = try_claim(store, first)
     assert claim.__enter__()
 
     def let_go(progress: Progress) -> None:

@@ -21,9 +21,7 @@ def test_report_samples_tables_and_plots(project: Project) -> None:
         *("head_map.png", "head_map.svg", "retrieval_against_random.png", "retrieval_against_random.svg"),
         *("forest.png", "forest.svg"),
     }
-    assert {path.name for path in (project.path / "reports").iterdir()} == {
-        *("mine", "store.sqlite", "store.sqlite.claims")
-    }
+    assert {path.name for path in (project.path / "reports").iterdir()} == {"mine", "store.sqlite"}
 
     report = project.report("mine")
     schema = REPOSITORY / "harness" / "findings" / "report_schema.json"
