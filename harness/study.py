@@ -241,12 +241,19 @@ class StudySession:
         settings, shown = self.settings, self.settings.shown(self.root)
         tasks = "all tasks" if settings.tasks is None else ", ".join(settings.tasks)
         return [
-            f"ablation: model {shown['model']}, rows {shown['data'] or DEMO} ({tasks}), "
+            f"ablation: model {self._model_words()}, rows {shown['data'] or DEMO} ({tasks}), "
             f"heads {shown['heads'] or DEMO}, k {', '.join(map(str, settings.k))}",
             f"ablation: mode {settings.mode}, phase {settings.phase}, engine {settings.engine}, "
             f"seed {settings.seed}, report {self.report_name}",
             *self._remarks(),
         ]
+
+    def _model_words(self) -> str:
+        """The model, and what was asked of it beside the usual."""
+        shown = self.settings.shown(self.root)
+        numbers = " and ".join(str(shown[name]) for name in ("quantization", "dtype") if shown[name] is not None)
+        asked = {"at": shown["revision"], "with": shown["adapter"], "in": numbers or None, "on": shown["device_map"]}
+        return " ".join([str(shown["model"]), *(f"{word} {what}" for word, what in asked.items() if what is not None)])
 
     def _remarks(self) -> Iterator[str]:
         """What about this model costs time or memory."""

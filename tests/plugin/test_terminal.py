@@ -20,6 +20,11 @@ def test_header(project: Project) -> None:
     assert "report reports/latest/report.json" in second
 
 
+def test_header_names_what_was_asked_of_the_model(project: Project) -> None:
+    lines = project.run(*STUDY, "--collect-only", "--ablation-device-map=cpu", "--ablation-dtype=bfloat16").outlines
+    assert [line for line in lines if line.startswith("ablation: model tiny in bfloat16 on cpu, rows rows.csv")]
+
+
 def test_header_says_what_costs_time_or_memory(project: Project) -> None:
     lines = project.run(*STUDY, "--collect-only", "--ablation-attn=eager").outlines
     assert lines.count("ablation: eager attention: long prompts take more memory and time than with sdpa") == 1
