@@ -36,7 +36,7 @@ VERIFIED = frozenset({"granite", "llama", "mistral", "olmo2", "phi3", "qwen2", "
 """Architectures whose static step a test has compared with the plain one; each where every layer attends to all."""
 
 observers: list[Callable[[int], None]] = []
-"""Told the number of rows at each replay, in which no hook of a module runs; for whoever counts passes."""
+"""Told the number of rows at each replay for which no hook of a module ran; for whoever counts passes."""
 
 
 def can_be_static(loaded: LoadedModel) -> bool:
@@ -112,13 +112,14 @@ class StaticStep:
     def _replay(self) -> torch.Tensor:
         if self._graph is None:
             self._graph = torch.cuda.CUDAGraph()
+            # hooks run now, while nothing is computed: they stand for the first replay
             with torch.cuda.graph(self._graph):
                 self._logits = self._forward()
-            self.replays -= 1  # the hooks ran once while nothing was computed
+        else:
+            self.replays += 1
+            for observer in observers:
+                observer(self._n_rows)
         self._graph.replay()
-        self.replays += 1
-        for observer in observers:
-            observer(self._n_rows)
         assert self._logits is not None
         return self._logits
 
