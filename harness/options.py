@@ -49,6 +49,14 @@ class Option:
         return cast(Value, next(each.default for each in fields(Settings) if each.name == self.field))
 
 
+def _path(text: str) -> Path:
+    """As a shell would read it: in an ini file, and after `=`, no shell has read a `~`."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise SettingsError(f"{text!r}; expected a path; nobody of that name has a home here") from None
+
+
 def _integer(least: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         try:
@@ -160,7 +168,7 @@ OPTIONS: tuple[Option, ...] = (
         "quantise the weights with bitsandbytes (default: not)",
         "BITS",
     ),
-    Option("adapter", Path, "folder of a LoRA adapter to put on the model", "FOLDER"),
+    Option("adapter", _path, "folder of a LoRA adapter to put on the model", "FOLDER"),
     Option(
         "architectures",
         _entries,
@@ -173,13 +181,13 @@ OPTIONS: tuple[Option, ...] = (
         "compute a row's conditions together, or each on its own, one token at a time (default: shared)",
         "NAME",
     ),
-    Option("data", Path, "rows: a .csv, .parquet or .jsonl file (default: the demo's)", "FILE"),
-    Option("task-file", Path, "TOML file of own tasks, beside the nine", "FILE"),
+    Option("data", _path, "rows: a .csv, .parquet or .jsonl file (default: the demo's)", "FILE"),
+    Option("task-file", _path, "TOML file of own tasks, beside the nine", "FILE"),
     Option("tasks", _names, "tasks to study, with commas between (default: all that the rows hold)", "NAMES"),
     Option(
         "strict-rows", _switch, "a row whose needle already stands in its haystack is an error", "BOOL", switch=True
     ),
-    Option("heads", Path, "head ranking: retrieval_heads.json or a published format (default: the demo's)", "FILE"),
+    Option("heads", _path, "head ranking: retrieval_heads.json or a published format (default: the demo's)", "FILE"),
     Option("k", _integers, "numbers of heads to ablate (default: 1,2,5,10,20)", "K,K,..."),
     Option("depth", _depths, "where the needle stands, 0 to 1; several make a sweep (default: 0.5)", "D,D,..."),
     Option(
@@ -235,12 +243,12 @@ OPTIONS: tuple[Option, ...] = (
     Option("gate-flat", _fraction, "the most that a gate's random heads may cost (default: 0.1)", "PART"),
     Option("gate-floor", _fraction, "the least accuracy of the untouched model to judge by (default: 0.5)", "PART"),
     Option("gate-tasks", _switch, "a gate fails too where one of its tasks alone does not pass", "BOOL", switch=True),
-    Option("reports", Path, "folder of the reports (default: reports)", "FOLDER"),
+    Option("reports", _path, "folder of the reports (default: reports)", "FOLDER"),
     Option("run", _run_name, "name of this run's folder in it (default: latest)", "NAME"),
-    Option("store", Path, "file of the store of records (default: store.sqlite in the reports' folder)", "FILE"),
+    Option("store", _path, "file of the store of records (default: store.sqlite in the reports' folder)", "FILE"),
     Option("refresh", _switch, "compute again what the store already holds", "BOOL", switch=True),
     Option("dry-run", _switch, "say what would be computed and what it would cost, and stop", "BOOL", switch=True),
-    Option("bench", Path, "JSON of `retrieval-heads bench`: a dry run tells the hours at its pace", "FILE"),
+    Option("bench", _path, "JSON of `retrieval-heads bench`: a dry run tells the hours at its pace", "FILE"),
 )
 """Every option, in the order of the help."""
 
