@@ -15,13 +15,13 @@ HEADS = {"own": "each task's own heads", "shared": "the shared heads"}
 
 def not_alone(gate: GateResult) -> str | None:
     """Why a gate that each of its tasks has to pass alone does not pass, whatever its verdict; `None` where it does."""
-    others = [task["task"] for task in gate["tasks"] if task["verdict"] != "pass"]
-    if not others:
+    by_verdict = _tasks_by_verdict(gate)
+    by_verdict.pop("pass", None)
+    if not by_verdict:
         return None
-    return (
-        f"{len(others)} of {counted(len(gate['tasks']), 'task')} not passed alone, as --ablation-gate-tasks asks: "
-        f"{', '.join(others)}; give more filings, or judge the tasks together"
-    )
+    what = {"inconclusive": "inconclusive, which more filings may decide"}
+    others = "; ".join(f"{what.get(verdict, verdict)}: {', '.join(tasks)}" for verdict, tasks in by_verdict.items())
+    return f"not every task passes alone, as --ablation-gate-tasks asks: {others}"
 
 
 def gate_message(gate: GateResult, *, report: str, again: str, each_task: bool = False) -> str:
@@ -143,14 +143,19 @@ def _model(gate: GateResult) -> str:
 
 def _tasks(gate: GateResult) -> str:
     """How many tasks have which verdict of their own, and which, where verdicts differ and the task does not pass."""
-    by_verdict: dict[str, list[str]] = {}
-    for task in gate["tasks"]:
-        by_verdict.setdefault(task["verdict"], []).append(task["task"])
+    by_verdict = _tasks_by_verdict(gate)
     said = [
         f"{len(tasks)} {verdict}" + (f" ({', '.join(tasks)})" if verdict != "pass" and len(by_verdict) > 1 else "")
         for verdict, tasks in by_verdict.items()
     ]
     return f"alone, by Holm: {', '.join(said) or 'none'}"
+
+
+def _tasks_by_verdict(gate: GateResult) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for task in gate["tasks"]:
+        found.setdefault(task["verdict"], []).append(task["task"])
+    return found
 
 
 def _mean(values: Sequence[float]) -> float:
