@@ -30,6 +30,7 @@ def test_more_draws_and_none(tmp_path: Path) -> None:
     files = documents()
     files["random_again"] = files["random_ablation_control"]
     lines = list(limit_lines(report_of(write_documents(files, tmp_path / "two"))))
+    assert "the control is not flat: random heads cost +12.5 points at k=2" in lines, "each k once"
     assert lines[-1] == "2 random seeds show how draws differ, but a gate also needs the rows"
     del files["random_again"], files["random_ablation_control"]
     lines = list(limit_lines(report_of(write_documents(files, tmp_path / "none"))))

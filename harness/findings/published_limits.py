@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT
 from harness.experiment.heads import Head
 from harness.findings.columns import aligned
-from harness.findings.curves import Curve, curves
+from harness.findings.curves import Curve, curves, envelope, level
 from harness.findings.report_data import ConditionResult, ReportData
 from harness.findings.stats import newcombe
 
@@ -101,11 +101,12 @@ def _exchange_lines(report: ReportData) -> Iterator[str]:
 def _control_lines(report: ReportData) -> Iterator[str]:
     """Whether random heads are idle, and no task's candidates."""
     draws = [c for c in report["conditions"] if c["experiment"] == RANDOM]
-    (baseline,) = (c["accuracy"] for c in report["conditions"] if c["name"] == BASELINE.name)
+    baseline = level(report, BASELINE.name)
+    mean_draws = envelope([curve for curve in curves(report) if curve.experiment == RANDOM])
     costly = [
-        f"{_points(drop)} points at k={c['k']}"
-        for c in draws
-        if c["accuracy"] is not None and baseline is not None and (drop := baseline - c["accuracy"]) > FLAT
+        f"{_points(drop)} points at k={point.k}"
+        for point in mean_draws
+        if baseline is not None and baseline.accuracy is not None and (drop := baseline.accuracy - point.mean) > FLAT
     ]
     if costly:
         yield f"the control is not flat: random heads cost {', '.join(costly)}"
