@@ -124,6 +124,23 @@ def test_shared_heads_are_not_specific() -> None:
     assert (found["finding"], found["difference"]) == ("shared", 0.0)
 
 
+def test_heads_that_cost_nothing_are_not_shared() -> None:
+    """Equal drops of nothing once made heads `shared` that no task needs."""
+    rows, conditions = make_rows(20), transfers(5)
+    found = specificity(conditions, rows, answered(conditions, {each.name: 2 for each in conditions}, rows), 0.1)
+    assert found is not None
+    assert (found["finding"], found["own_drop"], found["interval"]) == ("inconclusive", 0.1, [0.0, 0.0])
+
+
+def test_few_filings_are_neither_specific_nor_shared() -> None:
+    rows, conditions = make_rows(9), transfers(5)
+    own = {f"transfer[{task}:{task}-k05]": 9 for task in ("city", "year")}
+    for wrong in (own, {each.name: 9 for each in conditions}):
+        found = specificity(conditions, rows, answered(conditions, wrong, rows), 0.1)
+        assert found is not None
+        assert (found["finding"], found["filings"]) == ("inconclusive", 9)
+
+
 def test_specificity_needs_every_source_on_every_target() -> None:
     rows, conditions = make_rows(4), transfers(5)
     assert specificity(conditions[:3], rows, answered(conditions, {}, rows), 0.1) is None

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 from harness.experiment.conditions import BASELINE, Condition
 from harness.experiment.gate_conditions import Part, control_label
-from harness.findings.clusters import cluster_mean
+from harness.findings.clusters import ClusterMean, cluster_mean
 from harness.findings.gate_samples import Answers, paired_counts, rows_of
-from harness.findings.gates import measure
-from harness.findings.verdict_data import Contrast, Specificity
+from harness.findings.gates import LEAST_FILINGS, measure
+from harness.findings.verdict_data import Contrast, Finding, Specificity
 from harness.retrieval.rows import Row
 
 RANDOM = "random_control"
@@ -61,8 +61,9 @@ def specificity(
 ) -> Specificity | None:
     """Own-source drop less the mean of the other sources', a row, at the k whose own drop is nearest half the baseline.
 
-    `specific` where the interval over filings lies above the margin, `shared` where it lies below, else
-    `inconclusive`. `None` without transfer conditions from every source to every target, of two tasks at least.
+    `specific` where the interval over filings lies above the margin, `shared` where it lies below though the own heads
+    cost more than the margin, else `inconclusive`, as with fewer than 10 filings. `None` without transfer conditions
+    from every source to every target, of two tasks at least.
     """
     transfers: dict[int, list[Condition]] = {}
     for condition in conditions:
@@ -99,7 +100,7 @@ def _at(
     interval, n = mean.interval(), mean.n_rows
     foreign = [each for each in transfers if (each.source_task,) != each.tasks]
     result: Specificity = {
-        "finding": "specific" if interval.low > margin else "shared" if interval.high < margin else "inconclusive",
+        "finding": _finding(mean, sum(own_drops) / n, margin),
         "k": k,
         "n": n,
         "filings": mean.n_filings,
@@ -110,6 +111,15 @@ def _at(
         "overlap": sum(each.overlap or 0 for each in foreign) / len(foreign),
     }
     return result, sum(before) / n
+
+
+def _finding(difference: ClusterMean, own_drop: float, margin: float) -> Finding:
+    interval = difference.interval()
+    if difference.n_filings < LEAST_FILINGS:
+        return "inconclusive"
+    if interval.low > margin:
+        return "specific"
+    return "shared" if interval.high < margin < own_drop else "inconclusive"
 
 
 def _controls(condition: Condition, conditions: Sequence[Condition]) -> tuple[Condition, ...]:

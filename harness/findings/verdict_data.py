@@ -9,6 +9,8 @@ from harness.findings.gates import Kind
 
 Damage = Literal["lost retrieval", "broken model", "none", "unknown"]
 """What a gate's heads took from the model."""
+Finding = Literal["specific", "shared", "inconclusive"]
+"""Whether a task's own heads cost its rows more than other tasks' heads do."""
 
 
 class GateMargins(TypedDict):
@@ -138,7 +140,7 @@ class Specificity(TypedDict):
     number of heads that another task's set shares with the row's own.
     """
 
-    finding: Literal["specific", "shared", "inconclusive"]
+    finding: Finding
     k: int
     n: int
     filings: int
