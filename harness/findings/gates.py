@@ -25,7 +25,7 @@ LEAST_FILINGS = 10
 """With fewer filings than this nothing is decided."""
 LEAST_FILINGS_TO_FAIL = 20
 """With fewer filings than this a gate does not fail: too little power to find an effect that is there."""
-N_NAMED = 5
+N_NAMED = 6
 """How many conditions without records a reason names, of the hundreds that a stopped run lacks."""
 
 
