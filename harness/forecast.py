@@ -148,11 +148,11 @@ def _prompts(plan: Plan) -> Iterator[tuple[str, PromptKind, list[frozenset[Head]
 def forecast_lines(found: Forecast) -> list[str]:
     """The forecast as text."""
     plan = found.plan
-    stored = f"{plan.stored} of them stored" if found.weights_here else "the weights are not here to look any up by"
+    stored = f"{plan.stored:,} of them stored" if found.weights_here else "the weights are not here to look any up by"
     lines = [
         f"{counted(found.n_rows, 'row')}, {counted(found.n_conditions, 'condition')}: "
         f"{counted(plan.requested, 'completion')} requested, "
-        f"{plan.distinct} distinct, {stored}"
+        f"{plan.distinct:,} distinct, {stored}"
     ]
     if not plan.work:
         return [*lines, "to do: nothing"]
