@@ -49,10 +49,16 @@ class Result:
             yield name, getattr(self, name)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GateVerdict:
-    """What a gate's test asserts on: its part of the report, and a `message` to read where it did not pass."""
+    """What a gate's test asserts on: its part of the report, and a `message` to read where it did not pass.
+
+    Its repr, which pytest shows of a bare `assert verdict.passed`, is the message's first line and the reasons.
+    """
 
     figures: GateResult
     passed: bool
     message: str
+
+    def __repr__(self) -> str:
+        return f"<{'; '.join([self.message.partition(chr(10))[0], *self.figures['reasons']])}>"

@@ -1,9 +1,13 @@
 """What tests assert on is read from the report, and nothing is made up where that has nothing."""
 
+from fake_gates import GATE, make_answers, make_rows
 from fake_study import make_report
 
 from harness.experiment.conditions import BASELINE, Condition
-from harness.results import Result
+from harness.findings.gate_message import gate_message
+from harness.findings.gate_results import gate_result
+from harness.findings.gates import Margins
+from harness.results import GateVerdict, Result
 
 
 def test_a_result_is_its_conditions_part_of_the_report() -> None:
@@ -33,3 +37,14 @@ def test_without_rows_there_is_no_accuracy_and_the_baseline_has_no_drop() -> Non
     figures["n"], figures["accuracy"], figures["interval"] = 0, None, None
     result = Result(BASELINE, figures)
     assert (result.n, result.missing, result.accuracy, result.interval) == (0, 4, None, None)
+
+
+def test_what_a_bare_assert_shows_of_a_verdict() -> None:
+    """It once was every figure of the report's part, cut off in the middle."""
+    rows = make_rows(9)
+    figures = gate_result(GATE, rows, make_answers(GATE, rows, {}, {}), Margins(), candidates=(), leaked_filings=0)
+    verdict = GateVerdict(figures, False, gate_message(figures, report="r", again="a"))
+    assert repr(verdict) == (
+        "<gate[own-all-k01]: inconclusive; 9 filings: fewer than 10 decide nothing; give 10 or more; the difference is "
+        "below the margin, but 9 filings are too few to fail on>"
+    )
