@@ -5,6 +5,7 @@ from dataclasses import replace
 from two_reports import CEO, DRAW, GENERAL, RIGHT, set_gates, source
 
 from harness.experiment.conditions import BASELINE
+from harness.experiment.heads import Head
 from harness.findings.compare import compare
 from harness.findings.comparison import VerdictChange
 from harness.findings.comparison_text import comparison_lines
@@ -52,6 +53,16 @@ def test_every_section() -> None:
         "gate[own-all-k20]  pass  inconclusive",
         "1 other gate the same",
     ]
+
+
+def test_controls_of_single_tasks_are_told_together() -> None:
+    own = replace(DRAW, heads=(Head(1, 1),))
+    controls = {
+        replace(own, setting=f"own:{task}-seed0-k01", tasks=(task,), controls_for=f"own:{task}"): "++++"
+        for task in ("ceo_lastname", "incorporation_year")
+    }
+    lines = list(comparison_lines(compare(source(RIGHT | controls), source(RIGHT | dict.fromkeys(controls, "+++-")))))
+    assert [line.split()[0] for line in lines if "random_control" in line] == ["random_control[own-seed0-k01]"] * 2
 
 
 def test_without_samples_changes_have_newcombes_intervals() -> None:

@@ -12,6 +12,7 @@ from harness.findings.comparison import Comparison, LineChange, Paired
 from harness.findings.curves import Level
 from harness.findings.stats import Interval
 
+RANDOM = "random_control"
 N_NAMED = 4
 """How many names of conditions or rows are shown before `...`."""
 
@@ -167,7 +168,9 @@ def _has_other_answers(line: LineChange) -> bool:
 
 
 def _with_parts(line: LineChange, differs: Callable[[LineChange], bool]) -> list[LineChange]:
-    """A line, and below it, set in, those of its conditions that differ."""
+    """A line, and below it, set in, those of its conditions that differ; of random heads the line says enough."""
+    if line.experiment == RANDOM:
+        return [line]
     return [line, *(replace(part, name=f"  {part.name}") for part in line.parts if differs(part))]
 
 
