@@ -137,6 +137,9 @@ def test_a_gates_own_controls_have_a_line() -> None:
         "random_control   k=7-8   86.0%  [ 80.0%,  90.0%]   drop  +4.0 points   mean and range of 3 draws for "
         "gate[own-all-k01]",
     ]
+    report["gates"] = [{**known, "n": 1, "mismatches": []}]
+    report["run"]["missing"] = [gate["conditions"][-1]]
+    assert list(summary_lines(report))[-2].endswith("3 draws for gate[own-all-k01], over 1 row")
 
 
 def test_mismatches_of_gates_controls_are_not_random_controls() -> None:

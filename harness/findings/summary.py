@@ -143,10 +143,12 @@ def _gate_control_lines(report: ReportData) -> Iterator[str]:
         mean = sum(accuracies) / len(accuracies)
         fewest, most = gate["k_effective"]
         k = str(most) if fewest == most else f"{fewest}-{most}"
+        lacking = not set(report["run"]["missing"]).isdisjoint(gate["conditions"])
         yield (
             f"{RANDOM:<16} {f'k={k}':>5}  {mean:6.1%}  [{min(accuracies):6.1%}, {max(accuracies):6.1%}]"
             f"   drop {_points(before - mean)}   mean and range of {counted(len(drops), 'draw')} for {gate['name']}"
             f"{_from_elsewhere(gate['mismatches'], gate['control_heads'])}"
+            f"{', over ' + counted(gate['n'], 'row') if lacking else ''}"
         )
 
 
