@@ -1,4 +1,4 @@
-"""The eval of the hooks on published shapes with random weights, where there is a GPU that holds them."""
+"""The eval of the hooks on tiny models, mixtures above all, and on published shapes where a GPU holds them."""
 
 import gc
 import importlib.util
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_models import MIXTURES, tiny_loaded
 
 from harness.model.loading import LoadedModel
 from harness.model.model_size import config_size
@@ -16,8 +17,14 @@ ROOM = 2**30
 """What must be free beside the weights."""
 
 
-@pytest.fixture(scope="module", params=SHAPES)
+TINY = ("gpt2", "llama", *MIXTURES)
+"""How experts round depends on all rows of a batch: its rows cannot be compared with those of another."""
+
+
+@pytest.fixture(scope="module", params=[*TINY, *SHAPES])
 def ablation_model(request: pytest.FixtureRequest) -> LoadedModel:
+    if request.param in TINY:
+        return tiny_loaded(request.param)
     config = SHAPES[request.param]
     needed = config_size(config, bytes_per_number=2.0).weight_bytes + ROOM
     gc.collect()

@@ -2,14 +2,11 @@
 
 import importlib.util
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 from tiny_models import N_HEADS, N_LAYERS, random_ids, random_prompt, save_checkpoint, tiny_config
-from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from harness.errors import AblationError, ModelError
@@ -18,7 +15,7 @@ from harness.model import engine, quantization, reference
 from harness.model.ablation import Ablation
 from harness.model.loading import LoadedModel, load_model, read_blueprint
 from harness.model.model_size import config_size
-from harness.model.surgery import weights_cut
+from harness.model.surgery import can_be_cut, heads_forgotten, weights_cut
 
 pytest.importorskip("bitsandbytes", reason="needs the extra 'quant'")
 
@@ -49,38 +46,12 @@ def loaded(request: pytest.FixtureRequest, checkpoint: Path) -> LoadedModel:
     return load_model(str(checkpoint), device_map="cpu", quantization=request.param)
 
 
-class Cut(nn.Module):
-    """The oracle where weights are no plain numbers: a projection that forgets columns of what it reads."""
-
-    def __init__(self, inner: nn.Module, heads: Iterable[Head]) -> None:
-        super().__init__()
-        self.inner = inner
-        self.kept = torch.ones(WIDTH * N_HEADS, dtype=torch.bool)
-        for head in heads:
-            self.kept[head.head * WIDTH : (head.head + 1) * WIDTH] = False
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = self.inner(torch.where(self.kept, hidden, 0))
-        return result
-
-
 @torch.inference_mode()
 def logits_of(model: PreTrainedModel) -> torch.Tensor:
     """Prefill and one more token."""
     first = model(input_ids=IDS[:, :-1], use_cache=True)
     second = model(input_ids=IDS[:, -1:], past_key_values=first.past_key_values, use_cache=True)
     return torch.cat([first.logits, second.logits], dim=1)
-
-
-@contextmanager
-def forgetful(loaded: LoadedModel) -> Iterator[None]:
-    """The very model, as a copy's weights may lie otherwise in memory and round otherwise."""
-    for layer, output in enumerate(loaded.outputs):
-        attention = loaded.model.get_submodule(f"model.layers.{layer}.self_attn")
-        attention.o_proj = Cut(output.module, [head for head in HEADS if head.layer == layer])
-    yield
-    for layer, output in enumerate(loaded.outputs):
-        loaded.model.get_submodule(f"model.layers.{layer}.self_attn").o_proj = output.module
 
 
 def test_projections_are_quantised(loaded: LoadedModel) -> None:
@@ -92,7 +63,7 @@ def test_equal_to_a_projection_that_forgets_the_heads(loaded: LoadedModel) -> No
     before = logits_of(loaded.model)
     with Ablation(loaded.outputs, [HEADS]):
         ablated = logits_of(loaded.model)
-    with forgetful(loaded):
+    with heads_forgotten(loaded.outputs, [HEADS]):
         assert torch.equal(ablated, logits_of(loaded.model))
     assert not torch.equal(ablated, before)
     assert torch.equal(logits_of(loaded.model), before)
@@ -116,6 +87,7 @@ def test_8_bits_are_computed_one_by_one(checkpoint: Path) -> None:
 
 
 def test_weights_of_packed_numbers_are_not_cut(loaded: LoadedModel) -> None:
+    assert not can_be_cut(loaded.outputs)
     with pytest.raises(AblationError, match="its weight is quantised"), weights_cut(loaded.outputs, HEADS):
         pass
 
