@@ -108,6 +108,18 @@ def test_a_checkpoint_that_is_quantised_already(checkpoint: Path, tmp_path: Path
     assert read_blueprint(str(folder)).one_by_one is not None
 
 
+def test_widths_that_the_kernels_do_not_take(tmp_path: Path) -> None:
+    """On a CPU; else what they say would come out of the middle of a run."""
+    narrow = save_checkpoint(tmp_path / "narrow")
+    load_model(str(narrow), device_map="cpu", quantization="8bit")
+    message = (
+        r"narrow': its quantised weights cannot be computed with here: RuntimeError: .*; expected widths that the kern"
+    )
+    with pytest.raises(ModelError, match=message) as caught:
+        load_model(str(narrow), device_map="cpu", quantization="4bit")
+    assert "\n" not in str(caught.value)
+
+
 def test_a_package_that_is_not_installed(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(quantization, "find_spec", lambda name: None if name == "bitsandbytes" else find(name))

@@ -47,7 +47,7 @@ from harness.model.blueprints import ModelRequest, draw_blueprint
 from harness.model.checkpoints import check_fit, check_folder, digest
 from harness.model.devices import device_map_of, room_of
 from harness.model.model_size import config_size
-from harness.model.quantization import quantization_config
+from harness.model.quantization import quantization_config, try_out
 from harness.model.sources import Source, fetch, find, quiet
 
 
@@ -123,6 +123,8 @@ def load_model(
         with quiet(source):
             add_adapter(model, adapter)
     model.requires_grad_(False).train(False)
+    device = _input_device(model)
+    try_out(model, device, f"model {source.asked!r}")
     outputs = attention_outputs(model, architectures=entries)
     loaded = LoadedModel(
         model=model,
@@ -132,7 +134,7 @@ def load_model(
         end_token_ids=_end_tokens(model, tokenizer),
         attention=str(model.config._attn_implementation),
         dtype=str(model.dtype).removeprefix("torch."),
-        device=_input_device(model),
+        device=device,
     )
     _check_as_expected(loaded, expected)
     return loaded

@@ -60,3 +60,22 @@ def quantized_weights(model: PreTrainedModel) -> int:
     kept: nn.Module | None = model.get_output_embeddings()  # type: ignore[no-untyped-call]  # the library's
     quantized = (module for module in model.modules() if isinstance(module, nn.Linear) and module is not kept)
     return sum(module.weight.numel() for module in quantized)
+
+
+@torch.inference_mode()
+def try_out(model: PreTrainedModel, device: torch.device, where: str) -> None:
+    """Feed one token to a quantised model: which shapes they do not take, its kernels only say then.
+
+    Raises:
+        ModelError: they do not take this model's.
+    """
+    if not getattr(model, "is_quantized", False):
+        return
+    try:
+        model(input_ids=torch.tensor([[0]], device=device))
+    except Exception as error:
+        said = (str(error).splitlines() or [""])[0]
+        raise ModelError(
+            f"{where}: its quantised weights cannot be computed with here: {type(error).__name__}: {said}; expected "
+            "widths that the kernels take, on a CPU multiples of 64; use other bits, or none"
+        ) from error
