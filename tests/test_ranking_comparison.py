@@ -70,9 +70,6 @@ def test_what_cannot_be_compared() -> None:
             agreement(*pair)
     with pytest.raises(HeadsError, match="but the model has 2 layers"):
         agreement(replace(TWO, model=None, mean_scores=None, tasks={"city": (ScoredHead(Head(2, 0), 1.0),)}), ONE)
-    every = HeadRanking("list.json", {EVERY_TASK: ONE.tasks["city"]}, 2, every_task=True)
-    with pytest.raises(HeadsError, match=r"list\.json: one list for every task"):
-        agreement(ONE, every)
 
 
 def test_the_table_of_three() -> None:
@@ -89,6 +86,41 @@ def test_the_table_of_three() -> None:
     ]
     with pytest.raises(HeadsError, match="no task in common"):
         list(agreement_lines([ONE, ranking("other", ceo=[6, 5, 4, 3, 2, 1])]))
+
+
+def one_list(source: str, *heads: tuple[int, float]) -> HeadRanking:
+    """A published list that serves every task, of heads of layer 0."""
+    listed = tuple(ScoredHead(Head(0, head), score) for head, score in heads)
+    return HeadRanking(f"{source}.json", {EVERY_TASK: listed}, top_k=len(listed), every_task=True)
+
+
+def test_a_list_that_serves_every_task() -> None:
+    """It stands beside each task; another such list is met once, where no ranking has tasks."""
+    flat, other = one_list("flat", (1, 3.0), (2, 2.0), (0, 1.0)), one_list("other", (2, 0.9), (0, 0.5))
+    assert [(each.task, each.common, each.correlation) for each in agreement(ONE, flat)] == [
+        ("city", 1, None),
+        ("year", 0, None),
+        (ALL_ROWS, 1, None),
+    ]
+    assert [(each.task, each.common, each.top_k) for each in agreement(flat, other)] == [(EVERY_TASK, 1, 2)]
+    assert list(agreement_lines([flat, other]))[-2:] == ["task           1-2", "every task  -  1/2"]
+    assert list(agreement_lines([ONE, flat, other]))[-4:] == [
+        "task         1-2     1-3     2-3",
+        "city      -  1/2  -  1/2  -  1/2",
+        "year      -  0/2  -  0/2  -  1/2",
+        "all rows  -  1/2  -  1/2  -  1/2",
+    ]
+    with pytest.raises(HeadsError, match=r"flat\.json: every task: 3 heads; expected 4; compare fewer"):
+        agreement(flat, flat, top_k=4)
+
+
+def test_a_list_of_all_heads_has_a_correlation() -> None:
+    """As of the scores of trials, head by head."""
+    whole = HeadRanking(
+        "whole.json", {EVERY_TASK: rank({"": [[6.0, 5.0, 4.0], [3.0, 2.0, 1.0]]}, top_k=6).tasks[""]}, 6
+    )
+    found = agreement(ONE, replace(whole, every_task=True), top_k=2)
+    assert [each.correlation for each in found] == pytest.approx([1, -1, 1])
 
 
 scores = st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=6, max_size=6)

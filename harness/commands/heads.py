@@ -50,10 +50,8 @@ def run(arguments: argparse.Namespace) -> None:
     if shape is not None:
         for each in rankings:
             each.check_shape(shape)
-    if others:
-        show(agreement_lines(rankings, top_k=arguments.top_k))
-    else:
-        show(ranking_lines(ranking, shape))
+    lines = [*(agreement_lines(rankings, top_k=arguments.top_k) if others else ranking_lines(ranking, shape))]
     if arguments.convert is not None:
         write_ranking(replace(ranking, model=ranking.model or shape), arguments.convert)
-        show([f"wrote {arguments.convert}"])
+        lines.append(f"wrote {arguments.convert}")
+    show(lines)

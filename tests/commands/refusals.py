@@ -8,10 +8,12 @@ Capture = pytest.CaptureFixture[str]
 
 
 def refusal(capsys: Capture, *argv: object) -> str:
-    """The one line of a command that must fail with exit code 2."""
+    """The one line of a command that must fail with exit code 2, and shows nothing."""
     capsys.readouterr()
     assert main([str(argument) for argument in argv]) == 2
-    *notes, line = capsys.readouterr().err.splitlines()
+    shown, said = capsys.readouterr()
+    assert not shown
+    *notes, line = said.splitlines()
     assert line.startswith("retrieval-heads: error: ")
     assert not any("error" in note or "Traceback" in note for note in notes)
     return line.removeprefix("retrieval-heads: error: ")
