@@ -13,14 +13,20 @@ from harness.model.loading import LoadedModel
 from harness.model.qr_score import qr_score
 from harness.model.summed_attention import summed_attention
 
-EAGER, WINDOWED = ("bloom", "gpt_oss", "gemma2"), ("cohere2", "gemma3_text", "mistral", "phi3")
+EAGER, WINDOWED = (
+    ("bloom", "gpt_oss", "gemma2"),
+    ("cohere2", "gemma3", "gemma3_text", "mistral", "olmo3", "phi3", "starcoder2"),
+)
 SETS = (frozenset[Head](), frozenset({Head(0, 1), Head(2, 3)}), frozenset({Head(2, 0)}))
 
 
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
 def test_which_prompts_take_square_memory(model_type: str) -> None:
     loaded = tiny_loaded(model_type)
-    always, past_a_window = model_type in (*EAGER, "falcon"), model_type in (*EAGER, "falcon", *WINDOWED)
+    always, past_a_window = (
+        model_type in (*EAGER, *pieces.WRITES_MASKS),
+        model_type in (*EAGER, *pieces.WRITES_MASKS, *WINDOWED),
+    )
     assert pieces.takes_square_memory(loaded, WINDOW) == always
     assert pieces.takes_square_memory(loaded, WINDOW + 1) == past_a_window
 
@@ -45,7 +51,7 @@ def test_what_rotates_by_length_is_fed_whole() -> None:
         config.rope_parameters = before
 
 
-@pytest.mark.parametrize("model_type", [*EAGER, *WINDOWED, "falcon"])
+@pytest.mark.parametrize("model_type", [*EAGER, *WINDOWED, *sorted(pieces.WRITES_MASKS)])
 def test_answers_do_not_change(model_type: str, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded, prompt = tiny_loaded(model_type), random_prompt(40)
     whole = reference.run_row(loaded, prompt, SETS, None, max_new_tokens=4)

@@ -55,14 +55,14 @@ def run(
 
 @torch.inference_mode()
 def generate(model: PreTrainedModel, prompt: Prompt, n_tokens: int) -> tuple[tuple[int, ...], torch.Tensor]:
-    """Greedy tokens of the library's own loop, none an end, and each step's logits: (steps, vocabulary)."""
+    """Greedy tokens of the library's own loop, of which none ends it, and each step's logits: (steps, vocabulary)."""
     ids = torch.tensor([prompt.token_ids])
     output = model.generate(  # type: ignore[operator]  # typed as a module
         ids,
         attention_mask=torch.ones_like(ids),
         do_sample=False,
         max_new_tokens=n_tokens,
-        min_new_tokens=n_tokens,
+        eos_token_id=VOCABULARY,
         return_dict_in_generate=True,
         output_logits=True,
     )

@@ -40,29 +40,26 @@ _WIDE = {**_HIDDEN, "head_dim": HEAD_DIM, "num_key_value_heads": 2}
 _SQUARE = {"hidden_size": N_HEADS * HEAD_DIM, "intermediate_size": 32}
 _GROUPED = {**_SQUARE, "num_key_value_heads": 2}
 _EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 16}
+_SOME_DENSE = {**_EXPERTS, "n_routed_experts": 4, "first_k_dense_replace": 1}
+_LATENT = {
+    **_HIDDEN,
+    "num_key_value_heads": N_HEADS,
+    "v_head_dim": HEAD_DIM,
+    "qk_nope_head_dim": 6,
+    "qk_rope_head_dim": 4,
+    "kv_lora_rank": 16,
+    "q_lora_rank": 12,
+}
+_LAST_IN_FULL = {"sliding_window": WINDOW, "layer_types": ["sliding_attention"] * 2 + ["full_attention"]}
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "bloom": {"hidden_size": N_HEADS * HEAD_DIM},
-    "cohere2": {
-        **_WIDE,
-        "sliding_window": WINDOW,
-        "layer_types": ["sliding_attention"] * 2 + ["full_attention"],
-    },
-    "deepseek_v3": {
-        **_HIDDEN,
-        "num_key_value_heads": N_HEADS,
-        "v_head_dim": HEAD_DIM,
-        "qk_nope_head_dim": 6,
-        "qk_rope_head_dim": 4,
-        "kv_lora_rank": 16,
-        "q_lora_rank": 12,
-        "first_k_dense_replace": 1,
-        "n_routed_experts": 4,
-        "n_group": 2,
-        "topk_group": 1,
-        **_EXPERTS,
-    },
+    "cohere": _GROUPED,
+    "cohere2": {**_WIDE, **_LAST_IN_FULL},
+    "deepseek_v2": {**_LATENT, **_SOME_DENSE},
+    "deepseek_v3": {**_LATENT, **_SOME_DENSE, "n_group": 2, "topk_group": 1},
     "falcon": {**_SQUARE, "multi_query": True},
+    "gemma": _WIDE,
     "gemma2": {**_WIDE, "sliding_window": WINDOW, "attn_logit_softcapping": 2.0, "query_pre_attn_scalar": 5},
     "gemma3_text": {
         **_WIDE,
@@ -70,6 +67,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
         "query_pre_attn_scalar": 5,
     },
+    "glm4": _WIDE,
+    "glm4_moe": {**_WIDE, **_SOME_DENSE},
     "gpt2": {"n_embd": N_HEADS * HEAD_DIM, "n_inner": 32},
     "gpt_neox": _SQUARE,
     "gpt_oss": {
@@ -84,20 +83,29 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "mistral": {**_WIDE, "sliding_window": WINDOW},
     "mixtral": {**_GROUPED, "num_local_experts": 4},
     "olmo2": _GROUPED,
+    "olmo3": {**_GROUPED, **_LAST_IN_FULL},
+    "olmoe": {**_GROUPED, "num_experts": 4, "num_experts_per_tok": 2},
     "opt": {"hidden_size": N_HEADS * HEAD_DIM, "ffn_dim": 32, "word_embed_proj_dim": N_HEADS * HEAD_DIM},
     "phi3": {**_GROUPED, "sliding_window": WINDOW},
     "qwen2": _GROUPED,
+    "qwen2_moe": {**_GROUPED, **_EXPERTS, "num_experts": 4, "shared_expert_intermediate_size": 16},
     "qwen3": _WIDE,
     "qwen3_moe": {**_WIDE, **_EXPERTS, "num_experts": 4},
+    "smollm3": {**_GROUPED, "no_rope_layers": [1, 0, 1]},
+    "starcoder2": {**_GROUPED, "sliding_window": WINDOW},
 }
 MODEL_TYPES = tuple(sorted(ARCHITECTURES))
-FLOAT32_PARTS = ("deepseek_v3", "gemma2")
-"""Architectures that compute a part in float32 always: the router of the one, the other's softmax."""
-MIXTURES = ("deepseek_v3", "gpt_oss", "mixtral", "qwen3_moe")
+FLOAT32_PARTS = ("deepseek_v2", "deepseek_v3", "gemma2", "glm4_moe")
+"""Architectures that compute a part in float32 always: routers and rotations, gemma2 its softmax."""
+MIXTURES = ("deepseek_v2", "deepseek_v3", "glm4_moe", "gpt_oss", "mixtral", "olmoe", "qwen2_moe", "qwen3_moe")
 
 
 def tiny_config(model_type: str) -> PreTrainedConfig:
     """A config of this architecture with 3 layers of 4 heads of width 8."""
+    if model_type == "gemma3":
+        sight = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+        text = tiny_config("gemma3_text").to_dict()
+        return AutoConfig.for_model(model_type, text_config=text, vision_config=sight)
     return AutoConfig.for_model(
         model_type,
         **{

@@ -36,11 +36,17 @@ _COMMON = Architecture(layers="model.layers", projection="self_attn.o_proj")
 
 ARCHITECTURES: Mapping[str, Architecture] = {
     "bloom": Architecture(layers="transformer.h", projection="self_attention.dense"),
+    "cohere": _COMMON,
     "cohere2": _COMMON,
+    "deepseek_v2": _COMMON,
     "deepseek_v3": _COMMON,
     "falcon": Architecture(layers="transformer.h", projection="self_attention.dense"),
+    "gemma": _COMMON,
     "gemma2": _COMMON,
+    "gemma3": Architecture(layers="model.language_model.layers", projection="self_attn.o_proj"),
     "gemma3_text": _COMMON,
+    "glm4": _COMMON,
+    "glm4_moe": _COMMON,
     "gpt2": Architecture(layers="transformer.h", projection="attn.c_proj"),
     "gpt_neox": Architecture(layers="gpt_neox.layers", projection="attention.dense"),
     "gpt_oss": _COMMON,
@@ -49,11 +55,16 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "mistral": _COMMON,
     "mixtral": _COMMON,
     "olmo2": _COMMON,
+    "olmo3": _COMMON,
+    "olmoe": _COMMON,
     "opt": Architecture(layers="model.decoder.layers", projection="self_attn.out_proj"),
     "phi3": _COMMON,
     "qwen2": _COMMON,
+    "qwen2_moe": _COMMON,
     "qwen3": _COMMON,
     "qwen3_moe": _COMMON,
+    "smollm3": _COMMON,
+    "starcoder2": _COMMON,
 }
 
 ATTENTION_KINDS = (None, "full_attention", "sliding_attention", "chunked_attention", "attention")

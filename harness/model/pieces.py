@@ -15,6 +15,10 @@ from harness.model.traits import rotates_by_length
 PIECE = 256
 """Tokens fed at once where a whole prompt would take memory that grows with its square."""
 
+WRITES_MASKS = frozenset({"falcon", "qwen2_moe"})
+"""Architectures that write out a mask under every attention: falcon its own or its alibi bias, qwen2_moe one of a
+window that no layer has."""
+
 
 def pieces(loaded: LoadedModel, ids: torch.Tensor) -> Iterator[torch.Tensor]:
     """Prompts (rows, positions) whole, where attention takes no memory of positions x positions, else in pieces.
@@ -33,5 +37,4 @@ def takes_square_memory(loaded: LoadedModel, n_positions: int) -> bool:
     config = loaded.model.config
     layers = DynamicCache(config=config).layers
     windows = any(getattr(layer, "sliding_window", n_positions) < n_positions for layer in layers)
-    # falcon writes out its mask, or its alibi bias, under every attention
-    return loaded.attention == "eager" or windows or config.model_type == "falcon"
+    return loaded.attention == "eager" or windows or config.model_type in WRITES_MASKS

@@ -10,11 +10,17 @@ from harness.model.quantization import quantization_of
 
 VERIFIED = frozenset(
     {
+        "cohere",
         "cohere2",
+        "deepseek_v2",
         "deepseek_v3",
         "falcon",
+        "gemma",
         "gemma2",
+        "gemma3",
         "gemma3_text",
+        "glm4",
+        "glm4_moe",
         "gpt2",
         "gpt_neox",
         "gpt_oss",
@@ -23,11 +29,16 @@ VERIFIED = frozenset(
         "mistral",
         "mixtral",
         "olmo2",
+        "olmo3",
+        "olmoe",
         "opt",
         "phi3",
         "qwen2",
+        "qwen2_moe",
         "qwen3",
         "qwen3_moe",
+        "smollm3",
+        "starcoder2",
     }
 )
 """Architectures whose layers a test has branched and compared with the plain loop."""
