@@ -13,6 +13,7 @@ from tiny_models import (
     HEAD_DIM,
     N_HEADS,
     N_LAYERS,
+    VOCABULARY,
     cut_weights,
     random_ids,
     random_prompt,
@@ -192,6 +193,17 @@ def test_a_tokenizer_without_offsets(copy: Path) -> None:
     (copy / "vocab.txt").touch()
     (copy / "tokenizer_config.json").write_text('{"tokenizer_class": "ByT5Tokenizer"}')
     with pytest.raises(ModelError, match="ByT5Tokenizer, gives no character offsets; expected a fast tokenizer"):
+        load_model(str(copy))
+
+
+def test_a_tokenizer_of_another_model(copy: Path) -> None:
+    """Of a larger vocabulary; a token that is only added to it, as one for pictures, does no harm."""
+    tokenizer = load_tokenizer(str(copy))
+    tokenizer.add_tokens(["<image>"], special_tokens=True)
+    tokenizer.save_pretrained(copy)
+    assert max(load_model(str(copy)).tokenizer.get_vocab().values()) == VOCABULARY
+    edit(copy / "tokenizer.json", lambda content: content["model"]["vocab"].update({"ab": 300}))  # type: ignore[index]
+    with pytest.raises(ModelError, match="its tokenizer has tokens up to 300; expected none beyond 258, as its"):
         load_model(str(copy))
 
 

@@ -112,6 +112,7 @@ def load_model(
         check_folder(source.folder, weights=True)
     fetch(source)
     tokenizer = _load_tokenizer(source)
+    _check_vocabulary(source, config, tokenizer)
     model, report = _load_weights(source, config, expected, device_map, quantization)
     check_fit(
         source.asked,
@@ -277,6 +278,20 @@ def _load_tokenizer(source: Source) -> PreTrainedTokenizerFast:
             "offsets; expected a fast tokenizer (tokenizer.json); convert it and save it beside the weights"
         )
     return tokenizer
+
+
+def _check_vocabulary(source: Source, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Raise a ModelError for a tokenizer of another model, whose tokens are more than the model knows.
+
+    Added ones may be: some tokenizers serve models that see pictures, and others that do not.
+    """
+    known, added = int(config.get_text_config().vocab_size), tokenizer.added_tokens_decoder
+    last = max((number for number in tokenizer.get_vocab().values() if number not in added), default=-1)
+    if last >= known:
+        raise ModelError(
+            f"model {source.asked!r}: its tokenizer has tokens up to {last}; expected none beyond {known - 1}, as its "
+            "config says; put its own tokenizer there"
+        )
 
 
 def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> frozenset[int]:
