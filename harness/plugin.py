@@ -163,6 +163,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         study = _study(session.config)  # the workers may have begun one
     if study is None:
         return
+    stopped = session.shouldstop or session.shouldfail or EXITS.get(int(exitstatus)) == "interrupted"
+    if not stopped and any(_will_ask(item) for item in getattr(session, "items", ())):
+        study.lend_a_hand()
     try:
         report = study.finish(EXITS.get(int(exitstatus), "error"))
     except HarnessError as error:
@@ -333,6 +336,11 @@ def _conditions_of(item: pytest.Item) -> "Iterator[Condition]":
         yield condition
     if gate is not None and not isinstance(gate, HarnessError):
         yield from gate.conditions
+
+
+def _will_ask(item: pytest.Item) -> bool:
+    """Whether a test, in whichever process, asks for results: not one that is skipped, or may be."""
+    return any(_conditions_of(item)) and not any(map(item.get_closest_marker, ("skip", "skipif")))
 
 
 def _stop(session: pytest.Session, error: HarnessError) -> NoReturn:

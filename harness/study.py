@@ -6,6 +6,7 @@ a study the results are read from the store too, and only the main process repor
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -193,6 +194,16 @@ class StudySession:
             }
             self._gates = {gate["name"]: gate for gate in report["gates"]}
         return self._results
+
+    def lend_a_hand(self) -> None:
+        """On a worker that no test has asked for results: do its part of the plan that others' tests wait for.
+
+        Fewer tests than workers would leave some of them idle. What goes wrong here is raised where a test waits.
+        """
+        if self.place.worker is None or not self.writes or self._failure is not None or self._results is not None:
+            return
+        with suppress(HarnessError, KeyboardInterrupt):
+            self.run.execute(self.conditions, self._engine, lambda _: None)
 
     def verdict(self, gate: Gate, again: str) -> GateVerdict:
         """What came of a gate, once `results` are there; `again` is the command that runs just this gate."""

@@ -25,6 +25,45 @@ def test_two_workers_report_what_one_process_does(project: Project) -> None:
     assert len(names(of_two)) == 7
 
 
+NOTING = """
+    import os
+    from pathlib import Path
+    from harness.run import Run
+
+    worker, execute = os.environ.get("PYTEST_XDIST_WORKER"), Run.execute
+
+    def noted_execute(self, *arguments):
+        with Path("executed.txt").open("a") as file:
+            file.write(worker + "\\n")
+        execute(self, *arguments)
+
+    if worker:
+        Run.execute = noted_execute
+"""
+"""Notes which worker does its part of the plan; the main process runs in this one, and is left as it is."""
+
+
+@pytest.mark.parametrize(("mark", "executed"), [("", ["gw0", "gw1", "gw2"]), ("@pytest.mark.skip", [])])
+def test_workers_without_a_test_do_their_part(mark: str, executed: list[str], project: Project) -> None:
+    """Two gates on a machine of eight GPUs kept two of them busy. Where nobody asks, nobody works."""
+    project.pytester.makeconftest(NOTING)
+    project.pytester.makepyfile(
+        test_mine=f"""
+        import pytest
+        from harness.experiment.conditions import Condition
+
+        {mark}
+        @pytest.mark.ablation(Condition("mine", heads=[(0, 1)]))
+        def test_mine(result):
+            assert result.missing == 0
+        """
+    )
+    result = project.run("test_mine.py", "-n", "3")
+    result.assert_outcomes(passed=len(executed) // 3, skipped=not executed)
+    noted = project.path / "executed.txt"
+    assert sorted(noted.read_text().split() if noted.exists() else []) == executed
+
+
 def test_a_bad_option_is_one_line(project: Project) -> None:
     assert usage_error(project.run("evals", "-n", "2", "--ablation-k=0")).startswith("--ablation-k: '0'")
     project.configure(ablation_k="two")
