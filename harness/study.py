@@ -299,7 +299,7 @@ def _check_writable(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another worker may have been quicker
     except OSError as error:
         raise ReportError(
             f"{folder}: {error.strerror}; expected a folder that can be written; name another with --ablation-reports"
