@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.experiment.heads import Head, ModelShape
-from harness.model.ablation import Ablation
-from harness.model.loading import LoadedModel
-from harness.model.surgery import can_be_cut, heads_forgotten, weights_cut
+from harness.model.intervention.ablation import Ablation
+from harness.model.intervention.surgery import can_be_cut, heads_forgotten, weights_cut
+from harness.model.loading.loaded_model import LoadedModel
 
 MOST_TOKENS = 64
 Inputs = dict[int, torch.Tensor]

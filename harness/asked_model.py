@@ -14,7 +14,7 @@ from harness.retrieval.prompts import Tokenizer
 from harness.settings import DEMO, Settings
 
 if TYPE_CHECKING:  # torch
-    from harness.model.loading import LoadedModel
+    from harness.model.loading.loaded_model import LoadedModel
 
 
 def model_place(settings: Settings) -> str:
@@ -24,8 +24,8 @@ def model_place(settings: Settings) -> str:
 
 def read_blueprint(settings: Settings) -> Blueprint:
     """What will be loaded. Raises ModelError where that can be known to fail."""
-    from harness.model import loading
-    from harness.model.adapters import check_adapter
+    from harness.model.loading import loaded_model as loading
+    from harness.model.loading.adapters import check_adapter
 
     blueprint = loading.read_blueprint(
         model_place(settings),
@@ -43,15 +43,15 @@ def read_blueprint(settings: Settings) -> Blueprint:
 
 def load_tokenizer(settings: Settings, revision: str | None) -> Tokenizer:
     """The model's tokenizer, loaded without the model. Raises ModelError."""
-    from harness.model import loading
+    from harness.model.loading import loaded_model as loading
 
     return loading.load_tokenizer(model_place(settings), revision=revision)
 
 
 def fingerprints(settings: Settings, revision: str | None) -> tuple[str, str | None]:
     """Content hashes of the model's files, and of its adapter's; a dry run fetches none. Raises ModelError."""
-    from harness.model import loading
-    from harness.model.checkpoints import digest
+    from harness.model.loading import loaded_model as loading
+    from harness.model.loading.checkpoints import digest
 
     return (
         loading.fingerprint(model_place(settings), revision=revision, fetched=not settings.dry_run),
@@ -61,7 +61,7 @@ def fingerprints(settings: Settings, revision: str | None) -> tuple[str, str | N
 
 def load_size(settings: Settings, blueprint: Blueprint, dtype: str) -> ModelSize:
     """How large the model is in a dtype, by its config alone."""
-    from harness.model import loading
+    from harness.model.loading import loaded_model as loading
 
     return loading.load_size(
         model_place(settings),
@@ -74,8 +74,8 @@ def load_size(settings: Settings, blueprint: Blueprint, dtype: str) -> ModelSize
 
 def load_model(settings: Settings, revision: str | None, *, device_map: str | None = None) -> "LoadedModel":
     """The model, ready for inference; `device_map` in place of the settings' own. Raises ModelError."""
-    from harness.model import loading
-    from harness.model.entry_check import check_entry
+    from harness.model.loading import loaded_model as loading
+    from harness.model.loading.entry_check import check_entry
 
     loaded = loading.load_model(
         model_place(settings),

@@ -1,6 +1,6 @@
 """A benchmark's work: rows and conditions of a real model's study, or of a published shape with random weights.
 
-What is measured on it is `harness.model.bench`'s concern. Knows nothing of the command line.
+What is measured on it is `harness.model.performance.bench`'s concern. Knows nothing of the command line.
 """
 
 import os
@@ -26,8 +26,8 @@ from harness.run_report import program_versions
 from harness.settings import DEMO, Settings
 
 if TYPE_CHECKING:  # torch
-    from harness.model.bench import Work
-    from harness.model.loading import LoadedModel
+    from harness.model.loading.loaded_model import LoadedModel
+    from harness.model.performance.bench import Work
 
 VALUE_TOKENS = 3
 """Tokens of the made-up gold value after a made-up prompt."""
@@ -67,8 +67,8 @@ def measure(request: Request) -> Measured:
     Raises:
         HarnessError: a setting, a file or the model cannot be used.
     """
-    from harness.model.bench import Work, compare
-    from harness.model.identify import find_method
+    from harness.model.identification.identify import find_method
+    from harness.model.performance.bench import Work, compare
 
     if request.settings.quantization == "8bit":
         raise SettingsError(
@@ -95,7 +95,7 @@ def measure(request: Request) -> Measured:
 
 
 def _real_work(request: Request) -> "tuple[LoadedModel, list[Work]]":
-    from harness.model.bench import Work
+    from harness.model.performance.bench import Work
 
     settings = request.settings
     with Store(IN_MEMORY) as store:
@@ -110,8 +110,8 @@ def _random_work(request: Request) -> "tuple[LoadedModel, list[Work]]":
     """Prompts of random tokens: one row for each of the ranking's tasks, as many as asked for."""
     import torch
 
-    from harness.model.bench import Work
-    from harness.model.shapes import SHAPES, random_model
+    from harness.model.performance.bench import Work
+    from harness.model.performance.shapes import SHAPES, random_model
 
     settings, config = request.settings, SHAPES[request.shape]
     if settings.heads is None:

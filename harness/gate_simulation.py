@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.commands.arguments import whole_number
 from harness.files import write_text
-from harness.findings.simulation import EXPERIMENTS, simulate
+from harness.findings.verdicts.simulation import EXPERIMENTS, simulate
 
 FILE = "simulation.json"
 
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--experiments", type=whole_number(1), default=EXPERIMENTS, metavar="N", help="in each cell")
     parser.add_argument("--seed", type=whole_number(0), default=0, metavar="S")
     given = parser.parse_args(argv)
-    from harness.findings.simulation_plot import draw_simulation
+    from harness.findings.figures.simulation_plot import draw_simulation
 
     simulation = simulate(experiments=given.experiments, seed=given.seed)
     given.out.mkdir(parents=True, exist_ok=True)

@@ -10,11 +10,11 @@ from harness.experiment.conditions import Condition
 from harness.experiment.gate_conditions import GATES, Gate, make_gate
 from harness.experiment.plan import Job, jobs_of
 from harness.experiment.store import Record
-from harness.findings.gate_results import gate_result
-from harness.findings.gate_samples import Answers
-from harness.findings.gates import Margins
-from harness.findings.report_writing import Judged
+from harness.findings.report.report_writing import Judged
 from harness.findings.samples import Sample, text_samples
+from harness.findings.verdicts.gate_results import gate_result
+from harness.findings.verdicts.gate_samples import Answers
+from harness.findings.verdicts.gates import Margins
 from harness.inputs import Inputs
 from harness.run import Run
 

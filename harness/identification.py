@@ -2,7 +2,7 @@
 
 Only filings of the identification split are used. The ranking keeps one hash of each, and the split's seed:
 by them an evaluation leaves these filings out. Knows nothing of how heads are scored
-(`harness.model.identify`), nor of pytest.
+(`harness.model.identification.identify`), nor of pytest.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -78,7 +78,7 @@ def identify_heads(
         HarnessError: a row, the model, the method or its variant is bad, a task has no rows or none that
             counts, or the model has fewer heads.
     """
-    from harness.model.identify import find_method, identify
+    from harness.model.identification.identify import find_method, identify
 
     chosen = find_method(method, variant)
     seed = settings.seed

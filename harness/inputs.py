@@ -78,7 +78,7 @@ def read_inputs(settings: Settings) -> Inputs:
     Raises:
         HarnessError: a file is missing or bad, or does not fit the others.
     """
-    from harness.model.checkpoints import check_folder, local_folder  # torch
+    from harness.model.loading.checkpoints import check_folder, local_folder  # torch
 
     blueprint = read_blueprint(settings)
     if (folder := local_folder(model_place(settings))) is not None:

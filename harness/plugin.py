@@ -24,7 +24,7 @@ from harness.settings import Settings, Value
 if TYPE_CHECKING:  # every pytest run with the plugin installed imports this module, and most need nothing of these
     from harness.experiment.conditions import Condition
     from harness.experiment.gate_conditions import Gate
-    from harness.findings.report_data import Exit, ReportData
+    from harness.findings.report.report_data import Exit, ReportData
     from harness.results import GateVerdict, Result
     from harness.retrieval.rows import Row
     from harness.study import Place, StudySession
@@ -194,7 +194,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture(scope="session")
 def ablation_model(request: pytest.FixtureRequest) -> object:
-    """The model under study (`harness.model.loading.LoadedModel`), loaded once a process."""
+    """The model under study (`harness.model.loading.loaded_model.LoadedModel`), loaded once a process."""
     study = _study(request.config)
     try:
         return study.model

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.experiment.conditions import Condition
-from harness.findings.report_data import ConditionResult
-from harness.findings.verdict_data import GateResult
+from harness.findings.report.report_data import ConditionResult
+from harness.findings.verdicts.verdict_data import GateResult
 
 
 @dataclass(frozen=True)

@@ -234,7 +234,7 @@ def run_key(inputs: Inputs) -> RunKey:
     import torch
     import transformers
 
-    from harness.model.engines import engine_version
+    from harness.model.generation.engines import engine_version
 
     settings, blueprint = inputs.settings, inputs.blueprint
     fingerprint, adapter = fingerprints(settings, blueprint.shape.revision)

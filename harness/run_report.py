@@ -1,6 +1,6 @@
 """The report of a run: its records scored, and what was asked of which model, on which data, with which programs.
 
-Puts together what `harness.findings.report_writing` writes. Knows nothing of pytest.
+Puts together what `harness.findings.report.report_writing` writes. Knows nothing of pytest.
 """
 
 import shlex
@@ -15,8 +15,8 @@ from pathlib import Path
 
 from harness import __version__
 from harness.experiment.conditions import Condition
-from harness.findings.report_data import Exit, ReportData
-from harness.findings.report_writing import DataInfo, ModelInfo, RunInfo, Setup, build_report
+from harness.findings.report.report_data import Exit, ReportData
+from harness.findings.report.report_writing import DataInfo, ModelInfo, RunInfo, Setup, build_report
 from harness.findings.samples import DONOR_VALUE, OwnScore, Sample, score_samples
 from harness.gating import judge_gates
 from harness.inputs import Inputs, donor_row

@@ -18,11 +18,11 @@ from harness.experiment.declarations import distinct, read_conditions, write_con
 from harness.experiment.gate_conditions import Gate
 from harness.experiment.leases import Leases
 from harness.experiment.store import IN_MEMORY, Store
-from harness.findings.gate_message import gate_message, not_alone
-from harness.findings.report_data import Exit, ReportData
-from harness.findings.report_writing import REPORT_FILE, write_report
+from harness.findings.report.gate_message import gate_message, not_alone
+from harness.findings.report.report_data import Exit, ReportData
+from harness.findings.report.report_writing import REPORT_FILE, write_report
 from harness.findings.samples import OwnScore, Sample
-from harness.findings.verdict_data import GateResult
+from harness.findings.verdicts.verdict_data import GateResult
 from harness.forecast import forecast, forecast_lines
 from harness.gating import build_gate
 from harness.inputs import read_inputs
@@ -167,7 +167,7 @@ class StudySession:
 
     @cached_property
     def model(self) -> object:
-        """The model (`harness.model.loading.LoadedModel`), loaded once; a ModelError where it cannot be."""
+        """The model (a `LoadedModel`), loaded once; a ModelError where it cannot be."""
         device_map = self.settings.device_map
         if self.place.worker is not None:
             share_threads(self.place.workers)
@@ -230,8 +230,8 @@ class StudySession:
             self.conditions = self._declared_by_workers()
         if not self.conditions:
             return None
-        from harness.findings.plots import draw_plots
-        from harness.findings.tables import export_csv
+        from harness.findings.figures.plots import draw_plots
+        from harness.findings.report.tables import export_csv
 
         try:
             report, samples = self._report(how)
@@ -275,8 +275,8 @@ class StudySession:
             yield "ablation: eager attention: long prompts take more memory and time than with sdpa"
 
     def _engine(self) -> Engine:
-        from harness.model.engines import ModelEngine
-        from harness.model.loading import LoadedModel
+        from harness.model.generation.engines import ModelEngine
+        from harness.model.loading.loaded_model import LoadedModel
 
         loaded = self.model
         if not isinstance(loaded, LoadedModel):

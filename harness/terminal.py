@@ -8,10 +8,10 @@ from contextlib import contextmanager, nullcontext
 
 import pytest
 
-from harness.findings.gate_message import gate_lines, verdict_lines
-from harness.findings.gates import Kind
-from harness.findings.report_data import ReportData
-from harness.findings.summary import missing_lines, summary_lines
+from harness.findings.report.gate_message import gate_lines, verdict_lines
+from harness.findings.report.report_data import ReportData
+from harness.findings.report.summary import missing_lines, summary_lines
+from harness.findings.verdicts.gates import Kind
 from harness.run import Progress
 
 COLOURS: Mapping[Kind, dict[str, bool]] = {

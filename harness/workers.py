@@ -18,7 +18,7 @@ def own_device_map(settings: Settings, leases: Leases) -> str | None:
     Raises:
         SettingsError: too few GPUs are free.
     """
-    from harness.model.devices import visible_gpus
+    from harness.model.loading.devices import visible_gpus
 
     if settings.device_map not in LEASED or not (names := visible_gpus()):
         return settings.device_map
@@ -28,7 +28,7 @@ def own_device_map(settings: Settings, leases: Leases) -> str | None:
 
 def workers_that_fit(settings: Settings) -> int | None:
     """How many workers the visible GPUs serve; `None` where GPUs do not matter."""
-    from harness.model.devices import visible_gpus
+    from harness.model.loading.devices import visible_gpus
 
     if settings.device_map not in LEASED or not (names := visible_gpus()):
         return None

@@ -6,8 +6,8 @@ from harness.experiment.conditions import NEEDLE_ABSENT, Condition
 from harness.experiment.gate_conditions import Gate, Part
 from harness.experiment.heads import Head
 from harness.findings.degenerate import Fault
-from harness.findings.gate_samples import Answers, rows_of
 from harness.findings.samples import Sample, TextSample
+from harness.findings.verdicts.gate_samples import Answers, rows_of
 from harness.retrieval.rows import Row
 
 TASKS = ("city", "year")

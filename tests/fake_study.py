@@ -20,8 +20,8 @@ from harness.experiment.heads import Head, ModelShape
 from harness.experiment.plan import Job, jobs_of
 from harness.experiment.rankings import HeadRanking, rank
 from harness.experiment.store import Record
-from harness.findings.report_data import ReportData
-from harness.findings.report_writing import DataInfo, ModelInfo, RunInfo, Setup, build_report
+from harness.findings.report.report_data import ReportData
+from harness.findings.report.report_writing import DataInfo, ModelInfo, RunInfo, Setup, build_report
 from harness.findings.samples import Sample, score_samples
 from harness.retrieval.rows import Excluded, Row
 

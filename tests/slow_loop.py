@@ -8,7 +8,7 @@ from tiny_models import HEAD_DIM, N_HEADS
 from transformers import PreTrainedModel
 
 from harness.experiment.heads import Head
-from harness.model.architectures import attention_outputs
+from harness.model.loading.architectures import attention_outputs
 
 Values = Callable[[int, int], torch.Tensor]
 """From a layer and a position to what its heads put out there, side by side: (n_heads x head_dim)."""

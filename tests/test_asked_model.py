@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from harness.asked_model import fingerprints, load_model, load_tokenizer, model_place, read_blueprint
 from harness.demo import MODEL_FOLDER
 from harness.errors import ModelError
-from harness.model.checkpoints import digest
+from harness.model.loading.checkpoints import digest
 from harness.settings import Settings
 
 PHI = ("phi = model.layers, self_attn.dense",)

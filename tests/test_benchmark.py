@@ -11,9 +11,9 @@ from transformers import LlamaConfig
 from harness.benchmark import Request, measure
 from harness.experiment.bench_result import BenchResult
 from harness.experiment.heads import Head
-from harness.model import bench, shapes
-from harness.model.bench import Work
-from harness.model.loading import LoadedModel
+from harness.model.loading.loaded_model import LoadedModel
+from harness.model.performance import bench, shapes
+from harness.model.performance.bench import Work
 from harness.settings import Settings
 
 UNTOUCHED = frozenset[Head]()

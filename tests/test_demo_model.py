@@ -11,9 +11,9 @@ from harness.demo.tokenizer import CHAT_TEMPLATE, SPECIAL_TOKENS
 from harness.experiment.conditions import Study, random_control, within_task
 from harness.experiment.head_files import read_ranking
 from harness.experiment.rankings import HeadRanking
-from harness.findings.ranking_notes import ranking_notes
-from harness.model.loading import LoadedModel, load_model, read_blueprint
-from harness.model.reference import run_row
+from harness.findings.rankings.ranking_notes import ranking_notes
+from harness.model.generation.reference import run_row
+from harness.model.loading.loaded_model import LoadedModel, load_model, read_blueprint
 from harness.retrieval.prompts import build_prompt
 from harness.retrieval.scoring import matches_value
 from harness.retrieval.split import filing_hash, split_rows

@@ -21,8 +21,8 @@ from harness.experiment.rankings import rank
 from harness.experiment.store import IN_MEMORY, Store
 from harness.forecast import Forecast, forecast, forecast_lines
 from harness.inputs import read_inputs
-from harness.model.loading import load_size
-from harness.model.shapes import SHAPES
+from harness.model.loading.loaded_model import load_size
+from harness.model.performance.shapes import SHAPES
 from harness.retrieval.rows import write_rows
 from harness.run import Run
 from harness.settings import Settings

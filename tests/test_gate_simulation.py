@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from harness.findings.simulation import simulate
+from harness.findings.verdicts.simulation import simulate
 from harness.gate_simulation import main
 
 

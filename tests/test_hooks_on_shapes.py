@@ -8,9 +8,9 @@ import pytest
 import torch
 from tiny_models import MIXTURES, tiny_loaded
 
-from harness.model.loading import LoadedModel
-from harness.model.model_size import config_size
-from harness.model.shapes import SHAPES, random_model
+from harness.model.loading.loaded_model import LoadedModel
+from harness.model.loading.model_size import config_size
+from harness.model.performance.shapes import SHAPES, random_model
 
 EVAL = Path(__file__).parents[1] / "evals" / "test_hooks.py"
 ROOM = 2**30

@@ -11,8 +11,8 @@ from harness.asked_model import load_tokenizer
 from harness.demo.filings import demo_rows
 from harness.errors import DataError, ModelError, SettingsError
 from harness.identification import cut_to_seq_len, identification_rows, identify_heads
-from harness.model.loading import load_model
-from harness.model.summed_attention import summed_attention
+from harness.model.identification.summed_attention import summed_attention
+from harness.model.loading.loaded_model import load_model
 from harness.retrieval.prompts import build_prompt, identification_depth
 from harness.retrieval.rows import Row, SplitName
 from harness.retrieval.split import filing_hash, split_of

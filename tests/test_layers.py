@@ -80,8 +80,10 @@ IMPORTS = {name: tuple(imports_of(ast.parse(path.read_text(encoding="utf-8")))) 
 def test_the_modules_are_seen() -> None:
     assert len(FILES) > 40
     assert {room_of(name) for name in FILES} == set(MAY_IMPORT)
-    assert Import("harness.model.loading", deferred=True, typing_only=False) in IMPORTS["harness.asked_model"]
-    assert Import("torch", deferred=False, typing_only=False) in IMPORTS["harness.model.loading"]
+    assert (
+        Import("harness.model.loading.loaded_model", deferred=True, typing_only=False) in IMPORTS["harness.asked_model"]
+    )
+    assert Import("torch", deferred=False, typing_only=False) in IMPORTS["harness.model.loading.loaded_model"]
     assert Import("harness.experiment.heads", deferred=False, typing_only=False) in IMPORTS["harness.inputs"]
 
 
@@ -104,6 +106,26 @@ def test_torch_stays_on_the_model_floor() -> None:
         if is_heavy(found.module) and not is_heavy(name) and not (room_of(name) == "roof" and found.deferred)
     ]
     assert not elsewhere
+
+
+def test_rooms_of_a_floor_import_one_way() -> None:
+    """A folder within a floor is a room, and so is a module beside the folders."""
+    graph: dict[str, set[str]] = {}
+    for name in FILES:
+        floor, room = _place(name)
+        inner = {_place(found.module) for found in IMPORTS[name] if found.module in FILES}
+        graph.setdefault(f"{floor}.{room}", set()).update(
+            f"{floor}.{other}" for where, other in inner if where == floor and other != room
+        )
+    assert {"model.generation", "findings.verdicts"} <= graph.keys()
+    assert "model.loading" in graph["model.generation"]
+    TopologicalSorter(graph).prepare()
+
+
+def _place(module: str) -> tuple[str, str]:
+    """The floor, and the room in it."""
+    parts = module.split(".")
+    return room_of(module), parts[2] if len(parts) > 2 else parts[-1]
 
 
 def test_no_circles() -> None:

@@ -11,10 +11,10 @@ from tiny_models import MODEL_TYPES, tiny_config, tiny_loaded
 
 from harness.cli import COMMANDS
 from harness.experiment.conditions import EXPERIMENTS, UNTOUCHED
-from harness.findings.fail_expression import Word, parse_checks
-from harness.model.architectures import ARCHITECTURES
-from harness.model.engine import MOST_SQUARE
-from harness.model.traits import one_by_one
+from harness.findings.comparing.fail_expression import Word, parse_checks
+from harness.model.generation.engine import MOST_SQUARE
+from harness.model.loading.architectures import ARCHITECTURES
+from harness.model.loading.traits import one_by_one
 from harness.options import OPTIONS
 from harness.retrieval.rows import OPTIONAL, REQUIRED
 from harness.retrieval.tasks import EDGAR_TASKS, Task, load_tasks

@@ -4,9 +4,9 @@ from fake_gates import GATE, make_answers, make_rows
 from fake_study import make_report
 
 from harness.experiment.conditions import BASELINE, Condition
-from harness.findings.gate_message import gate_message
-from harness.findings.gate_results import gate_result
-from harness.findings.gates import Margins
+from harness.findings.report.gate_message import gate_message
+from harness.findings.verdicts.gate_results import gate_result
+from harness.findings.verdicts.gates import Margins
 from harness.results import GateVerdict, Result
 
 

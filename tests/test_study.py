@@ -15,7 +15,7 @@ from harness.experiment.gate_conditions import PLAIN_TEXT
 from harness.experiment.head_files import write_ranking
 from harness.experiment.heads import Head, ModelShape
 from harness.experiment.rankings import rank
-from harness.findings.report import load
+from harness.findings.report.reading import load
 from harness.retrieval.rows import Row, write_rows
 from harness.run import Progress
 from harness.settings import Settings

@@ -8,7 +8,7 @@ import torch
 
 from harness.errors import SettingsError
 from harness.experiment.leases import Leases
-from harness.model import devices
+from harness.model.loading import devices
 from harness.settings import Settings
 from harness.workers import own_device_map, share_threads, workers_that_fit
 

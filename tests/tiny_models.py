@@ -24,9 +24,9 @@ from transformers import (
 )
 
 from harness.experiment.heads import Head
-from harness.model.architectures import ARCHITECTURES, attention_outputs, shape_of
-from harness.model.loading import LoadedModel
-from harness.model.traits import usable_attention
+from harness.model.loading.architectures import ARCHITECTURES, attention_outputs, shape_of
+from harness.model.loading.loaded_model import LoadedModel
+from harness.model.loading.traits import usable_attention
 from harness.retrieval.prompts import Prompt
 from harness.retrieval.trials import Trial
 

@@ -9,8 +9,8 @@ from harness.experiment.conditions import BASELINE, Condition
 from harness.experiment.heads import Head
 from harness.experiment.plan import jobs_of
 from harness.experiment.store import Record
-from harness.findings.compare import Source
-from harness.findings.report_writing import build_report
+from harness.findings.comparing.compare import Source
+from harness.findings.report.report_writing import build_report
 from harness.findings.samples import score_samples
 from harness.retrieval.rows import Row
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from harness.commands.arguments import check_writable
 from harness.commands.output import say, show
 from harness.files import write_text
-from harness.findings.compare import Source, compare
-from harness.findings.comparison_text import comparison_lines
-from harness.findings.fail_expression import failures, parse_checks
-from harness.findings.report_writing import SAMPLES_FILE
+from harness.findings.comparing.compare import Source, compare
+from harness.findings.comparing.comparison_text import comparison_lines
+from harness.findings.comparing.fail_expression import failures, parse_checks
+from harness.findings.report.report_writing import SAMPLES_FILE
 
 HELP = "compare two reports, condition by condition and row by row"
 EXIT_FAILED = 1
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _source(path: Path) -> Source:
     """A report with its samples, where they stand beside it and are any."""
-    from harness.findings.report import load
+    from harness.findings.report.reading import load
 
     report = load(path)
     has_samples = report.path.with_name(SAMPLES_FILE).is_file()

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from harness.commands.output import show
-from harness.findings.tables import export_csv
+from harness.findings.report.tables import export_csv
 from harness.study import PLOTS
 
 HELP = "write the tables of a report"
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write a report's tables."""
-    from harness.findings.report import load
+    from harness.findings.report.reading import load
 
     report = load(arguments.report)
     show(f"wrote {path}" for path in export_csv(report.data, arguments.csv or report.path.with_name(PLOTS)))

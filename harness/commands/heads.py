@@ -9,8 +9,8 @@ from harness.commands.output import show
 from harness.errors import SettingsError
 from harness.experiment.head_files import read_ranking, write_ranking
 from harness.experiment.heads import ModelShape
-from harness.findings.ranking_comparison import agreement_lines
-from harness.findings.ranking_summary import ranking_lines
+from harness.findings.rankings.ranking_comparison import agreement_lines
+from harness.findings.rankings.ranking_summary import ranking_lines
 
 HELP = "show, check, compare or convert a file of ranked heads"
 

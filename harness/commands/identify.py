@@ -9,7 +9,7 @@ from harness.commands.arguments import add_options, check_writable, given_settin
 from harness.commands.output import say, show
 from harness.counting import counted
 from harness.experiment.head_files import write_ranking
-from harness.findings.ranking_summary import ranking_lines
+from harness.findings.rankings.ranking_summary import ranking_lines
 from harness.identification import DEFAULT_METHOD, cut_to_seq_len, identification_rows, identify_heads
 from harness.inputs import read_data
 from harness.retrieval.rows import Excluded

@@ -20,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Draw every figure that the report has data for."""
-    from harness.findings.plots import Format, draw_plots
-    from harness.findings.report import load
+    from harness.findings.figures.plots import Format, draw_plots
+    from harness.findings.report.reading import load
 
     known: tuple[Format, ...] = get_args(Format)
     asked = arguments.format.split(",")

@@ -13,12 +13,12 @@ from harness.errors import SettingsError
 from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import ModelShape
 from harness.experiment.rankings import HeadRanking
-from harness.findings.published import PublishedResults, read_published
-from harness.findings.published_limits import limit_lines
-from harness.findings.published_report import fitting_ranking, published_report
-from harness.findings.report_writing import DataInfo, ModelInfo, RunInfo, Setup, write_report
-from harness.findings.summary import summary_lines
-from harness.findings.tables import export_csv
+from harness.findings.published.published_limits import limit_lines
+from harness.findings.published.published_report import fitting_ranking, published_report
+from harness.findings.published.result_files import PublishedResults, read_published
+from harness.findings.report.report_writing import DataInfo, ModelInfo, RunInfo, Setup, write_report
+from harness.findings.report.summary import summary_lines
+from harness.findings.report.tables import export_csv
 from harness.settings import Settings
 from harness.study import PLOTS
 
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write report, tables and figures; show the summary and what the files cannot support."""
-    from harness.findings.plots import draw_plots
+    from harness.findings.figures.plots import draw_plots
 
     if (arguments.model is None) != (arguments.model_shape is None):
         raise SettingsError("--model and --model-shape: one of them alone; expected both or neither")

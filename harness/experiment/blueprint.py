@@ -1,7 +1,7 @@
 """A model's blueprint: what is known of it before its weights are read.
 
 What its records depend on, and what it cannot be asked, are found out from its config, in seconds and without a
-GPU. Knows nothing of how it is found out (`harness.model.loading`).
+GPU. Knows nothing of how it is found out (`harness.model.loading.loaded_model`).
 """
 
 from dataclasses import dataclass

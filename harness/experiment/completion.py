@@ -1,6 +1,6 @@
 """A completion: what a model, ablated or not, said to one prompt, and how it said it.
 
-Knows nothing of how it came about (`harness.model.engines`), nor of whether it is right.
+Knows nothing of how it came about (`harness.model.generation.engines`), nor of whether it is right.
 """
 
 from dataclasses import dataclass

@@ -4,7 +4,7 @@ Two gates. `own`: each task's own top-k, every row with its own task's heads. `s
 a control a draw: as many random heads, on the same rows. Beside them stand the untouched model, the untouched model
 without the needle, and for each set of heads the same heads over plain text (`harness.retrieval.plain_text`).
 
-Knows no results: what a gate concludes is `harness.findings.gates`'s.
+Knows no results: what a gate concludes is `harness.findings.verdicts.gates`'s.
 """
 
 from collections.abc import Callable, Collection, Mapping

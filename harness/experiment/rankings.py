@@ -5,10 +5,10 @@ ranking is worked out here: the heads that tasks share, the best over all rows, 
 and the pool that random controls are drawn from. Order is the same everywhere: by score, highest first, then by
 (layer, head).
 
-Knows nothing of files (`head_files`), of how scores are measured (`harness.model.identify`) or of models.
+Knows nothing of files (`head_files`), of how scores are measured (`harness.model.identification`) or of models.
 
 Many published lists are cut after their best heads. Where the full scores are unknown, a head missing from a
-task's list counts with that list's lowest score (`harness.findings.ranking_notes` says so).
+task's list counts with that list's lowest score (`harness.findings.rankings.ranking_notes` says so).
 """
 
 import math

@@ -7,7 +7,7 @@ record makes no sample: it is missing, never wrong. Knows nothing of models or o
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 from harness.experiment.conditions import Condition
 from harness.experiment.declarations import distinct
@@ -15,7 +15,6 @@ from harness.experiment.intervention import DEFAULT_MANNER, Manner
 from harness.experiment.plan import Job, jobs_of
 from harness.experiment.store import Record
 from harness.findings.degenerate import Fault, faults_of
-from harness.findings.report_data import SampleLine
 from harness.retrieval.rows import Row
 
 Score = Callable[[Row, str], tuple[bool, bool]]
@@ -26,6 +25,26 @@ OwnScore = Callable[[Row, str], Mapping[str, float]]
 
 DONOR_VALUE = "donor_value"
 """The metric of resample ablation: whether the completion holds the donor's value."""
+
+
+class SampleLine(TypedDict):
+    """A line of `samples.jsonl`: one row under one condition."""
+
+    condition: str
+    row: str
+    filename: str
+    task: str
+    depth: float | None
+    value: str
+    completion: str
+    match: bool
+    published_match: bool
+    ended: bool
+    faults: list[str]
+    tokens: int
+    gold_logprob: float | None
+    baseline_logprob: float | None
+    own: dict[str, float | None]
 
 
 @dataclass(frozen=True, slots=True)

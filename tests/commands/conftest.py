@@ -7,7 +7,7 @@ from fake_study import make_report
 from tiny_models import save_checkpoint
 
 from harness.cli import main
-from harness.findings.report_writing import write_report
+from harness.findings.report.report_writing import write_report
 
 HEADS = '{"ceo_lastname": [{"head": [2, 3], "avg_score": 0.5}, {"head": [0, 1], "avg_score": 0.25}]}'
 

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from findings.published.test_published_report import SCHEMA
 from jsonschema import Draft202012Validator
 from published_files import documents, published_folder, write_documents
-from test_published_report import SCHEMA
 
 from harness.cli import main
-from harness.findings.report import load
+from harness.findings.report.reading import load
 
 from .refusals import Capture, refusal
 

@@ -8,7 +8,7 @@ import hypothesis  # noqa: F401  # see `world`
 import pytest
 from tiny_models import save_checkpoint
 
-import harness.findings.plots
+import harness.findings.figures.plots
 from harness.demo.filings import demo_rows
 from harness.experiment.head_files import write_ranking
 from harness.experiment.rankings import rank
@@ -50,7 +50,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def project(world: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
     """The project; a run of it in this process draws no plots, which take longer than all the rest."""
-    monkeypatch.setattr(harness.findings.plots, "draw_plots", lambda report, folder: ())
+    monkeypatch.setattr(harness.findings.figures.plots, "draw_plots", lambda report, folder: ())
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY), prepend=":")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     (pytester.path / "tiny").symlink_to(world / "tiny")

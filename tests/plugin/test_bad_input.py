@@ -8,8 +8,8 @@ import huggingface_hub.constants
 import pytest
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
-import harness.model.loading
-import harness.model.sources
+import harness.model.loading.loaded_model
+import harness.model.loading.sources
 from harness.experiment.head_files import write_ranking
 from harness.experiment.heads import ModelShape
 from harness.experiment.rankings import rank
@@ -119,7 +119,7 @@ def narrow(project: Project) -> str:
 
 
 def test_a_prompt_beyond_the_window(project: Project, narrow: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(harness.model.loading, "load_model", None)
+    monkeypatch.setattr(harness.model.loading.loaded_model, "load_model", None)
     result = project.run("evals", "-k", "within_task")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.re_match_lines([rf"demo-2026-0000.txt/\w+: \d+ tokens, {narrow}"])
@@ -175,7 +175,7 @@ class TestHub:
         def cached_file(*arguments: object, **named: object) -> str:
             raise OSError("a page of advice\nand its second line") from answer
 
-        monkeypatch.setattr(harness.model.sources, "cached_file", cached_file)
+        monkeypatch.setattr(harness.model.loading.sources, "cached_file", cached_file)
         line = usage_error(project.run("evals", "--ablation-model=org/secret"))
         assert project.left() == []
         return line

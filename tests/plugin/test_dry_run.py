@@ -2,7 +2,7 @@
 
 import pytest
 
-import harness.model.loading
+import harness.model.loading.loaded_model
 from plugin.project import Project
 
 
@@ -11,7 +11,7 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     def load_model(*arguments: object, **named: object) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(harness.model.loading, "load_model", load_model)
+    monkeypatch.setattr(harness.model.loading.loaded_model, "load_model", load_model)
 
 
 @pytest.mark.usefixtures("no_model")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-import harness.model.loading
+import harness.model.loading.loaded_model
 from harness.errors import AblationError, ModelError, ReportError
 from harness.experiment.store import Store
 from plugin.project import TASKS, WITHIN, Project, names
@@ -137,7 +137,7 @@ def test_the_model_is_tried_once(project: Project, monkeypatch: pytest.MonkeyPat
         tried.append(arguments)
         raise ModelError("model 'tiny': too large; expected room for it; take a larger machine")
 
-    monkeypatch.setattr(harness.model.loading, "load_model", load_model)
+    monkeypatch.setattr(harness.model.loading.loaded_model, "load_model", load_model)
     project.run("evals").assert_outcomes(errors=1)
     assert len(tried) == 1
 

@@ -124,7 +124,7 @@ def test_the_model_itself(project: Project) -> None:
     project.pytester.makepyfile(
         test_mine="""
         from harness.experiment.heads import Head
-        from harness.model.ablation import Ablation
+        from harness.model.intervention.ablation import Ablation
 
         def test_mine(ablation_model):
             ids = ablation_model.tokenizer("a b c", return_tensors="pt")["input_ids"]

@@ -4,7 +4,7 @@ import json
 
 import jsonschema
 
-from harness.findings.report import load
+from harness.findings.report.reading import load
 from plugin.project import REPOSITORY, Project
 
 STUDY = ("evals/test_within_task.py", "evals/test_random_control.py")
@@ -24,7 +24,7 @@ def test_report_samples_tables_and_plots(project: Project) -> None:
     assert {path.name for path in (project.path / "reports").iterdir()} == {"mine", "store.sqlite"}
 
     report = project.report("mine")
-    schema = REPOSITORY / "harness" / "findings" / "report_schema.json"
+    schema = REPOSITORY / "harness" / "findings" / "report" / "report_schema.json"
     jsonschema.validate(report, json.loads(schema.read_text(encoding="utf-8")))
     assert report["run"]["name"] == "mine"
     assert report["model"]["id"] == "tiny"

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-import harness.model.loading
+import harness.model.loading.loaded_model
 from plugin.project import Project, lasting
 
 STUDY = ("evals", "-k", "within_task")
@@ -13,14 +13,14 @@ STUDY = ("evals", "-k", "within_task")
 @pytest.fixture
 def loads(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Which models were loaded."""
-    load: Callable[..., object] = harness.model.loading.load_model
+    load: Callable[..., object] = harness.model.loading.loaded_model.load_model
     loaded: list[object] = []
 
     def counted(place: str, **named: object) -> object:
         loaded.append(place)
         return load(place, **named)
 
-    monkeypatch.setattr(harness.model.loading, "load_model", counted)
+    monkeypatch.setattr(harness.model.loading.loaded_model, "load_model", counted)
     return loaded
 
 

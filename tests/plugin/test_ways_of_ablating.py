@@ -7,7 +7,7 @@ import pytest
 
 from harness.demo.filings import demo_rows
 from harness.experiment.intervention import MeanValues
-from harness.model.engines import ModelEngine
+from harness.model.generation.engines import ModelEngine
 from harness.retrieval.prompts import Prompt
 from harness.retrieval.rows import write_rows
 from plugin.project import TASKS, Project, names, usage_error

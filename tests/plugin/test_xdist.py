@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-import harness.model.devices
+import harness.model.loading.devices
 from plugin.project import Project, lasting, names, usage_error
 
 STUDY = ("evals/test_within_task.py", "evals/test_general.py")
@@ -84,7 +84,7 @@ def test_a_model_that_cannot_be_loaded(project: Project) -> None:
 
 def test_as_many_workers_as_there_are_gpus_for(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """The GPUs are made up, in the main process alone: the workers find none, and use the CPU."""
-    monkeypatch.setattr(harness.model.devices, "visible_gpus", lambda: ("0", "1", "2"))
+    monkeypatch.setattr(harness.model.loading.devices, "visible_gpus", lambda: ("0", "1", "2"))
     result = project.run(*STUDY, "-n", "auto", "-v")
     result.assert_outcomes(passed=6)
     result.stdout.fnmatch_lines(["created: 3/3 workers"])
@@ -98,7 +98,7 @@ def test_a_run_that_has_nothing_to_do_with_ablation_keeps_xdists_own_choice(
     def asked() -> None:
         raise AssertionError("GPUs were looked for")
 
-    monkeypatch.setattr(harness.model.devices, "visible_gpus", asked)
+    monkeypatch.setattr(harness.model.loading.devices, "visible_gpus", asked)
     monkeypatch.setenv("PYTEST_XDIST_AUTO_NUM_WORKERS", "3")
     project.only_ini()
     project.pytester.makepyfile(test_other="def test_other(): pass")

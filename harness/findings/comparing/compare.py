@@ -1,0 +1,194 @@
+"""Two reports compared: their setups, accuracies, and answers row by row where both asked the same row.
+
+Rows are paired where their id, gold value and condition are the same. Nothing depends on the order of conditions or
+rows. What comes out is `comparison`'s; knows nothing of text or of what fails a run.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.errors import ReportError
+from harness.findings.clusters import cluster_mean
+from harness.findings.comparing.comparison import Comparison, LineChange, Paired, RowChanges, VerdictChange
+from harness.findings.comparing.setup_changes import setup_changes
+from harness.findings.report.curves import Level, level, pooled_level
+from harness.findings.report.report_data import ConditionResult, ReportData
+from harness.findings.samples import SampleLine
+from harness.findings.stats import mcnemar_p, newcombe, paired_mean_change, sign_permutation_p
+
+Samples = Mapping[str, Mapping[str, SampleLine]]
+"""By condition and row."""
+Pair = tuple[SampleLine, SampleLine]
+"""A row's sample before and after."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A report to compare: what to call it, its data, and its samples, `None` where none are known."""
+
+    name: str
+    data: ReportData
+    samples: Sequence[SampleLine] | None
+
+
+def compare(before: Source, after: Source) -> Comparison:
+    """Compare two reports.
+
+    Raises ReportError where a report's samples hold one row twice under one condition.
+    """
+    old, new = ({each["name"]: each for each in source.data["conditions"]} for source in (before, after))
+    samples = None
+    if before.samples is not None and after.samples is not None:
+        samples = (_by_condition(before, before.samples), _by_condition(after, after.samples))
+    return Comparison(
+        before=before.name,
+        after=after.name,
+        setup=setup_changes(before.data, after.data),
+        lines=tuple(
+            _line(name, members, (before.data, after.data), samples)
+            for name, members in _lines([old[name] for name in old.keys() & new.keys()]).items()
+        ),
+        only_before=tuple(sorted(old.keys() - new.keys())),
+        only_after=tuple(sorted(new.keys() - old.keys())),
+        rows=None if samples is None else _row_changes(*samples),
+        verdicts=_verdicts(before.data, after.data),
+    )
+
+
+def _by_condition(source: Source, samples: Iterable[SampleLine]) -> Samples:
+    found: dict[str, dict[str, SampleLine]] = {}
+    for sample in samples:
+        condition, row = sample["condition"], sample["row"]
+        if row in found.setdefault(condition, {}):
+            raise ReportError(f"{source.name}: samples: row {row} twice under {condition}; expected it once; run again")
+        found[condition][row] = sample
+    return found
+
+
+def _lines(conditions: Iterable[ConditionResult]) -> dict[str, tuple[ConditionResult, ...]]:
+    """Each line's conditions, by its name: conditions without k first, then by experiment, k and name."""
+    ordered = sorted(
+        conditions, key=lambda each: (each["k"] is not None, each["experiment"], each["k"] or 0, each["name"])
+    )
+    groups: dict[tuple[str, str], list[ConditionResult]] = {}
+    for each in ordered:
+        groups.setdefault((each["experiment"], _pooled_setting(each)), []).append(each)
+    names = {each["name"] for each in ordered}
+    lines: dict[str, tuple[ConditionResult, ...]] = {}
+    for (experiment, setting), members in groups.items():
+        asked = [task for each in members for task in each["per_task"]]
+        pooled = f"{experiment}[{setting}]"
+        if len(members) > 1 and setting and len(asked) == len(set(asked)) and pooled not in names:
+            lines[pooled] = tuple(members)
+        else:
+            lines.update({each["name"]: (each,) for each in members})
+    return lines
+
+
+def _pooled_setting(condition: ConditionResult) -> str:
+    """What conditions of one line have in common; of a gate's controls also whose heads they control for."""
+    if condition["k"] is None:
+        return ""
+    controlled = [condition["controls_for"].partition(":")[0]] if condition["controls_for"] else []
+    draw = [] if condition["seed"] is None else [f"seed{condition['seed']}"]
+    return "-".join([*controlled, *draw, f"k{condition['k']:02d}"])
+
+
+def _line(
+    name: str,
+    members: Sequence[ConditionResult],
+    reports: tuple[ReportData, ReportData],
+    samples: tuple[Samples, Samples] | None,
+) -> LineChange:
+    """`members` are the line's conditions, of either report."""
+    names = tuple(each["name"] for each in members)
+    old, new = ([each for each in report["conditions"] if each["name"] in names] for report in reports)
+    before, after = (pooled_level(part for each in own for part in each["per_task"].values()) for own in (old, new))
+    heads = ({each["name"]: sorted(each["heads"]) for each in own} for own in (old, new))
+    heads_before, heads_after = heads
+    return LineChange(
+        name=name,
+        experiment=members[0]["experiment"],
+        conditions=names,
+        before=before,
+        after=after,
+        interval=newcombe((before.matches, before.n), (after.matches, after.n)),
+        drop_before=_drop(reports[0], old, before),
+        drop_after=_drop(reports[1], new, after),
+        other_heads=sum(heads_before[each] != heads_after[each] for each in names),
+        paired=None if samples is None else _paired(names, *samples),
+        parts=tuple(_line(each["name"], [each], reports, samples) for each in members) if len(members) > 1 else (),
+    )
+
+
+def _drop(report: ReportData, conditions: Sequence[ConditionResult], line: Level) -> float | None:
+    """The drop over the line's tasks; `None` where rows are missing, so that it is always a paired one."""
+    if any(each["name"] == "baseline" for each in conditions):
+        return None
+    baseline = level(report, "baseline", {task for each in conditions for task in each["per_task"]})
+    if baseline is None or baseline.accuracy is None or line.accuracy is None:
+        return None
+    whole = baseline.n == baseline.requested == line.requested == line.n
+    return baseline.accuracy - line.accuracy if whole else None
+
+
+def _paired(names: Sequence[str], before: Samples, after: Samples) -> Paired | None:
+    pairs = [pair for name in sorted(names) for pair in _pairs(before.get(name, {}), after.get(name, {}))]
+    if not pairs:
+        return None
+    changes = [int(new["match"]) - int(old["match"]) for old, new in pairs]
+    filings = [new["filename"] for _, new in pairs]
+    sums: dict[str, int] = {}
+    for filing, change in zip(filings, changes, strict=True):
+        sums[filing] = sums.get(filing, 0) + change
+    lost, gained = changes.count(-1), changes.count(1)
+    mean = cluster_mean(changes, filings)
+    one_row_a_filing = len(sums) == len(pairs)
+    permutation = sign_permutation_p(list(sums.values()))
+    return Paired(
+        n=len(pairs),
+        filings=len(sums),
+        lost=lost,
+        gained=gained,
+        other_answers=sum(old["completion"] != new["completion"] for old, new in pairs),
+        change=(gained - lost) / len(pairs),
+        interval=None if mean is None else mean.interval(),
+        p=mcnemar_p(lost, gained) if one_row_a_filing or permutation is None else permutation,
+        test="mcnemar" if one_row_a_filing else "sign permutation",
+        gold_logprob_change=paired_mean_change(
+            [old["gold_logprob"] for old, _ in pairs], [new["gold_logprob"] for _, new in pairs]
+        ),
+        logprob_gap=max(map(_logprob_gap, pairs)),
+    )
+
+
+def _pairs(before: Mapping[str, SampleLine], after: Mapping[str, SampleLine]) -> Iterator[Pair]:
+    for row in sorted(before.keys() & after.keys()):
+        if before[row]["value"] == after[row]["value"]:
+            yield before[row], after[row]
+
+
+def _logprob_gap(pair: Pair) -> float:
+    old, new = (sample["gold_logprob"] for sample in pair)
+    return 0.0 if old is None or new is None else abs(new - old)
+
+
+def _row_changes(before: Samples, after: Samples) -> RowChanges:
+    old, new = (
+        {row: sample["value"] for rows in samples.values() for row, sample in rows.items()}
+        for samples in (before, after)
+    )
+    return RowChanges(
+        only_before=tuple(sorted(old.keys() - new.keys())),
+        only_after=tuple(sorted(new.keys() - old.keys())),
+        other_value=tuple(sorted(row for row in old.keys() & new.keys() if old[row] != new[row])),
+    )
+
+
+def _verdicts(before: ReportData, after: ReportData) -> tuple[VerdictChange, ...]:
+    old, new = (_verdict_by_gate(report) for report in (before, after))
+    return tuple(VerdictChange(gate, old.get(gate), new.get(gate)) for gate in sorted(old.keys() | new.keys()))
+
+
+def _verdict_by_gate(report: ReportData) -> dict[str, str]:
+    return {str(gate["name"]): str(gate["verdict"]) for gate in report["gates"]}

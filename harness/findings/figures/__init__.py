@@ -1,0 +1,1 @@
+"""Figures, drawn from `report.json` or another committed file alone."""

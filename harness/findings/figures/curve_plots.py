@@ -1,0 +1,205 @@
+"""Figures of accuracy against k: all experiments together, task by task, and retrieval against random heads.
+
+Each function takes a report alone and returns `None` where it holds nothing to draw.
+"""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.transforms import ScaledTranslation
+
+from harness.counting import counted
+from harness.findings.figures.curve_drawing import (
+    LEVELS,
+    Places,
+    Series,
+    axis_of_ks,
+    draw_level,
+    draw_series,
+    handle,
+    label_ends,
+    level_handle,
+    mark_short,
+    series,
+)
+from harness.findings.figures.plot_style import INK, as_percent, darker, new_figure, provenance
+from harness.findings.report.curves import level
+from harness.findings.report.report_data import ReportData
+from harness.findings.report.wording import participle
+
+RANDOM = "random_control"
+RETRIEVAL = ("within_task", "across_task", "general", "global")
+ANSWERED = "questions answered correctly"
+DODGE = 0.055
+
+
+def accuracy_by_k(report: ReportData) -> Figure | None:
+    """Every experiment's pooled accuracy against k, with Wilson's intervals and the baseline."""
+    drawn = series(report, dodge=DODGE)
+    if not drawn:
+        return None
+    figure = new_figure(
+        7.2, 3.9, f"Accuracy when k heads are {participle(report)}", [provenance(report), _how_to_read(drawn)]
+    )
+    axes = figure.add_subplot()
+    places = axis_of_ks(axes, drawn)
+    as_percent(axes)
+    axes.set_xlabel(_heads(report))
+    axes.set_ylabel(ANSWERED)
+    labels = [draw_level(axes, report, name) for name in LEVELS]
+    for one in drawn:
+        draw_series(axes, one, places, band=True)
+        mark_short(axes, one, places)
+        labels.append(one.end_label(places))
+    label_ends(axes, [label for label in labels if label is not None])
+    return figure
+
+
+def accuracy_by_task(report: ReportData) -> Figure | None:
+    """One small panel a task: the same curves on that task's rows alone."""
+    everything = series(report)
+    tasks = [task for task in report["data"]["tasks"] if series(report, {task})]
+    if not tasks:
+        return None
+    columns = {1: 1, 2: 2, 4: 2}.get(len(tasks), 3)
+    rows = -(-len(tasks) // columns)
+    hollow = "; hollow: fewer than k heads" if _short(everything) else ""
+    figure = new_figure(
+        max(5.2, 2.5 * columns),
+        1.75 * rows + 0.8,
+        f"Accuracy when k heads are {participle(report)}, task by task",
+        [provenance(report), f"n: rows of the task{hollow}"],
+    )
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for place, axes in enumerate(grid.flat):
+        if place >= len(tasks):
+            axes.set_visible(False)
+            continue
+        _task_panel(axes, report, tasks[place], everything)
+        lowest = place + columns >= len(tasks)
+        axes.tick_params(labelbottom=lowest)
+        axes.set_xlabel(_heads(report) if lowest else "")
+    figure.supylabel(ANSWERED, fontsize=8.5)
+    handles = [handle(one) for one in everything]
+    handles += [level_handle(name) for name in LEVELS if level(report, name) is not None]
+    widest = 0.75 + 0.062 * max(len(str(each.get_label())) for each in handles)  # inches, its line included
+    per_line = max(1, min(4, len(handles), int(figure.get_figwidth() / widest)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=per_line, handlelength=3.4)
+    return figure
+
+
+def retrieval_against_random(report: ReportData) -> Figure | None:
+    """A panel each: an experiment's heads, and as many random ones on the same tasks' rows."""
+    drawn = [one for one in series(report) if one.experiment in RETRIEVAL]
+    random = next((one for one in series(report) if one.experiment == RANDOM), None)
+    if not drawn or random is None:
+        return None
+    kinds = sorted({c["match"] for c in report["conditions"] if c["experiment"] == RANDOM and c["match"]})
+    kind = " and ".join(kinds) or "uniform"
+    several = ", mean and envelope" if len(random.draws) > 1 else ""
+    reading = (
+        f"grey: {counted(len(random.draws), 'draw')} of random heads ({kind}){several}; "
+        "coloured band: 95 % Wilson interval"
+    )
+    hollow = "; hollow: fewer than k heads, their number beside" if _short(drawn) else ""
+    figure = new_figure(
+        max(5.2, 2.35 * len(drawn) + 0.4),
+        2.6,
+        "Heads that retrieve, against as many random heads",
+        [provenance(report), reading + hollow],
+    )
+    grid = figure.subplots(1, len(drawn), sharey=True, squeeze=False)
+    for axes, one in zip(grid.flat, drawn, strict=True):
+        _random_panel(axes, report, one)
+    grid[0, 0].set_ylabel(ANSWERED)
+    figure.supxlabel(_heads(report), fontsize=8.5)
+    return figure
+
+
+def _task_panel(axes: Axes, report: ReportData, task: str, everything: Sequence[Series]) -> None:
+    places = axis_of_ks(axes, everything)
+    as_percent(axes)
+    title = f"{task} (n = {report['data']['tasks'][task]['rows']})"
+    axes.set_title(title, loc="left", pad=4, fontsize=min(8.0, 8.0 * 36 / len(title)))
+    for name in LEVELS:
+        draw_level(axes, report, name, {task})
+    for one in series(report, {task}, dodge=DODGE):
+        draw_series(axes, one, places, band=False, size=4.0)
+
+
+def _random_panel(axes: Axes, report: ReportData, one: Series) -> None:
+    tasks = {
+        task
+        for condition in report["conditions"]
+        if condition["experiment"] == one.experiment
+        for task in condition["per_task"]
+    }
+    random = next((other for other in series(report, tasks) if other.experiment == RANDOM), None)
+    places = axis_of_ks(axes, [one] if random is None else [one, random])
+    as_percent(axes)
+    axes.set_title(one.experiment, loc="left", color=darker(one.style.colour), fontweight="bold")
+    draw_level(axes, report, "baseline", tasks)
+    if random is not None:
+        for draw in random.draws:
+            points = [(places[p.k], p.accuracy) for p in draw.points if p.accuracy is not None]
+            axes.plot(*zip(*points, strict=True), ".", color=random.style.colour, markersize=2.6, alpha=0.7)
+        draw_series(axes, random, places, band=len(random.draws) > 1, size=4.5)
+        _write_gap(axes, one, random, places)
+        left, right = axes.get_xlim()
+        axes.set_xlim(left, right + 0.25)  # room for the gap, right of the last k
+    draw_series(axes, one, places, band=True)
+    mark_short(axes, one, places)
+
+
+def _write_gap(axes: Axes, one: Series, random: Series, places: Places) -> None:
+    """At the largest k at which both zeroed k heads, an arrow from random to retrieval and the gap."""
+    short = {point.k for point in (*one.points, *random.points) if point.is_short}
+    both = sorted(set(one.ks) & set(random.ks) - short)
+    if not both:
+        return
+    k = both[-1]
+    mine, theirs = one.values[one.ks.index(k)], random.values[random.ks.index(k)]
+    points = round(100 * (mine - theirs))
+    if abs(points) < 15:  # no room for an arrow between the two markers
+        return
+    beside = axes.transData + ScaledTranslation(8 / 72, 0, axes.figure.dpi_scale_trans)  # 8 points
+    axes.annotate(
+        "",
+        (places[k], mine),
+        xytext=(places[k], theirs),
+        xycoords=beside,
+        textcoords=beside,
+        arrowprops={"arrowstyle": "-|>", "color": INK, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0},
+    )
+    axes.annotate(
+        f"{points:+d}".replace("-", "\N{MINUS SIGN}") + " points",
+        (places[k], (mine + theirs) / 2),
+        xycoords=beside,
+        xytext=(3, 0),
+        textcoords="offset points",
+        rotation="vertical",
+        ha="left",
+        va="center",
+        fontsize=8,
+        path_effects=[withStroke(linewidth=2.0, foreground="white")],
+    )
+
+
+def _how_to_read(drawn: Sequence[Series]) -> str:
+    envelopes = any(len(one.draws) > 1 for one in drawn)
+    return (
+        "bands: 95 % Wilson intervals"
+        + ("; of random draws: least to greatest" if envelopes else "")
+        + ("; hollow: fewer than k heads, their number beside" if _short(drawn) else "")
+    )
+
+
+def _short(drawn: Sequence[Series]) -> bool:
+    return any(point.is_short for one in drawn for point in one.points)
+
+
+def _heads(report: ReportData) -> str:
+    """What k counts."""
+    return f"heads {participle(report)} (k)"

@@ -1,0 +1,1 @@
+"""Head rankings in words: one, and several against each other."""

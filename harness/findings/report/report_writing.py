@@ -1,0 +1,288 @@
+"""Writing the report: from conditions, rows and samples to `report.json` with `samples.jsonl` beside it.
+
+A report can be built at any moment, also after a failure or an interrupt: conditions whose rows lack records
+are named in `run.missing`, and their figures rest on the rows that were answered. What stands where says
+`report_data`, and for other programs `report_schema.json`. Knows nothing of models, of pytest or of figures;
+`harness.findings.report.reading` reads what is written here.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import ReportError
+from harness.experiment.conditions import BASELINE, Condition
+from harness.experiment.declarations import distinct
+from harness.experiment.heads import ModelShape
+from harness.experiment.rankings import HeadRanking, ScoredHead
+from harness.files import write_text
+from harness.findings.rankings.ranking_notes import ranking_notes
+from harness.findings.report.condition_results import ConditionSamples, condition_result
+from harness.findings.report.report_data import (
+    KIND,
+    SCHEMA_VERSION,
+    ConditionResult,
+    DataSection,
+    Exit,
+    ModelSection,
+    RankingSection,
+    ReportData,
+    RunSection,
+    Setting,
+    TaskRows,
+)
+from harness.findings.samples import Sample
+from harness.findings.verdicts.contrasts import contrasts, specificity
+from harness.findings.verdicts.gate_samples import Answers
+from harness.findings.verdicts.verdict_data import Contrast, GateResult, Specificity
+from harness.retrieval.rows import Excluded, Row
+from harness.retrieval.scoring import normalise
+
+REPORT_FILE = "report.json"
+SAMPLES_FILE = "samples.jsonl"
+
+# A list of plain numbers over several lines. No text is touched: within JSON's strings there are no newlines.
+_NUMBERS = re.compile(r'\[\n[^\[\]{}"]*\]')
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """When and how a run went; `started` is ISO 8601, `seconds` its length until the report."""
+
+    name: str
+    started: str
+    seconds: float
+    exit: Exit
+    commit: str | None = None
+    command: str | None = None
+    out_of_memory: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """The model that was asked; what was not found out, say because no weights were loaded, is `None`."""
+
+    id: str
+    n_layers: int
+    n_heads: int
+    head_dim: int | None = None
+    revision: str | None = None
+    fingerprint: str | None = None
+    dtype: str | None = None
+    attention: str | None = None
+    device: str | None = None
+    quantization: str | None = None
+    adapter: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DataInfo:
+    """Where the rows came from, which were left out, how many filings also made the ranking, how many rows were cut."""
+
+    source: str
+    split_seed: int | None = None
+    excluded: tuple[Excluded, ...] = ()
+    ranking_overlap: int | None = None
+    cut: int | None = None
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What was run, on what: all of a report that is not a result.
+
+    `configuration` are the resolved settings, `versions` the programs' by name. `model` and `ranking` are
+    `None` where a run ended before they were known.
+    """
+
+    run: RunInfo
+    configuration: Mapping[str, Setting]
+    versions: Mapping[str, str | None]
+    model: ModelInfo | None
+    ranking: HeadRanking | None
+    data: DataInfo
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a run's gates add to its report.
+
+    `gates` are their results, `lacking` conditions over plain text without all their records, and `margin` what
+    findings beside the gates are measured by.
+    """
+
+    gates: Sequence[GateResult] = ()
+    lacking: Sequence[str] = ()
+    margin: float = 0.1
+
+
+NO_GATES = Judged()
+
+
+@dataclass(frozen=True)
+class FurtherFindings:
+    """What a report says beside the figures of its conditions; `lacking` as in `Judged`."""
+
+    gates: Sequence[GateResult] = ()
+    lacking: Sequence[str] = ()
+    contrasts: Sequence[Contrast] = ()
+    specificity: Specificity | None = None
+
+
+NO_FURTHER_FINDINGS = FurtherFindings()
+
+
+def build_report(
+    setup: Setup,
+    conditions: Iterable[Condition],
+    rows: Sequence[Row],
+    samples: Sequence[Sample],
+    judged: Judged = NO_GATES,
+) -> ReportData:
+    """The report of these conditions on these rows.
+
+    `rows` are all rows of the run: each condition asks for those of its tasks. `samples` come from
+    `samples.score_samples`. Conditions stand in the order given; those over plain text belong to gates, and are not
+    among them. Drops are against `BASELINE`; without its samples they are null.
+
+    Raises SettingsError where two different conditions share a name.
+    """
+    asked = tuple(condition for condition in distinct(conditions) if condition.prompt != "plain_text")
+    answers = Answers.of(samples, ())
+    results = [condition_result(each) for each in _by_condition(asked, rows, samples)]
+    further = FurtherFindings(
+        gates=judged.gates,
+        lacking=judged.lacking,
+        contrasts=contrasts(asked, rows, answers),
+        specificity=specificity(asked, rows, answers, judged.margin),
+    )
+    return assemble_report(setup, _data(setup.data, rows), results, further)
+
+
+def assemble_report(
+    setup: Setup, data: DataSection, results: Sequence[ConditionResult], further: FurtherFindings = NO_FURTHER_FINDINGS
+) -> ReportData:
+    """The report of conditions whose figures are known."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "kind": KIND,
+        "run": _run(setup.run, results, further.lacking),
+        "configuration": dict(setup.configuration),
+        "versions": dict(setup.versions),
+        "model": None if setup.model is None else _model(setup.model),
+        "ranking": None if setup.ranking is None else _ranking(setup.ranking, setup.model),
+        "data": data,
+        "conditions": list(results),
+        "gates": list(further.gates),
+        "contrasts": list(further.contrasts),
+        "specificity": further.specificity,
+    }
+
+
+def write_report(report: ReportData, samples: Iterable[Sample], folder: Path) -> Path:
+    """Write `samples.jsonl` and then `report.json` into the folder, which is made; return the report's path.
+
+    Each file is whole or not there: it is written beside its place and moved into it. Raises ReportError
+    where the folder cannot be written, and ValueError where a figure is infinite or not a number.
+    """
+    lines = "".join(json.dumps(s.line(), ensure_ascii=False, allow_nan=False) + "\n" for s in samples)
+    whole = json.dumps(report, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+    whole = _NUMBERS.sub(lambda found: " ".join(found.group().split()), whole)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / SAMPLES_FILE, lines)
+        write_text(folder / REPORT_FILE, whole)
+    except OSError as error:
+        raise ReportError(
+            f"{folder}: the report cannot be written ({error.strerror or error}); expected a folder that can "
+            "be written; choose another with --ablation-reports"
+        ) from error
+    return folder / REPORT_FILE
+
+
+def _by_condition(
+    conditions: Sequence[Condition], rows: Sequence[Row], samples: Sequence[Sample]
+) -> Iterable[ConditionSamples]:
+    by_name: dict[str, list[Sample]] = {condition.name: [] for condition in conditions}
+    for sample in samples:
+        by_name[sample.condition].append(sample)
+    baseline = {sample.row: sample for sample in by_name.get(BASELINE.name, [])}
+    rows_of = Counter(row.task for row in rows)
+    for condition in conditions:
+        requested = {task: n for task, n in rows_of.items() if condition.tasks is None or task in condition.tasks}
+        compared = None if condition.name == BASELINE.name else baseline
+        yield ConditionSamples(condition, requested, by_name[condition.name], compared)
+
+
+def _run(run: RunInfo, results: Sequence[ConditionResult], lacking: Sequence[str]) -> RunSection:
+    missing = [*(result["name"] for result in results if result["n"] < result["requested"]), *lacking]
+    return {
+        "name": run.name,
+        "started": run.started,
+        "seconds": run.seconds,
+        "finished": not missing,
+        "exit": run.exit,
+        "missing": missing,
+        "out_of_memory": run.out_of_memory,
+        "commit": run.commit,
+        "command": run.command,
+    }
+
+
+def _model(model: ModelInfo) -> ModelSection:
+    return {
+        "id": model.id,
+        "revision": model.revision,
+        "fingerprint": model.fingerprint,
+        "n_layers": model.n_layers,
+        "n_heads": model.n_heads,
+        "head_dim": model.head_dim,
+        "dtype": model.dtype,
+        "attention": model.attention,
+        "device": model.device,
+        "quantization": model.quantization,
+        "adapter": model.adapter,
+    }
+
+
+def _ranking(ranking: HeadRanking, model: ModelInfo | None) -> RankingSection:
+    scores = ranking.mean_scores
+    return {
+        "source": ranking.source,
+        "method": ranking.full_method,
+        "top_k": ranking.top_k,
+        "tasks": {task: _scored(ranking.scored(task)) for task in ranking.tasks},
+        "shared": [[s.head.layer, s.head.head, s.task_frequency, s.score] for s in ranking.shared()],
+        "global": _scored(ranking.global_candidates()),
+        "mean_scores": None
+        if scores is None
+        else {task: [list(layer) for layer in grid] for task, grid in scores.items()},
+        "pool": None if model is None else len(ranking.pool(ModelShape(model.n_layers, model.n_heads))),
+        "notes": list(ranking_notes(ranking)),
+    }
+
+
+def _scored(heads: Iterable[ScoredHead]) -> list[list[float]]:
+    return [[scored.head.layer, scored.head.head, scored.score] for scored in heads]
+
+
+def _data(data: DataInfo, rows: Sequence[Row]) -> DataSection:
+    return {
+        "source": data.source,
+        "rows": len(rows),
+        "filings": len({row.filename for row in rows}),
+        "split_seed": data.split_seed,
+        "excluded": [{"row": excluded.row_id, "reason": excluded.reason} for excluded in data.excluded],
+        "tasks": {
+            task: _task_rows([row for row in rows if row.task == task]) for task in dict.fromkeys(r.task for r in rows)
+        },
+        "ranking_overlap": data.ranking_overlap,
+        "cut": data.cut,
+    }
+
+
+def _task_rows(rows: Sequence[Row]) -> TaskRows:
+    values = Counter(normalise(row.needle_value, "text") for row in rows)
+    return {"rows": len(rows), "majority_floor": max(values.values()) / len(rows)}

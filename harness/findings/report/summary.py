@@ -1,0 +1,230 @@
+"""The summary: a report in a few lines of text, for a terminal.
+
+A line an experiment and k: accuracy, its interval, and the drop from the baseline on the same rows. Everything comes
+from the report alone.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+
+from harness.counting import counted
+from harness.experiment.conditions import UNTOUCHED
+from harness.findings.report.curves import Curve, Level, curves, envelope, level
+from harness.findings.report.report_data import ReportData
+from harness.findings.report.wording import manner_note
+from harness.findings.samples import DONOR_VALUE
+
+RANDOM = "random_control"
+DEGENERATE = 0.05
+"""By how much a condition's part of degenerate completions may exceed the baseline's before it is worth a line."""
+
+
+def summary_lines(report: ReportData) -> Iterator[str]:
+    """The lines of the summary."""
+    every = curves(report)
+    yield _provenance(report)
+    yield from _split_lines(report)
+    if cut := report["data"].get("cut"):
+        yield f"{counted(cut, 'row')} cut to {report['configuration']['seq_len']} tokens, the others are not longer"
+    baseline = level(report, "baseline")
+    if baseline is not None:
+        yield f"{'baseline':<16} {'':>5}  {_accuracy(baseline)}"
+    absent = level(report, "needle_absent")
+    if absent is not None:
+        yield f"{'needle absent':<16} {'':>5}  {_accuracy(absent)}{_guessing(report)}"
+    for curve in every:
+        if curve.experiment != RANDOM:
+            yield from _curve_lines(report, curve)
+    yield from _random_lines(report, [curve for curve in every if curve.experiment == RANDOM])
+    yield from _gate_control_lines(report)
+    yield from _many_lines(report, {curve.experiment for curve in every})
+    yield from _own_lines(report)
+    yield from _donor_lines(report)
+    yield from _degenerate_lines(report)
+    yield from _specificity_lines(report)
+    yield from missing_lines(report)
+
+
+def missing_lines(report: ReportData) -> Iterator[str]:
+    """How many conditions lack records, and the first of them; nothing where none does."""
+    missing = report["run"]["missing"]
+    if missing:
+        names = ", ".join(missing[:5]) + (" ..." if missing[5:] else "")
+        yield f"missing: {counted(len(missing), 'condition')} without all records: {names}"
+
+
+def _provenance(report: ReportData) -> str:
+    data, model = report["data"], report["model"]
+    name = "no model" if model is None else f"{model['id']} ({model['n_layers']} layers of {model['n_heads']} heads)"
+    of = "" if data["filings"] is None else f" of {counted(data['filings'], 'filing')}"
+    note = manner_note(report)
+    return f"{name}, {counted(data['rows'], 'row')}{of}" + ("" if note is None else f", {note}")
+
+
+def _split_lines(report: ReportData) -> Iterator[str]:
+    """Whether the heads were ranked on filings that they are evaluated on."""
+    overlap, ranking = report["data"]["ranking_overlap"], report["ranking"]
+    if overlap:
+        yield f"warning: {overlap} of {report['data']['filings']} evaluated filings also made the ranking"
+    elif overlap is None and ranking is not None:
+        yield "split unknown: the ranking does not say which filings it was made from"
+
+
+def _guessing(report: ReportData) -> str:
+    """What guessing reaches in the task where it reaches most: without the needle, and by always saying one value."""
+    (absent,) = (each for each in report["conditions"] if each["name"] == "needle_absent")
+    without = [each["accuracy"] for each in absent["per_task"].values() if each["accuracy"] is not None]
+    floors = [each["majority_floor"] for each in report["data"]["tasks"].values() if each["majority_floor"] is not None]
+    if not without or not floors:
+        return ""
+    return f"   at most {max(without):.1%} in a task; always the commonest value: at most {max(floors):.1%}"
+
+
+def _degenerate_lines(report: ReportData) -> Iterator[str]:
+    """The conditions with the most degenerate completions beyond the baseline's, and how many of which kind."""
+    shares = {
+        each["name"]: each["degenerate"]["any"] / each["n"]
+        for each in report["conditions"]
+        if each["degenerate"] is not None and each["n"]
+    }
+    before = shares.get("baseline", 0.0)
+    worse = sorted((name for name in shares if shares[name] > before + DEGENERATE), key=lambda name: -shares[name])
+    for condition in report["conditions"]:
+        found = condition["degenerate"]
+        if worse and condition["name"] == worse[0] and found is not None:
+            kinds = {"empty": found["empty"], "repeating": found["repeating"], "cut off": found["cut_off"]}
+            kinds["several numbers"] = found["several_numbers"]
+            said = ", ".join(f"{n} {kind}" for kind, n in kinds.items() if n)
+            yield (
+                f"degenerate completions: {before:.1%} in the baseline, over {DEGENERATE:.0%} more in "
+                f"{counted(len(worse), 'condition')}; most in {worse[0]}: {shares[worse[0]]:.1%} of {condition['n']} "
+                f"({said})"
+            )
+
+
+def _specificity_lines(report: ReportData) -> Iterator[str]:
+    """Whether a task's own heads cost its rows more than other tasks' do."""
+    found = report["specificity"]
+    if found is not None:
+        low, high = found["interval"]
+        yield (
+            f"specificity k={found['k']}: {found['finding']}: own heads {_points(found['own_drop'])}, other tasks' "
+            f"{_points(found['other_drop'])}, difference {_points(found['difference'])} "
+            f"[{100 * low:+.1f}, {100 * high:+.1f}]; {found['overlap']:.1f} of {found['k']} heads in common"
+        )
+
+
+def _curve_lines(report: ReportData, curve: Curve) -> Iterator[str]:
+    for point in curve.points:
+        short = f"   of {point.heads} head{'' if point.most == 1 else 's'} only" if point.is_short else ""
+        yield f"{curve.experiment:<16} {f'k={point.k}':>5}  {_accuracy(point)}{_drop(report, curve, point)}{short}"
+
+
+def _random_lines(report: ReportData, draws: Sequence[Curve]) -> Iterator[str]:
+    if len(draws) == 1:  # no range, but rows: as any other heads
+        yield from (f"{line}   one draw" for line in _curve_lines(report, draws[0]))
+        return
+    baseline = level(report, "baseline")
+    before = None if baseline is None else baseline.accuracy
+    for point in envelope(draws):
+        drop = "" if before is None else f"   drop {_points(before - point.mean)}"
+        yield (
+            f"{RANDOM:<16} {f'k={point.k}':>5}  {point.mean:6.1%}  [{point.low:6.1%}, {point.high:6.1%}]{drop}"
+            f"   mean and range of {point.n_draws} draws{_mismatches(report, point.k)}"
+        )
+
+
+def _gate_control_lines(report: ReportData) -> Iterator[str]:
+    """What a gate's own controls reached, on the rows that it compares."""
+    for gate in report["gates"]:
+        before, drops = gate["baseline"], gate["draw_drops"]
+        if before is None or not drops:
+            continue
+        accuracies = [before - drop for drop in drops]
+        mean = sum(accuracies) / len(accuracies)
+        fewest, most = gate["k_effective"]
+        k = str(most) if fewest == most else f"{fewest}-{most}"
+        lacking = not set(report["run"]["missing"]).isdisjoint(gate["conditions"])
+        yield (
+            f"{RANDOM:<16} {f'k={k}':>5}  {mean:6.1%}  [{min(accuracies):6.1%}, {max(accuracies):6.1%}]"
+            f"   drop {_points(before - mean)}   mean and range of {counted(len(drops), 'draw')} for {gate['name']}"
+            f"{_from_elsewhere(gate['mismatches'], gate['control_heads'])}"
+            f"{', over ' + counted(gate['n'], 'row') if lacking else ''}"
+        )
+
+
+def _mismatches(report: ReportData, k: int) -> str:
+    """How many layer-matched control heads come from another layer, at most; gates' own controls stand apart."""
+    counts = [
+        condition["mismatches"] or 0
+        for condition in report["conditions"]
+        if condition["experiment"] == RANDOM and condition["k"] == k and condition["setting"].startswith("seed")
+    ]
+    return _from_elsewhere(counts, k)
+
+
+def _from_elsewhere(counts: Sequence[int], heads: int) -> str:
+    return f", up to {max(counts)} of {heads} heads from another layer" if any(counts) else ""
+
+
+def _many_lines(report: ReportData, drawn: Collection[str]) -> Iterator[str]:
+    """Experiments with several conditions a row at one k (transfer, single): their number and range."""
+    groups: dict[tuple[str, int], list[float]] = {}
+    for condition in report["conditions"]:
+        k, accuracy = condition["k"], condition["accuracy"]
+        if k is not None and accuracy is not None and condition["experiment"] not in {*drawn, RANDOM}:
+            groups.setdefault((condition["experiment"], k), []).append(accuracy)
+    for (experiment, k), accuracies in groups.items():
+        yield (
+            f"{experiment:<16} {f'k={k}':>5}  {min(accuracies):.1%} to {max(accuracies):.1%} over "
+            f"{counted(len(accuracies), 'condition')}: plots/figures.csv has each"
+        )
+
+
+def _own_lines(report: ReportData) -> Iterator[str]:
+    """A user's own conditions have no k, and a line each."""
+    for condition in report["conditions"]:
+        point = level(report, condition["name"])
+        if condition["k"] is None and condition["name"] not in UNTOUCHED and point is not None:
+            drop = "" if condition["drop"] is None else f"   drop {_points(condition['drop']['estimate'])}"
+            yield f"{condition['name']:<16} {'':>5}  {_accuracy(point)}{drop}"
+
+
+def _donor_lines(report: ReportData) -> Iterator[str]:
+    """After resample ablation, how often the donor's value was said instead; all draws and tasks together."""
+    said: dict[tuple[str, int | None], list[float]] = {}
+    for condition in report["conditions"]:
+        metric = condition["own"].get(DONOR_VALUE)
+        if metric is not None and metric["mean"] is not None and condition["k_effective"]:
+            total = said.setdefault((condition["experiment"], condition["k"]), [0.0, 0])
+            total[0] += metric["n"] * metric["mean"]
+            total[1] += metric["n"]
+    for (experiment, k), (n_said, n) in said.items():
+        of_k = "" if k is None else f"k={k}"
+        yield f"{experiment:<16} {of_k:>5}  the donor's value instead {n_said / n:6.1%}  of {n:.0f}"
+
+
+def _accuracy(point: Level) -> str:
+    if point.accuracy is None or point.interval is None:
+        return f"none of {counted(point.requested, 'row')} done"
+    of = f"{point.matches}/{point.n}" + ("" if point.n == point.requested else f" of {point.requested}")
+    return f"{point.accuracy:6.1%}  [{point.interval.low:6.1%}, {point.interval.high:6.1%}]  {of:>9}"
+
+
+def _drop(report: ReportData, curve: Curve, point: Level) -> str:
+    """The drop over the curve's rows; nothing where rows are missing, so that it is always a paired one."""
+    tasks = [
+        task
+        for condition in report["conditions"]
+        if condition["experiment"] == curve.experiment
+        for task in condition["per_task"]
+    ]
+    baseline = level(report, "baseline", tasks)
+    if baseline is None or baseline.accuracy is None or point.accuracy is None:
+        return ""
+    if baseline.n < baseline.requested or point.n < point.requested:
+        return ""
+    return f"   drop {_points(baseline.accuracy - point.accuracy)}"
+
+
+def _points(drop: float) -> str:
+    return f"{100 * drop:+5.1f} points"

@@ -1,0 +1,136 @@
+"""A gate's part of the report, from the samples of its conditions: the verdict and everything it rests on.
+
+Only rows with a sample under every condition of the gate are compared; a condition that lacks any makes the gate
+invalid, by name. The verdict is `gates`'s. Knows nothing of how samples come about.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from harness.experiment.gate_conditions import Gate, candidates_in_controls
+from harness.experiment.heads import Head
+from harness.findings.clusters import holm
+from harness.findings.stats import Interval
+from harness.findings.verdicts.gate_samples import Answers, lacking_samples, paired_counts, rows_of
+from harness.findings.verdicts.gates import LEAST_FILINGS, Check, Kind, Margins, Premises, Verdict, judge, measure
+from harness.findings.verdicts.validity import damage, degenerate_shares, plain_text
+from harness.findings.verdicts.verdict_data import CheckResult, GateResult, TaskVerdict, VerdictFigures
+from harness.retrieval.rows import Row
+
+TASK_LEVEL = 0.025
+"""Of Holm's adjusted one-sided p, for a task's verdict."""
+
+
+def gate_result(
+    gate: Gate,
+    rows: Sequence[Row],
+    answers: Answers,
+    margins: Margins,
+    *,
+    candidates: Collection[Head],
+    leaked_filings: int | None,
+) -> GateResult:
+    """A gate's part of the report. `rows` are all rows of the run, `candidates` heads that no control may hold."""
+    premises = Premises(lacking_samples(gate, rows, answers), candidates_in_controls(gate, candidates), leaked_filings)
+    verdict = judge(paired_counts(gate.parts, rows, answers), margins, premises)
+    text, degenerate = plain_text(gate, rows, answers), degenerate_shares(gate, rows, answers)
+    fewest, most = gate.k_effective
+    return {
+        "name": gate.name,
+        "experiment": gate.experiment,
+        "k": gate.k,
+        "k_effective": [fewest, most],
+        "match": gate.parts[0].controls[0].match,
+        "control_heads": sum(part.controls[0].k_effective for part in gate.parts),
+        "mismatches": [sum(part.controls[draw].mismatches or 0 for part in gate.parts) for draw in range(gate.n_draws)],
+        "margins": {"margin": margins.margin, "flat": margins.flat, "floor": margins.floor},
+        **_figures(verdict),
+        "split_known": leaked_filings is not None,
+        "plain_text": text,
+        "degenerate": degenerate,
+        "damage": damage(verdict.drop, margins.margin, text, degenerate),
+        "tasks": task_verdicts(gate, rows, answers, margins, premises),
+        "conditions": [condition.name for condition in gate.conditions],
+    }
+
+
+def task_verdicts(
+    gate: Gate, rows: Sequence[Row], answers: Answers, margins: Margins, premises: Premises
+) -> list[TaskVerdict]:
+    """Each task's own verdict, on its rows alone; `premises` are the gate's.
+
+    `invalid` where its own rows lack samples, where its own figures are unsound, or where the gate's heads are.
+    `pass` where Holm's adjusted p of "the difference is at most the margin" (one-sided, over filings and draws) is
+    at most 2.5 %; `fail` where the difference's interval lies below the margin, with 20 filings at least; never
+    either below 10 filings.
+    """
+    tasks = list(dict.fromkeys(row.task for part in gate.parts for row in rows_of(part.retrieval, rows)))
+    found = []
+    for task in tasks:
+        of_task = [row for row in rows if row.task == task]
+        data = paired_counts(gate.parts, of_task, answers)
+        own = replace(premises, missing=lacking_samples(gate, of_task, answers))
+        verdict, drops = judge(data, margins, own, bootstrap=False), measure(data)
+        known = drops is not None and drops.difference is not None
+        p = drops.difference.p_above(margins.margin) if drops is not None and drops.difference is not None else 1.0
+        found.append((task, verdict, p, known))
+    adjusted = holm([p for _, _, p, _ in found])
+    return [
+        {
+            "task": task,
+            "verdict": _task_kind(verdict, corrected),
+            "n": verdict.n_rows,
+            "filings": verdict.n_filings,
+            "drop": verdict.drop,
+            "random_drop": verdict.random_drop,
+            "difference": verdict.difference,
+            "interval": _pair(verdict.interval),
+            "p": p if known else None,
+            "adjusted_p": corrected if known else None,
+        }
+        for (task, verdict, p, known), corrected in zip(found, adjusted, strict=True)
+    ]
+
+
+def _task_kind(verdict: Verdict, adjusted_p: float) -> Kind:
+    if verdict.kind == "invalid":
+        return "invalid"
+    if verdict.n_filings >= LEAST_FILINGS and adjusted_p <= TASK_LEVEL:
+        return "pass"
+    return "fail" if verdict.kind == "fail" else "inconclusive"
+
+
+def _figures(verdict: Verdict) -> VerdictFigures:
+    return {
+        "verdict": verdict.kind,
+        "reasons": list(verdict.reasons),
+        "needed_filings": verdict.needed.filings,
+        "needed_draws": verdict.needed.draws,
+        "n": verdict.n_rows,
+        "filings": verdict.n_filings,
+        "baseline": verdict.baseline,
+        "needle_absent": verdict.absent,
+        "drop": verdict.drop,
+        "random_drop": verdict.random_drop,
+        "random_interval": _pair(verdict.random_interval),
+        "draw_drops": list(verdict.draw_drops),
+        "draw_sd": verdict.draw_sd,
+        "difference": verdict.difference,
+        "standard_error": verdict.standard_error,
+        "df": verdict.df,
+        "interval": _pair(verdict.interval),
+        "bca": _pair(verdict.bca),
+        "above_margin": _check(verdict.above_margin),
+        "outside_draws": _check(verdict.outside_draws),
+        "flat_control": _check(verdict.flat_control),
+        "rank_p": verdict.rank_p,
+        "least_rank_p": verdict.least_rank_p,
+    }
+
+
+def _pair(interval: Interval | None) -> list[float] | None:
+    return None if interval is None else [interval.low, interval.high]
+
+
+def _check(check: Check) -> CheckResult:
+    return {"holds": check.holds, "value": check.value, "bound": check.bound}

@@ -1,0 +1,171 @@
+"""One decoder layer for all nodes of the prefix tree at once, each with its own heads ablated.
+
+A layer's input has one row for each node of the level before. Where nodes part, three things are done around
+the layer's own forward: its input is repeated for each child; its attention, which children of one node have
+in common up to the output projection's input, is given each parent once; and that input is repeated for each
+child, with the child's ablated heads replaced. So norms, attention and feed-forward are the model's own
+code, and what is computed is what `harness.model.intervention.ablation` defines, condition by condition.
+
+Replacing is assignment. What every projection really read in ablated heads is counted after all other hooks,
+and `check` raises unless it was exactly the replacement, at every layer that should have been ablated.
+
+Knows nothing of tokens, and of caches only that attention sees parents.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import nn
+
+from harness.errors import AblationError
+from harness.experiment.heads import Head
+from harness.experiment.prefix_tree import PrefixTree
+from harness.model.generation.layer_calls import LayerCall, decoder_layers
+from harness.model.intervention.projection_input import HookInput, as_call, projection_input
+from harness.model.intervention.replacement import ZERO, Replacement
+from harness.model.loading.architectures import AttentionOutput, architecture_of
+from harness.model.loading.loaded_model import LoadedModel
+from harness.model.loading.traits import one_by_one
+
+Pair = tuple[int, int]
+"""A row and the head that it loses."""
+
+
+def can_branch(loaded: LoadedModel) -> bool:
+    """Whether this model's layers may be run for several branches of a prompt (`traits.one_by_one`)."""
+    return one_by_one(loaded.model.config) is None
+
+
+class Branching:
+    """Runs a model's layers on nodes of a tree, and keeps account of what was ablated.
+
+    `replacement` says what ablated heads put out. `fired` counts, for each leaf's head set, the calls of
+    projections in which it lost a head.
+    """
+
+    def __init__(self, loaded: LoadedModel, replacement: Replacement = ZERO) -> None:
+        attention, _, _ = architecture_of(loaded.model.config).projection.rpartition(".")
+        self._attention = [layer.get_submodule(attention) for layer in decoder_layers(loaded)]
+        self._outputs = loaded.outputs
+        self.replacement = replacement
+        self._others: dict[int, list[torch.Tensor]] = {}
+        self.fired: Counter[frozenset[Head]] = Counter()
+
+    def run(self, call: LayerCall, layer: int, tree: PrefixTree, hidden: torch.Tensor, start: int) -> torch.Tensor:
+        """The layer's output for each of its nodes.
+
+        From (parents, positions, width) to (nodes, positions, width); `start` is the first position's distance from
+        the prompt's first token.
+
+        Raises:
+            AblationError: the projection was not called, or with something else than one tensor of its width.
+        """
+        level = tree.levels[layer]
+        pairs = [(node, head) for node, heads in enumerate(level.heads) for head in sorted(heads)]
+        parted = len(level.parents) > hidden.shape[0]
+        if not pairs:
+            return call(hidden)
+        projection = _Projection(
+            self._outputs[layer], level.parents if parted else None, pairs, self.replacement, start
+        )
+        with ExitStack() as hooks:
+            if parted:
+                hidden = hidden.index_select(0, torch.tensor(level.parents, device=hidden.device))
+                once = _OncePerParent(level.parents)
+                hooks.enter_context(self._attention[layer].register_forward_pre_hook(once.narrow, with_kwargs=True))
+            module = self._outputs[layer].module
+            hooks.enter_context(module.register_forward_pre_hook(projection.replace, with_kwargs=True))
+            hooks.enter_context(module.register_forward_hook(projection.check, with_kwargs=True))
+            output = call(hidden)
+        if projection.others is None:
+            raise AblationError(
+                f"{self._outputs[layer].name}: its hook never fired; expected a forward call in its layer; is "
+                "its projection called past its module?"
+            )
+        self.fired.update(
+            heads for heads, node in zip(tree.leaves, level.node_of_leaf, strict=True) if level.heads[node]
+        )
+        self._others.setdefault(layer, []).append(projection.others)
+        return output
+
+    def check(self) -> None:
+        """Raise an AblationError unless all that should have been replaced was; waits for the devices."""
+        for layer, counts in self._others.items():
+            others = sum(int(count) for count in counts)
+            if others:
+                raise AblationError(
+                    f"{self._outputs[layer].name}: {others} other elements entered it in ablated heads over "
+                    f"{len(counts)} calls; expected exactly {self.replacement.name}; does another hook write to the "
+                    "same input?"
+                )
+        self._others.clear()
+
+
+class _OncePerParent:
+    """Hook before attention: of rows repeated for each child, the first of each parent."""
+
+    def __init__(self, parents: Sequence[int]) -> None:
+        self._first = [node for node, parent in enumerate(parents) if node == 0 or parent != parents[node - 1]]
+
+    def narrow(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> HookInput:
+        hidden = args[0] if args else kwargs["hidden_states"]
+        hidden = hidden.index_select(0, torch.tensor(self._first, device=hidden.device))
+        return ((hidden, *args[1:]), kwargs) if args else ((), {**kwargs, "hidden_states": hidden})
+
+
+class _Projection:
+    """Hooks before and after one output projection, for one call.
+
+    `parents` are the rows to repeat, `None` where rows stay as they are; `start` is the position of the call's
+    first. `others` is, after the call, the number of elements that were read in ablated heads and were not the
+    replacement; nan counts as one.
+    """
+
+    def __init__(
+        self,
+        output: AttentionOutput,
+        parents: Sequence[int] | None,
+        pairs: Sequence[Pair],
+        replacement: Replacement,
+        start: int,
+    ) -> None:
+        self._output = output
+        self._parents = parents
+        self._pairs = pairs
+        self._replacement = replacement
+        self._start = start
+        self._values: torch.Tensor | None = None
+        self.others: torch.Tensor | None = None
+
+    def replace(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> HookInput:
+        hidden, keyword = projection_input(self._output, args, kwargs)
+        if self._parents is None:
+            replaced = hidden.clone(memory_format=torch.contiguous_format)
+        else:
+            replaced = hidden.index_select(0, torch.tensor(self._parents, device=hidden.device))
+        rows, heads = self._index(replaced)
+        values = self._by_head(self._replacement.values(self._output, self._start, hidden)[None])
+        # (pairs, positions or 1, width of a head)
+        self._values = values[0].transpose(0, 1)[heads]
+        self._by_head(replaced)[rows, :, heads] = self._values
+        return as_call(replaced, keyword)
+
+    def check(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: object) -> None:
+        hidden, _ = projection_input(self._output, args, kwargs)
+        rows, heads = self._index(hidden)
+        assert self._values is not None
+        self.others = torch.count_nonzero(self._by_head(hidden)[rows, :, heads] != self._values.to(hidden.device))
+        self._values = None
+
+    def _by_head(self, hidden: torch.Tensor) -> torch.Tensor:
+        """(rows, positions, heads, width of a head), the same memory."""
+        # splitting the last dimension never copies
+        return hidden.reshape(*hidden.shape[:2], self._output.n_heads, self._output.head_dim)
+
+    def _index(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rows and heads of all pairs, on the tensor's device."""
+        rows, heads = torch.tensor(self._pairs, device=hidden.device).T
+        return rows, heads

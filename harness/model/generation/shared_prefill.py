@@ -1,0 +1,156 @@
+"""A prompt run once for many conditions: the walk over the layer-prefix tree, breadth-first or depth-first.
+
+Each node of a level is one row of a batch. While a level has no more nodes than may be held at once, it is
+run as one batch; a level with more is cut into runs of nodes, and each run is followed down to its leaves
+before the next begins. What is alive then is the path's keys and values, and the hidden states where paths
+part.
+
+Of the last layer only keys and values are made here: what it says is asked for afterwards (`draft`), at the
+few positions where it matters.
+
+Knows nothing of what tokens mean; `harness.model.generation.greedy` reads the logits.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import torch
+
+from harness.experiment.prefix_tree import PrefixTree
+from harness.model.generation.branching import Branching
+from harness.model.generation.layer_calls import LayerCall, forward_with
+from harness.model.generation.node_cache import KeysKnownError, KeysOnlyLayer, NodeCache, NodeLayer, rewind
+from harness.model.loading.loaded_model import LoadedModel
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class SharedPrompt:
+    """Neighbouring leaves whose prompt has been read, fed with a draft after it.
+
+    `layers[l]` holds keys and values, a row for each node of level l - 1; `n_held` is the prompt's length
+    less one: its last token is fed with every draft. `hidden` is the last layer's input from that token on,
+    (nodes of the level before the last, 1 + draft tokens, width), `None` where nothing was fed after the prompt.
+    """
+
+    tree: PrefixTree
+    layers: list[NodeLayer]
+    n_held: int
+    hidden: torch.Tensor | None
+
+
+def prefill(
+    loaded: LoadedModel,
+    branching: Branching,
+    tree: PrefixTree,
+    token_ids: Sequence[int],
+    draft: Sequence[int],
+    *,
+    capacity: int,
+    branches: int,
+) -> Iterator[SharedPrompt]:
+    """Run prompt and draft over the tree, at most `branches` nodes at once; leaves come in the tree's order.
+
+    `capacity` positions are made room for. What was given out before is not to be used any more once the next
+    is asked for.
+    """
+    noted: list[tuple[torch.Tensor, Sequence[LayerCall]]] = []
+
+    def note(hidden: torch.Tensor, calls: Sequence[LayerCall]) -> torch.Tensor:
+        noted.append((hidden, calls))
+        return hidden
+
+    cache = NodeCache([NodeLayer(capacity) for _ in tree.levels])
+    forward_with(loaded, (*token_ids, *draft), cache, note, n_logits=1)
+    ((embedded, calls),) = noted
+    noted.clear()
+    walk = _Walk(branching, calls, cache.node_layers, capacity, len(token_ids) - 1, branches)
+    yield from walk.descend(tree, [], embedded)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Walk:
+    """What stays the same on the way down: `slots` are the layers of the cache that the calls hold."""
+
+    branching: Branching
+    calls: Sequence[LayerCall]
+    slots: list[NodeLayer]
+    capacity: int
+    n_held: int
+    branches: int
+
+    def descend(self, tree: PrefixTree, layers: list[NodeLayer], hidden: torch.Tensor) -> Iterator[SharedPrompt]:
+        """From the layer after those that are cached to the leaves.
+
+        `hidden` is (nodes of the level before, positions, width).
+        """
+        n_layers = len(tree.levels)
+        for layer in range(len(layers), n_layers):
+            if len(tree.levels[layer].parents) > self.branches:
+                for leaves in tree.split(layer, self.branches):
+                    above = [kept.rows(tree.nodes(i - 1, leaves)) for i, kept in enumerate(layers)]
+                    part = hidden[tree.nodes(layer - 1, leaves)]
+                    yield from self.descend(tree.part(leaves), above, part)
+                return
+            if layer < n_layers - 1:
+                layers.append(NodeLayer(self.capacity))
+                self.slots[layer] = layers[-1]
+                hidden = self.branching.run(self.calls[layer], layer, tree, hidden, 0)
+        last = KeysOnlyLayer(self.capacity)
+        self.slots[-1] = last
+        with suppress(KeysKnownError):
+            self.calls[-1](hidden)
+        hidden = hidden[:, self.n_held :].clone()
+        yield SharedPrompt(tree, [*layers, last.rows(slice(None))], self.n_held, hidden)
+
+
+def spread(prompt: SharedPrompt, tree: PrefixTree) -> SharedPrompt:
+    """A prompt that one leaf has read, for a tree that parts after it.
+
+    Keys and values are copied for each node: what is fed next is other from node to node.
+    """
+    rewind(prompt.layers, prompt.n_held)
+    layers = [layer.gather([0] * level.n_parents) for layer, level in zip(prompt.layers, tree.levels, strict=True)]
+    return SharedPrompt(tree, layers, prompt.n_held, None)
+
+
+def gather(prompt: SharedPrompt, leaves: Sequence[int]) -> NodeCache:
+    """The prompt's keys and values but its last token's, copied for some leaves: one row for each."""
+    rewind(prompt.layers, prompt.n_held)
+    levels = prompt.tree.levels[:-1]
+    rows = [[0] * len(leaves), *([level.node_of_leaf[leaf] for leaf in leaves] for level in levels)]
+    return NodeCache(prompt.layers).gather(rows)
+
+
+def read_prefilled(
+    loaded: LoadedModel, branching: Branching, prompt: SharedPrompt, tokens: Sequence[int]
+) -> torch.Tensor:
+    """Logits of every leaf at the prompt's last token and at the draft it was fed with, given as `tokens`.
+
+    Only the last layer is run, where the draft was fed with the prompt: (leaves, tokens, vocabulary).
+    """
+    hidden = prompt.hidden
+    if hidden is None:
+        return read_draft(loaded, branching, prompt, tokens)
+
+    def last_layer(embedded: torch.Tensor, calls: Sequence[LayerCall]) -> torch.Tensor:
+        layer = len(calls) - 1
+        return branching.run(calls[layer], layer, prompt.tree, hidden, prompt.n_held)
+
+    rewind(prompt.layers, prompt.n_held)
+    return forward_with(loaded, tokens, NodeCache(prompt.layers), last_layer)
+
+
+def read_draft(loaded: LoadedModel, branching: Branching, prompt: SharedPrompt, tokens: Sequence[int]) -> torch.Tensor:
+    """Logits of every leaf at the prompt's last token and any draft after it, given as `tokens`.
+
+    All layers are run, shared as the prompt's were: (leaves, tokens, vocabulary).
+    """
+
+    def all_layers(hidden: torch.Tensor, calls: Sequence[LayerCall]) -> torch.Tensor:
+        for layer, call in enumerate(calls):
+            hidden = branching.run(call, layer, prompt.tree, hidden, prompt.n_held)
+        return hidden
+
+    rewind(prompt.layers, prompt.n_held)
+    return forward_with(loaded, tokens, NodeCache(prompt.layers), all_layers)

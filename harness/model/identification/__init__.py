@@ -1,0 +1,1 @@
+"""Scores for every head, by several published methods, and the ranking that they give."""

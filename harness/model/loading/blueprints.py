@@ -1,0 +1,88 @@
+"""Drawing a model's blueprint: what will be loaded, from its config and what was asked, without its weights.
+
+The model is built by transformers itself, with weights that take no memory (torch's meta device): layers, projections
+and attention are those that loading will give, and not guessed.
+
+Knows nothing of where files are.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+
+from harness.errors import ModelError
+from harness.experiment.blueprint import Blueprint
+from harness.model.loading import traits
+from harness.model.loading.architectures import Architecture, attention_outputs, shape_of
+from harness.model.loading.devices import device_map_of
+from harness.model.loading.quantization import check_quantization
+from harness.model.loading.sources import Source, quiet
+
+DTYPES = ("auto", "bfloat16", "float16", "float32", "float64")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """What a user asked of a model, `None` where nothing."""
+
+    dtype: str | None
+    device_map: str | None
+    attention: str | None
+    quantization: str | None
+
+
+def draw_blueprint(
+    source: Source, config: PreTrainedConfig, entries: Mapping[str, Architecture], asked: ModelRequest
+) -> Blueprint:
+    """The model that a source's config stands for, loaded as asked.
+
+    Raises:
+        ModelError: what was asked for is unknown or not to be had here, the model has not its heads where its
+            entry says, or this process is one of several.
+    """
+    _refuse_many_processes()
+    device_map_of(asked.device_map)
+    on_gpu = torch.cuda.is_available() and asked.device_map != "cpu"
+    if (asked.device_map or "").startswith("cuda") and not on_gpu:
+        raise ModelError(f"device map {asked.device_map!r}: torch sees no GPU here; expected 'auto' or 'cpu'")
+    check_quantization(asked.quantization, config)
+    # both before the model is built, which writes its own dtype into the config
+    dtype = _dtype(asked, config, on_gpu=on_gpu)
+    gpu_dtype = None if on_gpu or asked.device_map == "cpu" else _dtype(asked, config, on_gpu=True)
+    attention = traits.usable_attention(config, asked.attention)
+    with quiet(source), torch.device("meta"):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]  # the library's
+            config, dtype=getattr(torch, dtype), attn_implementation=attention, trust_remote_code=False
+        )
+    outputs = attention_outputs(model, architectures=entries)
+    return Blueprint(
+        shape=shape_of(outputs, model_id=source.name, revision=source.revision),
+        attention=str(model.config._attn_implementation),
+        dtype=dtype,
+        device_type="cuda" if on_gpu else "cpu",
+        window=traits.window(config),
+        one_by_one=traits.one_by_one(config, asked.quantization),
+        gpu_dtype=gpu_dtype,
+    )
+
+
+def _refuse_many_processes() -> None:
+    """Under torchrun each process would hold a part of the heads, and all would write one report."""
+    n_processes = os.environ.get("WORLD_SIZE", "1")
+    if n_processes not in ("", "1"):
+        raise ModelError(
+            f"WORLD_SIZE={n_processes}: several processes were started for one model; expected one, without torchrun; "
+            "spread a model with --ablation-device-map auto, and rows over processes with -n"
+        )
+
+
+def _dtype(asked: ModelRequest, config: PreTrainedConfig, *, on_gpu: bool) -> str:
+    """The dtype's name; `auto` is the config's own, float32 where it names none."""
+    default = "float16" if asked.quantization == "8bit" else "auto" if on_gpu else "float32"
+    dtype = asked.dtype or default
+    if dtype not in DTYPES:
+        raise ModelError(f"dtype {dtype!r}; expected one of {', '.join(DTYPES)}")
+    return str(config.dtype or "float32").removeprefix("torch.") if dtype == "auto" else dtype

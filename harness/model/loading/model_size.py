@@ -1,0 +1,107 @@
+"""How large a model is, from its modules alone: its weights may lie on torch's `meta` device, or nowhere.
+
+Knows nothing of speed or memory that is free.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+
+from harness.experiment.cost import LayerSize, ModelSize
+from harness.model.loading.architectures import (
+    ARCHITECTURES,
+    Architecture,
+    AttentionOutput,
+    architecture_of,
+    attention_outputs,
+)
+from harness.model.loading.quantization import BYTES, quantization_of, quantized_weights
+
+_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
+"""How configs call the number of experts of a layer."""
+
+
+def config_size(
+    config: PreTrainedConfig,
+    *,
+    bytes_per_number: float,
+    quantization: str | None = None,
+    architectures: Mapping[str, Architecture] = ARCHITECTURES,
+) -> ModelSize:
+    """The size of the model that a config describes, in which no weight is allocated.
+
+    `quantization` is what is asked for beside the config, which may say that its weights are quantised already.
+
+    Raises:
+        ModelError: an architecture outside the table, or a config that contradicts itself.
+    """
+    with torch.device("meta"):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]  # the library's
+    size = model_size(model, bytes_per_number=bytes_per_number, architectures=architectures)
+    quantization = quantization or quantization_of(config)
+    if quantization is None:
+        return size
+    return replace(size, n_quantized=quantized_weights(model), bytes_per_quantized=BYTES[quantization])
+
+
+def model_size(
+    model: PreTrainedModel,
+    *,
+    bytes_per_number: float | None = None,
+    architectures: Mapping[str, Architecture] = ARCHITECTURES,
+) -> ModelSize:
+    """The size of a model; `bytes_per_number` where its weights are kept in another way than they are here.
+
+    Raises:
+        ModelError: an architecture outside the table.
+    """
+    outputs = attention_outputs(model, architectures=architectures)
+    layers = model.get_submodule(architecture_of(model.config, architectures=architectures).layers)
+    cached = cached_numbers(model.config, outputs[0])
+    return ModelSize(
+        layers=tuple(
+            _layer_size(layer, output, cached, model.config)
+            for layer, output in zip(layers.children(), outputs, strict=True)
+        ),
+        n_weights=sum(parameter.numel() for parameter in model.parameters()),
+        bytes_per_number=bytes_per_number or float(model.dtype.itemsize),
+    )
+
+
+def cached_numbers(config: PreTrainedConfig, output: AttentionOutput) -> int:
+    """Numbers that one position of one layer keeps: a key and a value for each head that has its own."""
+    key_heads = int(getattr(config.get_text_config(), "num_key_value_heads", None) or output.n_heads)
+    return 2 * key_heads * output.head_dim
+
+
+def _layer_size(layer: nn.Module, output: AttentionOutput, cached: int, config: PreTrainedConfig) -> LayerSize:
+    """Matrices alone count: biases and norms cost nothing beside them."""
+    projection = sum(parameter.numel() for parameter in output.module.parameters() if parameter.dim() > 1)
+    before = rest = 0.0
+    prefix, _, _ = output.name.partition(f".{output.layer}.")
+    attention = output.name.removeprefix(f"{prefix}.{output.layer}.").rpartition(".")[0]
+    for name, parameter in layer.named_parameters():
+        if parameter.dim() < 2:
+            continue
+        if name.startswith(f"{attention}."):
+            before += parameter.numel()
+        else:
+            rest += parameter.numel() * _share(name, config)
+    return LayerSize(
+        attention=round(before - projection),
+        rest=round(rest + projection),
+        width=output.n_heads * output.head_dim,
+        cached=cached,
+    )
+
+
+def _share(name: str, config: PreTrainedConfig) -> float:
+    """Which part of a matrix a token meets: of experts, those that it is sent to."""
+    if ".experts." not in f".{name}.":
+        return 1.0
+    config = config.get_text_config()
+    n_experts = next((int(number) for each in _EXPERTS if (number := getattr(config, each, None))), 1)
+    return int(getattr(config, "num_experts_per_tok", None) or n_experts) / n_experts

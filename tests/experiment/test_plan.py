@@ -1,0 +1,154 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
+from harness.experiment.head_files import read_ranking
+from harness.experiment.heads import Head
+from harness.experiment.intervention import Manner
+from harness.experiment.plan import Job, jobs_of, layer_passes, make_plan
+from harness.retrieval.rows import Row
+
+PUBLISHED = Path(__file__).parents[3] / "shared" / "reference" / "edgar_haystack"
+
+
+def row(filename: str, task: str) -> Row:
+    return Row(filename, task, "The CEO is Ann Lee.", "Lee", "Some text. More text.")
+
+
+ROWS = (row("f1", "ceo"), row("f1", "city"), row("f2", "ceo"))
+A, B = Head(1, 0), Head(2, 3)
+
+
+def nothing(job: Job) -> bool:
+    return False
+
+
+def test_a_conditions_jobs_are_those_of_its_tasks_rows() -> None:
+    assert jobs_of(Condition("x", heads=(A, B), tasks=("ceo",)), ROWS) == (
+        Job("f1/ceo", frozenset({B, A})),
+        Job("f2/ceo", frozenset({A, B})),
+    )
+    assert [job.row_id for job in jobs_of(BASELINE, ROWS)] == ["f1/ceo", "f1/city", "f2/ceo"]
+    assert jobs_of(Condition("x", tasks=("year",)), ROWS) == ()
+
+
+def test_the_manner_is_that_of_ablated_jobs_alone() -> None:
+    manner = Manner("mean", "decode")
+    plan = make_plan([Condition("x", heads=(A,)), NEEDLE_ABSENT], ROWS[:1], manner, stored=nothing)
+    assert plan.work[0].jobs == (
+        Job("f1/ceo", frozenset()),
+        Job("f1/ceo", frozenset({A}), "full", "mean", "decode"),
+        Job("f1/ceo", frozenset(), "needle_absent"),
+    )
+    assert jobs_of(BASELINE, ROWS, manner) == jobs_of(BASELINE, ROWS)
+
+
+def test_equal_heads_on_equal_rows_are_one_job_and_the_baseline_is_first() -> None:
+    conditions = [
+        Condition("within", heads=(A, B), tasks=("ceo",)),
+        Condition("general", heads=(B, A)),
+        Condition("empty", heads=()),
+    ]
+    plan = make_plan(conditions, ROWS, stored=nothing)
+    assert [work.row.id for work in plan.work] == ["f1/ceo", "f1/city", "f2/ceo"]
+    for work in plan.work:
+        assert work.jobs == (Job(work.row.id, frozenset()), Job(work.row.id, frozenset({A, B})))
+    # within 2 + general 3 + empty 3 + baseline 3
+    assert (plan.requested, plan.distinct, plan.stored) == (11, 6, 0)
+
+
+def test_the_baseline_is_added_only_where_a_full_prompt_is_asked_for() -> None:
+    plan = make_plan([NEEDLE_ABSENT], ROWS[:1], stored=nothing)
+    assert plan.work[0].jobs == (Job("f1/ceo", frozenset(), "needle_absent"),)
+    assert plan.requested == 1
+    plan = make_plan([NEEDLE_ABSENT, Condition("x", heads=(A,), tasks=("ceo",))], ROWS[:2], stored=nothing)
+    assert [[(job.prompt, len(job.heads)) for job in work.jobs] for work in plan.work] == [
+        [("full", 0), ("needle_absent", 0), ("full", 1)],
+        [("needle_absent", 0)],
+    ]
+
+
+def test_rows_that_no_condition_covers_are_not_in_the_plan() -> None:
+    plan = make_plan([Condition("x", heads=(A,), tasks=("city",))], ROWS, stored=nothing)
+    assert [work.row.id for work in plan.work] == ["f1/city"]
+    assert make_plan([], ROWS, stored=nothing).work == ()
+
+
+def test_a_baseline_that_is_asked_for_is_not_requested_twice() -> None:
+    plan = make_plan([Condition("x", heads=(A,)), BASELINE], ROWS, stored=nothing)
+    assert (plan.requested, plan.distinct) == (6, 6)
+    assert all(work.jobs[0].heads == frozenset() for work in plan.work)
+
+
+def test_stored_jobs_are_left_out_and_finished_rows_with_them() -> None:
+    done = {Job("f1/ceo", frozenset()), Job("f1/city", frozenset()), Job("f1/city", frozenset({A}))}
+    plan = make_plan([Condition("x", heads=(A,))], ROWS, stored=done.__contains__)
+    assert [(work.row.id, len(work.jobs)) for work in plan.work] == [("f1/ceo", 1), ("f2/ceo", 2)]
+    assert (plan.requested, plan.distinct, plan.stored) == (6, 6, 3)
+
+
+conditions = st.lists(
+    st.builds(
+        Condition,
+        experiment=st.just("x"),
+        heads=st.lists(st.sampled_from([A, B, Head(0, 1)]), unique=True).map(tuple),
+        tasks=st.sampled_from([None, ("ceo",), ("city", "ceo"), ("year",)]),
+        prompt=st.sampled_from(["full", "needle_absent"]),
+    ),
+    max_size=6,
+)
+
+
+@settings(derandomize=True, deadline=None)
+@given(conditions, st.sampled_from([nothing, lambda job: len(job.heads) == 1, lambda job: True]))
+def test_a_plan_is_everything_asked_for_less_what_is_stored(
+    asked: list[Condition], stored: Callable[[Job], bool]
+) -> None:
+    plan = make_plan(asked, ROWS, stored=stored)
+    wanted = {job for condition in asked for job in jobs_of(condition, ROWS)}
+    wanted |= {Job(job.row_id, frozenset()) for job in wanted if job.prompt == "full"}
+    planned = [job for work in plan.work for job in work.jobs]
+    assert sorted(map(repr, planned)) == sorted(repr(job) for job in wanted if not stored(job))
+    assert plan.distinct == len(wanted)
+    assert plan.stored == sum(map(stored, wanted))
+    assert all(job.row_id == work.row.id for work in plan.work for job in work.jobs)
+
+
+def test_layer_passes_by_hand() -> None:
+    # 3 layers; a set is told apart from the layer on where its heads differ
+    assert layer_passes([()], 3) == (3, 3)
+    assert layer_passes([(), (Head(2, 0),)], 3) == (6, 4)
+    assert layer_passes([(), (Head(1, 0),), (Head(1, 0), Head(2, 0))], 3) == (9, 3 + 2 + 1)
+    assert layer_passes([(), (Head(0, 0),), (Head(0, 1),)], 3) == (9, 9)
+    assert layer_passes([(Head(1, 0), Head(2, 1)), (Head(2, 1), Head(1, 0))], 3) == (6, 3)
+
+
+@pytest.mark.skipif(not PUBLISHED.is_dir(), reason=f"no published head files at {PUBLISHED}")
+def test_layer_passes_of_the_published_lists() -> None:
+    """The head lists of an 8B model at k = 1, 2, 5, 10, 20, counted for a row of registrant_name."""
+    ranking = read_ranking(PUBLISHED / "ranked_heads.json")
+    draw = json.loads((PUBLISHED / "random_ablation_control.json").read_text())["128"]["heads_ablated"]
+    ks = (1, 2, 5, 10, 20)
+
+    def tops(heads: list[Head]) -> list[frozenset[Head]]:
+        return [frozenset(heads[:k]) for k in ks]
+
+    own = {task: tops(list(ranking.candidates(task))) for task in ranking.tasks}
+    within = [frozenset[Head](), *own["registrant_name"]]
+    assert layer_passes(within, 32) == (192, 107)
+    everywhere = [
+        *within,
+        *tops([entry.head for entry in ranking.listed_shared or ()]),
+        *tops([entry.head for entry in ranking.listed_global or ()]),
+        *tops([Head(layer, head) for layer, head in draw]),
+    ]
+    assert layer_passes(everywhere, 32) == (672, 317)
+    assert layer_passes(set(everywhere), 32) == (544, 317)
+    transferred = everywhere + [top for task, sets in own.items() if task != "registrant_name" for top in sets]
+    assert layer_passes(transferred, 32) == (1952, 720)
+    assert layer_passes(set(transferred), 32) == (1600, 720)

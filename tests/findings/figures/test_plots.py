@@ -1,0 +1,132 @@
+"""The figures of a report: drawn only from what is there, legible, and saying what they show."""
+
+import copy
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+from fake_study import TASKS, make_report, whole_report
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from harness.errors import ReportError
+from harness.findings.figures.plot_style import house_style
+from harness.findings.figures.plots import FIGURES, draw_plots
+from harness.findings.report.report_data import ReportData
+
+
+@pytest.fixture(autouse=True)
+def _styled() -> Iterator[None]:
+    with house_style():
+        yield
+
+
+def drawn_texts(figure: Figure) -> list[tuple[str, float, float, float, float]]:
+    """Every visible text with its box in pixels, after a real drawing."""
+    FigureCanvasAgg(figure)
+    figure.draw_without_rendering()
+    boxes = []
+    hidden = [axes for axes in figure.axes if not axes.get_visible()]
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        if not text.get_text().strip() or not text.get_visible() or text.axes in hidden:
+            continue
+        box = text.get_window_extent()
+        boxes.append((text.get_text(), box.x0, box.y0, box.x1, box.y1))
+    return boxes
+
+
+def shown(figure: Figure) -> list[tuple[str, float, float, float, float]]:
+    """Texts without the ticks' labels that matplotlib keeps but does not draw."""
+    width, height = figure.bbox.width, figure.bbox.height
+    return [t for t in drawn_texts(figure) if t[1] < width and t[2] < height and t[3] > 0 and t[4] > 0]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_no_two_texts_overlap_and_none_is_cut_off(name: str) -> None:
+    """Nine tasks, all experiments, five draws: as full as a figure gets."""
+    figure = FIGURES[name](whole_report())
+    assert figure is not None
+    texts = shown(figure)
+    for text, x0, y0, x1, y1 in texts:
+        inside = x0 >= -1 and y0 >= -1 and x1 <= figure.bbox.width + 1 and y1 <= figure.bbox.height + 1
+        assert inside, f"{text!r} is cut off"
+    for (one, ax0, ay0, ax1, ay1), (two, bx0, by0, bx1, by1) in combinations(texts, 2):
+        apart = ax1 <= bx0 + 1 or bx1 <= ax0 + 1 or ay1 <= by0 + 1 or by1 <= ay0 + 1
+        assert apart, f"{one!r} overlaps {two!r}"
+
+
+def test_every_figure_says_model_rows_and_filings() -> None:
+    for draw in FIGURES.values():
+        figure = draw(whole_report())
+        assert figure is not None
+        assert "demo · 216 rows of 24 filings" in [text.get_text() for text in figure.texts]
+
+
+def test_missing_rows_are_said_in_every_figure() -> None:
+    report = copy.deepcopy(whole_report())
+    report["run"]["missing"] = ["general[k05]"]
+    for draw in FIGURES.values():
+        figure = draw(report)
+        assert figure is not None
+        assert any("unfinished: 1 condition with rows missing" in text.get_text() for text in figure.texts)
+
+
+SMALL: list[tuple[ReportData, list[str]]] = [
+    (make_report(TASKS[:2], (1,), (), 2)[0], ["head_map"]),
+    (
+        make_report(TASKS[:1], (5,), ("within_task", "random_control"), 2)[0],
+        ["accuracy_by_k", "accuracy_by_task", "retrieval_against_random", "forest", "head_map"],
+    ),
+    (make_report(TASKS[:4], (1, 2), ("transfer",), 2)[0], ["head_map", "transfer_map"]),
+    (make_report(TASKS[:5], (1, 20), ("general",), 1)[0], ["accuracy_by_k", "accuracy_by_task", "head_map"]),
+]
+
+
+@pytest.mark.parametrize(("report", "names"), SMALL)
+def test_only_what_is_in_the_report_is_drawn(report: ReportData, names: list[str], tmp_path: Path) -> None:
+    paths = draw_plots(report, tmp_path / "plots", formats=("png",))
+    assert [path.name for path in paths] == [f"{name}.png" for name in names]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
+    assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == sorted(f"{name}.png" for name in names)
+
+
+def test_a_report_of_nothing_has_no_figures(tmp_path: Path) -> None:
+    report = copy.deepcopy(SMALL[0][0])
+    report.update({"conditions": [], "contrasts": [], "model": None, "ranking": None})
+    assert draw_plots(report, tmp_path) == ()
+
+
+def test_a_report_without_any_record_has_only_the_map(tmp_path: Path) -> None:
+    report = copy.deepcopy(SMALL[1][0])
+    report["contrasts"] = []
+    for condition in report["conditions"]:
+        condition.update({"n": 0, "matches": 0, "accuracy": None, "interval": None})
+        for task in condition["per_task"].values():
+            task.update({"n": 0, "matches": 0, "accuracy": None, "interval": None})
+    assert [path.name for path in draw_plots(report, tmp_path, formats=("png",))] == ["head_map.png"]
+
+
+def test_equal_reports_give_equal_files(tmp_path: Path) -> None:
+    report = SMALL[1][0]
+    once = draw_plots(report, tmp_path / "one")
+    twice = draw_plots(report, tmp_path / "two")
+    assert len(once) == 10
+    assert [path.read_bytes() for path in once] == [path.read_bytes() for path in twice]
+
+
+def test_a_folder_that_cannot_be_one_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(ReportError, match="taken: the plots cannot be written"):
+        draw_plots(SMALL[0][0], tmp_path / "taken")
+
+
+def test_drawing_never_imports_pyplot() -> None:
+    """Its windows and global state have no place in a test run."""
+    code = "import sys, harness.findings.figures.plots; print('matplotlib.pyplot' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -1,0 +1,83 @@
+"""A ranking in a few lines: hand-made rankings, every line."""
+
+from dataclasses import replace
+
+from harness.experiment.heads import Head, ModelShape
+from harness.experiment.rankings import EVERY_TASK, HeadRanking, ScoredHead, rank
+from harness.findings.rankings.ranking_notes import ranking_notes
+from harness.findings.rankings.ranking_summary import ranking_lines
+
+SCORES = {"city": [[0.5, 0.25], [0.125, 0.0]], "year": [[0.5, 0.0], [0.0, 0.25]]}
+FULL = replace(
+    rank(
+        SCORES,
+        top_k=1,
+        samples={"city": 12, "year": 7},
+        method="summed_attention",
+        model=ModelShape(2, 2, head_dim=8, id="tiny"),
+    ),
+    source="heads.json",
+    filing_hashes=frozenset({"ab", "cd"}),
+    split_seed=5,
+    split_half={"city": 0.98765},
+)
+
+
+def listed(*heads: tuple[int, int, float]) -> tuple[ScoredHead, ...]:
+    return tuple(ScoredHead(Head(layer, head), score) for layer, head, score in heads)
+
+
+def test_every_line_of_a_full_ranking() -> None:
+    assert list(ranking_lines(FULL)) == [
+        "heads.json: 2 tasks x 1 heads, 1 shared",
+        "model: tiny, 2 layers of 2 heads of width 8",
+        "method: summed_attention",
+        "made from: 2 filings, split seed 5",
+        "task  rows  heads  halves  best heads",
+        "city    12      1   0.988  L0H0 0.5",
+        "year     7      1       -  L0H0 0.5",
+        "shared heads: 1: L0H0",
+        "global heads: 1: L0H0",
+        "control pool: 3 of 4 heads at top-k 1: enough for random controls up to k = 1",
+    ]
+
+
+def test_a_cut_ranking_says_what_is_unknown() -> None:
+    cut = HeadRanking(
+        "old.json",
+        {"city": listed((0, 0, 0.5), (1, 1, 0.25)), "year": listed((1, 0, 3.0))},
+        top_k=2,
+    )
+    lines = list(ranking_lines(cut))
+    assert lines[:6] == [
+        "old.json: 2 tasks x 1-2 heads, 0 shared",
+        "task  rows  heads  halves  best heads",
+        "city     -      2       -  L0H0 0.5  L1H1 0.25",
+        "year     -      1       -  L1H0 3",
+        "shared heads: 0",
+        "global heads: 2: L0H0 L1H0",
+    ]
+    assert [line.partition(":")[0] for line in lines[6:]] == ["note"] * len(ranking_notes(cut))
+    assert "control pool: 1 of 4 heads at top-k 2" in list(ranking_lines(cut, ModelShape(2, 2)))[6]
+
+
+def test_one_list_for_every_task() -> None:
+    flat = HeadRanking("flat.json", {EVERY_TASK: listed((0, 1, 2.0), (0, 0, 1.0))}, top_k=2, every_task=True)
+    assert list(ranking_lines(flat, ModelShape(1, 4)))[:4] == [
+        "flat.json: one list of 2 heads for every task",
+        "task        rows  heads  halves  best heads",
+        "every task     -      2       -  L0H1 2  L0H0 1",
+        "control pool: 2 of 4 heads at top-k 2: enough for random controls up to k = 1",
+    ]
+
+
+def test_long_lists_are_cut_short() -> None:
+    heads = listed(*((0, head, 1.0 / (1 + head)) for head in range(12)))
+    many = HeadRanking("many.json", dict.fromkeys(("city", "year"), heads), top_k=12)
+    lines = list(ranking_lines(many))
+    assert lines[2] == "city     -     12       -  L0H0 1  L0H1 0.5  L0H2 0.333  L0H3 0.25"
+    assert lines[4] == "shared heads: 12: L0H0 L0H1 L0H2 L0H3 L0H4 L0H5 L0H6 L0H7 L0H8 L0H9 ..."
+
+
+def test_a_variant_is_named() -> None:
+    assert "method: summed_attention, variant mine" in list(ranking_lines(replace(FULL, variant="mine")))

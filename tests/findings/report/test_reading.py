@@ -1,0 +1,121 @@
+"""Reading a report: what was written comes back, as data and as frames; anything else is one clear error."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from fake_study import make_report, make_rows, make_setup, score
+
+from harness.errors import ReportError
+from harness.experiment.conditions import BASELINE
+from harness.experiment.plan import Job
+from harness.experiment.store import Record
+from harness.findings.report.reading import load
+from harness.findings.report.report_writing import build_report, write_report
+from harness.findings.samples import score_samples
+
+TASKS = ("ceo_lastname", "incorporation_year")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_report(*make_report(TASKS, (1, 5), ("within_task", "random_control"), 3), tmp_path)
+    return tmp_path
+
+
+def test_what_was_written_comes_back(folder: Path) -> None:
+    report, _ = make_report(TASKS, (1, 5), ("within_task", "random_control"), 3)
+    assert load(folder).data == json.loads(json.dumps(report))
+    assert load(str(folder / "report.json")).data == load(folder).data
+
+
+def test_frame_has_a_line_a_condition_and_task(folder: Path) -> None:
+    frame = load(folder).frame()
+    assert len(frame) == (1 + 2) + 4 * (1 + 1) + 10 * (1 + 2)
+    own = frame[(frame.condition == "within_task[ceo_lastname-k05]") & (frame.task == "pooled")].iloc[0]
+    assert (own.k, own.k_effective, own.n, own.experiment) == (5, 5, 3, "within_task")
+    assert own.accuracy == own.matches / 3
+    assert own.low < own.accuracy < own.high or own.accuracy in (0, 1)
+    baseline = frame[frame.experiment == "baseline"]
+    assert baseline.k.isna().all()
+    assert baseline.drop_duplicates("task").lost.isna().all()
+    assert str(frame.k.dtype) == "Int64"
+
+
+def test_samples_keep_texts_as_texts(tmp_path: Path) -> None:
+    """A year read as a number, or a line broken at U+2028, would be another answer."""
+    (row,) = make_rows(("a",), 1)
+    record = Record(Job(row.id, frozenset()), (1,), "1993\u2028 x\x85y", True, -1.0, -2.0, 0, 0.1, None)
+    samples = score_samples([BASELINE], [row], {record.job: record}, score, lambda row, text: {"words": 2})
+    write_report(build_report(make_setup(None), [BASELINE], [row], samples), samples, tmp_path)
+    frame = load(tmp_path).samples()
+    assert isinstance(frame, pd.DataFrame)
+    assert frame.to_dict("records") == [
+        {
+            "condition": "baseline",
+            "row": "filing_000.txt/a",
+            "filename": "filing_000.txt",
+            "task": "a",
+            "depth": None,
+            "value": "0",
+            "completion": "1993\u2028 x\x85y",
+            "match": False,
+            "published_match": False,
+            "ended": True,
+            "faults": [],
+            "tokens": 1,
+            "gold_logprob": -1.0,
+            "baseline_logprob": -2.0,
+            "own.words": 2.0,
+        }
+    ]
+
+
+def test_frames_of_a_report_without_conditions_or_samples_are_empty(tmp_path: Path) -> None:
+    write_report(build_report(make_setup(None), [], [], []), [], tmp_path)
+    assert load(tmp_path).frame().empty
+    assert load(tmp_path).samples().empty
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "no JSON"),
+        (b"{", "no JSON"),
+        (b"\xff\xfe", "not UTF-8 text"),
+        (b"[1]", "no report"),
+        (b'{"kind": "else"}', "no report"),
+        (b'{"kind": "ablation-report", "schema_version": 2}', "schema_version 2; expected 1 to 1"),
+        (b'{"kind": "ablation-report", "schema_version": "1"}', "schema_version '1'"),
+        (b'{"kind": "ablation-report", "schema_version": 1}', "no conditions, configuration, contrasts, data"),
+    ],
+)
+def test_what_is_no_report_is_one_clear_error(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "report.json").write_bytes(content)
+    with pytest.raises(ReportError, match=message) as caught:
+        load(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert str(tmp_path / "report.json") in str(caught.value)
+
+
+def test_a_missing_report_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ReportError, match=r"nowhere: cannot be read \(No such file or directory\)"):
+        load(tmp_path / "nowhere")
+    with pytest.raises(ReportError, match=r"report\.json: cannot be read"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("line", ["{", "[]", "{}", '{"own": 1}', ""])
+def test_a_broken_line_of_samples_is_named(folder: Path, line: str) -> None:
+    samples = folder / "samples.jsonl"
+    first = samples.read_text("utf-8").split("\n")[0]
+    samples.write_text(f"{first}\n{line}\n{first}\n", encoding="utf-8")
+    with pytest.raises(ReportError, match=r"samples\.jsonl:2: no sample"):
+        load(folder).samples()
+
+
+def test_missing_samples_are_one_clear_error(folder: Path) -> None:
+    (folder / "samples.jsonl").unlink()
+    with pytest.raises(ReportError, match=r"samples\.jsonl: cannot be read"):
+        load(folder).samples()

@@ -1,0 +1,112 @@
+"""A layer for several branches: against the layer run for each alone, and its own checks."""
+
+import copy
+from collections.abc import Sequence
+
+import pytest
+import torch
+from tiny_models import HEAD_DIM, N_LAYERS, cut_weights, random_ids, tiny_loaded, wrap
+
+from harness.errors import AblationError
+from harness.experiment.heads import Head
+from harness.experiment.prefix_tree import PrefixTree, prefix_tree
+from harness.model.generation.branching import Branching
+from harness.model.generation.layer_calls import LayerCall, forward_with
+from harness.model.generation.node_cache import NodeCache, NodeLayer
+from harness.model.loading.loaded_model import LoadedModel
+from harness.model.loading.traits import VERIFIED
+
+SETS = [frozenset[Head](), frozenset({Head(0, 1)}), frozenset({Head(0, 1), Head(2, 0)}), frozenset({Head(1, 3)})]
+IDS = random_ids(9, seed=3)
+
+
+def run_tree(loaded: LoadedModel, branching: Branching, tree: PrefixTree) -> torch.Tensor:
+    """Logits of all leaves at all positions: (leaves, positions, vocabulary)."""
+
+    def walk(hidden: torch.Tensor, calls: Sequence[LayerCall]) -> torch.Tensor:
+        for layer, call in enumerate(calls):
+            hidden = branching.run(call, layer, tree, hidden, 0)
+        return hidden
+
+    with torch.inference_mode():
+        return forward_with(loaded, IDS, NodeCache([NodeLayer(len(IDS)) for _ in tree.levels]), walk)
+
+
+@pytest.mark.parametrize("model_type", sorted(VERIFIED))
+def test_each_leaf_is_the_model_with_its_weights_cut(model_type: str) -> None:
+    loaded = tiny_loaded(model_type)
+    branching, tree = Branching(loaded), prefix_tree(SETS, N_LAYERS)
+    logits = run_tree(loaded, branching, tree)
+    branching.check()
+    for leaf, heads in enumerate(tree.leaves):
+        with torch.inference_mode():
+            expected = cut_weights(loaded.model, heads)(input_ids=torch.tensor([IDS])).logits[0]
+        torch.testing.assert_close(logits[leaf], expected, atol=1e-4, rtol=1e-4)
+        assert branching.fired[heads] == len({head.layer for head in heads})
+
+
+def test_attention_runs_once_for_children_of_one_node() -> None:
+    loaded = tiny_loaded("llama")
+    seen: list[tuple[int, int]] = []
+    modules = [loaded.model.get_submodule(f"model.layers.{layer}") for layer in range(N_LAYERS)]
+    handles = [
+        handle
+        for module in modules
+        for handle in (
+            module.get_submodule("self_attn.q_proj").register_forward_hook(
+                lambda _, args, __: seen.append((args[0].shape[0], 0))
+            ),
+            module.get_submodule("mlp.up_proj").register_forward_hook(
+                lambda _, args, __: seen.append((0, args[0].shape[0]))
+            ),
+        )
+    ]
+    run_tree(loaded, Branching(loaded), prefix_tree(SETS, N_LAYERS))
+    for handle in handles:
+        handle.remove()
+    # nodes of the level before, then the level's own
+    assert seen == [(1, 0), (0, 2), (2, 0), (0, 3), (3, 0), (0, 4)]
+
+
+@pytest.mark.parametrize("written", [float("nan"), 7.0])
+def test_what_is_written_behind_the_zeroing_is_found(written: float) -> None:
+    loaded = wrap(copy.deepcopy(tiny_loaded("llama").model))
+    projection, layer = loaded.outputs[1].module, loaded.model.get_submodule("model.layers.1")
+
+    def late_hook(*_: object) -> None:
+        """A hook that comes behind those of the branching, and fills what they zeroed."""
+        layer._forward_pre_hooks.clear()
+        projection.register_forward_pre_hook(lambda _, args: (torch.full_like(args[0], written),))
+
+    layer.get_submodule("self_attn").register_forward_pre_hook(late_hook)
+    branching = Branching(loaded)
+    run_tree(loaded, branching, prefix_tree(SETS, N_LAYERS))
+    with pytest.raises(AblationError, match=rf"o_proj: {HEAD_DIM * len(IDS)} other elements .* expected exactly 0"):
+        branching.check()
+
+
+def test_a_projection_that_is_not_called_is_found() -> None:
+    loaded = wrap(copy.deepcopy(tiny_loaded("llama").model))
+    attention = loaded.model.get_submodule("model.layers.1.self_attn")
+    attention.__dict__["forward"] = lambda hidden_states, **_: (hidden_states, None)
+    with pytest.raises(AblationError, match=r"layers.1.self_attn.o_proj: its hook never fired"):
+        run_tree(loaded, Branching(loaded), prefix_tree([{Head(1, 3)}], N_LAYERS))
+    assert not loaded.outputs[1].module._forward_pre_hooks
+
+
+def test_an_input_of_another_width_is_refused() -> None:
+    loaded = wrap(copy.deepcopy(tiny_loaded("llama").model))
+    loaded.outputs[1].module.register_forward_pre_hook(lambda _, args: (args[0][:, :, 1:],))
+    with pytest.raises(AblationError, match=r"called with \[\(1, 9, 31\)\]; expected one tensor"):
+        run_tree(loaded, Branching(loaded), prefix_tree([{Head(1, 3)}], N_LAYERS))
+
+
+def test_infinite_values_become_zero() -> None:
+    loaded = wrap(copy.deepcopy(tiny_loaded("llama").model))
+    loaded.outputs[1].module.register_forward_pre_hook(
+        lambda _, args: (args[0].index_fill(2, torch.arange(3 * HEAD_DIM, 4 * HEAD_DIM), float("inf")),)
+    )
+    branching = Branching(loaded)
+    logits = run_tree(loaded, branching, prefix_tree([{Head(1, 3)}], N_LAYERS))
+    branching.check()
+    assert logits.isfinite().all()

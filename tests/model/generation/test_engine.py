@@ -1,0 +1,282 @@
+"""The engine against the plain loop: tiny models of every architecture, and the demo."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+from accelerate import cpu_offload  # type: ignore[import-untyped]  # has no types
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_models import (
+    FLOAT32_PARTS,
+    HEAD_DIM,
+    MODEL_TYPES,
+    N_HEADS,
+    N_LAYERS,
+    WINDOW,
+    doubled,
+    random_ids,
+    random_prompt,
+    tiny_loaded,
+    tiny_model,
+    wrap,
+)
+
+from harness.demo import MODEL_FOLDER, RANKING_FILE
+from harness.demo.filings import demo_rows
+from harness.errors import AblationError, ModelError
+from harness.experiment.completion import Completion
+from harness.experiment.conditions import EXPERIMENTS, Study
+from harness.experiment.head_files import read_ranking
+from harness.experiment.heads import Head
+from harness.experiment.intervention import ZEROED, Intervention, MeanValues, Phase
+from harness.model.generation import engine, reference
+from harness.model.generation.branching import Branching, can_branch
+from harness.model.generation.layer_calls import decoder_layers
+from harness.model.intervention.ablation import Ablation
+from harness.model.loading.loaded_model import LoadedModel, load_model
+from harness.model.performance.layer_counter import LayerCounter
+from harness.retrieval.prompts import Prompt, build_prompt
+from harness.retrieval.tasks import EDGAR_TASKS
+
+UNTOUCHED = frozenset[Head]()
+MEANS = MeanValues(np.random.default_rng(1).normal(size=(N_LAYERS, N_HEADS * HEAD_DIM)))
+HEADS = [Head(layer, head) for layer in range(N_LAYERS) for head in range(N_HEADS)]
+TIE = 1e-5
+SETS = (
+    UNTOUCHED,
+    frozenset({Head(0, 1)}),
+    frozenset({Head(1, 0), Head(1, 2), Head(2, 3)}),
+    frozenset({Head(0, 1), Head(2, 0)}),
+    frozenset({Head(2, 0)}),
+)
+
+
+def assert_same(got: Sequence[Completion], expected: Sequence[Completion], tolerance: float) -> None:
+    """Equal up to rounding; tokens equal unless the plain loop was about to choose another."""
+    assert len(got) == len(expected)
+    for one, other in zip(got, expected, strict=True):
+        assert one.gold_logprob == pytest.approx(other.gold_logprob, abs=tolerance, rel=tolerance)
+        if other.smallest_gap < TIE:
+            continue
+        assert one.all_ids == other.all_ids
+        assert one.end_token_id == other.end_token_id
+        assert one.smallest_gap == pytest.approx(other.smallest_gap, abs=tolerance, rel=tolerance)
+        assert (one.baseline_logprob is None) == (other.baseline_logprob is None)
+        if other.baseline_logprob is not None:
+            assert one.baseline_logprob == pytest.approx(other.baseline_logprob, abs=tolerance, rel=tolerance)
+        assert (one.hooks_fired > 0) == (other.hooks_fired > 0)
+
+
+def check_both(
+    loaded: LoadedModel,
+    prompt: Prompt,
+    sets: Sequence[frozenset[Head]],
+    *,
+    intervention: Intervention = ZEROED,
+    baseline_ids: tuple[int, ...] | None = None,
+    max_new_tokens: int = 8,
+    branches: int | None = None,
+    tolerance: float,
+) -> tuple[Completion, ...]:
+    asked = (loaded, prompt, sets, baseline_ids, intervention)
+    got = engine.run_row(*asked, max_new_tokens=max_new_tokens, branches=branches)
+    expected = reference.run_row(*asked, max_new_tokens=max_new_tokens)
+    assert_same(got, expected, tolerance)
+    assert_clean(loaded)
+    return got
+
+
+def assert_clean(loaded: LoadedModel) -> None:
+    """No hook of ours and no stand-in is left; transformers leaves its own where attentions were ever asked for."""
+    for module in loaded.model.modules():
+        left = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
+        assert not [hook for hook in left if not hook.__module__.startswith("transformers.")]
+    for layer in decoder_layers(loaded):
+        assert "forward" not in vars(layer)
+
+
+@settings(derandomize=True, deadline=None, max_examples=80)
+@given(data=st.data())
+def test_equal_to_the_plain_loop_in_float64(data: st.DataObject) -> None:
+    """Any tree, length, end tokens, draft, intervention and number of branches."""
+    model_type = data.draw(st.sampled_from(MODEL_TYPES))
+    ends = data.draw(st.frozensets(st.integers(0, 255), max_size=100))
+    loaded = replace(doubled(model_type), end_token_ids=ends)
+    prompt = replace(
+        random_prompt(data.draw(st.integers(1, 3 * WINDOW)), seed=data.draw(st.integers(0, 9))),
+        value_ids=random_ids(data.draw(st.integers(1, WINDOW + 2)), seed=5),
+    )
+    check_both(
+        loaded,
+        prompt,
+        data.draw(st.lists(st.frozensets(st.sampled_from(HEADS), max_size=6), min_size=1, max_size=6)),
+        intervention=Intervention(
+            data.draw(st.sampled_from([None, MEANS, random_prompt(5, seed=3), random_prompt(2 * WINDOW, seed=4)])),
+            data.draw(st.sampled_from(get_args(Phase))),
+        ),
+        baseline_ids=data.draw(st.none() | st.lists(st.integers(0, 255), max_size=6).map(tuple)),
+        max_new_tokens=data.draw(st.integers(1, WINDOW + 2)),
+        branches=data.draw(st.none() | st.integers(1, 3)),
+        tolerance=1e-4 if model_type in FLOAT32_PARTS else 1e-10,
+    )
+
+
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize(("phase", "branches"), [("all", None), ("all", 1), ("all", 2), ("decode", 2)])
+def test_equal_to_the_plain_loop_in_float32(model_type: str, phase: Phase, branches: int | None) -> None:
+    loaded = replace(tiny_loaded(model_type), end_token_ids=frozenset(range(0, 256, 16)))
+    for seed in range(2):
+        prompt = random_prompt(2 * WINDOW + seed, seed=seed)
+        check_both(loaded, prompt, SETS, intervention=Intervention(phase=phase), branches=branches, tolerance=1e-4)
+
+
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+def test_what_is_fallen_back_on_is_known(model_type: str) -> None:
+    """Bloom tells positions by a bias for each row of the batch."""
+    assert can_branch(tiny_loaded(model_type)) == (model_type != "bloom")
+
+
+def test_rotary_frequencies_that_depend_on_the_length_are_not_branched() -> None:
+    loaded = wrap(copy.deepcopy(tiny_loaded("llama").model))
+    loaded.model.config.rope_parameters["rope_type"] = "dynamic"
+    assert not can_branch(loaded)
+
+
+def follow_gold(loaded: LoadedModel, prompt: Prompt, n_tokens: int) -> Prompt:
+    """The same prompt with the untouched model's first tokens as its gold value."""
+    (untouched,) = reference.run_row(loaded, prompt, [UNTOUCHED], None, max_new_tokens=n_tokens)
+    return replace(prompt, value_ids=untouched.token_ids)
+
+
+def forward_passes(loaded: LoadedModel, prompt: Prompt, sets: Sequence[frozenset[Head]], most: int) -> int:
+    """Calls of the model that one run of the engine makes."""
+    calls: list[object] = []
+    handle = loaded.model.register_forward_pre_hook(lambda *_: calls.append(None))
+    engine.run_row(loaded, prompt, sets, None, max_new_tokens=most)
+    handle.remove()
+    return len(calls)
+
+
+def test_a_condition_that_says_the_draft_and_ends_is_not_decoded() -> None:
+    """One pass for the prompt, one for the gold value; each departure costs its own tokens only."""
+    endless = replace(doubled("llama"), end_token_ids=frozenset())
+    prompt = follow_gold(endless, random_prompt(20), 6)
+    (longer,) = reference.run_row(endless, prompt, [UNTOUCHED], None, max_new_tokens=7)
+    end = longer.token_ids[6]
+    assert end not in prompt.value_ids
+    loaded = replace(endless, end_token_ids=frozenset({end}))
+    assert forward_passes(loaded, prompt, [UNTOUCHED], 20) == 2
+    assert forward_passes(endless, prompt, [UNTOUCHED], 7) == 2
+    assert forward_passes(endless, prompt, [UNTOUCHED], 9) == 2 + 2 + 1  # two tokens, the longer draft
+    departing = check_both(loaded, prompt, SETS, tolerance=1e-10)
+    assert any(each.all_ids != departing[0].all_ids for each in departing)
+
+
+def test_a_prompt_that_is_not_ablated_is_read_once_for_all() -> None:
+    loaded, prompt = doubled("llama"), random_prompt(20)
+    with LayerCounter(loaded.outputs, len(prompt.token_ids)) as counter:
+        engine.run_row(loaded, prompt, SETS, None, Intervention(phase="decode"), max_new_tokens=4)
+    # in the last layer, keys and values alone
+    assert counter.prefill_passes == N_LAYERS - 1
+
+
+def test_conditions_before_the_untouched_model_have_no_baseline() -> None:
+    order = [SETS[1], UNTOUCHED, SETS[2], SETS[1], UNTOUCHED]
+    got = check_both(doubled("llama"), random_prompt(20), order, tolerance=1e-10)
+    assert [each.baseline_logprob is None for each in got] == [True, False, False, False, False]
+    without = check_both(doubled("llama"), random_prompt(20), SETS[1:], tolerance=1e-10)
+    assert all(each.baseline_logprob is None for each in without)
+
+
+def test_out_of_memory_halves_the_branches(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded, prompt = doubled("llama"), random_prompt(20)
+    tried: list[int] = []
+    run = Branching.run
+
+    def short_of_memory(self, call, layer, tree, hidden, start):  # type: ignore[no-untyped-def]
+        tried.append(len(tree.levels[layer].parents))
+        if tried[-1] > most:
+            raise torch.OutOfMemoryError("out of memory")
+        return run(self, call, layer, tree, hidden, start)
+
+    monkeypatch.setattr(Branching, "run", short_of_memory)
+    most = 1
+    check_both(loaded, prompt, SETS, branches=5, tolerance=1e-10)
+    assert max(tried) > most
+    halved = engine.run_row(loaded, prompt, SETS, None, max_new_tokens=8, branches=4)
+    assert {each.halvings for each in halved} == {2}, "from 4 to 2 to 1"
+    most = 0
+    with pytest.raises(ModelError, match=r"filing0.htm/task: out of memory at one condition of 28 tokens"):
+        engine.run_row(loaded, prompt, SETS, None, max_new_tokens=8)
+    assert_clean(loaded)
+
+
+def test_what_is_answered_before_memory_ran_out_is_not_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The untouched model is in the first run of leaves; memory runs out once, in the second."""
+    ran: list[bool] = []
+    run = Branching.run
+
+    def short_once(self, call, layer, tree, hidden, start):  # type: ignore[no-untyped-def]
+        ran.append(UNTOUCHED in tree.leaves)
+        if not ran[-1] and all(ran[:-1]):
+            raise torch.OutOfMemoryError("out of memory")
+        return run(self, call, layer, tree, hidden, start)
+
+    monkeypatch.setattr(Branching, "run", short_once)
+    check_both(doubled("llama"), random_prompt(20), SETS, branches=2, tolerance=1e-10)
+    failed = ran.index(False)
+    assert ran[failed + 1 :]
+    assert not any(ran[failed + 1 :])
+
+
+def test_other_errors_are_not_taken_for_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("no kernel for this")
+
+    monkeypatch.setattr(Branching, "run", broken)
+    with pytest.raises(RuntimeError, match="no kernel for this"):
+        engine.run_row(doubled("llama"), random_prompt(9), SETS, None, max_new_tokens=3)
+    assert_clean(doubled("llama"))
+
+
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+def test_weights_that_come_and_go_change_nothing(model_type: str) -> None:
+    """Offloaded by accelerate: on a device only while their module runs."""
+    whole = tiny_loaded(model_type)
+    model = cpu_offload(tiny_model(model_type), execution_device=torch.device("cpu"))
+    offloaded, prompt = wrap(model), random_prompt(2 * WINDOW)
+    assert all(parameter.is_meta for parameter in model.parameters())
+    for run_row in (engine.run_row, reference.run_row):
+        got, expected = (run_row(each, prompt, SETS, None, max_new_tokens=4) for each in (offloaded, whole))
+        assert got == expected
+    assert all(parameter.is_meta for parameter in model.parameters())
+
+
+def test_bad_requests_are_refused_as_by_the_plain_loop() -> None:
+    loaded, prompt = tiny_loaded("llama"), random_prompt(9)
+    for refused in (replace(prompt, value_ids=()), replace(prompt, token_ids=()), random_prompt(639)):
+        with pytest.raises(ModelError, match=r"filing0.htm/task"):
+            engine.run_row(loaded, refused, SETS, None, max_new_tokens=3)
+    with pytest.raises(AblationError, match=f"layer {N_LAYERS}, but the model has"):
+        engine.run_row(loaded, prompt, [frozenset({Head(N_LAYERS, 0)})], None, max_new_tokens=3)
+    with Ablation(loaded.outputs, [UNTOUCHED]), pytest.raises(AblationError, match="another ablation"):
+        engine.run_row(loaded, prompt, SETS, None, max_new_tokens=3)
+    assert engine.run_row(loaded, prompt, [], None, max_new_tokens=3) == ()
+
+
+def test_demo_rows_are_answered_as_by_the_plain_loop() -> None:
+    loaded = load_model(str(MODEL_FOLDER))
+    study = Study(read_ranking(RANKING_FILE), loaded.shape, tuple(EDGAR_TASKS), (1, 5, 20))
+    for row in demo_rows()[:2]:
+        prompt = build_prompt(row, EDGAR_TASKS[row.task], loaded.tokenizer, depth=0.5)
+        sets = [
+            frozenset(condition.heads)
+            for condition in EXPERIMENTS["within_task"](study)
+            if condition.tasks == (row.task,)
+        ]
+        check_both(loaded, prompt, [UNTOUCHED, *sets], max_new_tokens=20, tolerance=1e-4)

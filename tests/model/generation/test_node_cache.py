@@ -1,0 +1,70 @@
+"""Keys and values by node: against plain concatenation."""
+
+import pytest
+import torch
+
+from harness.model.generation.node_cache import KeysKnownError, KeysOnlyLayer, NodeCache, NodeLayer, rewind
+
+
+def states(rows: int, positions: int, *, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    keys, values = torch.rand(2, rows, 2, positions, 4, generator=generator)
+    return keys, values
+
+
+def test_what_is_written_is_held_in_order() -> None:
+    layer = NodeLayer(7)
+    first, second = states(3, 4), states(3, 3, seed=1)
+    layer.update(*first)
+    assert layer.get_seq_length() == 4
+    assert layer.get_mask_sizes(3) == (7, 0)
+    for held, one, other in zip(layer.update(*second), first, second, strict=True):
+        assert torch.equal(held, torch.cat([one, other], dim=2))
+
+
+def test_rewinding_forgets() -> None:
+    layer = NodeLayer(9)
+    first, second, third = states(2, 4), states(2, 3, seed=1), states(2, 2, seed=2)
+    layer.update(*first)
+    layer.update(*second)
+    rewind([layer], 4)
+    for held, one, other in zip(layer.update(*third), first, third, strict=True):
+        assert torch.equal(held, torch.cat([one, other], dim=2))
+
+
+def test_rows_share_memory_and_gathered_rows_do_not() -> None:
+    layer = NodeLayer(6)
+    first, second = states(3, 4), states(1, 2, seed=1)
+    layer.update(*first)
+    copied = NodeCache([layer]).gather([[2, 0, 2]]).node_layers[0]
+    assert copied.capacity == 6
+    layer.rows(slice(1, 2)).update(*second)
+    assert layer.get_seq_length() == 4
+    layer.length = 6
+    assert layer.keys is not None
+    assert torch.equal(layer.keys[1, :, 4:], second[0][0])
+    more = states(3, 2, seed=2)
+    for held, one, other in zip(copied.update(*more), first, more, strict=True):
+        assert torch.equal(held, torch.cat([one[[2, 0, 2]], other], dim=2))
+
+
+def test_gathering_nothing_held_leaves_room() -> None:
+    layer = NodeLayer(3)
+    layer.update(*states(2, 1))
+    rewind([layer], 0)
+    (keys, _) = layer.gather([1]).update(*states(1, 3, seed=1))
+    assert torch.equal(keys, states(1, 3, seed=1)[0])
+
+
+def test_a_pass_may_end_with_the_keys() -> None:
+    layer = KeysOnlyLayer(3)
+    with pytest.raises(KeysKnownError):
+        layer.update(*states(2, 2))
+    assert layer.rows(slice(None)).get_seq_length() == 2
+
+
+def test_layers_may_be_replaced_in_a_cache() -> None:
+    cache = NodeCache([NodeLayer(3), NodeLayer(3)])
+    cache.node_layers[1] = NodeLayer(5)
+    assert cache.layers[1] is cache.node_layers[1]
+    assert not any(cache.is_sliding)

@@ -1,0 +1,94 @@
+"""A prompt shared by many conditions: breadth-first and depth-first give the same, and pass what they must."""
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from slow_loop import slow_logits
+from tiny_models import N_LAYERS, cut_weights, random_ids, tiny_loaded
+
+from harness.experiment.heads import Head
+from harness.experiment.prefix_tree import prefix_tree
+from harness.model.generation.branching import Branching
+from harness.model.generation.shared_prefill import gather, prefill, read_draft, read_prefilled, spread
+from harness.model.loading.loaded_model import LoadedModel
+
+SETS = [
+    frozenset[Head](),
+    frozenset({Head(0, 1)}),
+    frozenset({Head(0, 1), Head(2, 0)}),
+    frozenset({Head(1, 3)}),
+    frozenset({Head(2, 1)}),
+]
+PROMPT, GOLD, OTHER = random_ids(15, seed=1), random_ids(3, seed=2), random_ids(5, seed=3)
+
+
+def logits_of(loaded: LoadedModel, heads: frozenset[Head], draft: Sequence[int]) -> torch.Tensor:
+    """The plain model with its weights cut, at the prompt's last token and behind."""
+    model = cut_weights(loaded.model, heads)
+    return model(input_ids=torch.tensor([[*PROMPT, *draft]])).logits[0, len(PROMPT) - 1 :]  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("model_type", ["llama", "gpt2", "gemma3_text"])
+@pytest.mark.parametrize("branches", [1, 2, 3, 9])
+@torch.inference_mode()
+def test_drafts_are_read_for_every_leaf_in_any_order(model_type: str, branches: int) -> None:
+    loaded, tree = tiny_loaded(model_type), prefix_tree(SETS, N_LAYERS)
+    branching = Branching(loaded)
+    seen: list[frozenset[Head]] = []
+    for shared in prefill(loaded, branching, tree, PROMPT, GOLD, capacity=25, branches=branches):
+        last = PROMPT[-1]
+        # each in turn, so that none leaves a trace for the next
+        other = read_draft(loaded, branching, shared, (last, *OTHER))
+        gold = read_prefilled(loaded, branching, shared, (last, *GOLD))
+        again = read_draft(loaded, branching, shared, (last, *OTHER))
+        for leaf, heads in enumerate(shared.tree.leaves):
+            expected = logits_of(loaded, heads, GOLD)
+            torch.testing.assert_close(gold[leaf], expected, atol=1e-4, rtol=1e-4)
+            expected = logits_of(loaded, heads, OTHER)
+            torch.testing.assert_close(other[leaf], expected, atol=1e-4, rtol=1e-4)
+            assert torch.equal(again[leaf], other[leaf])
+        rows = gather(shared, range(len(shared.tree.leaves)))
+        assert {layer.length for layer in rows.node_layers} == {len(PROMPT) - 1}
+        assert {layer.keys.shape[0] for layer in rows.node_layers if layer.keys is not None} == {
+            len(shared.tree.leaves)
+        }
+        seen += shared.tree.leaves
+        assert len(shared.tree.leaves) <= branches
+    branching.check()
+    assert tuple(seen) == tree.leaves
+
+
+@torch.inference_mode()
+def test_a_prompt_of_one_leaf_is_spread_over_a_tree() -> None:
+    """The untouched model read the prompt; heads are ablated from its last token on."""
+    loaded, tree = tiny_loaded("llama"), prefix_tree(SETS, N_LAYERS)
+    branching, last = Branching(loaded), PROMPT[-1]
+    (untouched,) = prefill(loaded, branching, prefix_tree([()], N_LAYERS), PROMPT, (), capacity=25, branches=9)
+    shared = spread(untouched, tree)
+    assert [layer.keys.shape[0] for layer in shared.layers if layer.keys is not None] == [1, 2, 3]
+    for draft in (GOLD, OTHER, GOLD):
+        logits = read_prefilled(loaded, branching, shared, (last, *draft))
+        for leaf, heads in enumerate(tree.leaves):
+            first = len(PROMPT) - 1
+            expected = slow_logits(loaded.model, [*PROMPT, *draft], heads, first=first)[first:]
+            torch.testing.assert_close(logits[leaf], expected, atol=1e-4, rtol=1e-4)
+    branching.check()
+
+
+@torch.inference_mode()
+def test_the_last_layer_is_run_for_keys_and_values_alone() -> None:
+    loaded = tiny_loaded("llama")
+    calls: list[str] = []
+    handles = [
+        module.register_forward_hook(lambda *_, name=name: calls.append(name))
+        for name, module in loaded.model.named_modules()
+        if name.endswith(("v_proj", "o_proj", "up_proj")) and ".2." in name
+    ]
+    branching = Branching(loaded)
+    (shared,) = prefill(loaded, branching, prefix_tree(SETS, N_LAYERS), PROMPT, GOLD, capacity=25, branches=9)
+    assert [name.rpartition(".")[2] for name in calls] == ["v_proj"]
+    # one row for each node of the level before
+    assert [layer.keys.shape[0] for layer in shared.layers if layer.keys is not None] == [1, 2, 3]
+    for handle in handles:
+        handle.remove()

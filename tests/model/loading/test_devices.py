@@ -1,0 +1,43 @@
+"""Device maps, and the GPUs of a machine that is made up."""
+
+import pytest
+import torch
+
+from harness.errors import ModelError
+from harness.model.loading.devices import device_map_of, room_of, visible_gpus
+
+
+def test_gpus_by_the_names_of_the_whole_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert visible_gpus() == ("0", "1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    assert visible_gpus() == ("5", "7")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert visible_gpus() == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "placed"),
+    [
+        (None, None),
+        ("auto", "auto"),
+        ("cuda:1", "cuda:1"),
+        ("cuda:0,cuda:3", "auto"),
+        ('{"model": "cpu", "lm_head": 0}', {"model": "cpu", "lm_head": 0}),
+    ],
+)
+def test_what_a_device_map_says(text: str | None, placed: object) -> None:
+    assert device_map_of(text) == placed
+
+
+def test_json_that_is_none() -> None:
+    with pytest.raises(ModelError, match=r"^device map '\{': .*; expected a name as 'auto', or JSON as"):
+        device_map_of("{")
+
+
+def test_several_gpus_are_all_that_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda gpu: (100 + gpu, 1000))
+    assert room_of("cuda:0, cuda:13") == {0: 100, 13: 113}
+    assert [room_of(text) for text in (None, "auto", "cuda:3", "cpu", '{"": "cpu"}')] == [None] * 5

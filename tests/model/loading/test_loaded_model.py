@@ -1,0 +1,306 @@
+"""Loading checkpoints made here, from folders and a hub of our own, and every way in which that can fail."""
+
+import gc
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_models import (
+    END_TOKEN_IDS,
+    HEAD_DIM,
+    N_HEADS,
+    N_LAYERS,
+    VOCABULARY,
+    cut_weights,
+    random_ids,
+    random_prompt,
+    save_checkpoint,
+    tiny_model,
+)
+from transformers.utils import logging as transformers_logging
+
+from harness.errors import ModelError
+from harness.experiment.heads import Head, ModelShape
+from harness.model.generation import engine, reference
+from harness.model.intervention.ablation import Ablation
+from harness.model.loading.loaded_model import (
+    check_window,
+    fingerprint,
+    load_model,
+    load_tokenizer,
+    read_blueprint,
+)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Llama as a folder; not to be written to."""
+    return save_checkpoint(tmp_path_factory.mktemp("checkpoints") / "tiny-llama")
+
+
+@pytest.fixture
+def copy(checkpoint: Path, tmp_path: Path) -> Path:
+    """A copy of it to spoil."""
+    made = tmp_path / "spoilt"
+    made.mkdir()
+    for file in checkpoint.iterdir():
+        (made / file.name).write_bytes(file.read_bytes())
+    return made
+
+
+def edit(file: Path, change: Callable[[dict[str, object]], object]) -> None:
+    content = json.loads(file.read_text())
+    change(content)
+    file.write_text(json.dumps(content))
+
+
+def test_a_folder_without_the_network(checkpoint: Path) -> None:
+    loaded = load_model(str(checkpoint), device_map="cpu")
+    assert loaded.shape == ModelShape(N_LAYERS, N_HEADS, HEAD_DIM, "tiny-llama", None)
+    assert loaded.end_token_ids == frozenset(END_TOKEN_IDS)
+    assert (loaded.attention, loaded.dtype, loaded.window) == ("sdpa", "float32", 640)
+    assert loaded.device == loaded.model.device == torch.device("cpu")
+    assert not loaded.model.training
+    assert not any(parameter.requires_grad for parameter in loaded.model.parameters())
+    assert loaded.tokenizer.decode(loaded.tokenizer("Ünïcode 7").input_ids) == "Ünïcode 7"
+    ids = torch.tensor([random_ids(9)])
+    assert torch.equal(loaded.model(ids).logits, tiny_model("llama")(ids).logits)
+
+
+def test_the_gpu_if_there_is_one(checkpoint: Path) -> None:
+    assert load_model(str(checkpoint)).device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_shape_from_the_config_alone(copy: Path) -> None:
+    (copy / "model.safetensors").unlink()
+    assert read_blueprint(str(copy)).shape == ModelShape(N_LAYERS, N_HEADS, HEAD_DIM, "spoilt", None)
+    assert load_tokenizer(str(copy)).eos_token == "</s>"
+
+
+def test_dtype_as_asked(checkpoint: Path) -> None:
+    for asked in ("bfloat16", "float64"):
+        loaded = load_model(str(checkpoint), dtype=asked, device_map="cpu")
+        assert loaded.dtype == asked
+        assert loaded.model.dtype == getattr(torch, asked)
+    with pytest.raises(ModelError, match=r"dtype 'int8'; expected one of auto, bfloat16"):
+        load_model(str(checkpoint), dtype="int8")
+
+
+def test_dtype_by_default_on_a_cpu_is_float32(copy: Path) -> None:
+    tiny_model("llama").bfloat16().save_pretrained(copy)
+    assert load_model(str(copy), device_map="cpu").dtype == "float32"
+    assert load_model(str(copy), device_map="cpu", dtype="auto").dtype == "bfloat16"
+
+
+def test_attention_as_asked_and_where_sdpa_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    assert load_model(str(checkpoint), attention="eager").attention == "eager"
+    gemma = str(save_checkpoint(tmp_path / "gemma", "gemma2"))
+    assert load_model(gemma).attention == "eager"
+    with pytest.raises(ModelError, match=r"attention 'sdpa': gemma2 soft-caps .* expected 'eager'"):
+        load_model(gemma, attention="sdpa")
+    with pytest.raises(ModelError, match=r"cannot be loaded: ValueError: .*no_such_attention"):
+        load_model(str(checkpoint), attention="no_such_attention")
+
+
+@pytest.mark.parametrize(
+    ("generation", "config", "tokenizer", "expected"),
+    [
+        ([5, 6, 7], 8, "</s>", {5, 6, 7}),
+        (5, [8], "</s>", {5}),
+        (None, [8, 9], "</s>", {8, 9}),
+        (None, None, "</s>", {257}),
+        (None, None, None, set()),
+    ],
+)
+def test_end_tokens(copy: Path, generation: object, config: object, tokenizer: object, expected: set[int]) -> None:
+    edit(copy / "generation_config.json", lambda content: content.update(eos_token_id=generation))
+    edit(copy / "config.json", lambda content: content.update(eos_token_id=config))
+    edit(copy / "tokenizer_config.json", lambda content: content.update(eos_token=tokenizer))
+    assert load_model(str(copy)).end_token_ids == expected
+
+
+def test_quiet_and_everything_set_back(checkpoint: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    before = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    load_model(str(checkpoint))
+    assert capfd.readouterr() == ("", "")
+    assert (transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()) == before
+
+
+def remove(*names: str) -> Callable[[Path], object]:
+    return lambda folder: [(folder / name).rename(folder / f"{name}.aside") for name in names]
+
+
+def write(name: str, content: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_text(content)
+
+
+def configure(**values: object) -> Callable[[Path], object]:
+    return lambda folder: edit(folder / "config.json", lambda content: content.update(values))
+
+
+def truncate(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (remove("config.json"), "holds no config.json"),
+        (remove("model.safetensors"), "holds no weights"),
+        (remove("tokenizer.json"), "holds no tokenizer"),
+        (write("config.json", "{"), "cannot be loaded: .*config.json"),
+        (write("config.json", "{}"), "cannot be loaded: .*model_type"),
+        (configure(model_type="no_such_model"), "cannot be loaded: .*`no_such_model`"),
+        (configure(model_type="mamba"), r"model_type 'mamba': .*; expected one of bloom, .*; say where"),
+        (write("tokenizer.json", "{"), "cannot be loaded: "),
+        (truncate, "cannot be loaded: SafetensorError"),
+        (write("model.safetensors", ""), "cannot be loaded: SafetensorError"),
+        (
+            configure(num_hidden_layers=N_LAYERS + 1),
+            r"9 weights are missing from its files, first model.layers.3",
+        ),
+        (
+            configure(intermediate_size=48),
+            r"9 weights have another shape .* first model.layers.0.mlp.down_proj.weight: \(24, 32\); expected \(24, 4",
+        ),
+        (
+            configure(num_hidden_layers=2),
+            "9 weights of its layers have no place in its config, first model.layers.2.input_layernorm.weight",
+        ),
+    ],
+)
+def test_a_spoilt_checkpoint_gets_one_line(copy: Path, spoil: Callable[[Path], object], message: str) -> None:
+    spoil(copy)
+    with pytest.raises(ModelError, match=message) as caught:
+        load_model(str(copy))
+    assert "\n" not in str(caught.value)
+    assert "spoilt" in str(caught.value) or "mamba" in str(caught.value)
+
+
+def test_shape_of_an_architecture_outside_the_table(copy: Path) -> None:
+    configure(model_type="mamba")(copy)
+    with pytest.raises(ModelError, match="model_type 'mamba'"):
+        read_blueprint(str(copy))
+
+
+def test_a_tokenizer_without_offsets(copy: Path) -> None:
+    """ByT5 has no fast tokenizer: it is plain Python, and knows no character offsets."""
+    (copy / "tokenizer.json").unlink()
+    (copy / "vocab.txt").touch()
+    (copy / "tokenizer_config.json").write_text('{"tokenizer_class": "ByT5Tokenizer"}')
+    with pytest.raises(ModelError, match="ByT5Tokenizer, gives no character offsets; expected a fast tokenizer"):
+        load_model(str(copy))
+
+
+def test_a_tokenizer_of_another_model(copy: Path) -> None:
+    """Of a larger vocabulary; a token that is only added to it, as one for pictures, does no harm."""
+    tokenizer = load_tokenizer(str(copy))
+    tokenizer.add_tokens(["<image>"], special_tokens=True)
+    tokenizer.save_pretrained(copy)
+    assert max(load_model(str(copy)).tokenizer.get_vocab().values()) == VOCABULARY
+    edit(copy / "tokenizer.json", lambda content: content["model"]["vocab"].update({"ab": 300}))  # type: ignore[index]
+    with pytest.raises(ModelError, match="its tokenizer has tokens up to 300; expected none beyond 258, as its"):
+        load_model(str(copy))
+
+
+def test_a_folder_has_no_revisions(checkpoint: Path) -> None:
+    with pytest.raises(ModelError, match="revision 'main' of a folder; expected none"):
+        read_blueprint(str(checkpoint), revision="main")
+
+
+def test_window(checkpoint: Path) -> None:
+    loaded = load_model(str(checkpoint))
+    check_window(loaded, "a/b", 640)
+    with pytest.raises(ModelError, match="a/b: 641 tokens, new ones included; expected at most 640"):
+        check_window(loaded, "a/b", 641)
+
+
+def test_fingerprint(checkpoint: Path, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert fingerprint(str(checkpoint)) == fingerprint(str(copy))
+    configure(rms_norm_eps=1e-3)(copy)
+    assert fingerprint(str(checkpoint)) != fingerprint(str(copy))
+
+
+def test_shards(copy: Path) -> None:
+    (copy / "model.safetensors").unlink()
+    tiny_model("llama").save_pretrained(copy, max_shard_size="8KB")
+    shards = sorted(copy.glob("model-*.safetensors"))
+    assert len(shards) > 5
+    ids = torch.tensor([random_ids(9)])
+    assert torch.equal(load_model(str(copy)).model(ids).logits, tiny_model("llama")(ids).logits)
+    shards[3].unlink()
+    with pytest.raises(ModelError, match=f"cannot be loaded: .*{shards[3].name}") as caught:
+        load_model(str(copy))
+    assert "\n" not in str(caught.value)
+
+
+ON_DISK = json.dumps(
+    {
+        **dict.fromkeys(("model.embed_tokens", "model.layers.0", "model.norm", "model.rotary_emb"), "cpu"),
+        **dict.fromkeys(("model.layers.1", "model.layers.2", "lm_head"), "disk"),
+    }
+)
+
+
+@pytest.mark.parametrize("model_type", ["llama", "mixtral", "deepseek_v3", "gpt_oss"])
+@pytest.mark.parametrize("halved", [False, True])
+def test_weights_left_on_disk(model_type: str, halved: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read as they lie, or put into a folder of their own where the library stacks experts or changes their dtype."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = save_checkpoint(tmp_path / "tiny", model_type)
+    if halved:
+        tiny_model(model_type).bfloat16().save_pretrained(folder)
+    resident = load_model(str(folder), device_map="cpu")
+    loaded = load_model(str(folder), device_map=ON_DISK)
+    assert sum(parameter.is_meta for parameter in loaded.model.parameters()) > N_LAYERS
+    assert loaded.device.type == "cpu"
+    assert any(tmp_path.glob("retrieval-heads-*"))
+    prompt, heads = random_prompt(20), frozenset({Head(0, 1), Head(2, 0), Head(2, 3)})
+    for run_row in (engine.run_row, reference.run_row):
+        got, expected = (
+            run_row(each, prompt, [frozenset(), heads, frozenset({Head(1, 2)})], None, max_new_tokens=4)
+            for each in (loaded, resident)
+        )
+        assert got == expected
+    ids = torch.tensor([random_ids(20)])
+    with torch.inference_mode(), Ablation(loaded.outputs, [heads]):
+        ablated = loaded.model(ids).logits
+    with torch.inference_mode():
+        assert torch.equal(ablated, cut_weights(resident.model, heads)(ids).logits)
+    del loaded
+    gc.collect()
+    assert not list(tmp_path.glob("retrieval-heads-*"))
+
+
+def test_devices_that_are_full(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`auto` puts on disk what memory does not hold."""
+    monkeypatch.setattr("transformers.integrations.accelerate.get_max_memory", lambda *_: {"cpu": 60_000})
+    loaded = load_model(str(checkpoint), device_map="auto")
+    assert any(parameter.is_meta for parameter in loaded.model.parameters())
+    ids = torch.tensor([random_ids(9)])
+    assert torch.equal(loaded.model(ids).logits, tiny_model("llama")(ids).logits)
+    monkeypatch.undo()
+    whole = load_model(str(checkpoint), device_map="auto")
+    assert not any(parameter.is_meta for parameter in whole.model.parameters())
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision(checkpoint: Path, dtype: str) -> None:
+    loaded = load_model(str(checkpoint), dtype=dtype, device_map="cpu")
+    ids, heads = torch.tensor([random_ids(20)]), frozenset({Head(0, 1), Head(2, 0), Head(2, 3)})
+    with torch.inference_mode(), Ablation(loaded.outputs, [heads]):
+        ablated = loaded.model(ids).logits
+    assert ablated.dtype == getattr(torch, dtype)
+    with torch.inference_mode():
+        assert torch.equal(ablated, cut_weights(loaded.model, heads)(ids).logits)
+
+
+def test_a_gpu_that_is_not_there(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ModelError, match=r"^device map 'cuda:1': torch sees no GPU here; expected 'auto' or 'cpu'$"):
+        load_model(str(checkpoint), device_map="cuda:1")

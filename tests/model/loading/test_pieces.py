@@ -1,0 +1,105 @@
+"""Prompts in pieces: what is fed, that answers do not change, and that no memory of positions x positions is taken."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from largest_tensor import LargestTensor
+from tiny_models import MODEL_TYPES, WINDOW, random_ids, random_prompt, random_trial, tiny_loaded
+
+from harness.experiment.heads import Head
+from harness.model.generation import engine, reference
+from harness.model.identification.qr_score import qr_score
+from harness.model.identification.summed_attention import summed_attention
+from harness.model.loading import pieces
+from harness.model.loading.loaded_model import LoadedModel
+
+EAGER, WINDOWED = (
+    ("bloom", "gpt_oss", "gemma2"),
+    ("cohere2", "gemma3", "gemma3_text", "mistral", "olmo3", "phi3", "starcoder2"),
+)
+SETS = (frozenset[Head](), frozenset({Head(0, 1), Head(2, 3)}), frozenset({Head(2, 0)}))
+
+
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+def test_which_prompts_take_square_memory(model_type: str) -> None:
+    loaded = tiny_loaded(model_type)
+    always, past_a_window = (
+        model_type in (*EAGER, *pieces.WRITES_MASKS),
+        model_type in (*EAGER, *pieces.WRITES_MASKS, *WINDOWED),
+    )
+    assert pieces.takes_square_memory(loaded, WINDOW) == always
+    assert pieces.takes_square_memory(loaded, WINDOW + 1) == past_a_window
+
+
+def test_pieces_are_the_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "PIECE", 7)
+    ids = torch.tensor([random_ids(30)])
+    fed = list(pieces.pieces(tiny_loaded("gemma2"), ids))
+    assert [piece.shape[1] for piece in fed] == [7, 7, 7, 7, 2]
+    assert torch.equal(torch.cat(fed, dim=1), ids)
+    assert [piece.shape[1] for piece in pieces.pieces(tiny_loaded("llama"), ids)] == [30]
+    assert list(pieces.pieces(tiny_loaded("llama"), ids[:, :0])) == []
+
+
+def test_what_rotates_by_length_is_fed_whole() -> None:
+    loaded = tiny_loaded("gemma2")
+    config = loaded.model.config
+    before, config.rope_parameters = config.rope_parameters, {"rope_type": "dynamic"}
+    try:
+        assert len(list(pieces.pieces(loaded, torch.tensor([random_ids(600)])))) == 1
+    finally:
+        config.rope_parameters = before
+
+
+@pytest.mark.parametrize("model_type", [*EAGER, *WINDOWED, *sorted(pieces.WRITES_MASKS)])
+def test_answers_do_not_change(model_type: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded, prompt = tiny_loaded(model_type), random_prompt(40)
+    whole = reference.run_row(loaded, prompt, SETS, None, max_new_tokens=4)
+    monkeypatch.setattr(pieces, "PIECE", 7)
+    in_pieces = reference.run_row(loaded, prompt, SETS, None, max_new_tokens=4)
+    for one, other in zip(in_pieces, whole, strict=True):
+        assert one.gold_logprob == pytest.approx(other.gold_logprob, abs=1e-3)
+        assert one.token_ids == other.token_ids
+        assert one.hooks_fired >= other.hooks_fired
+    monkeypatch.setattr(engine, "MOST_SQUARE", 39)
+    assert engine.run_row(loaded, prompt, SETS, None, max_new_tokens=4) == in_pieces
+
+
+def answers_of(run_row: Callable[..., object]) -> Callable[[LoadedModel, int], object]:
+    return lambda loaded, n_tokens: run_row(loaded, random_prompt(n_tokens), SETS, None, max_new_tokens=3)
+
+
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize(
+    "work",
+    [
+        answers_of(engine.run_row),
+        answers_of(reference.run_row),
+        lambda loaded, n_tokens: summed_attention(loaded, random_trial(n_tokens)),
+        lambda loaded, n_tokens: qr_score(loaded, random_trial(n_tokens)),
+    ],
+    ids=["engine", "reference", "summed_attention", "qr_score"],
+)
+def test_no_tensor_of_positions_by_positions_nor_logits_of_all(
+    model_type: str, work: Callable[[LoadedModel, int], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing grows faster than the prompt; its logits alone would be 259 numbers a token."""
+    monkeypatch.setattr(pieces, "PIECE", 16)
+    monkeypatch.setattr(engine, "MOST_SQUARE", 64)
+    loaded = tiny_loaded(model_type)
+    elements = []
+    for n_tokens in (300, 600):
+        with LargestTensor() as largest, torch.inference_mode():
+            work(loaded, n_tokens)
+        elements.append(largest.elements / n_tokens)
+    assert elements[1] < 1.1 * elements[0]
+    assert elements[1] < 259
+
+
+def test_what_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same measure, of the same model fed whole."""
+    monkeypatch.setattr(pieces, "PIECE", 600)
+    with LargestTensor() as largest, torch.inference_mode():
+        reference.run_row(tiny_loaded("gpt_oss"), random_prompt(600), SETS, None, max_new_tokens=3)
+    assert largest.elements >= 4 * 600 * 600

@@ -1,0 +1,95 @@
+"""The benchmark: it takes turns, compares answers, and its counts are those of the work."""
+
+import dataclasses
+import math
+
+import pytest
+from tiny_models import N_LAYERS, random_prompt, tiny_loaded
+
+from harness.commands import bench as command
+from harness.experiment.cost import Speed, shared_flops
+from harness.experiment.heads import Head
+from harness.model.loading.model_size import model_size
+from harness.model.performance import bench
+from harness.model.performance.bench import Work, compare
+
+SETS = (frozenset[Head](), frozenset({Head(1, 0)}), frozenset({Head(2, 2)}))
+WORKS = (Work(random_prompt(20), SETS), Work(random_prompt(16, seed=1), SETS[:2]))
+
+
+@pytest.fixture(autouse=True)
+def _known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "measure_speed", lambda device, dtype: Speed(1e9, 1e9))
+
+
+@pytest.mark.parametrize("baseline", list(bench.BASELINES))
+def test_both_sides_do_the_same_work(baseline: str) -> None:
+    loaded = tiny_loaded("llama")
+    result = compare(loaded, WORKS, baseline=baseline, rounds=3, max_new_tokens=4, own_flips=True)
+    assert (result.n_rows, result.n_conditions, result.n_completions) == (2, 3, 5)
+    assert (result.n_different, result.own_flips) == (0, 0)
+    assert result.tokens_identical
+    assert result.baseline.layer_passes == 5 * N_LAYERS
+    assert result.engine.layer_passes < result.baseline.layer_passes
+    assert len(result.engine.seconds) == len(result.baseline.seconds) == len(result.ratios) == 3
+    size = model_size(loaded.model)
+    assert result.flops == shared_flops(size, SETS, 20) + shared_flops(size, SETS[:2], 16)
+    assert result.read_bytes >= result.engine.steps * size.weight_bytes
+
+
+def test_sides_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    shared, plain = bench._shared, bench._plain
+
+    def noted_shared(*arguments: object) -> object:
+        order.append("shared")
+        return shared(*arguments)  # type: ignore[arg-type]
+
+    def noted_plain(*arguments: object) -> object:
+        order.append("plain")
+        return plain(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(bench, "_shared", noted_shared)
+    monkeypatch.setattr(bench, "BASELINES", {"plain": noted_plain})
+    compare(tiny_loaded("llama"), WORKS[:1], baseline="plain", rounds=2, max_new_tokens=2)
+    warm, first, second = order[:2], order[2:4], order[4:]
+    assert warm == first == ["shared", "plain"]
+    assert second == ["plain", "shared"]
+
+
+@pytest.mark.parametrize(("gap", "ties"), [(1e-6, 1), (0.1, 0)])
+def test_another_answer_is_seen_and_a_tie_is_told_from_a_difference(
+    gap: float, ties: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = bench._plain
+
+    def wrong(*arguments: object) -> object:
+        first, *others = plain(*arguments)  # type: ignore[arg-type]
+        return (dataclasses.replace(first, token_ids=(0,), smallest_gap=gap), *others)
+
+    monkeypatch.setattr(bench, "BASELINES", {"wrong": wrong})
+    result = compare(tiny_loaded("llama"), WORKS[:1], baseline="wrong", rounds=1, max_new_tokens=2)
+    assert (result.n_different, result.n_ties) == (1, ties)
+    assert result.tokens_identical == bool(ties)
+
+
+def test_gaps_that_nobody_knows_are_no_ties() -> None:
+    loaded = tiny_loaded("llama")
+    answer = bench._plain(loaded, WORKS[0], 2)[0]
+    assert math.isnan(answer.smallest_gap)
+    engines = bench._shared(loaded, WORKS[0], 2)[0]
+    assert bench._differences([engines], [dataclasses.replace(answer, token_ids=(0,))]) == (1, 0)
+
+
+def test_scoring_heads_is_measured_beside_reading() -> None:
+    works = [Work(random_prompt(20), SETS[:1])]
+    result = compare(
+        tiny_loaded("llama"), works, baseline="plain", rounds=2, max_new_tokens=1, identify="summed_attention"
+    )
+    assert result.identify is not None
+    assert len(result.identify.seconds) == len(result.identify.prefill_seconds) == 2
+    assert result.identify.ratio > 0
+
+
+def test_the_command_knows_the_same_names() -> None:
+    assert tuple(bench.BASELINES) == command.BASELINES
