@@ -121,7 +121,8 @@ def _not_utf8(where: str, byte: int) -> DataError:
 
 def _csv_bytes(columns: Sequence[str], records: Sequence[Sequence[Cell]]) -> bytes:
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
+    # both are put in quotes where they stand in a cell, which Python before 3.13 does with no others
+    writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(columns)
     writer.writerows(records)
     return text.getvalue().encode("utf-8")

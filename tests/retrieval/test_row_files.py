@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa  # type: ignore[import-untyped]  # it ships no types
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from harness.errors import DataError
@@ -38,6 +38,7 @@ def fails(path: Path, message: str) -> None:
         max_size=4,
     )
 )
+@example(texts=[("a", "\r"), ("\rb", "c\r\nd")])
 def test_text_comes_back_as_it_was(
     tmp_path_factory: pytest.TempPathFactory, ending: str, texts: list[tuple[str, str]]
 ) -> None:
@@ -168,7 +169,7 @@ def test_formats_are_what_other_tools_read(tmp_path: Path) -> None:
     records: list[list[Cell]] = [["a", "é", 0.5], ["b", "x", None]]
     for ending in ENDINGS:
         write_records(tmp_path / f"rows{ending}", columns, records)
-    assert (tmp_path / "rows.csv").read_bytes().decode() == "name,text,depth\na,é,0.5\nb,x,\n"
+    assert (tmp_path / "rows.csv").read_bytes().decode() == "name,text,depth\r\na,é,0.5\r\nb,x,\r\n"
     lines = io.StringIO((tmp_path / "rows.jsonl").read_text(encoding="utf-8"))
     assert [json.loads(line) for line in lines][1] == {"name": "b", "text": "x", "depth": None}
     assert pq.read_table(tmp_path / "rows.parquet").to_pydict()["depth"] == [0.5, None]
