@@ -166,12 +166,13 @@ from harness.experiment.store import Store
 put_row, rows = Store.put_row, []
 
 def put_two_rows(self, *arguments, **named):
-    if len(rows) == 2 and os.environ.get("PYTEST_XDIST_WORKER") == "gw0":
+    if len(rows) == 2:
         os._exit(9)
     rows.append(1)
     put_row(self, *arguments, **named)
 
-Store.put_row = put_two_rows
+if os.environ.get("PYTEST_XDIST_WORKER") == "gw0":
+    Store.put_row = put_two_rows
 """
 
 
