@@ -12,8 +12,9 @@ from typing import Protocol
 
 from harness.experiment.claims import try_claim
 from harness.experiment.intervention import Intervention, MeanValues
+from harness.experiment.keys import RunKey, means_key, tokens_digest
 from harness.experiment.plan import Job
-from harness.experiment.store import RunKey, Store, means_key, tokens_digest
+from harness.experiment.store import Store
 from harness.inputs import Inputs, donor_row, mean_rows, placed_depth
 from harness.retrieval.length import cut_to_length
 from harness.retrieval.prompts import Prompt, PromptKind, identification_depth

@@ -19,8 +19,9 @@ from harness.experiment.completion import Completion
 from harness.experiment.conditions import Condition
 from harness.experiment.heads import Head
 from harness.experiment.intervention import Intervention, MeanValues
+from harness.experiment.keys import RunKey, job_key, tokens_digest
 from harness.experiment.plan import Job, Plan, RowWork, jobs_of, make_plan
-from harness.experiment.store import Record, RunKey, Store, job_key, tokens_digest
+from harness.experiment.store import Record, Store
 from harness.inputs import Inputs, placed_depth
 from harness.interventions import Interventions
 from harness.retrieval.plain_text import most_new_tokens, plain_text_prompt

@@ -24,18 +24,9 @@ from harness.findings.report.report_data import ReportData
 from harness.findings.report.report_writing import DataInfo, ModelInfo, RunInfo, Setup, build_report
 from harness.findings.samples import Sample, score_samples
 from harness.retrieval.rows import Excluded, Row
+from harness.retrieval.tasks import EDGAR_TASKS
 
-TASKS = (
-    "registrant_name",
-    "headquarters_city",
-    "headquarters_state",
-    "incorporation_state",
-    "incorporation_year",
-    "employees_count_total",
-    "holder_record_amount",
-    "employees_count_full_time",
-    "ceo_lastname",
-)
+TASKS = tuple(EDGAR_TASKS)
 KS = (1, 2, 5, 10, 20)
 SHAPE = ModelShape(8, 16, head_dim=24)
 

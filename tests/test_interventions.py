@@ -14,9 +14,10 @@ from harness.errors import DataError, ModelError
 from harness.experiment.head_files import write_ranking
 from harness.experiment.heads import Head, ModelShape
 from harness.experiment.intervention import ZEROED, MeanValues, Mode
+from harness.experiment.keys import tokens_digest
 from harness.experiment.plan import Job
 from harness.experiment.rankings import rank
-from harness.experiment.store import IN_MEMORY, Store, tokens_digest
+from harness.experiment.store import IN_MEMORY, Store
 from harness.inputs import Inputs, donor_row, read_inputs
 from harness.retrieval.prompts import Prompt
 from harness.retrieval.rows import write_rows

@@ -21,7 +21,7 @@ from harness.errors import StoreError
 from harness.experiment.heads import Head
 from harness.experiment.intervention import MeanValues
 from harness.experiment.plan import Job
-from harness.experiment.store import SCHEMA_VERSION, Record, RunKey, Store, job_key, means_key, tokens_digest
+from harness.experiment.store import SCHEMA_VERSION, Record, Store
 
 JOB = Job("f1/ceo", frozenset({Head(17, 24), Head(3, 1)}))
 RECORD = Record(
@@ -35,7 +35,6 @@ RECORD = Record(
     seconds=0.25,
     smallest_gap=1e-300,
 )
-RUN = RunKey("abc", None, "float32", "sdpa", "cpu", "reference-1", 20, "2.13.0", "5.1.0")
 
 
 def bits(value: float | None) -> bytes | None:
@@ -126,43 +125,6 @@ def test_a_row_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         assert not store.has("a")
         store.put_row([("b", RECORD)])
         assert store.has("b")
-
-
-def test_the_key_depends_on_everything_and_on_nothing_else() -> None:
-    key = job_key(RUN, JOB, tokens_digest([1, 2], [3]))
-    assert len(key) == 64
-    assert key == job_key(RUN, replace(JOB, heads=frozenset({Head(3, 1), Head(17, 24)})), tokens_digest((1, 2), (3,)))
-    assert key == job_key(RUN, replace(JOB, row_id="another row of equal prompt and value"), tokens_digest([1, 2], [3]))
-    fields = ("fingerprint", "revision", "dtype", "attention", "device_type", "engine", "torch_version")
-    others = {job_key(replace(RUN, **{name: "x"}), JOB, tokens_digest([1, 2], [3])) for name in fields}  # type: ignore[arg-type]
-    others |= {
-        job_key(RUN, replace(JOB, heads=frozenset()), tokens_digest([1, 2], [3])),
-        job_key(RUN, replace(JOB, heads=frozenset({Head(17, 24)})), tokens_digest([1, 2], [3])),
-        job_key(RUN, replace(JOB, prompt="needle_absent"), tokens_digest([1, 2], [3])),
-        job_key(RUN, replace(JOB, mode="mean"), tokens_digest([1, 2], [3])),
-        job_key(RUN, replace(JOB, phase="decode"), tokens_digest([1, 2], [3])),
-        job_key(replace(RUN, max_new_tokens=21), JOB, tokens_digest([1, 2], [3])),
-        job_key(replace(RUN, transformers_version="x"), JOB, tokens_digest([1, 2], [3])),
-        job_key(RUN, JOB, tokens_digest([1], [2, 3])),
-        job_key(RUN, JOB, tokens_digest([1, 2], [])),
-        job_key(RUN, JOB, tokens_digest([12], [3])),
-    }
-    assert len(others) == 9 + 8
-    assert key not in others
-
-
-@settings(derandomize=True, deadline=None)
-@given(st.permutations([Head(layer, head) for layer in range(12) for head in range(12)]))
-def test_the_key_does_not_depend_on_how_a_set_was_filled(heads: list[Head]) -> None:
-    first = job_key(RUN, Job("r", frozenset(sorted(heads))), tokens_digest([], []))
-    assert job_key(RUN, Job("r", frozenset(heads)), tokens_digest([], [])) == first
-
-
-def test_a_key_is_the_same_on_every_machine() -> None:
-    assert (
-        job_key(RUN, JOB, tokens_digest([1, 2], [3]))
-        == "97ecd96b2da1af14c141df6a9a222fb3369fc88740f4b897b36a2515566cdd52"
-    )
 
 
 def test_a_run_declares_what_it_asks_for_once(tmp_path: Path) -> None:
@@ -387,15 +349,3 @@ def test_a_store_of_before_there_were_means(tmp_path: Path) -> None:
     with Store(path) as store:
         assert store.get("k") == RECORD
         assert store.means("k") is None
-
-
-def test_means_depend_on_the_model_and_the_prompts_alone() -> None:
-    key = means_key(RUN, ["a", "b"])
-    assert key == means_key(replace(RUN, engine="x", max_new_tokens=3), iter(["a", "b"]))
-    others = [
-        means_key(RUN, ["b", "a"]),
-        means_key(RUN, ["ab"]),
-        means_key(replace(RUN, fingerprint="x"), ["a", "b"]),
-        means_key(replace(RUN, dtype="float64"), ["a", "b"]),
-    ]
-    assert len({key, *others}) == 5

@@ -10,12 +10,14 @@ from tiny_models import save_checkpoint
 
 import harness.findings.figures.plots
 from harness.demo.filings import demo_rows
+from harness.errors import AblationError
 from harness.experiment.head_files import write_ranking
 from harness.experiment.rankings import rank
+from harness.experiment.store import Store
 from harness.retrieval.rows import write_rows
 from harness.settings import Settings
 from harness.study import Place, StudySession
-from plugin.project import REPOSITORY, SHAPE, TASKS, Project
+from plugin.project import REPOSITORY, SHAPE, TASKS, UNSOUND, Project
 
 
 @pytest.fixture(scope="session")
@@ -62,3 +64,18 @@ def project(world: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPa
     made = Project(pytester)
     made.configure()
     return made
+
+
+@pytest.fixture
+def unsound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ablation that turns out unsound when the third row is done."""
+    put_row = Store.put_row
+    done: list[int] = []
+
+    def put_two_rows(self: Store, *arguments: object, **named: object) -> None:
+        if len(done) == 2:
+            raise AblationError(UNSOUND)
+        done.append(1)
+        put_row(self, *arguments, **named)  # type: ignore[arg-type]  # handed on as they came
+
+    monkeypatch.setattr(Store, "put_row", put_two_rows)

@@ -16,6 +16,8 @@ from harness.experiment.heads import ModelShape
 TASKS = ("ceo_lastname", "incorporation_year")
 SHAPE = ModelShape(3, 4)
 N_ROWS = 6
+UNSOUND = "layer 2: the hook never fired; expected one call; report this model's architecture"
+"""What the fixture `unsound` makes a run end with."""
 REPOSITORY = Path(__file__).parents[2]
 WITHIN = [f"within_task[{task}-k0{k}]" for task in reversed(TASKS) for k in (1, 2)]
 """The within-task conditions, in the order of the rows' tasks."""

@@ -6,27 +6,10 @@ from pathlib import Path
 import pytest
 
 import harness.model.loading.loaded_model
-from harness.errors import AblationError, ModelError, ReportError
-from harness.experiment.store import Store
-from plugin.project import TASKS, WITHIN, Project, names
+from harness.errors import ModelError, ReportError
+from plugin.project import TASKS, UNSOUND, WITHIN, Project, names
 
 STUDY = ("evals", "-k", "within_task")
-UNSOUND = "layer 2: the hook never fired; expected one call; report this model's architecture"
-
-
-@pytest.fixture
-def unsound(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An ablation that turns out unsound when the third row is done."""
-    put_row = Store.put_row
-    done: list[int] = []
-
-    def put_two_rows(self: Store, *arguments: object, **named: object) -> None:
-        if len(done) == 2:
-            raise AblationError(UNSOUND)
-        done.append(1)
-        put_row(self, *arguments, **named)  # type: ignore[arg-type]  # handed on as they came
-
-    monkeypatch.setattr(Store, "put_row", put_two_rows)
 
 
 @pytest.mark.usefixtures("unsound")
