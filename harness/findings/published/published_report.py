@@ -11,7 +11,7 @@ from harness.experiment.conditions import BASELINE, Condition
 from harness.experiment.heads import Head
 from harness.experiment.rankings import HeadRanking
 from harness.findings.published.result_files import Count, PublishedCell, PublishedResults
-from harness.findings.report.condition_results import rate
+from harness.findings.report.condition_results import condition_setup, rate
 from harness.findings.report.report_data import ConditionResult, DataSection, ReportData, TaskResult
 from harness.findings.report.report_writing import Setup, assemble_report
 
@@ -65,20 +65,8 @@ def _result(
     attempts, matches = sum(c.attempts for c in counts.values()), sum(c.matches for c in counts.values())
     accuracies = [count.matches / count.attempts for count in counts.values() if count.attempts]
     return {
-        "name": condition.name,
-        "experiment": condition.experiment,
-        "setting": condition.setting,
-        "k": condition.k,
+        **condition_setup(condition),
         "k_effective": n_heads,
-        "heads": [[head.layer, head.head] for head in condition.heads],
-        "tasks": None if condition.tasks is None else list(condition.tasks),
-        "prompt": condition.prompt,
-        "source_task": condition.source_task,
-        "seed": condition.seed,
-        "match": condition.match,
-        "overlap": None,
-        "mismatches": None,
-        "controls_for": None,
         "requested": attempts,
         "n": attempts,
         "filings": None,

@@ -9,7 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.experiment.conditions import Condition
-from harness.findings.report.report_data import ConditionResult, Degenerate, Drop, OwnMetric, Rate, TaskResult
+from harness.findings.report.report_data import (
+    ConditionResult,
+    ConditionSetup,
+    Degenerate,
+    Drop,
+    OwnMetric,
+    Rate,
+    TaskResult,
+)
 from harness.findings.samples import Sample
 from harness.findings.stats import mcnemar_p, paired_mean_change, sign_permutation_p, wilson
 
@@ -45,6 +53,26 @@ def condition_result(given: ConditionSamples) -> ConditionResult:
     condition, samples, pairs = given.condition, given.samples, given.pairs()
     per_task = {task: task_result(given.of_task(task)) for task in given.requested}
     return {
+        **condition_setup(condition),
+        "requested": sum(given.requested.values()),
+        "n": len(samples),
+        "filings": len({sample.filename for sample in samples}),
+        **rate(sum(sample.match for sample in samples), len(samples)),
+        "macro_accuracy": _mean([r["accuracy"] for r in per_task.values() if r["accuracy"] is not None]),
+        "published": rate(sum(sample.published_match for sample in samples), len(samples)),
+        "disagreements": sum(sample.match != sample.published_match for sample in samples),
+        "drop": drop(pairs),
+        "degenerate": degenerate(samples),
+        "gold_logprob_change": _change([(b.gold_logprob, s.gold_logprob) for b, s in pairs]),
+        "baseline_logprob_change": _change([(b.baseline_logprob, s.baseline_logprob) for b, s in pairs]),
+        "own": own_metrics(samples),
+        "per_task": per_task,
+    }
+
+
+def condition_setup(condition: Condition) -> ConditionSetup:
+    """What a condition is, whatever came of it."""
+    return {
         "name": condition.name,
         "experiment": condition.experiment,
         "setting": condition.setting,
@@ -59,19 +87,6 @@ def condition_result(given: ConditionSamples) -> ConditionResult:
         "overlap": condition.overlap,
         "mismatches": condition.mismatches,
         "controls_for": condition.controls_for,
-        "requested": sum(given.requested.values()),
-        "n": len(samples),
-        "filings": len({sample.filename for sample in samples}),
-        **rate(sum(sample.match for sample in samples), len(samples)),
-        "macro_accuracy": _mean([r["accuracy"] for r in per_task.values() if r["accuracy"] is not None]),
-        "published": rate(sum(sample.published_match for sample in samples), len(samples)),
-        "disagreements": sum(sample.match != sample.published_match for sample in samples),
-        "drop": drop(pairs),
-        "degenerate": degenerate(samples),
-        "gold_logprob_change": _change([(b.gold_logprob, s.gold_logprob) for b, s in pairs]),
-        "baseline_logprob_change": _change([(b.baseline_logprob, s.baseline_logprob) for b, s in pairs]),
-        "own": own_metrics(samples),
-        "per_task": per_task,
     }
 
 

@@ -158,13 +158,8 @@ class TaskResult(Rate):
     baseline_logprob_change: float | None
 
 
-class ConditionResult(Rate):
-    """One condition: what was ablated, on which rows, and what came of it.
-
-    `requested` rows were asked for, `n` have a record; a row without one counts nowhere else.
-    `macro_accuracy` is the mean of the tasks' accuracies. Of the log-probability changes, each is the mean of
-    this condition's less the baseline's on the same row.
-    """
+class ConditionSetup(TypedDict):
+    """Which heads a condition ablates, why these, and on which rows."""
 
     name: str
     experiment: str
@@ -180,6 +175,16 @@ class ConditionResult(Rate):
     overlap: int | None
     mismatches: int | None
     controls_for: str | None
+
+
+class ConditionResult(ConditionSetup, Rate):
+    """One condition: what was ablated, on which rows, and what came of it.
+
+    `requested` rows were asked for, `n` have a record; a row without one counts nowhere else.
+    `macro_accuracy` is the mean of the tasks' accuracies. Of the log-probability changes, each is the mean of
+    this condition's less the baseline's on the same row.
+    """
+
     requested: int
     n: int
     filings: int | None
