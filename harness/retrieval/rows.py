@@ -24,7 +24,8 @@ class Row:
     """One sample; the fields are the columns of a row file.
 
     `depth`, where given, is the row's own needle depth in [0, 1]. `placement` says whether the needle is put
-    into the haystack (`insert`), or already stands in it exactly once (`in_place`).
+    into the haystack (`insert`), or already stands in it exactly once (`in_place`). `cluster` names what the row's
+    filing belongs to (its company): filings of one cluster are not independent of each other.
     """
 
     filename: str
@@ -36,6 +37,7 @@ class Row:
     split: SplitName | None = None
     depth: float | None = None
     placement: Placement = "insert"
+    cluster: str | None = None
 
     @property
     def id(self) -> str:
@@ -45,7 +47,7 @@ class Row:
 
 
 REQUIRED = ("filename", "task", "needle_sentence", "needle_value", "haystack_text")
-OPTIONAL = ("haystack_token_length", "split", "depth", "placement")
+OPTIONAL = ("haystack_token_length", "split", "depth", "placement", "cluster")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ def read_rows(path: Path, tasks: Mapping[str, Task], *, strict: bool = False) ->
     """The rows of a CSV, Parquet or JSON Lines file, checked as by `check_rows`.
 
     Columns: `filename, task, needle_sentence, needle_value, haystack_text`; optional
-    `haystack_token_length, split, depth, placement`, where an empty cell means not given. Others are ignored.
+    `haystack_token_length, split, depth, placement, cluster`, where an empty cell means not given. Others are ignored.
     Text is kept as it stands.
 
     Raises:
@@ -87,12 +89,13 @@ def check_rows(rows: Iterable[Row], tasks: Mapping[str, Task], *, source: str, s
     Raises:
         DataError: the first fault: an unknown task; a text that is empty or no UTF-8; a value that its own
             needle does not hold (by rule `value`); a depth outside [0, 1]; a (filename, task, depth) seen
-            before; a filing with two splits; an `in_place` needle that does not stand exactly once; no rows.
+            before; a filing with two splits or clusters; an `in_place` needle that does not stand exactly once; no
+            rows.
     """
     kept: list[Row] = []
     excluded: list[Excluded] = []
     first_of: dict[tuple[str, str, float | None], int] = {}
-    split_of: dict[str, tuple[SplitName | None, int]] = {}
+    of_filing: dict[tuple[str, str], tuple[str | None, int]] = {}
     number = 0
     for number, row in enumerate(rows, start=1):
         where = f"{source}: row {number}"
@@ -102,12 +105,13 @@ def check_rows(rows: Iterable[Row], tasks: Mapping[str, Task], *, source: str, s
                 f"{where}: filename, task, depth: got {row.id}, as in row {first}; "
                 "expected each once; remove one of the two"
             )
-        split, first = split_of.setdefault(row.filename, (row.split, number))
-        if split != row.split:
-            raise DataError(
-                f"{where}: split: got {row.split or 'none'}, but {row.filename} has {split or 'none'} in row "
-                f"{first}; expected one split a filing; make them equal"
-            )
+        for name, got in (("split", row.split), ("cluster", row.cluster)):
+            earlier, first = of_filing.setdefault((row.filename, name), (got, number))
+            if earlier != got:
+                raise DataError(
+                    f"{where}: {name}: got {got or 'none'}, but {row.filename} has {earlier or 'none'} in row "
+                    f"{first}; expected one {name} a filing; make them equal"
+                )
         reason = _needle_in_haystack(row, where)
         if reason is None:
             kept.append(row)
@@ -205,6 +209,7 @@ def _row_of(record: Record, where: str) -> Row:
         split=cast(SplitName | None, split),
         depth=_depth(record.get("depth"), f"{where}: depth"),
         placement=cast(Placement, placement or "insert"),
+        cluster=_text(record.get("cluster"), f"{where}: cluster") or None,
     )
 
 

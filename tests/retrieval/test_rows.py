@@ -36,6 +36,7 @@ FULL = Row(
     "evaluation",
     0.25,
     "in_place",
+    "320193",
 )
 
 
@@ -66,7 +67,7 @@ def test_only_used_columns_are_written(tmp_path: Path) -> None:
     five = "filename,task,needle_sentence,needle_value,haystack_text"
     assert (tmp_path / "five.csv").read_text().splitlines()[0] == five
     header = (tmp_path / "all.csv").read_text().splitlines()[0]
-    assert header == f"{five},haystack_token_length,split,depth,placement"
+    assert header == f"{five},haystack_token_length,split,depth,placement,cluster"
 
 
 def test_cells_as_other_programs_write_them(tmp_path: Path) -> None:
@@ -115,6 +116,7 @@ def test_cells_as_other_programs_write_them(tmp_path: Path) -> None:
         (replace(CEO, needle_value="..."), "needle_value: got '...'; expected a letter or a digit in it"),
         (CEO, "filename, task, depth: got a.txt/ceo_lastname, as in row 1; expected each once"),
         (replace(STAFF, split="evaluation"), "split: got evaluation, but a.txt has none in row 1"),
+        (replace(STAFF, cluster="320193"), "cluster: got 320193, but a.txt has none in row 1"),
         (replace(OTHER, placement="in_place"), "haystack_text: the needle stands 0 times in the haystack"),
         (
             replace(FULL, haystack_text=f"{FULL.haystack_text} Mr.\nLee leads."),
