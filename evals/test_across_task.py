@@ -6,7 +6,7 @@ heads are also among the task's own top-k is recorded as `overlap`.
 
 import pytest
 
-from harness.results import Result
+from harness.study.outcome import Result
 
 
 @pytest.mark.ablation("across_task")

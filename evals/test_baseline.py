@@ -6,7 +6,7 @@ questions can be answered without retrieval, and an ablation says nothing about 
 
 import pytest
 
-from harness.results import Result
+from harness.study.outcome import Result
 
 
 @pytest.mark.ablation("baseline", "needle_absent")

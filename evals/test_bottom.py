@@ -6,7 +6,7 @@ after its best heads cannot give them.
 
 import pytest
 
-from harness.results import Result
+from harness.study.outcome import Result
 
 
 @pytest.mark.ablation("bottom")

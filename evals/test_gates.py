@@ -8,7 +8,7 @@ by layer (`--ablation-random-match=layer`).
 
 import pytest
 
-from harness.results import GateVerdict
+from harness.study.outcome import GateVerdict
 
 
 @pytest.mark.gate("own", "shared")

@@ -5,7 +5,7 @@ Fewer than k such heads may exist; then all of them are zeroed, and `k_effective
 
 import pytest
 
-from harness.results import Result
+from harness.study.outcome import Result
 
 
 @pytest.mark.ablation("general")

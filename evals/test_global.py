@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.results import Result
+from harness.study.outcome import Result
 
 
 @pytest.mark.ablation("global")

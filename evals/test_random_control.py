@@ -6,7 +6,7 @@ nested in k; the pool holds no candidate of any task.
 
 import pytest
 
-from harness.results import Result
+from harness.study.outcome import Result
 
 
 @pytest.mark.ablation("random_control")

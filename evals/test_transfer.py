@@ -5,7 +5,7 @@ The diagonal is within-task ablation, and computed once. Wholly different tasks 
 
 import pytest
 
-from harness.results import Result
+from harness.study.outcome import Result
 
 
 @pytest.mark.ablation("transfer")

@@ -7,7 +7,7 @@ https://arxiv.org/abs/2404.15574.
 
 import pytest
 
-from harness.results import Result
+from harness.study.outcome import Result
 
 
 @pytest.mark.ablation("within_task")

@@ -25,9 +25,9 @@ if TYPE_CHECKING:  # every pytest run with the plugin installed imports this mod
     from harness.experiment.conditions import Condition
     from harness.experiment.gate_conditions import Gate
     from harness.findings.report.report_data import Exit, ReportData
-    from harness.results import GateVerdict, Result
     from harness.retrieval.rows import Row
-    from harness.study import Place, StudySession
+    from harness.study.outcome import GateVerdict, Result
+    from harness.study.session import Place, StudySession
 
 SETTINGS = pytest.StashKey[Settings]()
 RUN_ID = pytest.StashKey[str]()
@@ -92,7 +92,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """xdist: with `-n auto`, as many workers as there are GPUs for; xdist's own choice without any."""
     if not _is_wanted(config):
         return None
-    from harness.workers import workers_that_fit
+    from harness.study.workers import workers_that_fit
 
     try:
         return workers_that_fit(resolve_settings(_given(config), config.rootpath))
@@ -294,7 +294,7 @@ def _is_wanted(config: pytest.Config) -> bool:
 def _study(config: pytest.Config) -> "StudySession":
     """The session's study, made on first need."""
     if STUDY not in config.stash:
-        from harness.study import StudySession
+        from harness.study.session import StudySession
 
         settings = config.stash[SETTINGS]
         config.stash[STUDY] = StudySession(
@@ -308,7 +308,7 @@ def _study(config: pytest.Config) -> "StudySession":
 
 
 def _place(config: pytest.Config) -> "Place":
-    from harness.study import Place
+    from harness.study.session import Place
 
     worker: Mapping[str, Any] | None = getattr(config, "workerinput", None)
     if worker is None:

@@ -12,7 +12,7 @@ from harness.findings.report.gate_message import gate_lines, verdict_lines
 from harness.findings.report.report_data import ReportData
 from harness.findings.report.summary import missing_lines, summary_lines
 from harness.findings.verdicts.gates import Kind
-from harness.run import Progress
+from harness.study.run import Progress
 
 COLOURS: Mapping[Kind, dict[str, bool]] = {
     "pass": {"green": True},

@@ -11,12 +11,12 @@ from harness.demo.tokenizer import CHAT_TEMPLATE, SPECIAL_TOKENS
 from harness.experiment.conditions import Study, random_control, within_task
 from harness.experiment.head_files import read_ranking
 from harness.experiment.rankings import HeadRanking
-from harness.findings.rankings.ranking_notes import ranking_notes
+from harness.findings.rankings.ranking_summary import ranking_notes
 from harness.model.generation.reference import run_row
 from harness.model.loading.loaded_model import LoadedModel, load_model, read_blueprint
 from harness.retrieval.prompts import build_prompt
+from harness.retrieval.rows import filing_hash, split_rows
 from harness.retrieval.scoring import matches_value
-from harness.retrieval.split import filing_hash, split_rows
 from harness.retrieval.tasks import EDGAR_TASKS
 from harness.settings import Settings
 

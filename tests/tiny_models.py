@@ -27,8 +27,7 @@ from harness.experiment.heads import Head
 from harness.model.loading.architectures import ARCHITECTURES, attention_outputs, shape_of
 from harness.model.loading.loaded_model import LoadedModel
 from harness.model.loading.traits import usable_attention
-from harness.retrieval.prompts import Prompt
-from harness.retrieval.trials import Trial
+from harness.retrieval.prompts import Prompt, Trial
 
 N_LAYERS, N_HEADS, HEAD_DIM, WINDOW = 3, 4, 8, 12
 SPECIAL_TOKENS = ("<s>", "</s>", "<end>")

@@ -6,7 +6,7 @@ What is left of `across_task` when the overlap is taken out. Run only when asked
 
 import pytest
 
-from harness.results import Result
+from harness.study.outcome import Result
 
 
 @pytest.mark.ablation("across_exclusive")

@@ -6,7 +6,7 @@ Where a head is left in and accuracy comes back, the drop hung on it. Run only w
 
 import pytest
 
-from harness.results import Result
+from harness.study.outcome import Result
 
 
 @pytest.mark.ablation("leave_one_in")

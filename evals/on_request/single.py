@@ -6,7 +6,7 @@ One head may carry most of a drop; a list's order says little about that. Run on
 
 import pytest
 
-from harness.results import Result
+from harness.study.outcome import Result
 
 
 @pytest.mark.ablation("single")

@@ -3,7 +3,6 @@
 import argparse
 from pathlib import Path
 
-from harness.benchmark import Request, measure
 from harness.commands.arguments import add_options, check_writable, given_settings, whole_number
 from harness.commands.output import say, show
 from harness.counting import counted
@@ -12,6 +11,7 @@ from harness.experiment.bench_result import write_bench
 from harness.experiment.conditions import EXPERIMENTS
 from harness.findings.bench_table import bench_lines, growth_lines
 from harness.settings import DEMO
+from harness.study.benchmark import Request, measure
 
 HELP = "measure the engine against a plain loop on the same work"
 MODEL_OPTIONS = ("model", "revision", "quantization", "adapter", "data", "task-file", "seq-len", "depth", "insertion")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from harness.commands.output import show
 from harness.findings.report.tables import export_csv
-from harness.study import PLOTS
+from harness.study.session import PLOTS
 
 HELP = "write the tables of a report"
 

@@ -10,10 +10,10 @@ from harness.commands.output import say, show
 from harness.counting import counted
 from harness.experiment.head_files import write_ranking
 from harness.findings.rankings.ranking_summary import ranking_lines
-from harness.identification import DEFAULT_METHOD, cut_to_seq_len, identification_rows, identify_heads
-from harness.inputs import read_data
 from harness.retrieval.rows import Excluded
 from harness.settings import Settings
+from harness.study.identification import DEFAULT_METHOD, cut_to_seq_len, identification_rows, identify_heads
+from harness.study.inputs import read_data
 
 HELP = "rank a model's heads on the identification rows"
 IDENTIFY_OPTIONS = (

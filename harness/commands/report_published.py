@@ -20,7 +20,7 @@ from harness.findings.report.report_writing import DataInfo, ModelInfo, RunInfo,
 from harness.findings.report.summary import summary_lines
 from harness.findings.report.tables import export_csv
 from harness.settings import Settings
-from harness.study import PLOTS
+from harness.study.session import PLOTS
 
 HELP = "make a report of published result files"
 

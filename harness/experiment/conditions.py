@@ -5,11 +5,14 @@ results. Its name, `within_task[ceo_lastname-k05]`, doubles as a test's id.
 
 Every builder takes a `Study` (a ranking, a model's shape, tasks, ks, seeds) and returns its conditions in a
 fixed order. With fewer heads in a list than k a condition keeps `k` and has fewer heads, `k_effective`.
+
+Declared conditions are those that tests ask for, each once, and as text that another process can read.
 """
 
+import json
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -330,3 +333,42 @@ def _control(study: Study, order: tuple[Head, ...], controlled: tuple[Head, ...]
     heads = matched(order, controlled)
     mismatches = sum(ours.layer != theirs.layer for ours, theirs in zip(heads, controlled, strict=True))
     return Condition("random_control", heads=heads, seed=draw, match="layer", mismatches=mismatches)
+
+
+def distinct(conditions: Iterable[Condition]) -> tuple[Condition, ...]:
+    """The conditions without repetitions, in their order.
+
+    Raises:
+        SettingsError: two different conditions have one name.
+    """
+    by_name: dict[str, Condition] = {}
+    for condition in conditions:
+        if by_name.setdefault(condition.name, condition) != condition:
+            raise SettingsError(
+                f"condition {condition.name}: declared twice with different heads or rows; expected one "
+                "meaning a name; give one of them another name"
+            )
+    return tuple(by_name.values())
+
+
+def write_conditions(conditions: Iterable[Condition]) -> str:
+    """Conditions as text."""
+    plain = [
+        asdict(condition) | {"heads": [(head.layer, head.head) for head in condition.heads]} for condition in conditions
+    ]
+    return json.dumps(plain, sort_keys=True)
+
+
+def read_conditions(texts: Iterable[str]) -> tuple[Condition, ...]:
+    """The conditions of several texts that `write_conditions` gave; of those that share a name the first."""
+    found: dict[str, Condition] = {}
+    for text in texts:
+        for plain in json.loads(text):
+            condition = _condition(plain)
+            found.setdefault(condition.name, condition)
+    return tuple(found.values())
+
+
+def _condition(plain: Mapping[str, object]) -> Condition:
+    tasks = plain["tasks"]
+    return Condition(**{**plain, "tasks": None if tasks is None else tuple(tasks)})  # type: ignore[arg-type]  # as it was written

@@ -2,7 +2,7 @@
 
 Two gates. `own`: each task's own top-k, every row with its own task's heads. `shared`: the top-k shared heads. Each has
 a control a draw: as many random heads, on the same rows. Beside them stand the untouched model, the untouched model
-without the needle, and for each set of heads the same heads over plain text (`harness.retrieval.plain_text`).
+without the needle, and for each set of heads the same heads over plain text (`harness.retrieval.prompts`).
 
 Knows no results: what a gate concludes is `harness.findings.verdicts.gates`'s.
 """

@@ -1,12 +1,14 @@
-"""Attention heads and the shape of the model that has them.
+"""Attention heads, the shape of the model that has them, and what is known of it before its weights are read.
 
-A head is a query head `(layer, head)`, both counted from 0. Knows nothing of scores (`rankings`) or of models.
+A head is a query head `(layer, head)`, both counted from 0. A model's blueprint is what its records depend on and what
+it cannot be asked, found from its config in seconds and without a GPU. Knows nothing of scores (`rankings`), nor of how
+a blueprint is found.
 """
 
 import re
 from dataclasses import dataclass
 
-from harness.errors import HeadsError
+from harness.errors import HeadsError, ModelError
 
 _HEAD_TEXT = re.compile(r"L(\d+)H(\d+)|(\d+)-(\d+)", re.ASCII)
 
@@ -59,3 +61,31 @@ class ModelShape:
         for what, number, count in (("layer", head.layer, self.n_layers), ("head", head.head, self.n_heads)):
             if number >= count:
                 raise HeadsError(f"{where}: {what} {number}, but the model has {count} {what}s (0-{count - 1})")
+
+
+@dataclass(frozen=True, slots=True)
+class Blueprint:
+    """A model as it will be loaded.
+
+    `attention` and `dtype` are those that the loaded model will have; loading checks that it has. `device_type` is
+    where it computes, `cuda` or `cpu`. `window` is the most positions that it was made for, `None` without a limit.
+    `one_by_one` says why a row's conditions cannot be computed together, `None` where they can. `gpu_dtype` is the
+    dtype that it would have on a GPU, asked the same, where this is a CPU that nobody asked for.
+    """
+
+    shape: ModelShape
+    attention: str
+    dtype: str
+    device_type: str
+    window: int | None = None
+    one_by_one: str | None = None
+    gpu_dtype: str | None = None
+
+
+def check_window(window: int | None, model_id: str | None, row_id: str, n_tokens: int) -> None:
+    """Raise a ModelError that names the row unless a model's window holds this many tokens."""
+    if window is not None and n_tokens > window:
+        raise ModelError(
+            f"{row_id}: {n_tokens} tokens, new ones included; expected at most {window}, the window of {model_id}; "
+            "use shorter documents, or cut them with seq-len"
+        )

@@ -1,6 +1,6 @@
 """Interventions: what ablated heads put out in place of their own output, and from which token on.
 
-Knows no models and no tensors: `harness.model.intervention.replacement` makes tensors of it.
+Knows no models and no tensors: `harness.model.intervention.projection_input` makes tensors of it.
 """
 
 import hashlib

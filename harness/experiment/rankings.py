@@ -8,7 +8,7 @@ and the pool that random controls are drawn from. Order is the same everywhere: 
 Knows nothing of files (`head_files`), of how scores are measured (`harness.model.identification`) or of models.
 
 Many published lists are cut after their best heads. Where the full scores are unknown, a head missing from a
-task's list counts with that list's lowest score (`harness.findings.rankings.ranking_notes` says so).
+task's list counts with that list's lowest score (`harness.findings.rankings.ranking_summary` says so).
 """
 
 import math

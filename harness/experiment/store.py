@@ -19,9 +19,9 @@ from types import TracebackType
 from typing import Self
 
 from harness.errors import StoreError
-from harness.experiment.disks import check_disk
 from harness.experiment.heads import Head
 from harness.experiment.intervention import MeanValues
+from harness.experiment.locks import check_disk
 from harness.experiment.plan import Job
 
 SCHEMA_VERSION = 1

@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypedDict
 
-from harness.experiment.conditions import Condition
-from harness.experiment.declarations import distinct
+from harness.experiment.conditions import Condition, distinct
 from harness.experiment.intervention import DEFAULT_MANNER, Manner
 from harness.experiment.plan import Job, jobs_of
 from harness.experiment.store import Record

@@ -3,21 +3,27 @@
 Knows nothing about models; the tokenizer is an argument. Ids are built once, from one text: spans come from
 the character offsets of that one encoding, never from searching for token sequences or encoding decoded text.
 The message is that of the EDGAR haystack study (https://github.com/dersual/EDGAR-Haystack).
+
+Beside the question stand two other prompts of a row. Plain text is the beginning of its haystack, without the needle
+and without a chat template, for a model to go on with: how likely it finds text that it need not look up says whether
+an ablation took retrieval away, or language altogether. A trial is the row as methods that score heads see it: the
+prompt, how an answer is judged, and a question without content.
 """
 
 import hashlib
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, get_args
 
 from harness.errors import DataError, ModelError
 from harness.retrieval.placement import Insertion, place_needle
 from harness.retrieval.rows import Row
+from harness.retrieval.scoring import Compare
 from harness.retrieval.tasks import Task
 
 PromptKind = Literal["full", "needle_absent", "plain_text"]
-"""Those of kind `plain_text` are built by `harness.retrieval.plain_text`."""
+"""Those of kind `plain_text` are built by `harness.retrieval.prompts`."""
 PROMPT_KINDS: tuple[PromptKind, ...] = get_args(PromptKind)
 
 # Some chat templates print today's date, but prompts must not change by the day: some take a `date_string`,
@@ -311,3 +317,93 @@ def _value_ids(row: Row, text: str, ids: tuple[int, ...], tokenizer: Tokenizer, 
             f"row {row.id}: needle_value {row.needle_value!r} has no tokens; expected at least one; correct the value"
         )
     return value
+
+
+START_TOKENS = 32
+"""Read, but not measured, where the text is long enough."""
+MEASURED_TOKENS = 64
+"""How many tokens after the start are measured, at most."""
+
+
+def plain_text_prompt(row: Row, tokenizer: Tokenizer) -> Prompt:
+    """The document's first tokens as the prompt, those after them as the "gold value" that is measured.
+
+    The tokenizer adds the special tokens that it puts before plain text; those that it puts after it are dropped. Of a
+    short text the first third is the start. Rows that share a document share this prompt.
+
+    Raises:
+        DataError: the document has fewer than two tokens.
+    """
+    document = place_needle(row, depth=0.0, keep=False).document
+    encoding = tokenizer(document, add_special_tokens=True, return_offsets_mapping=True)
+    offsets = encoding["offset_mapping"]
+    last = max((i for i, (start, end) in enumerate(offsets) if end > start), default=-1)
+    ids = tuple(encoding["input_ids"])[: last + 1]
+    if len(ids) < 2:
+        raise DataError(
+            f"row {row.id}: haystack_text: {len(ids)} tokens without the needle; expected at least 2, to measure how "
+            "likely the model finds plain text; give the row a longer document, or leave the gates out"
+        )
+    start = min(START_TOKENS, max(1, len(ids) // 3))
+    return Prompt(
+        row_id=row.id,
+        kind="plain_text",
+        text=document,
+        token_ids=ids[:start],
+        needle_start=0,
+        needle_end=0,
+        question_start=0,
+        question_end=0,
+        depth=0.0,
+        value_ids=ids[start : start + MEASURED_TOKENS],
+    )
+
+
+def most_new_tokens(kind: PromptKind, asked: int) -> int:
+    """How many tokens a completion may have: over plain text one, for nothing is asked and nothing is made of it."""
+    return 1 if kind == "plain_text" else asked
+
+
+NULL_QUERY = "N/A"
+"""The question without content of Zhang et al. (2025, https://arxiv.org/abs/2506.09944)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One row to score heads on.
+
+    `value` and `compare` judge an answer of at most `max_new_tokens` tokens. `null_prompt` is the same prompt
+    with `NULL_QUERY` for a question; `None` where no method needs it.
+    """
+
+    prompt: Prompt
+    value: str
+    compare: Compare
+    max_new_tokens: int
+    null_prompt: Prompt | None = None
+
+
+def build_trial(
+    row: Row,
+    task: Task,
+    tokenizer: Tokenizer,
+    *,
+    seed: int,
+    insertion: Insertion,
+    max_new_tokens: int,
+    null_query: bool,
+) -> Trial:
+    """The trial of one row; its needle stands at the row's identification depth by `seed`.
+
+    Raises:
+        DataError, ModelError: as `build_prompt`.
+    """
+    depth = identification_depth(row, seed)
+    blank = replace(task, question=NULL_QUERY)
+    return Trial(
+        prompt=build_prompt(row, task, tokenizer, depth=depth, insertion=insertion),
+        value=row.needle_value,
+        compare=task.compare,
+        max_new_tokens=max_new_tokens,
+        null_prompt=build_prompt(row, blank, tokenizer, depth=depth, insertion=insertion) if null_query else None,
+    )

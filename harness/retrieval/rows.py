@@ -1,9 +1,16 @@
-"""Rows: one filing, one task, one needle and the haystack it is put into; their files, and when one is sound.
+"""Rows: one filing, one task, one needle and the haystack it is put into; their files, their split and their donors.
+
+The split says which filings are for finding the heads and which for testing them: by a hash of seed and filing, so that
+all rows of a filing fall on the same side, and each filing stays on its side when others come, go, or are filtered.
+A row's donor asks the same of another filing and has another answer: resample ablation gives the row's ablated heads
+what they put out on the donor (Chan et al. 2022, causal scrubbing; Zhang and Nanda 2023,
+https://arxiv.org/abs/2309.16042).
 
 Knows nothing about prompts, tokens or models. The columns follow the EDGAR haystack study
 (https://github.com/dersual/EDGAR-Haystack).
 """
 
+import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -243,3 +250,51 @@ def _length(cell: object, where: str) -> int | None:
     if length is not None and (length < 0 or not length.is_integer()):
         raise DataError(f"{where}: got {cell!r}; expected a whole number of tokens; correct it")
     return None if length is None else int(length)
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Rows by side, each in the order in which they came."""
+
+    identification: tuple[Row, ...]
+    evaluation: tuple[Row, ...]
+
+
+def filing_hash(filename: str, seed: int) -> str:
+    """SHA-256 of seed and filing, in hex: what a ranking file keeps of the filings that it was made from."""
+    return hashlib.sha256(f"{seed}\0{filename}".encode()).hexdigest()
+
+
+def split_of(row: Row, seed: int) -> SplitName:
+    """The row's own `split`; without one, identification for the lowest 80 % of filing hashes."""
+    if row.split is not None:
+        return row.split
+    return "identification" if int(filing_hash(row.filename, seed), 16) * 5 < 4 * 2**256 else "evaluation"
+
+
+def split_rows(rows: Iterable[Row], *, seed: int) -> Split:
+    """Every row on its side (`split_of`)."""
+    sides: dict[SplitName, list[Row]] = {"identification": [], "evaluation": []}
+    for row in rows:
+        sides[split_of(row, seed)].append(row)
+    return Split(tuple(sides["identification"]), tuple(sides["evaluation"]))
+
+
+def donor_of(row: Row, rows: Iterable[Row], task: Task, *, seed: int) -> Row:
+    """One of these rows, of the same task and another filing, whose value would not pass for this row's.
+
+    Of all that there are, the one with the lowest hash of seed and both rows: a row keeps its donor, also at another
+    depth, unless that leaves or one with a lower hash joins. Raises DataError where there is none.
+    """
+
+    def place(other: Row) -> str:
+        return hashlib.sha256(f"donor\0{seed}\0{row.filename}\0{row.task}\0{other.id}".encode()).hexdigest()
+
+    others = (other for other in rows if other.task == row.task and other.filename != row.filename)
+    for other in sorted(others, key=place):
+        if not matches_value(other.needle_value, row.needle_value, task.compare):
+            return other
+    raise DataError(
+        f"{row.id}: no row to take heads' outputs from; expected one of the task {row.task} of another filing, with "
+        f"another value than {row.needle_value!r}; give more filings, leave the row out, or use the mode zero"
+    )

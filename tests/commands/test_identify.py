@@ -12,8 +12,7 @@ from harness.commands import identify
 from harness.demo.filings import demo_rows
 from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import ModelShape
-from harness.retrieval.rows import write_rows
-from harness.retrieval.split import filing_hash, split_of
+from harness.retrieval.rows import filing_hash, split_of, write_rows
 
 from .refusals import Capture, refusal
 

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from harness.demo.attributes import OTHER_ATTRIBUTES, TASK_ATTRIBUTES, Attribute
 from harness.demo.filings import ASIDES, DEMO_FILINGS, Filing, demo_rows
 from harness.demo.values import is_held_out
-from harness.retrieval.rows import Row, check_rows
-from harness.retrieval.split import split_rows
+from harness.retrieval.rows import Row, check_rows, split_rows
 from harness.retrieval.tasks import EDGAR_TASKS
 
 ALL = (*TASK_ATTRIBUTES, *OTHER_ATTRIBUTES)

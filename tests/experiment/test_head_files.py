@@ -11,7 +11,7 @@ from harness.errors import HeadsError
 from harness.experiment.head_files import read_ranking, write_ranking
 from harness.experiment.heads import Head, ModelShape
 from harness.experiment.rankings import HeadRanking, ScoredHead, rank
-from harness.findings.rankings.ranking_notes import ranking_notes
+from harness.findings.rankings.ranking_summary import ranking_notes
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "reference" / "edgar_haystack"
 published = pytest.mark.skipif(not PUBLISHED.is_dir(), reason=f"no published head files at {PUBLISHED}")

@@ -1,9 +1,12 @@
-"""Heads: how they are written, read and ordered."""
+"""Heads: how they are written, read and ordered.
+
+The one question that a blueprint answers by itself: whether a prompt fits.
+"""
 
 import pytest
 
-from harness.errors import HeadsError
-from harness.experiment.heads import Head
+from harness.errors import HeadsError, ModelError
+from harness.experiment.heads import Head, check_window
 
 
 def test_a_head_is_written_and_read_in_both_ways() -> None:
@@ -25,3 +28,12 @@ def test_a_head_is_made_of_two_integers_from_zero_up(layer: object, head: object
 
 def test_heads_are_ordered_by_layer_then_head() -> None:
     assert sorted([Head(1, 0), Head(0, 2), Head(0, 1)]) == [Head(0, 1), Head(0, 2), Head(1, 0)]
+
+
+def test_window() -> None:
+    check_window(640, "me", "a/b", 640)
+    check_window(None, "me", "a/b", 10**9)
+    with pytest.raises(
+        ModelError, match=r"^a/b: 641 tokens, new ones included; expected at most 640, the window of me"
+    ):
+        check_window(640, "me", "a/b", 641)

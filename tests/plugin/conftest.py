@@ -16,7 +16,7 @@ from harness.experiment.rankings import rank
 from harness.experiment.store import Store
 from harness.retrieval.rows import write_rows
 from harness.settings import Settings
-from harness.study import Place, StudySession
+from harness.study.session import Place, StudySession
 from plugin.project import REPOSITORY, SHAPE, TASKS, UNSOUND, Project
 
 

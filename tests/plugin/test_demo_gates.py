@@ -12,9 +12,9 @@ import pytest
 from harness.demo import RANKING_FILE
 from harness.experiment.head_files import read_ranking, write_ranking
 from harness.experiment.rankings import HeadRanking, rank
-from harness.inputs import read_inputs
-from harness.retrieval.split import filing_hash
+from harness.retrieval.rows import filing_hash
 from harness.settings import Settings
+from harness.study.inputs import read_inputs
 from plugin.project import Project
 
 TASKS = "employees_count_total,holder_record_amount"

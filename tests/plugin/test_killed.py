@@ -25,7 +25,7 @@ WATCHED = """
     import os, time
     from pathlib import Path
     from harness.experiment.store import Store
-    from harness.run import Run
+    from harness.study.run import Run
 
     answer, put_row = Run._answer, Store.put_row
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-import harness.asked_model
 import harness.demo.filings
-import harness.inputs
+import harness.study.asked_model
+import harness.study.inputs
 from harness.demo.filings import demo_rows
 from plugin.project import TASKS, Project, names
 
@@ -30,8 +30,8 @@ def small_demo(project: Project, world: Path, monkeypatch: pytest.MonkeyPatch) -
     """Nothing is configured, and the demo's model, ranking and rows are small ones."""
     rows = [replace(row, split="evaluation") for row in demo_rows(3, n_sentences=2) if row.task in TASKS]
     monkeypatch.setattr(harness.demo.filings, "demo_rows", lambda: tuple(rows))
-    monkeypatch.setattr(harness.asked_model, "MODEL_FOLDER", world / "tiny")
-    monkeypatch.setattr(harness.inputs, "RANKING_FILE", world / "heads.json")
+    monkeypatch.setattr(harness.study.asked_model, "MODEL_FOLDER", world / "tiny")
+    monkeypatch.setattr(harness.study.inputs, "RANKING_FILE", world / "heads.json")
     project.only_ini(filterwarnings="error")
     return project
 
@@ -56,7 +56,7 @@ def test_unselected_they_cost_nothing(small_demo: Project) -> None:
 
 
 def test_bad_input_is_one_line_there_too(small_demo: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(harness.inputs, "RANKING_FILE", small_demo.path / "none.json")
+    monkeypatch.setattr(harness.study.inputs, "RANKING_FILE", small_demo.path / "none.json")
     small_demo.pytester.makepyfile(test_mine=MINE, test_other="def test_other(): pass")
     result = small_demo.run("test_mine.py", "test_other.py")
     assert result.ret == pytest.ExitCode.INTERRUPTED

@@ -28,7 +28,7 @@ def test_two_workers_report_what_one_process_does(project: Project) -> None:
 NOTING = """
     import os
     from pathlib import Path
-    from harness.run import Run
+    from harness.study.run import Run
 
     worker, execute = os.environ.get("PYTEST_XDIST_WORKER"), Run.execute
 

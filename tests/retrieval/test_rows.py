@@ -1,5 +1,11 @@
-"""Rows: what comes out of a file, and the one line that each bad row gives."""
+"""Rows: what comes out of a file, and the one line that each bad row gives.
 
+Split: by filing, stable, four fifths to identification.
+
+Which row's outputs another one's heads are given.
+"""
+
+import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -8,6 +14,8 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from harness.errors import DataError
 from harness.retrieval.rows import (
@@ -17,8 +25,12 @@ from harness.retrieval.rows import (
     RowTable,
     SplitName,
     check_rows,
+    donor_of,
+    filing_hash,
     occurrences,
     read_rows,
+    split_of,
+    split_rows,
     write_rows,
 )
 from harness.retrieval.tasks import EDGAR_TASKS
@@ -204,3 +216,98 @@ def test_no_rows(tmp_path: Path) -> None:
 def test_the_same_needle_at_several_depths_is_several_rows() -> None:
     sweep = tuple(replace(CEO, depth=depth) for depth in (None, 0.0, 0.5, 1.0))
     assert check(sweep).rows == sweep
+
+
+def row(filename: str, task: str = "ceo_lastname", split: SplitName | None = None) -> Row:
+    return Row(filename, task, "The CEO is Smith.", "Smith", "Text.", split=split)
+
+
+def test_the_hash_is_sha256_of_seed_and_filing() -> None:
+    assert filing_hash("a.txt", 7) == hashlib.sha256(b"7\x00a.txt").hexdigest()
+    assert filing_hash("a.txt", 7) != filing_hash("a.txt", 8)
+    assert filing_hash("1\0a", 7) != filing_hash("a", 71)
+
+
+def test_the_lowest_eighty_percent_of_hashes_identify() -> None:
+    """Against a slow exact reference: the hash as a fraction of all hashes."""
+    for number in range(500):
+        fraction = int(filing_hash(f"{number}.txt", 3), 16) / 2**256
+        expected = "identification" if fraction < 0.8 else "evaluation"
+        assert split_of(row(f"{number}.txt"), 3) == expected
+
+
+def test_about_four_fifths_of_many_filings() -> None:
+    split = split_rows([row(f"{number}.txt") for number in range(5000)], seed=0)
+    assert 0.78 < len(split.identification) / 5000 < 0.82  # four standard errors are 0.023
+
+
+def test_a_split_column_overrides_the_hash() -> None:
+    for name in ("a.txt", "b.txt", "c.txt", "d.txt"):
+        assert split_of(row(name, split="evaluation"), 0) == "evaluation"
+        assert split_of(row(name, split="identification"), 0) == "identification"
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.lists(st.text(max_size=5), max_size=30), st.integers(-5, 5))
+def test_filings_stay_on_their_side_when_others_go(filenames: list[str], seed: int) -> None:
+    rows = [row(name, task) for name in filenames for task in ("ceo_lastname", "registrant_name")]
+    whole, half = split_rows(rows, seed=seed), split_rows(rows[::2], seed=seed)
+    assert [r for r in whole.identification if r in rows[::2]] == list(half.identification)
+    assert [r for r in whole.evaluation if r in rows[::2]] == list(half.evaluation)
+    assert not {r.filename for r in whole.identification} & {r.filename for r in whole.evaluation}
+    assert len(whole.identification) + len(whole.evaluation) == len(rows)
+
+
+TASKS = ("ceo_lastname", "headquarters_state")
+
+
+def donors_row(filing: int, task: str, value: str) -> Row:
+    return Row(f"f{filing}", task, f"It is {value}.", value, "Text.")
+
+
+rows = st.lists(
+    st.builds(
+        donors_row, st.integers(0, 5), st.sampled_from(TASKS), st.sampled_from(["Ohio", "Maine", "Lee", "Smith"])
+    ),
+    min_size=1,
+    max_size=12,
+    unique_by=lambda each: each.id,
+)
+
+
+@settings(derandomize=True, deadline=None)
+@given(rows=rows, seed=st.integers(0, 3), data=st.data())
+def test_the_same_task_another_filing_another_value(rows: list[Row], seed: int, data: st.DataObject) -> None:
+    """It depends on seed and rows alone, not on their order, nor on those that cannot be donors."""
+    asked = rows[0]
+    fitting = [
+        each
+        for each in rows
+        if each.task == asked.task and each.filename != asked.filename and each.needle_value != asked.needle_value
+    ]
+    task = EDGAR_TASKS[asked.task]
+    if not fitting:
+        with pytest.raises(
+            DataError, match=f"{asked.id}: no donors_row to take heads' outputs from; expected one of the"
+        ):
+            donor_of(asked, rows, task, seed=seed)
+        return
+    donor = donor_of(asked, rows, task, seed=seed)
+    assert donor in fitting
+    assert donor_of(asked, data.draw(st.permutations(fitting)), task, seed=seed) == donor
+    assert donor_of(replace(asked, depth=0.3), rows, task, seed=seed) == donor
+    assert donor_of(asked, [*rows, donors_row(9, "headquarters_city", "Lee")], task, seed=seed) == donor
+
+
+def test_a_value_in_other_words_is_the_same_value() -> None:
+    asked = donors_row(0, "employees_count_total", "1,234")
+    others = [donors_row(1, "employees_count_total", "1234"), donors_row(2, "employees_count_total", "12")]
+    for seed in range(5):
+        assert donor_of(asked, others, EDGAR_TASKS[asked.task], seed=seed) == others[1]
+
+
+def test_donors_differ_from_row_to_row_and_seed_to_seed() -> None:
+    all_rows = [donors_row(filing, "ceo_lastname", f"Name{chr(65 + filing)}") for filing in range(20)]
+    task = EDGAR_TASKS["ceo_lastname"]
+    assert len({donor_of(each, all_rows, task, seed=0).filename for each in all_rows}) > 5
+    assert len({donor_of(all_rows[0], all_rows, task, seed=seed).filename for seed in range(20)}) > 5

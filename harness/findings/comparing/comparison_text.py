@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from harness.counting import counted
 from harness.findings.columns import aligned
-from harness.findings.comparing.comparison import Comparison, LineChange, Paired
+from harness.findings.comparing.compare import Comparison, LineChange, Paired
 from harness.findings.report.curves import Level
-from harness.findings.stats import Interval
+from harness.findings.statistics import Interval
 
 RANDOM = "random_control"
 N_NAMED = 4

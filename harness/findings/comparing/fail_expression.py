@@ -19,8 +19,8 @@ from typing import Literal, cast, get_args
 
 from harness.counting import counted
 from harness.errors import SettingsError
-from harness.findings.clusters import holm
-from harness.findings.comparing.comparison import Comparison, LineChange
+from harness.findings.comparing.compare import Comparison, LineChange
+from harness.findings.statistics import holm
 
 Word = Literal["config", "versions", "missing", "answers", "verdict"]
 Measure = Literal["accuracy", "fall", "rise", "drop", "p"]

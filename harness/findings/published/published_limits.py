@@ -10,7 +10,7 @@ from harness.experiment.heads import Head
 from harness.findings.columns import aligned
 from harness.findings.report.curves import Curve, curves, envelope, level
 from harness.findings.report.report_data import ConditionResult, ReportData
-from harness.findings.stats import newcombe
+from harness.findings.statistics import newcombe
 
 RANDOM = "random_control"
 FLAT = 0.10

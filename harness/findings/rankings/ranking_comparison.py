@@ -16,7 +16,7 @@ from harness.errors import HeadsError
 from harness.experiment.heads import Head
 from harness.experiment.rankings import EVERY_TASK, HeadRanking, ScoredHead, best_first
 from harness.findings.columns import aligned
-from harness.findings.stats import rank_correlation
+from harness.findings.statistics import rank_correlation
 
 ALL_ROWS = "all rows"
 """The name of the scores that are means over all identification rows."""

@@ -19,7 +19,7 @@ from harness.findings.report.report_data import (
     TaskResult,
 )
 from harness.findings.samples import Sample
-from harness.findings.stats import mcnemar_p, paired_mean_change, sign_permutation_p, wilson
+from harness.findings.statistics import mcnemar_p, paired_mean_change, sign_permutation_p, wilson
 
 Pair = tuple[Sample, Sample]
 """The baseline's sample of a row, and a condition's."""

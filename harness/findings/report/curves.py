@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.findings.report.report_data import ConditionResult, ReportData, TaskResult
-from harness.findings.stats import Interval, wilson
+from harness.findings.statistics import Interval, wilson
 
 
 @dataclass(frozen=True, slots=True)

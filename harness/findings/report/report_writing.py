@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import ReportError
-from harness.experiment.conditions import BASELINE, Condition
-from harness.experiment.declarations import distinct
+from harness.experiment.conditions import BASELINE, Condition, distinct
 from harness.experiment.heads import ModelShape
 from harness.experiment.rankings import HeadRanking, ScoredHead
 from harness.files import write_text
-from harness.findings.rankings.ranking_notes import ranking_notes
+from harness.findings.rankings.ranking_summary import ranking_notes
 from harness.findings.report.condition_results import ConditionSamples, condition_result
 from harness.findings.report.report_data import (
     KIND,

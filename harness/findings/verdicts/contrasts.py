@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from harness.experiment.conditions import BASELINE, Condition
 from harness.experiment.gate_conditions import Part, control_label
-from harness.findings.clusters import ClusterMean, cluster_mean
+from harness.findings.statistics import ClusterMean, cluster_mean
 from harness.findings.verdicts.gate_samples import Answers, paired_counts, rows_of
 from harness.findings.verdicts.gates import LEAST_FILINGS, measure
 from harness.findings.verdicts.verdict_data import Contrast, Finding, Specificity

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.counting import counted
-from harness.findings.clusters import ClusterMean, t_quantile, variance
+from harness.findings.statistics import ClusterMean, t_quantile, variance
 
 REACH = 1.96 + 0.84
 """Standard errors between estimate and margin at which a two-sided 95 % interval excludes the margin in four

@@ -9,8 +9,7 @@ from dataclasses import replace
 
 from harness.experiment.gate_conditions import Gate, candidates_in_controls
 from harness.experiment.heads import Head
-from harness.findings.clusters import holm
-from harness.findings.stats import Interval
+from harness.findings.statistics import Interval, holm
 from harness.findings.verdicts.gate_samples import Answers, lacking_samples, paired_counts, rows_of
 from harness.findings.verdicts.gates import LEAST_FILINGS, Check, Kind, Margins, Premises, Verdict, judge, measure
 from harness.findings.verdicts.validity import damage, degenerate_shares, plain_text

@@ -15,8 +15,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.counting import counted
-from harness.findings.clusters import ClusterMean, FilingSums, bca_of_sums, mean_of_sums, t_quantile, variance
-from harness.findings.stats import Interval
+from harness.findings.statistics import (
+    ClusterMean,
+    FilingSums,
+    Interval,
+    bca_of_sums,
+    mean_of_sums,
+    t_quantile,
+    variance,
+)
 from harness.findings.verdicts.gate_advice import Needed, what_would_decide
 
 Kind = Literal["pass", "fail", "inconclusive", "invalid"]

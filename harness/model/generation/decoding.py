@@ -17,7 +17,7 @@ from harness.model.generation.greedy import Greedy, Reading
 from harness.model.generation.node_cache import NodeCache
 from harness.model.generation.static_step import StaticStep
 from harness.model.intervention.ablation import Ablation
-from harness.model.intervention.replacement import ZERO, Replacement
+from harness.model.intervention.projection_input import ZERO, Replacement
 from harness.model.loading.loaded_model import LoadedModel
 
 

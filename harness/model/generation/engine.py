@@ -39,7 +39,7 @@ from harness.model.generation.shared_prefill import SharedPrompt, gather, prefil
 from harness.model.generation.static_step import can_be_static
 from harness.model.intervention.ablation import Ablation
 from harness.model.intervention.head_values import replacement_of
-from harness.model.intervention.replacement import Replacement
+from harness.model.intervention.projection_input import Replacement
 from harness.model.loading.loaded_model import LoadedModel
 from harness.model.loading.pieces import takes_square_memory
 from harness.retrieval.prompts import Prompt

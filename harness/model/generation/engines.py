@@ -11,10 +11,9 @@ from harness.experiment.completion import Completion
 from harness.experiment.heads import Head
 from harness.experiment.intervention import Intervention, MeanValues
 from harness.model.generation import engine, reference
-from harness.model.intervention.mean_values import mean_values
+from harness.model.intervention.head_values import mean_values
 from harness.model.loading.loaded_model import LoadedModel
-from harness.retrieval.plain_text import most_new_tokens
-from harness.retrieval.prompts import Prompt
+from harness.retrieval.prompts import Prompt, most_new_tokens
 
 ENGINES = MappingProxyType[str, ModuleType]({"shared": engine, "reference": reference})
 """The module of each way."""

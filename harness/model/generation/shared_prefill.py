@@ -18,8 +18,7 @@ from dataclasses import dataclass
 import torch
 
 from harness.experiment.prefix_tree import PrefixTree
-from harness.model.generation.branching import Branching
-from harness.model.generation.layer_calls import LayerCall, forward_with
+from harness.model.generation.branching import Branching, LayerCall, forward_with
 from harness.model.generation.node_cache import KeysKnownError, KeysOnlyLayer, NodeCache, NodeLayer, rewind
 from harness.model.loading.loaded_model import LoadedModel
 

@@ -20,7 +20,7 @@ from harness.model.identification.qr_score import QR_SCORE
 from harness.model.identification.retrieval_score import RETRIEVAL_SCORE
 from harness.model.identification.summed_attention import SUMMED_ATTENTION
 from harness.model.loading.loaded_model import LoadedModel, check_window
-from harness.retrieval.trials import Trial
+from harness.retrieval.prompts import Trial
 
 METHODS: Mapping[str, Method] = {
     "summed_attention": SUMMED_ATTENTION,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.model.loading.loaded_model import LoadedModel
-from harness.retrieval.trials import Trial
+from harness.retrieval.prompts import Trial
 
 Scores = NDArray[np.float64]
 """One trial's score of every head: (layers, heads)."""

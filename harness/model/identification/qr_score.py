@@ -22,8 +22,7 @@ from harness.errors import DataError
 from harness.model.identification.method import Method, Scores
 from harness.model.identification.query_attention import AttentionReader
 from harness.model.loading.loaded_model import LoadedModel
-from harness.retrieval.prompts import Prompt
-from harness.retrieval.trials import Trial
+from harness.retrieval.prompts import Prompt, Trial
 
 
 def qr_score(loaded: LoadedModel, trial: Trial) -> Scores:

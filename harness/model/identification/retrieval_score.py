@@ -26,9 +26,8 @@ from numpy.typing import NDArray
 from harness.model.identification.method import Method, Scores
 from harness.model.identification.query_attention import AttentionReader
 from harness.model.loading.loaded_model import LoadedModel
-from harness.retrieval.prompts import Prompt
+from harness.retrieval.prompts import Prompt, Trial
 from harness.retrieval.scoring import matches_value, unigram_recall
-from harness.retrieval.trials import Trial
 
 Key = Callable[[int], Hashable]
 """Two tokens are the same where this is."""

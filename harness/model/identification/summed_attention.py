@@ -10,7 +10,7 @@ import numpy as np
 from harness.model.identification.method import Method, Scores
 from harness.model.identification.query_attention import AttentionReader
 from harness.model.loading.loaded_model import LoadedModel
-from harness.retrieval.trials import Trial
+from harness.retrieval.prompts import Trial
 
 
 def summed_attention(loaded: LoadedModel, trial: Trial) -> Scores:

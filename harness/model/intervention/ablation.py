@@ -23,8 +23,7 @@ from torch import nn
 
 from harness.errors import AblationError
 from harness.experiment.heads import Head
-from harness.model.intervention.projection_input import HookInput, as_call, projection_input
-from harness.model.intervention.replacement import ZERO, Replacement
+from harness.model.intervention.projection_input import ZERO, HookInput, Replacement, as_call, projection_input
 from harness.model.loading.architectures import AttentionOutput
 
 # Projections of every open ablation. Two at once on one model would measure neither.

@@ -14,12 +14,12 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from harness.errors import ModelError
-from harness.experiment.blueprint import Blueprint
+from harness.experiment.heads import Blueprint
 from harness.model.loading import traits
+from harness.model.loading.altered_weights import check_quantization
 from harness.model.loading.architectures import Architecture, attention_outputs, shape_of
+from harness.model.loading.checkpoints import Source, quiet
 from harness.model.loading.devices import device_map_of
-from harness.model.loading.quantization import check_quantization
-from harness.model.loading.sources import Source, quiet
 
 DTYPES = ("auto", "bfloat16", "float16", "float32", "float64")
 

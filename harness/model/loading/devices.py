@@ -10,7 +10,7 @@ import re
 import torch
 
 from harness.errors import ModelError
-from harness.experiment.leases import gpu_names
+from harness.experiment.locks import gpu_names
 
 _SEVERAL = re.compile(r"cuda:\d+(\s*,\s*cuda:\d+)+")
 

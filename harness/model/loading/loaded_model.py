@@ -29,12 +29,11 @@ from transformers import (
 )
 
 from harness.errors import ModelError
-from harness.experiment import blueprint
-from harness.experiment.blueprint import Blueprint
+from harness.experiment import heads as blueprint
 from harness.experiment.cost import ModelSize
-from harness.experiment.heads import ModelShape
+from harness.experiment.heads import Blueprint, ModelShape
 from harness.model.loading import traits
-from harness.model.loading.adapters import add_adapter
+from harness.model.loading.altered_weights import add_adapter, quantization_config, try_out
 from harness.model.loading.architectures import (
     Architecture,
     AttentionOutput,
@@ -44,11 +43,9 @@ from harness.model.loading.architectures import (
     with_entries,
 )
 from harness.model.loading.blueprints import ModelRequest, draw_blueprint
-from harness.model.loading.checkpoints import check_fit, check_folder, digest
+from harness.model.loading.checkpoints import Source, check_fit, check_folder, digest, fetch, find, quiet
 from harness.model.loading.devices import device_map_of, room_of
 from harness.model.loading.model_size import config_size
-from harness.model.loading.quantization import quantization_config, try_out
-from harness.model.loading.sources import Source, fetch, find, quiet
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -11,6 +11,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from harness.experiment.cost import LayerSize, ModelSize
+from harness.model.loading.altered_weights import BYTES, quantization_of, quantized_weights
 from harness.model.loading.architectures import (
     ARCHITECTURES,
     Architecture,
@@ -18,7 +19,6 @@ from harness.model.loading.architectures import (
     architecture_of,
     attention_outputs,
 )
-from harness.model.loading.quantization import BYTES, quantization_of, quantized_weights
 
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 """How configs call the number of experts of a layer."""

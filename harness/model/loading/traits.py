@@ -6,7 +6,7 @@ Of a model that sees pictures too, what counts is its language model's. Knows no
 from transformers import PreTrainedConfig
 
 from harness.errors import ModelError
-from harness.model.loading.quantization import quantization_of
+from harness.model.loading.altered_weights import quantization_of
 
 VERIFIED = frozenset(
     {

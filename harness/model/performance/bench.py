@@ -27,8 +27,7 @@ from harness.model.performance.ceilings import finish, measure_speed
 from harness.model.performance.layer_counter import LayerCounter
 from harness.model.performance.peak_memory import PeakMemory
 from harness.model.performance.plain_loop import run_plain, run_published
-from harness.retrieval.prompts import Prompt
-from harness.retrieval.trials import Trial
+from harness.retrieval.prompts import Prompt, Trial
 
 TIE = 1e-5
 """Gap of the best two logits, in standard deviations, under which rounding may choose: such a difference is a tie."""

@@ -1,4 +1,7 @@
-"""Comparisons by hand, and what must hold of any: nothing against itself, symmetry, no order."""
+"""What a comparison says of itself.
+
+Comparisons by hand, and what must hold of any: nothing against itself, symmetry, no order.
+"""
 
 import copy
 import json
@@ -14,9 +17,48 @@ from two_reports import CEO, DRAW, GENERAL, RIGHT, ROWS, YEAR, set_gates, source
 from harness.errors import ReportError
 from harness.experiment.conditions import BASELINE, Condition
 from harness.experiment.heads import Head
-from harness.findings.comparing.compare import Source, compare
-from harness.findings.comparing.comparison import Comparison, LineChange, RowChanges, VerdictChange
-from harness.findings.stats import Interval
+from harness.findings.comparing.compare import Comparison, LineChange, RowChanges, Source, VerdictChange, compare
+from harness.findings.comparing.setup_changes import SetupChange
+from harness.findings.statistics import Interval
+
+SAME = compare(source(), source())
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        replace(SAME, setup=(SetupChange("settings", "seed", "0", "1"),)),
+        replace(SAME, only_before=("single",)),
+        replace(SAME, only_after=("single",)),
+        replace(SAME, rows=RowChanges(other_value=("f0/city",))),
+        replace(SAME, verdicts=(VerdictChange("gate[a]", "pass", None),)),
+        compare(source(), source(RIGHT | {GENERAL: "x+++++--"})),
+    ],
+)
+def test_any_difference_is_one(changed: Comparison) -> None:
+    assert SAME.is_equal
+    assert not changed.is_equal
+
+
+def test_what_is_alike_is_none() -> None:
+    assert replace(SAME, rows=None, verdicts=(VerdictChange("gate[a]", "fail", "fail"),)).is_equal
+
+
+def test_a_change_on_the_same_rows_goes_before_that_of_the_accuracies() -> None:
+    """One of the rows that were right has no record any more: 6/8 to 5/7, but nothing was lost."""
+    found = next(
+        line for line in compare(source(), source(RIGHT | {GENERAL: ".+++++--"})).lines if line.name == GENERAL.name
+    )
+    assert found.accuracy_change == pytest.approx(5 / 7 - 6 / 8)
+    assert found.change == 0.0
+    assert replace(found, paired=None).change == found.accuracy_change
+
+
+def test_it_can_be_written_as_json() -> None:
+    whole = json.loads(json.dumps(SAME.as_json(), allow_nan=False))
+    assert (whole["schema_version"], whole["kind"]) == (1, "ablation-comparison")
+    assert whole["lines"][0]["before"]["interval"].keys() == {"low", "high"}
+
 
 repeatable = settings(derandomize=True, deadline=None, max_examples=40)
 letters = st.fixed_dictionaries(

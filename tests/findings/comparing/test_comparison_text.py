@@ -6,8 +6,7 @@ from two_reports import CEO, DRAW, GENERAL, RIGHT, set_gates, source
 
 from harness.experiment.conditions import BASELINE
 from harness.experiment.heads import Head
-from harness.findings.comparing.compare import compare
-from harness.findings.comparing.comparison import VerdictChange
+from harness.findings.comparing.compare import VerdictChange, compare
 from harness.findings.comparing.comparison_text import comparison_lines
 
 

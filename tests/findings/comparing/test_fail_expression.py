@@ -7,8 +7,7 @@ from two_reports import CEO, DRAW, GENERAL, RIGHT, ROWS, YEAR, source
 
 from harness.errors import SettingsError
 from harness.experiment.conditions import BASELINE
-from harness.findings.comparing.compare import compare
-from harness.findings.comparing.comparison import Comparison, VerdictChange
+from harness.findings.comparing.compare import Comparison, VerdictChange, compare
 from harness.findings.comparing.fail_expression import Check, Failure, failures, parse_checks
 
 SAME = compare(source(), source())

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from harness.findings.clusters import ClusterMean
+from harness.findings.statistics import ClusterMean
 from harness.findings.verdicts.gate_advice import Needed, what_would_decide
 
 

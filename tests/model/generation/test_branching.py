@@ -1,23 +1,72 @@
-"""A layer for several branches: against the layer run for each alone, and its own checks."""
+"""A model with its layers taken out and run from outside is the model.
+
+A layer for several branches: against the layer run for each alone, and its own checks.
+"""
 
 import copy
 from collections.abc import Sequence
 
 import pytest
 import torch
-from tiny_models import HEAD_DIM, N_LAYERS, cut_weights, random_ids, tiny_loaded, wrap
+from tiny_models import HEAD_DIM, MODEL_TYPES, N_LAYERS, cut_weights, random_ids, tiny_loaded, wrap
 
 from harness.errors import AblationError
 from harness.experiment.heads import Head
 from harness.experiment.prefix_tree import PrefixTree, prefix_tree
-from harness.model.generation.branching import Branching
-from harness.model.generation.layer_calls import LayerCall, forward_with
+from harness.model.generation.branching import Branching, LayerCall, decoder_layers, forward_with
 from harness.model.generation.node_cache import NodeCache, NodeLayer
 from harness.model.loading.loaded_model import LoadedModel
 from harness.model.loading.traits import VERIFIED
 
+IDS = random_ids(14, seed=2)
+
+
+def as_ever(hidden: torch.Tensor, calls: Sequence[LayerCall]) -> torch.Tensor:
+    for call in calls:
+        hidden = call(hidden)
+    return hidden
+
+
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@torch.inference_mode()
+def test_running_every_layer_gives_the_models_logits(model_type: str) -> None:
+    loaded = tiny_loaded(model_type)
+    cache = NodeCache([NodeLayer(len(IDS)) for _ in range(N_LAYERS)])
+    first = forward_with(loaded, IDS[:9], cache, as_ever)
+    second = forward_with(loaded, IDS[9:], cache, as_ever, n_logits=2)
+    expected = loaded.model(input_ids=torch.tensor([IDS])).logits
+    torch.testing.assert_close(torch.cat([first, second], dim=1), expected[:, [*range(9), 12, 13]])
+
+
+@torch.inference_mode()
+def test_more_rows_may_come_back_than_went_in() -> None:
+    loaded = tiny_loaded("llama")
+    cache = NodeCache([NodeLayer(3) for _ in range(N_LAYERS)])
+    logits = forward_with(loaded, IDS[:3], cache, lambda hidden, calls: as_ever(hidden, calls).expand(4, -1, -1))
+    assert logits.shape[:2] == (4, 3)
+
+
+@pytest.mark.parametrize("fails_at", ["embedding", "walk"])
+def test_layers_are_put_back_on_every_way_out(fails_at: str) -> None:
+    loaded = tiny_loaded("llama")
+    own = decoder_layers(loaded)[0].forward
+
+    def placed(hidden: torch.Tensor, **kwargs: object) -> object:
+        return own(hidden, **kwargs)
+
+    def fail(*_: object) -> torch.Tensor:
+        raise RuntimeError("fails")
+
+    decoder_layers(loaded)[0].__dict__["forward"] = placed
+    ids = [10**6] if fails_at == "embedding" else IDS[:3]
+    with pytest.raises((RuntimeError, IndexError)):
+        forward_with(loaded, ids, NodeCache([NodeLayer(3) for _ in range(N_LAYERS)]), fail)
+    assert decoder_layers(loaded)[0].__dict__.pop("forward") is placed
+    assert not any("forward" in vars(layer) for layer in decoder_layers(loaded))
+
+
 SETS = [frozenset[Head](), frozenset({Head(0, 1)}), frozenset({Head(0, 1), Head(2, 0)}), frozenset({Head(1, 3)})]
-IDS = random_ids(9, seed=3)
+BRANCHING_IDS = random_ids(9, seed=3)
 
 
 def run_tree(loaded: LoadedModel, branching: Branching, tree: PrefixTree) -> torch.Tensor:
@@ -29,7 +78,9 @@ def run_tree(loaded: LoadedModel, branching: Branching, tree: PrefixTree) -> tor
         return hidden
 
     with torch.inference_mode():
-        return forward_with(loaded, IDS, NodeCache([NodeLayer(len(IDS)) for _ in tree.levels]), walk)
+        return forward_with(
+            loaded, BRANCHING_IDS, NodeCache([NodeLayer(len(BRANCHING_IDS)) for _ in tree.levels]), walk
+        )
 
 
 @pytest.mark.parametrize("model_type", sorted(VERIFIED))
@@ -40,7 +91,7 @@ def test_each_leaf_is_the_model_with_its_weights_cut(model_type: str) -> None:
     branching.check()
     for leaf, heads in enumerate(tree.leaves):
         with torch.inference_mode():
-            expected = cut_weights(loaded.model, heads)(input_ids=torch.tensor([IDS])).logits[0]
+            expected = cut_weights(loaded.model, heads)(input_ids=torch.tensor([BRANCHING_IDS])).logits[0]
         torch.testing.assert_close(logits[leaf], expected, atol=1e-4, rtol=1e-4)
         assert branching.fired[heads] == len({head.layer for head in heads})
 
@@ -81,7 +132,9 @@ def test_what_is_written_behind_the_zeroing_is_found(written: float) -> None:
     layer.get_submodule("self_attn").register_forward_pre_hook(late_hook)
     branching = Branching(loaded)
     run_tree(loaded, branching, prefix_tree(SETS, N_LAYERS))
-    with pytest.raises(AblationError, match=rf"o_proj: {HEAD_DIM * len(IDS)} other elements .* expected exactly 0"):
+    with pytest.raises(
+        AblationError, match=rf"o_proj: {HEAD_DIM * len(BRANCHING_IDS)} other elements .* expected exactly 0"
+    ):
         branching.check()
 
 

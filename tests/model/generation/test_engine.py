@@ -35,8 +35,7 @@ from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import Head
 from harness.experiment.intervention import ZEROED, Intervention, MeanValues, Phase
 from harness.model.generation import engine, reference
-from harness.model.generation.branching import Branching, can_branch
-from harness.model.generation.layer_calls import decoder_layers
+from harness.model.generation.branching import Branching, can_branch, decoder_layers
 from harness.model.intervention.ablation import Ablation
 from harness.model.loading.loaded_model import LoadedModel, load_model
 from harness.model.performance.layer_counter import LayerCounter

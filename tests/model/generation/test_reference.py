@@ -31,7 +31,7 @@ from harness.experiment.completion import Completion
 from harness.experiment.heads import Head
 from harness.experiment.intervention import ZEROED, Intervention, MeanValues, Phase
 from harness.model.generation.reference import run_row
-from harness.model.intervention.donor import run_donor
+from harness.model.intervention.head_values import run_donor
 from harness.model.loading.loaded_model import LoadedModel
 from harness.retrieval.prompts import Prompt
 

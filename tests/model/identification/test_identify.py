@@ -15,7 +15,7 @@ from harness.model.identification.identify import METHODS, find_method, identify
 from harness.model.identification.method import Method, Scores
 from harness.model.identification.summed_attention import summed_attention
 from harness.model.loading.loaded_model import LoadedModel
-from harness.retrieval.trials import Trial
+from harness.retrieval.prompts import Trial
 
 N_TOKENS = 2 * WINDOW
 NEEDLE = (N_TOKENS - 8, N_TOKENS - 3)

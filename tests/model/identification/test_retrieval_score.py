@@ -19,7 +19,7 @@ from harness.model.identification.retrieval_score import (
     share_copied,
 )
 from harness.model.loading.loaded_model import LoadedModel
-from harness.retrieval.trials import Trial
+from harness.retrieval.prompts import Trial
 
 # tokens 10, 11, 12, 11, 13 stand at positions 2 to 6; 11 stands before the needle too
 PROMPT = replace(random_prompt(9, needle=(2, 7)), token_ids=(1, 11, 10, 11, 12, 11, 13, 2, 3), value_ids=(11, 12, 14))

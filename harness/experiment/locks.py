@@ -1,0 +1,161 @@
+"""Locks of the operating system: who works on which row, who has which GPU, and which disks can carry a store.
+
+A claim is an exclusive `flock` on a file named after a row, beside the store; a lease is one on a file named after a
+GPU, in a folder that all processes of this machine agree on. Both end with the process that holds them, however that
+dies. Whoever holds a claim removes its file before letting go; a killed process leaves an empty one, which the next
+claim on that row takes and removes. Only processes that lease are kept apart: a lease says nothing of whoever uses a
+GPU without asking.
+
+Network and shared file systems often grant a lock to two machines at once, and then a store is damaged without a word:
+"avoid using SQLite on a network filesystem" (https://www.sqlite.org/howtocorrupt.html, section 2.1;
+https://www.sqlite.org/useovernet.html). So a store there is refused, whoever is alone with it today.
+
+Knows nothing of what is done under a lock, nor of torch; which GPUs there are is said by whoever calls.
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import psutil
+
+from harness.errors import SettingsError, StoreError
+
+SHARED = frozenset(
+    {
+        *("nfs", "nfs3", "nfs4", "cifs", "smb2", "smb3", "smbfs", "afs", "afpfs", "ncpfs", "webdav", "davfs", "9p"),
+        *("lustre", "gpfs", "beegfs", "ceph", "glusterfs", "ocfs2", "gfs2", "pvfs2", "orangefs", "wekafs", "virtiofs"),
+    }
+)
+"""File systems that several machines write to, by the names that systems give them; those of FUSE come on top."""
+
+LOCAL_FUSE = frozenset({"fuseblk", "fuse.ntfs", "fuse.ntfs-3g", "fuse.exfat", "fuse.fuse-overlayfs"})
+"""Disks of this machine behind FUSE."""
+
+
+def check_disk(path: Path) -> None:
+    """Raise a StoreError where the file would lie on a file system whose locks cannot be trusted.
+
+    A file system that the system does not name is let pass.
+    """
+    kind = file_system(path)
+    if kind in SHARED or (kind.startswith("fuse") and kind not in LOCAL_FUSE):
+        raise StoreError(
+            f"{path}: on a {kind} file system, whose file locks cannot be relied on; expected a disk of this machine; "
+            "name one with --ablation-store, as in --ablation-store=/tmp/study.sqlite; reports may stay where they are"
+        )
+
+
+def file_system(path: Path) -> str:
+    """The kind of file system that holds a path, which need not exist; empty where that is unknown."""
+    place = path.absolute().resolve()
+    mounts = {Path(mount.mountpoint): mount.fstype.lower() for mount in psutil.disk_partitions(all=True)}
+    return next((mounts[folder] for folder in (place, *place.parents) if folder in mounts), "")
+
+
+@contextmanager
+def try_claim(store: Path, row_id: str) -> Iterator[bool]:
+    """Whether the row is the caller's while the context is open, among all that use this store; never waits.
+
+    Raises:
+        StoreError: the store's folder cannot be written, or its disk gives no locks.
+    """
+    path = store.with_name(f"{store.name}.{hashlib.sha256(row_id.encode()).hexdigest()[:32]}.claim")
+    try:
+        file = path.open("a")
+    except OSError as error:
+        raise StoreError(
+            f"{path}: {error.strerror}; expected a folder that can be written; name another store"
+        ) from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        except OSError as error:
+            raise StoreError(
+                f"{path}: no file locks here ({error.strerror}); expected a local disk; name a store on one"
+            ) from None
+        if not _is_at(file.fileno(), path):  # its holder let go between the opening and the lock
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether an open file still has this name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+FOLDER = Path(tempfile.gettempdir()) / "retrieval-heads-gpus"
+
+
+def gpu_names(n_visible: int, visible: str | None) -> tuple[str, ...]:
+    """What to call the GPUs that a process sees: by the entries of its CUDA_VISIBLE_DEVICES, else by their numbers.
+
+    Two processes whose first GPU is another one lease different names.
+    """
+    entries = [entry.strip() for entry in (visible or "").split(",") if entry.strip()]
+    return tuple(entries[:n_visible]) if len(entries) >= n_visible else tuple(map(str, range(n_visible)))
+
+
+class Leases:
+    """The GPUs that this process holds until it closes them, or ends."""
+
+    def __init__(self, folder: Path = FOLDER) -> None:
+        self._folder = folder
+        self._held = ExitStack()
+
+    def take(self, names: Sequence[str], n: int) -> tuple[int, ...]:
+        """Lease `n` of these GPUs, the first that are free; their places in `names`.
+
+        Raises:
+            SettingsError: fewer are free; then none is taken.
+        """
+        try:
+            self._folder.mkdir(mode=0o777, parents=True, exist_ok=True)
+            with ExitStack() as taken, (self._folder / "choosing").open("a") as turn:
+                fcntl.flock(turn, fcntl.LOCK_EX)  # one process chooses at a time, so that two never hold half each
+                places: list[int] = []
+                for place, name in enumerate(names):
+                    if len(places) < n and self._try(name, taken):
+                        places.append(place)
+                if len(places) < n:
+                    raise SettingsError(
+                        f"GPUs: {len(places)} of the {len(names)} visible ones are free; expected {n} for this process "
+                        "alone; start fewer workers, as -n auto does, or end what holds the others"
+                    )
+                self._held.push(taken.pop_all())
+        except OSError as error:
+            raise SettingsError(
+                f"GPUs: {self._folder}: {error.strerror}; expected a folder whose files can be locked; set TMPDIR to "
+                "another"
+            ) from None
+        return tuple(places)
+
+    def close(self) -> None:
+        """Let go of all."""
+        self._held.close()
+
+    def _try(self, name: str, taken: ExitStack) -> bool:
+        """Whether the GPU was free; it is held by `taken` then."""
+        file = (self._folder / re.sub(r"[^A-Za-z0-9.-]", "_", name)).open("a")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return False
+        taken.callback(file.close)
+        return True

@@ -1,0 +1,199 @@
+"""A dry run: what a study would compute and what that would cost, before anyone rents a GPU.
+
+Needs rows, ranking, config and tokenizer, but neither weights nor a GPU. Costs are those of `harness.experiment.cost`;
+hours come from a benchmark that was measured, and are not given without one. Memory is told as this machine would take
+it, and where that is a CPU that nobody asked for, also as a GPU would. Knows nothing of pytest.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.counting import counted
+from harness.errors import ModelError, ReportError, SettingsError
+from harness.experiment.bench_result import Pace, read_pace
+from harness.experiment.conditions import Condition
+from harness.experiment.cost import ModelSize, decoding_bytes, shared_flops, single_flops
+from harness.experiment.heads import Head
+from harness.experiment.plan import Plan, layer_passes
+from harness.retrieval.prompts import PromptKind
+from harness.study.asked_model import load_size
+from harness.study.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """How the model's numbers are kept: in which dtype, why, and the size that follows."""
+
+    dtype: str
+    why: str
+    size: ModelSize
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What is to be done, and what it costs.
+
+    `weights_here` is whether the store could be asked. Passes and operations are of prompts, one by one and with equal
+    ones shared; `value_flops` of finding what ablated heads put out instead, where that is not zero. `steps` is how
+    often decoding reads all weights, and `positions` how many positions' keys and values, where each row's conditions
+    are decoded together, none of them ending early. `kept` is how this machine keeps the model, and a GPU would.
+    """
+
+    n_rows: int
+    n_conditions: int
+    plan: Plan
+    weights_here: bool
+    tokens: tuple[int, ...]
+    passes: tuple[int, int]
+    flops: tuple[float, float]
+    value_flops: float
+    steps: int
+    positions: int
+    kept: tuple[Kept, ...]
+    quantization: str | None
+    pace: Pace | None
+
+    @property
+    def hours(self) -> float | None:
+        """At the benchmark's pace; `None` without one, or where it measured another size of model, dtype or bits.
+
+        Small models reach far less of a device.
+        """
+        for kept in self.kept:
+            measured = (len(kept.size.layers), kept.dtype, self.quantization)
+            if self.pace is not None and (self.pace.n_layers, self.pace.dtype, self.pace.quantization) == measured:
+                read_bytes = decoding_bytes(kept.size, self.steps, self.positions, 1)
+                return self.pace.hours(self.flops[1] + self.value_flops, read_bytes)
+        return None
+
+
+def forecast(run: Run, conditions: Sequence[Condition]) -> Forecast:
+    """Plan without loading a model.
+
+    Raises:
+        HarnessError: a prompt cannot be built, or the benchmark's file cannot be read.
+    """
+    settings = run.inputs.settings
+    pace = None if settings.bench is None else _read_pace(settings.bench)
+    try:
+        plan, weights_here = run.plan(conditions), True
+    except ModelError:
+        # the one error that a plan alone can meet: no weights, so no content to look up by
+        plan, weights_here = run.plan(conditions, from_nothing=True), False
+    kept = _kept(run)
+    size = kept[0].size
+    n_layers = run.inputs.shape.n_layers
+    tokens, passes, flops, positions = [], [0, 0], [0.0, 0.0], 0
+    for row_id, kind, head_sets in _prompts(plan):
+        tokens.append(len(run.prompt(row_id, kind).token_ids))
+        # the prompt's own work; what its last token costs each condition is decoding's
+        read = [frozenset[Head]()] if settings.phase == "decode" else head_sets
+        passes[0] += layer_passes(head_sets, n_layers).one_by_one
+        passes[1] += layer_passes(read, n_layers).distinct
+        flops[0] += len(head_sets) * single_flops(size, tokens[-1])
+        flops[1] += shared_flops(size, read, tokens[-1])
+        positions += settings.max_new_tokens * len(head_sets) * tokens[-1]
+    return Forecast(
+        n_rows=len(run.inputs.rows),
+        n_conditions=len(conditions),
+        plan=plan,
+        weights_here=weights_here,
+        tokens=tuple(tokens),
+        passes=(passes[0], passes[1]),
+        flops=(flops[0], flops[1]),
+        value_flops=_value_flops(run, plan, size, weights_here=weights_here),
+        steps=settings.max_new_tokens * len(tokens),
+        positions=positions,
+        kept=kept,
+        quantization=settings.quantization,
+        pace=pace,
+    )
+
+
+def _kept(run: Run) -> tuple[Kept, ...]:
+    settings, blueprint = run.inputs.settings, run.inputs.blueprint
+    here = "GPU" if blueprint.device_type == "cuda" else "CPU"
+    ways = {blueprint.dtype: f"as on this {here}" if settings.dtype is None else "as asked"}
+    if blueprint.gpu_dtype is not None:
+        ways.setdefault(blueprint.gpu_dtype, "as on a GPU")
+    return tuple(Kept(dtype, why, load_size(settings, blueprint, dtype)) for dtype, why in ways.items())
+
+
+def _value_flops(run: Run, plan: Plan, size: ModelSize, *, weights_here: bool) -> float:
+    """Operations of running the donors' prompts, or those of means that are not in the store."""
+    found, jobs = run.interventions, [job for work in plan.work for job in work.jobs]
+    given = dict.fromkeys((job.row_id, job.prompt) for job in jobs if job.mode == "resample")
+    prompts = [found.donor(row_id, kind) for row_id, kind in given]
+    if any(job.mode == "mean" for job in jobs) and not (weights_here and found.means is not None):
+        prompts += found.mean_prompts
+    return sum(single_flops(size, len(prompt.token_ids)) for prompt in prompts)
+
+
+def _read_pace(path: Path) -> Pace:
+    try:
+        return read_pace(path)
+    except ReportError as error:
+        raise SettingsError(f"bench: {error}; give a file that `retrieval-heads bench --json` wrote") from None
+
+
+def _prompts(plan: Plan) -> Iterator[tuple[str, PromptKind, list[frozenset[Head]]]]:
+    """Each prompt of the work, and what is asked of it: only jobs of one prompt can share anything."""
+    for work in plan.work:
+        kinds = dict.fromkeys(job.prompt for job in work.jobs)
+        for kind in kinds:
+            yield work.row.id, kind, [job.heads for job in work.jobs if job.prompt == kind]
+
+
+def forecast_lines(found: Forecast) -> list[str]:
+    """The forecast as text."""
+    plan = found.plan
+    stored = f"{plan.stored:,} of them stored" if found.weights_here else "the weights are not here to look any up by"
+    lines = [
+        f"{counted(found.n_rows, 'row')}, {counted(found.n_conditions, 'condition')}: "
+        f"{counted(plan.requested, 'completion')} requested, "
+        f"{plan.distinct:,} distinct, {stored}"
+    ]
+    if not plan.work:
+        return [*lines, "to do: nothing"]
+    lines += [
+        f"to do: {counted(len(plan.work), 'row')}; prompts of {min(found.tokens)}-{max(found.tokens)} tokens, "
+        f"{sum(found.tokens):,} in all",
+        f"layer passes: {found.passes[0]:,} one by one, {found.passes[1]:,} with equal ones shared; operations of the "
+        f"prompts: {found.flops[0]:.3g}, {found.flops[1]:.3g} shared ({found.flops[0] / found.flops[1]:.2f} x fewer)",
+    ]
+    for kept in found.kept:
+        weights, cached = kept.size.weight_bytes, max(found.tokens) * kept.size.cached_bytes
+        lines.append(
+            f"memory in {_numbers(found.quantization, kept.dtype)}, {kept.why}: {_gib(weights)} of weights "
+            f"({kept.size.n_weights / 1e6:,.0f} million), {_gib(cached)} of keys and values for each condition held "
+            "at once at the longest prompt"
+        )
+    if found.value_flops:
+        lines.append(f"and {found.value_flops:.3g} operations to find what ablated heads put out instead of zero")
+    return [*lines, _hours_line(found)]
+
+
+def _hours_line(found: Forecast) -> str:
+    pace, hours = found.pace, found.hours
+    if pace is None:
+        return "hours: not known; give --ablation-bench FILE, as `retrieval-heads bench --json FILE` writes it"
+    measured = _numbers(pace.quantization, pace.dtype)
+    if hours is None:
+        this = " or ".join(_numbers(found.quantization, kept.dtype) for kept in found.kept)
+        return (
+            f"hours: not known; the benchmark measured {pace.model}, {pace.n_layers} layers in {measured}, and this is "
+            f"{len(found.kept[0].size.layers)} layers in {this}; measure the like"
+        )
+    return (
+        f"hours: {hours:.2g} on {pace.device} in {measured}, at the {pace.fraction_of_floor:.0%} of its best that the "
+        f"benchmark reached with prompts of {pace.prompt_tokens} tokens, no answer ending early"
+    )
+
+
+def _numbers(quantization: str | None, dtype: str) -> str:
+    return dtype if quantization is None else f"{quantization} and {dtype}"
+
+
+def _gib(n_bytes: float) -> str:
+    return f"{n_bytes / 2**30:.1f} GiB" if n_bytes >= 2**30 / 10 else f"{n_bytes / 2**20:.1f} MiB"

@@ -1,0 +1,112 @@
+"""Identification: a model's heads ranked on the rows that are set aside for it.
+
+Only filings of the identification split are used. The ranking keeps one hash of each, and the split's seed:
+by them an evaluation leaves these filings out. Knows nothing of how heads are scored
+(`harness.model.identification.identify`), nor of pytest.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+
+from harness.errors import DataError
+from harness.experiment.heads import check_window
+from harness.experiment.rankings import HeadRanking
+from harness.retrieval.length import cut_rows
+from harness.retrieval.prompts import Prompt, Tokenizer, build_prompt, build_trial, identification_depth
+from harness.retrieval.rows import Row, filing_hash, split_rows
+from harness.retrieval.tasks import Task
+from harness.settings import DEMO, Settings
+from harness.study.asked_model import load_model, load_tokenizer, read_blueprint
+from harness.study.inputs import data_source, first_filings
+
+DEFAULT_METHOD = "summed_attention"
+"""Attention from the last prompt token to the needle."""
+
+
+def identification_rows(rows: Iterable[Row], settings: Settings) -> tuple[Row, ...]:
+    """The rows on the identification side of the split by `seed`, cut to whole filings by `max_rows`.
+
+    Raises DataError where none is left.
+    """
+    kept = first_filings(split_rows(rows, seed=settings.seed).identification, settings.max_rows, settings.seed)
+    if not kept:
+        raise DataError(
+            f"{data_source(settings)}: no rows for identification; expected at least one filing of "
+            "the identification split; give more filings, a split column, or a larger max-rows"
+        )
+    return kept
+
+
+def cut_to_seq_len(settings: Settings, tasks: Mapping[str, Task], rows: Sequence[Row]) -> tuple[tuple[Row, ...], int]:
+    """The rows cut to whole prompts of at most `seq_len` tokens, where that is asked for, and how many were cut.
+
+    Raises:
+        HarnessError: a prompt cannot be built, or is longer even without any haystack.
+    """
+    if settings.seq_len is None:
+        return tuple(rows), 0
+    tokenizer = load_tokenizer(settings, read_blueprint(settings).shape.revision)
+    return cut_rows(
+        rows, settings.seq_len, lambda row: len(_prompt(row, tasks[row.task], tokenizer, settings).token_ids)
+    )
+
+
+def _prompt(row: Row, task: Task, tokenizer: Tokenizer, settings: Settings) -> Prompt:
+    depth = identification_depth(row, settings.seed)
+    return build_prompt(row, task, tokenizer, depth=depth, insertion=settings.insertion)
+
+
+def identify_heads(
+    settings: Settings,
+    tasks: Mapping[str, Task],
+    rows: Sequence[Row],
+    *,
+    top_k: int,
+    method: str = DEFAULT_METHOD,
+    variant: str | None = None,
+    progress: bool = True,
+) -> HeadRanking:
+    """Rank the heads of the settings' model on these rows, task by task; `top_k` are a task's candidates.
+
+    Each needle stands at its row's own depth, else at a random one that follows from `seed` and the row. All
+    prompts are built before the weights are read, so that a bad row costs no time.
+
+    Raises:
+        HarnessError: a row, the model, the method or its variant is bad, a task has no rows or none that
+            counts, or the model has fewer heads.
+    """
+    from harness.model.identification.identify import find_method, identify
+
+    chosen = find_method(method, variant)
+    seed = settings.seed
+    blueprint = read_blueprint(settings)
+    tokenizer = load_tokenizer(settings, blueprint.shape.revision)
+    trials = {
+        task.id: [
+            build_trial(
+                row,
+                task,
+                tokenizer,
+                seed=seed,
+                insertion=settings.insertion,
+                max_new_tokens=settings.max_new_tokens,
+                null_query=chosen.null_query,
+            )
+            for row in rows
+            if row.task == task.id
+        ]
+        for task in tasks.values()
+    }
+    for trial in chain.from_iterable(trials.values()):
+        chosen.check(trial)
+        check_window(blueprint.window, blueprint.shape.id, trial.prompt.row_id, chosen.n_tokens(trial))
+    loaded = load_model(settings, blueprint.shape.revision)
+    ranking = replace(
+        identify(loaded, trials, top_k=top_k, method=method, variant=variant, progress=progress),
+        filing_hashes=frozenset(filing_hash(row.filename, seed) for row in rows),
+        split_seed=seed,
+    )
+    if settings.model != DEMO:
+        return ranking
+    return replace(ranking, source=f"{ranking.full_method} of {DEMO}", model=replace(loaded.shape, id=DEMO))

@@ -1,0 +1,225 @@
+"""Inputs: everything a run works on that is known before a model is loaded.
+
+Settings in, checked tasks, rows, ranking and shape out; every file a user named is read here, so that whatever is
+wrong with one is said before any work begins. Knows nothing of pytest, and loads no weights.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from harness.demo import RANKING_FILE
+from harness.errors import DataError, SettingsError
+from harness.experiment.conditions import Study
+from harness.experiment.head_files import read_ranking
+from harness.experiment.heads import Blueprint, ModelShape
+from harness.experiment.intervention import Manner
+from harness.experiment.rankings import HeadRanking
+from harness.retrieval.length import cut_rows
+from harness.retrieval.prompts import build_prompt
+from harness.retrieval.rows import Excluded, Row, RowTable, check_rows, donor_of, filing_hash, read_rows, split_rows
+from harness.retrieval.tasks import EDGAR_TASKS, Task, load_tasks, select_tasks
+from harness.settings import DEMO, Settings
+from harness.study.asked_model import load_tokenizer, model_place, read_blueprint
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a run works on: `rows` are the evaluation rows, one for each depth of a sweep; `all_rows` those of either
+    split, as they were read.
+
+    `split_seed` is the ranking's where it has one, so that no filing it was made from is evaluated;
+    `ranking_overlap` counts the evaluated filings that it was made from all the same (`None`: it does not say).
+    `n_cut` counts the rows whose haystack was cut to a length (`None`: none was asked for).
+    """
+
+    settings: Settings
+    tasks: Mapping[str, Task]
+    rows: tuple[Row, ...]
+    all_rows: tuple[Row, ...]
+    excluded: tuple[Excluded, ...]
+    source: str
+    ranking: HeadRanking
+    blueprint: Blueprint
+    split_seed: int
+    ranking_overlap: int | None
+    n_cut: int | None = None
+
+    @property
+    def shape(self) -> ModelShape:
+        """The model's layers and heads."""
+        return self.blueprint.shape
+
+    @property
+    def manner(self) -> Manner:
+        """How heads are ablated."""
+        return Manner(self.settings.mode, self.settings.phase)
+
+    def study(self) -> Study:
+        """What the builders of conditions need."""
+        settings = self.settings
+        return Study(
+            self.ranking,
+            self.shape,
+            tuple(self.tasks),
+            settings.k,
+            seed=settings.seed,
+            random_draws=settings.random_draws,
+            random_match=settings.random_match,
+        )
+
+
+def read_inputs(settings: Settings) -> Inputs:
+    """Read and check every file that the settings name.
+
+    Raises:
+        HarnessError: a file is missing or bad, or does not fit the others.
+    """
+    from harness.model.loading.checkpoints import check_folder, local_folder  # torch
+
+    blueprint = read_blueprint(settings)
+    if (folder := local_folder(model_place(settings))) is not None:
+        check_folder(folder, weights=not settings.dry_run)
+    ranking = _ranking(settings)
+    ranking.check_shape(blueprint.shape)
+    tasks, table = read_data(settings)
+    split_seed = settings.seed if ranking.split_seed is None else ranking.split_seed
+    rows = evaluation_rows(table.rows, settings, split_seed)
+    n_cut = None
+    if settings.seq_len is not None:
+        rows, n_cut = _cut(rows, settings, settings.seq_len, tasks, blueprint)
+    inputs = Inputs(
+        settings=settings,
+        tasks=tasks,
+        rows=rows,
+        all_rows=table.rows,
+        excluded=table.excluded,
+        source=data_source(settings),
+        ranking=ranking,
+        blueprint=blueprint,
+        split_seed=split_seed,
+        ranking_overlap=_overlap(rows, ranking),
+        n_cut=n_cut,
+    )
+    # asked for now, so that what they lack is said before any work begins
+    if settings.mode == "mean":
+        mean_rows(inputs)
+    if settings.mode == "resample":
+        for row in rows:
+            donor_row(inputs, row)
+    return inputs
+
+
+def read_data(settings: Settings) -> tuple[dict[str, Task], RowTable]:
+    """The tasks studied, and their rows of either split. Raises DataError."""
+    known = dict(EDGAR_TASKS) | (load_tasks(settings.task_file) if settings.task_file else {})
+    if settings.data is None:
+        from harness.demo.filings import demo_rows
+
+        table = check_rows(demo_rows(), known, source=DEMO, strict=settings.strict_rows)
+    else:
+        table = read_rows(settings.data, known, strict=settings.strict_rows)
+    held = Counter(row.task for row in table.rows)
+    names = settings.tasks or tuple(task for task in known if held[task])
+    tasks = select_tasks(known, names)
+    for task in tasks:
+        if not held[task]:
+            raise DataError(
+                f"{data_source(settings)}: no rows of the task {task}; expected rows of every task asked for; "
+                f"it holds {', '.join(sorted(held))}"
+            )
+    return tasks, RowTable(tuple(row for row in table.rows if row.task in tasks), table.excluded)
+
+
+def data_source(settings: Settings) -> str:
+    """How messages and reports name the rows' source."""
+    return DEMO if settings.data is None else settings.data.name
+
+
+def evaluation_rows(rows: Iterable[Row], settings: Settings, split_seed: int) -> tuple[Row, ...]:
+    """The evaluation rows, cut to whole filings by `max_rows`, and one for each depth of a sweep.
+
+    Raises DataError where none is left.
+    """
+    kept = first_filings(split_rows(rows, seed=split_seed).evaluation, settings.max_rows, split_seed)
+    if not kept:
+        raise DataError(
+            f"{data_source(settings)}: no rows for evaluation; expected at least one filing of the evaluation split; "
+            "give more filings, a split column, or a larger max-rows"
+        )
+    if len(settings.depth) == 1:
+        return kept
+    return tuple(
+        replace(row, depth=depth) for row in kept for depth in (settings.depth if row.depth is None else (row.depth,))
+    )
+
+
+def mean_rows(inputs: Inputs) -> tuple[Row, ...]:
+    """The rows that mean values are taken over: the identification side of the split, whatever `max_rows` says.
+
+    So what is computed for a row does not depend on how many others are asked. Raises DataError where there are none.
+    """
+    rows = split_rows(inputs.all_rows, seed=inputs.split_seed).identification
+    if not rows:
+        raise DataError(
+            f"{inputs.source}: no rows for identification, which the mean of a head's output is taken over; expected "
+            "at least one filing of the identification split; give more filings, a split column, or the mode zero"
+        )
+    return rows
+
+
+def donor_row(inputs: Inputs, row: Row) -> Row:
+    """The row whose outputs this one's ablated heads are given, of either split; a DataError where there is none."""
+    return donor_of(row, inputs.all_rows, inputs.tasks[row.task], seed=inputs.settings.seed)
+
+
+def first_filings(rows: Sequence[Row], most: int | None, seed: int) -> tuple[Row, ...]:
+    """Whole filings in the order of their hashes while they fit: the same filings for every task."""
+    if most is None:
+        return tuple(rows)
+    size = Counter(row.filename for row in rows)
+    kept: set[str] = set()
+    left = most
+    for filing in sorted(size, key=lambda name: filing_hash(name, seed)):
+        if size[filing] > left:
+            break
+        kept.add(filing)
+        left -= size[filing]
+    return tuple(row for row in rows if row.filename in kept)
+
+
+def _cut(
+    rows: Sequence[Row], settings: Settings, n_tokens: int, tasks: Mapping[str, Task], blueprint: Blueprint
+) -> tuple[tuple[Row, ...], int]:
+    """The rows cut to whole prompts of at most `n_tokens` tokens, needle in its place; and how many were cut."""
+    tokenizer = load_tokenizer(settings, blueprint.shape.revision)
+
+    def count(row: Row) -> int:
+        depth = placed_depth(row, settings)
+        prompt = build_prompt(row, tasks[row.task], tokenizer, depth=depth, insertion=settings.insertion)
+        return len(prompt.token_ids)
+
+    return cut_rows(rows, n_tokens, count)
+
+
+def _ranking(settings: Settings) -> HeadRanking:
+    if settings.heads is not None:
+        return read_ranking(settings.heads, top_k=max(settings.k))
+    if settings.model == DEMO:
+        return replace(read_ranking(RANKING_FILE), source=f"{DEMO}/{RANKING_FILE.name}")
+    raise SettingsError(
+        f"heads: none given for the model {settings.model}; expected a ranking of its heads; make one with "
+        "`retrieval-heads identify` and name it with --ablation-heads"
+    )
+
+
+def _overlap(rows: Iterable[Row], ranking: HeadRanking) -> int | None:
+    if ranking.filing_hashes is None:
+        return None
+    seed = ranking.split_seed or 0
+    return sum(filing_hash(name, seed) in ranking.filing_hashes for name in {row.filename for row in rows})
+
+
+def placed_depth(row: Row, settings: Settings) -> float:
+    """Where a row's needle goes: its own depth, or the one asked for."""
+    return settings.depth[0] if row.depth is None else row.depth

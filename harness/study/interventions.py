@@ -1,0 +1,129 @@
+"""Interventions of one run: what each row's ablated heads put out instead.
+
+Mean values are found once, by whichever process comes first, and kept in the store: every other process, and every
+later run, reads these, so that what records rest on is one set of numbers to the last bit. Donors follow from the rows
+and the seed. Knows nothing of pytest; who computes the means is handed in.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Protocol
+
+from harness.experiment.intervention import Intervention, MeanValues
+from harness.experiment.keys import RunKey, means_key, tokens_digest
+from harness.experiment.locks import try_claim
+from harness.experiment.plan import Job
+from harness.experiment.store import Store
+from harness.retrieval.length import cut_to_length
+from harness.retrieval.prompts import Prompt, PromptKind, identification_depth
+from harness.retrieval.rows import Row
+from harness.study.inputs import Inputs, donor_row, mean_rows, placed_depth
+
+WAIT_SECONDS = 0.2
+"""How long to wait before asking again for means that another process computes."""
+
+
+class Average(Protocol):
+    """Computes mean values over prompts, and tells after each how many are done."""
+
+    def __call__(self, prompts: Sequence[Prompt], note: Callable[[int], None], /) -> MeanValues:
+        """The means."""
+
+
+class Build(Protocol):
+    """Makes a row's prompt, its needle at a depth."""
+
+    def __call__(self, row: Row, depth: float, kind: PromptKind = "full", /) -> Prompt:
+        """The prompt."""
+
+
+class Interventions:
+    """What ablated heads put out in a run, in its inputs' manner.
+
+    `run_key` says what the run's records depend on, and is asked for only where means are looked up.
+    """
+
+    def __init__(self, inputs: Inputs, store: Store, build: Build, run_key: Callable[[], RunKey]) -> None:
+        self._inputs = inputs
+        self._store = store
+        self._build = build
+        self._run_key = run_key
+        self._found: MeanValues | None = None
+        self._rows = {row.id: row for row in inputs.rows}
+        self._donors: dict[tuple[str, PromptKind], Prompt] = {}
+
+    @cached_property
+    def mean_prompts(self) -> tuple[Prompt, ...]:
+        """The prompts that means are taken over, as for ranking heads: the identification rows of the tasks studied."""
+        seed = self._inputs.split_seed
+        return tuple(self._prompt(row, identification_depth(row, seed)) for row in mean_rows(self._inputs))
+
+    @cached_property
+    def _means_key(self) -> str:
+        return means_key(
+            self._run_key(), (tokens_digest(prompt.token_ids, prompt.value_ids) for prompt in self.mean_prompts)
+        )
+
+    @property
+    def means(self) -> MeanValues | None:
+        """The mean values; `None` where heads are not set to them, or nobody has computed them yet."""
+        if self._inputs.manner.mode == "mean" and self._found is None:
+            self._found = self._store.means(self._means_key)
+        return self._found
+
+    def donor(self, row_id: str, kind: PromptKind) -> Prompt:
+        """The donor's prompt, of the same kind, its needle as deep as the row's own; built once."""
+        if (row_id, kind) not in self._donors:
+            row = self._rows[row_id]
+            donor = donor_row(self._inputs, row)
+            self._donors[row_id, kind] = self._prompt(donor, placed_depth(row, self._inputs.settings), kind)
+        return self._donors[row_id, kind]
+
+    def _prompt(self, row: Row, depth: float, kind: PromptKind = "full") -> Prompt:
+        """Of a row as it was read; cut, where haystacks are."""
+        if self._inputs.settings.seq_len is not None:
+            row = cut_to_length(
+                row, self._inputs.settings.seq_len, lambda each: len(self._build(each, depth).token_ids)
+            )
+        return self._build(row, depth, kind)
+
+    def known(self, job: Job) -> bool:
+        """Whether it is known what the job's heads put out."""
+        return job.mode != "mean" or self.means is not None
+
+    def digest(self, job: Job) -> str | None:
+        """Of what the job's heads put out, where that is known and not zero: part of its record's key."""
+        if job.mode == "resample":
+            return tokens_digest(self.donor(job.row_id, job.prompt).token_ids, ())
+        return None if job.mode != "mean" or self.means is None else self.means.sha256
+
+    def of(self, jobs: Sequence[Job]) -> Intervention:
+        """How the heads of one prompt's jobs are ablated; what is `known` of them."""
+        phase = self._inputs.manner.phase
+        for job in jobs:
+            if job.mode == "mean":
+                return Intervention(self.means, phase)
+            if job.mode == "resample":
+                return Intervention(self.donor(job.row_id, job.prompt), phase)
+        return Intervention(phase=phase)
+
+    def find_means(self, average: Average, note: Callable[[int, int], None]) -> None:
+        """Have the means computed and kept, unless they are, or another process does so; waits for that one.
+
+        `note` is told how many of how many prompts are done.
+
+        Raises:
+            HarnessError: the model or a prompt is bad.
+        """
+        if self._inputs.manner.mode != "mean":
+            return
+        prompts = self.mean_prompts
+        while self.means is None:
+            with try_claim(self._store.path, f"means {self._means_key}") as mine:
+                # another process may have been done between the look and the claim
+                if mine and self.means is None:
+                    found = average(prompts, lambda done: note(done, len(prompts)))
+                    self._store.put_means(self._means_key, found)
+            if not mine:
+                time.sleep(WAIT_SECONDS)

@@ -1,0 +1,256 @@
+"""What came of a run: its gates judged, its report, and the results that tests assert on.
+
+The store's records are scored, and what was asked of which model, on which data, with which programs is said beside
+them; `harness.findings.report.report_writing` makes the report of it. Knows nothing of pytest.
+"""
+
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from harness import __version__
+from harness.errors import HeadsError
+from harness.experiment.conditions import Condition
+from harness.experiment.gate_conditions import GATES, Gate, make_gate
+from harness.experiment.plan import Job, jobs_of
+from harness.experiment.store import Record
+from harness.findings.report.report_data import ConditionResult, Exit, ReportData
+from harness.findings.report.report_writing import DataInfo, Judged, ModelInfo, RunInfo, Setup, build_report
+from harness.findings.samples import DONOR_VALUE, OwnScore, Sample, score_samples, text_samples
+from harness.findings.verdicts.gate_results import gate_result
+from harness.findings.verdicts.gate_samples import Answers
+from harness.findings.verdicts.gates import Margins
+from harness.findings.verdicts.verdict_data import GateResult
+from harness.retrieval.rows import Row
+from harness.retrieval.scoring import SCORER_VERSION, matches_published, matches_value
+from harness.settings import DEMO, Shown
+from harness.study.inputs import Inputs, donor_row
+from harness.study.run import Run
+
+
+def build_gate(inputs: Inputs, name: str) -> Gate:
+    """The gate `own` or `shared` on these inputs.
+
+    Raises:
+        SettingsError: there is no such gate.
+        HeadsError: the ranking holds no such heads, or too few are left for controls.
+    """
+    return make_gate(name, inputs.study(), inputs.settings.judged_k)
+
+
+def declared_gates(inputs: Inputs, conditions: Iterable[Condition]) -> tuple[Gate, ...]:
+    """The gates all of whose conditions are among these: their own controls are declared by nobody else."""
+    names = {condition.name for condition in conditions}
+    found = []
+    for name in GATES:
+        try:
+            gate = build_gate(inputs, name)
+        except HeadsError:
+            continue  # nobody can have declared what cannot be built
+        if names.issuperset(condition.name for condition in gate.conditions):
+            found.append(gate)
+    return tuple(found)
+
+
+def judge_gates(
+    run: Run, conditions: Sequence[Condition], records: Mapping[Job, Record], samples: Sequence[Sample]
+) -> Judged:
+    """What the run's gates add to its report."""
+    inputs, settings = run.inputs, run.inputs.settings
+    texts = text_samples(
+        conditions,
+        inputs.rows,
+        records,
+        lambda row_id: len(run.prompt(row_id, "plain_text").value_ids),
+        manner=inputs.manner,
+    )
+    answers = Answers.of(samples, texts)
+    results = [
+        gate_result(
+            gate,
+            inputs.rows,
+            answers,
+            Margins(settings.margin_of(gate.experiment), settings.gate_flat, settings.gate_floor),
+            candidates=inputs.ranking.all_candidates(),
+            leaked_filings=inputs.ranking_overlap,
+        )
+        for gate in declared_gates(inputs, conditions)
+    ]
+    over_text = [condition for condition in conditions if condition.prompt == "plain_text"]
+    lacking = [
+        each.name for each in over_text if any(job not in records for job in jobs_of(each, inputs.rows, inputs.manner))
+    ]
+    return Judged(results, lacking, settings.gate_margin)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a test of a condition asserts on: the condition, and its part of the report."""
+
+    condition: Condition
+    figures: ConditionResult
+
+    @property
+    def n(self) -> int:
+        """Rows with a sound record."""
+        return self.figures["n"]
+
+    @property
+    def missing(self) -> int:
+        """Rows asked for that have none."""
+        return self.figures["requested"] - self.n
+
+    @property
+    def accuracy(self) -> float | None:
+        """Matches of the n rows; `None` where n is 0."""
+        return self.figures["accuracy"]
+
+    @property
+    def interval(self) -> list[float] | None:
+        """Wilson 95 % interval of the accuracy."""
+        return self.figures["interval"]
+
+    @property
+    def drop(self) -> float | None:
+        """The baseline's accuracy minus this one's, on the same rows."""
+        drop = self.figures["drop"]
+        return None if drop is None else drop["estimate"]
+
+    def properties(self) -> Iterator[tuple[str, object]]:
+        """Scalars for a test's `user_properties`."""
+        yield "condition", self.condition.name
+        yield "k_effective", self.condition.k_effective
+        for name in ("n", "missing", "accuracy", "drop"):
+            yield name, getattr(self, name)
+
+
+@dataclass(frozen=True, repr=False)
+class GateVerdict:
+    """What a gate's test asserts on: its part of the report, and a `message` to read where it did not pass.
+
+    Its repr, which pytest shows of a bare `assert verdict.passed`, is the message's first line and the reasons.
+    """
+
+    figures: GateResult
+    passed: bool
+    message: str
+
+    def __repr__(self) -> str:
+        return f"<{'; '.join([self.message.partition(chr(10))[0], *self.figures['reasons']])}>"
+
+
+PROGRAMS = ("torch", "transformers", "pytest")
+"""Programs whose versions a report names beside Python's and the harness's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """When a session began, on the calendar and on the clock."""
+
+    started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    clock: float = field(default_factory=time.monotonic)
+
+
+def run_report(  # what is reported, of which run, how scored, since when, and how it ended
+    run: Run, conditions: Sequence[Condition], own_score: OwnScore, *, since: Beginning, how: Exit, root: Path
+) -> tuple[ReportData, Sequence[Sample]]:
+    """The report on what the store holds of these conditions, and its samples; `root` is the folder of the project.
+
+    Raises:
+        HarnessError: the store cannot be read, or two different conditions share a name.
+    """
+    inputs, settings = run.inputs, run.inputs.settings
+
+    def score(row: Row, completion: str) -> tuple[bool, bool]:
+        value = matches_value(completion, row.needle_value, inputs.tasks[row.task].compare)
+        published = matches_published(completion, row.needle_value)
+        return (published if settings.scorer == "published" else value), published
+
+    own = _with_donors(own_score, inputs) if settings.mode == "resample" else own_score
+    records = run.records(conditions)
+    samples = score_samples(conditions, inputs.rows, records, score, own, manner=inputs.manner)
+    judged = judge_gates(run, conditions, records, samples)
+    setup = Setup(
+        run=RunInfo(
+            name=settings.run,
+            started=since.started,
+            seconds=round(time.monotonic() - since.clock, 3),
+            exit=how,
+            commit=_commit(root),
+            out_of_memory=sum(record.halvings > 0 for record in records.values()),
+            command=shlex.join(["pytest", *sys.argv[1:]]),
+        ),
+        configuration=_configuration(run, root),
+        versions=program_versions() | {"scorer": str(SCORER_VERSION)},
+        model=_model_info(run),
+        ranking=inputs.ranking,
+        data=DataInfo(inputs.source, inputs.split_seed, inputs.excluded, inputs.ranking_overlap, inputs.n_cut),
+    )
+    return build_report(setup, conditions, inputs.rows, samples, judged), samples
+
+
+def _with_donors(own_score: OwnScore, inputs: Inputs) -> OwnScore:
+    """The user's metrics, and whether a completion matches the donor's value by the rule `value`.
+
+    A head that hands over the answer makes the model say the donor's; damage alone does not.
+    """
+    donors: dict[str, Row] = {}
+
+    def score(row: Row, completion: str) -> Mapping[str, float]:
+        if row.id not in donors:
+            donors[row.id] = donor_row(inputs, row)
+        donor = donors[row.id]
+        said = matches_value(completion, donor.needle_value, inputs.tasks[row.task].compare)
+        return {**own_score(row, completion), DONOR_VALUE: float(said)}
+
+    return score
+
+
+def _configuration(run: Run, root: Path) -> dict[str, Shown]:
+    """The settings, and of mean values the hash: the settings alone do not tell which numbers they were."""
+    configuration, means = run.inputs.settings.shown(root), run.interventions.means
+    return configuration if means is None else configuration | {"mean_sha256": means.sha256}
+
+
+def _model_info(run: Run) -> ModelInfo:
+    shape, key, asked = run.inputs.shape, run.run_key, run.inputs.settings.model
+    return ModelInfo(
+        id=DEMO if asked == DEMO else shape.id or asked,
+        n_layers=shape.n_layers,
+        n_heads=shape.n_heads,
+        head_dim=shape.head_dim,
+        revision=shape.revision,
+        fingerprint=key.fingerprint,
+        dtype=key.dtype,
+        attention=key.attention,
+        device=key.device_type,
+        quantization=key.quantization,
+        adapter=key.adapter,
+    )
+
+
+def _commit(root: Path) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def program_versions() -> dict[str, str | None]:
+    """Versions of Python, of the harness, and of `PROGRAMS`; `None` for what is not installed."""
+    found: dict[str, str | None] = {"python": sys.version.split()[0], "harness": __version__}
+    for name in PROGRAMS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found

@@ -1,0 +1,261 @@
+"""The run: the one loop that takes a plan, claims its rows, lets the model answer and stores what it said.
+
+Prompts, plan, store, claims and the model floor are put together here. A run knows what the store holds before any
+model is loaded, and loads one only for work that is left. Knows nothing of pytest: whoever shows progress hands in a
+callback.
+"""
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+from harness.experiment.completion import Completion
+from harness.experiment.conditions import Condition
+from harness.experiment.heads import Head, check_window
+from harness.experiment.intervention import Intervention, MeanValues
+from harness.experiment.keys import RunKey, job_key, tokens_digest
+from harness.experiment.locks import try_claim
+from harness.experiment.plan import Job, Plan, RowWork, jobs_of, make_plan
+from harness.experiment.store import Record, Store
+from harness.retrieval.prompts import (
+    PROMPT_KINDS,
+    Prompt,
+    PromptKind,
+    Tokenizer,
+    build_prompt,
+    most_new_tokens,
+    plain_text_prompt,
+)
+from harness.retrieval.rows import Row
+from harness.study.asked_model import fingerprints, load_tokenizer
+from harness.study.inputs import Inputs, placed_depth
+from harness.study.interventions import Interventions
+
+WAIT_SECONDS = 0.2
+"""How long to wait before asking again for rows that other processes hold."""
+
+
+class Engine(Protocol):
+    """Answers one prompt once for each head set, in their order; the baseline's tokens where they are known."""
+
+    def __call__(
+        self,
+        prompt: Prompt,
+        head_sets: Sequence[frozenset[Head]],
+        baseline_ids: tuple[int, ...] | None,
+        intervention: Intervention,
+    ) -> Sequence[Completion]:
+        """The completions, in the order of `head_sets`."""
+
+    def mean_values(self, prompts: Sequence[Prompt], note: Callable[[int], None], /) -> MeanValues:
+        """What every head puts out on average; tells after each prompt how many are done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is: rows done of those that were to do, and seconds since it began.
+
+    `of` says what rows they are, where they are not those of the study.
+    """
+
+    rows_done: int
+    rows: int
+    seconds: float
+    of: str = "rows"
+
+    def __str__(self) -> str:
+        rate = self.rows_done / self.seconds if self.seconds else 0.0
+        left = f"{(self.rows - self.rows_done) / rate:.0f} s left" if rate else "..."
+        return f"ablation: {self.rows_done}/{self.rows} {self.of}, {rate:.1f} rows/s, {left}"
+
+
+class Run:
+    """One run over its inputs and a store.
+
+    `id` tells this run from others in the store; `share` is where among the rows this process begins, from 0 up to 1,
+    so that processes that share the work begin apart.
+    """
+
+    def __init__(self, inputs: Inputs, store: Store, *, run_id: str, share: float = 0.0) -> None:
+        self.inputs = inputs
+        self.store = store
+        self.id = run_id
+        self.share = share
+        self.interventions = Interventions(inputs, store, self._build, lambda: self.run_key)
+        self._rows = {row.id: row for row in inputs.rows}
+        self._prompts: dict[tuple[str, PromptKind], Prompt] = {}
+        self._digests: dict[tuple[str, PromptKind], str] = {}
+        self._keys: dict[Job, str] = {}
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer, loaded without the model."""
+        return load_tokenizer(self.inputs.settings, self.inputs.shape.revision)
+
+    @cached_property
+    def run_key(self) -> RunKey:
+        """What all of this run's records depend on."""
+        return run_key(self.inputs)
+
+    def plan(self, conditions: Sequence[Condition], *, from_nothing: bool = False) -> Plan:
+        """What is left to do for these conditions; with `refresh`, all that this run has not done.
+
+        With `from_nothing` the store is not looked at, and the model's weights need not be here.
+        """
+        stored = (lambda job: False) if from_nothing else self._is_stored
+        return make_plan(conditions, self.inputs.rows, self.inputs.manner, stored=stored)
+
+    def execute(
+        self, conditions: Sequence[Condition], load: Callable[[], Engine], progress: Callable[[Progress], None]
+    ) -> None:
+        """Do what is left, row by row, beside any other process that does the same; the model is loaded on need.
+
+        Raises:
+            HarnessError: the model, a prompt or the store is bad, or an ablation was unsound. Rows that are done stay.
+        """
+        plan = self.plan(conditions)
+        if not plan.work:
+            return
+        engine = load()
+        began = time.monotonic()
+        if any(job.heads for work in plan.work for job in work.jobs):
+            self.interventions.find_means(
+                engine.mean_values,
+                lambda done, n: progress(Progress(done, n, time.monotonic() - began, "rows for the mean")),
+            )
+        began = time.monotonic()
+        start = int(self.share * len(plan.work))
+        waiting = [*plan.work[start:], *plan.work[:start]]
+        done = 0
+        while waiting:
+            held_by_others = []
+            for work in waiting:
+                with try_claim(self.store.path, work.row.id) as mine:
+                    if mine:
+                        self._do(work, engine)
+                if not mine:
+                    held_by_others.append(work)
+                    continue
+                done += 1
+                progress(Progress(done, len(plan.work), time.monotonic() - began))
+            if len(held_by_others) == len(waiting):
+                time.sleep(WAIT_SECONDS)
+            waiting = held_by_others
+
+    def records(self, conditions: Iterable[Condition]) -> dict[Job, Record]:
+        """The stored records of these conditions' jobs; a job without one is not in it.
+
+        With `refresh` those of earlier runs are none: what this run has not come to is missing.
+        """
+        jobs = dict.fromkeys(
+            job for condition in conditions for job in jobs_of(condition, self.inputs.rows, self.inputs.manner)
+        )
+        found = {job: self._stored(job) for job in jobs if self.interventions.known(job)}
+        return {job: record for job, record in found.items() if record is not None}
+
+    def prompt(self, row_id: str, kind: PromptKind) -> Prompt:
+        """The row's prompt, built once. Raises ModelError where it and an answer are longer than the model's window."""
+        if (row_id, kind) not in self._prompts:
+            row, settings, blueprint = self._rows[row_id], self.inputs.settings, self.inputs.blueprint
+            prompt = self._build(row, placed_depth(row, settings), kind)
+            longest = max(most_new_tokens(kind, settings.max_new_tokens), len(prompt.value_ids))
+            check_window(blueprint.window, blueprint.shape.id, row_id, len(prompt.token_ids) + longest)
+            self._prompts[row_id, kind] = prompt
+        return self._prompts[row_id, kind]
+
+    def _build(self, row: Row, depth: float, kind: PromptKind = "full") -> Prompt:
+        if kind == "plain_text":
+            return plain_text_prompt(row, self.tokenizer)
+        task, insertion = self.inputs.tasks[row.task], self.inputs.settings.insertion
+        return build_prompt(row, task, self.tokenizer, depth=depth, kind=kind, insertion=insertion)
+
+    def _do(self, work: RowWork, engine: Engine) -> None:
+        """Answer those of a row's jobs that nobody has done meanwhile, and store them together."""
+        missing = [job for job in work.jobs if not self._is_stored(job)]
+        jobs = sorted(missing, key=lambda job: PROMPT_KINDS.index(job.prompt))
+        records = []
+        for kind, of_kind in itertools.groupby(jobs, key=lambda job: job.prompt):
+            records += self._answer(work.row.id, kind, tuple(of_kind), engine)
+        self.store.put_row(records, run=self.id, refresh=self.inputs.settings.refresh)
+
+    def _answer(self, row_id: str, kind: PromptKind, jobs: Sequence[Job], engine: Engine) -> list[tuple[str, Record]]:
+        prompt = self.prompt(row_id, kind)
+        began = time.perf_counter()
+        head_sets, intervention = [job.heads for job in jobs], self.interventions.of(jobs)
+        answers = engine(prompt, head_sets, self._baseline_ids(row_id, kind, jobs), intervention)
+        seconds = (time.perf_counter() - began) / len(jobs)
+        return [(self._key(job), self._record(job, answer, seconds)) for job, answer in zip(jobs, answers, strict=True)]
+
+    def _baseline_ids(self, row_id: str, kind: PromptKind, jobs: Sequence[Job]) -> tuple[int, ...] | None:
+        """The stored baseline's tokens, end token included; `None` where it is among the jobs."""
+        baseline = Job(row_id, frozenset(), kind)
+        record = None if baseline in jobs else self._stored(baseline)
+        if record is None:
+            return None
+        return record.token_ids if record.end_token_id is None else (*record.token_ids, record.end_token_id)
+
+    def _record(self, job: Job, answer: Completion, seconds: float) -> Record:
+        return Record(
+            job=job,
+            token_ids=answer.token_ids,
+            text=self.tokenizer.decode(list(answer.token_ids), skip_special_tokens=True),
+            end_token_id=answer.end_token_id,
+            gold_logprob=answer.gold_logprob,
+            baseline_logprob=answer.baseline_logprob,
+            hooks_fired=answer.hooks_fired,
+            seconds=seconds,
+            smallest_gap=answer.smallest_gap,
+            halvings=answer.halvings,
+        )
+
+    def _key(self, job: Job) -> str:
+        if job not in self._keys:
+            tokens = self._tokens(job.row_id, job.prompt)
+            self._keys[job] = job_key(self.run_key, job, tokens, self.interventions.digest(job))
+        return self._keys[job]
+
+    def _tokens(self, row_id: str, kind: PromptKind) -> str:
+        """The digest of a prompt's tokens, taken once."""
+        if (row_id, kind) not in self._digests:
+            prompt = self.prompt(row_id, kind)
+            self._digests[row_id, kind] = tokens_digest(prompt.token_ids, prompt.value_ids)
+        return self._digests[row_id, kind]
+
+    def _is_stored(self, job: Job) -> bool:
+        return self.interventions.known(job) and self.store.has(self._key(job), run=self._trusted)
+
+    def _stored(self, job: Job) -> Record | None:
+        return self.store.get(self._key(job), run=self._trusted)
+
+    @property
+    def _trusted(self) -> str | None:
+        """The run whose records count: with `refresh` this one alone, else (`None`) any."""
+        return self.id if self.inputs.settings.refresh else None
+
+
+def run_key(inputs: Inputs) -> RunKey:
+    """What records depend on beside prompt and heads, found out without loading weights."""
+    import torch
+    import transformers
+
+    from harness.model.generation.engines import engine_version
+
+    settings, blueprint = inputs.settings, inputs.blueprint
+    fingerprint, adapter = fingerprints(settings, blueprint.shape.revision)
+    return RunKey(
+        fingerprint=fingerprint,
+        revision=blueprint.shape.revision,
+        dtype=blueprint.dtype,
+        attention=blueprint.attention,
+        device_type=blueprint.device_type,
+        engine=engine_version(settings.engine),
+        max_new_tokens=settings.max_new_tokens,
+        torch_version=torch.__version__,
+        transformers_version=transformers.__version__,
+        quantization=settings.quantization,
+        adapter=adapter,
+        architectures=tuple(sorted("".join(entry.split()) for entry in settings.architectures)),
+    )

@@ -1,0 +1,312 @@
+"""The study of one test session: from declared conditions to results, report and plots.
+
+What pytest's hooks do not do themselves stands here: it reads the inputs, collects the declared conditions, runs them
+once on first need, and writes the report from what the store holds, however the session ended. On workers that share
+a study the results are read from the store too, and only the main process reports.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from harness.errors import HarnessError, ReportError, SettingsError
+from harness.experiment.conditions import (
+    BASELINE,
+    EXPERIMENTS,
+    UNTOUCHED,
+    Builder,
+    Condition,
+    distinct,
+    read_conditions,
+    write_conditions,
+)
+from harness.experiment.gate_conditions import Gate
+from harness.experiment.locks import Leases
+from harness.experiment.store import IN_MEMORY, Store
+from harness.findings.report.gate_message import gate_message, not_alone
+from harness.findings.report.report_data import Exit, ReportData
+from harness.findings.report.report_writing import REPORT_FILE, write_report
+from harness.findings.samples import OwnScore, Sample
+from harness.findings.verdicts.verdict_data import GateResult
+from harness.settings import DEMO, Settings
+from harness.study.asked_model import load_model
+from harness.study.forecast import forecast, forecast_lines
+from harness.study.inputs import read_inputs
+from harness.study.outcome import Beginning, GateVerdict, Result, build_gate, run_report
+from harness.study.run import Engine, Progress, Run
+from harness.study.workers import own_device_map, share_threads
+
+PLOTS = "plots"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a session this process stands: the session's id, and this worker's number among `workers`.
+
+    `worker` is `None` for the main process, which alone reports.
+    """
+
+    run_id: str
+    worker: int | None = None
+    workers: int = 1
+
+
+class StudySession:
+    """One session's study, in one process.
+
+    Nothing is read or made before `begin`. A study that is only looked at, by collection or a dry run, does not write:
+    no folder, and no store where there is none.
+    """
+
+    def __init__(
+        self, settings: Settings, root: Path, *, place: Place, own_score: OwnScore, writes: bool = True
+    ) -> None:
+        self.settings = settings
+        self.root = root
+        self.place = place
+        self.writes = writes
+        self.conditions: tuple[Condition, ...] = ()
+        self._own_score = own_score
+        self._run: Run | None = None
+        self._results: Mapping[str, Result] | None = None
+        self._gates: Mapping[str, GateResult] = {}
+        self._failure: HarnessError | None = None
+        self.drawing_error: ReportError | None = None
+        self._since = Beginning()
+        self._leases = Leases()
+
+    @property
+    def folder(self) -> Path:
+        """Where the report goes."""
+        return self.settings.reports / self.settings.run
+
+    @property
+    def report_name(self) -> str:
+        """The report's file, from the project's folder where it lies in it."""
+        file = self.folder / REPORT_FILE
+        return str(file.relative_to(self.root) if file.is_relative_to(self.root) else file)
+
+    @property
+    def run(self) -> Run:
+        """The run over inputs and store; begins the study where that has not happened."""
+        return self.begin()
+
+    def begin(self) -> Run:
+        """Read and check all inputs, and open the store; once.
+
+        Raises:
+            HarnessError: something that was asked for cannot be used.
+        """
+        if self._run is None:
+            inputs = read_inputs(self.settings)
+            if self.writes:
+                _check_writable(self.folder)
+            place = self.place
+            share = 0.0 if place.worker is None else place.worker / place.workers
+            path = self.settings.store_file
+            store = Store(path if self.writes or path.is_file() else IN_MEMORY)
+            self._run = Run(inputs, store, run_id=place.run_id, share=share)
+        return self._run
+
+    def close(self) -> None:
+        """Let go of the store, and of leased GPUs."""
+        self._leases.close()
+        if self._run is not None:
+            self._run.store.close()
+
+    def expand(self, given: Iterable[Condition | str | Builder]) -> tuple[Condition, ...]:
+        """Conditions as they are; for an experiment's name, or a function of a Study, the conditions it builds.
+
+        Raises:
+            HarnessError: a builder cannot build on this ranking.
+            SettingsError: something is neither.
+        """
+        conditions: list[Condition] = []
+        for each in given:
+            builder = {**UNTOUCHED, **EXPERIMENTS}.get(each) if isinstance(each, str) else each
+            if isinstance(builder, Condition):
+                conditions.append(builder)
+                if builder.prompt == "plain_text":
+                    raise SettingsError(
+                        f"ablation marker: {builder.name}: a condition over plain text; expected one that asks a "
+                        "question; mark the test with `gate` to measure plain text"
+                    )
+            elif callable(builder):
+                conditions.extend(builder(self.run.inputs.study()))
+            else:
+                raise SettingsError(
+                    f"ablation marker: {each!r}; expected a Condition, a function that builds some from a Study, or "
+                    f"one of {', '.join([*UNTOUCHED, *EXPERIMENTS])}"
+                )
+        return tuple(conditions)
+
+    def gates(self, names: Iterable[str]) -> tuple[Gate, ...]:
+        """The gates of these names.
+
+        Raises:
+            HarnessError: there is none of such a name, or it cannot be built on this ranking.
+        """
+        return tuple(build_gate(self.run.inputs, name) for name in names)
+
+    def declare(self, conditions: Iterable[Condition]) -> None:
+        """What this session's tests need, the baseline always; noted in the store for the reporting process.
+
+        Raises:
+            HarnessError: two different conditions of one name, or a head that the model has not.
+        """
+        asked = tuple(conditions)
+        if not asked:
+            return
+        conditions = distinct((BASELINE, *asked))
+        for condition in conditions:
+            for head in condition.heads:
+                self.run.inputs.shape.check(head, f"condition {condition.name}")
+        self.conditions = conditions
+        if self.writes:
+            self.run.store.declare(self.place.run_id, write_conditions(self.conditions))
+
+    def dry_run(self) -> list[str]:
+        """What would be computed, and what it would cost."""
+        return forecast_lines(forecast(self.run, self.conditions))
+
+    @cached_property
+    def model(self) -> object:
+        """The model (a `LoadedModel`), loaded once; a ModelError where it cannot be."""
+        device_map = self.settings.device_map
+        if self.place.worker is not None:
+            share_threads(self.place.workers)
+            device_map = own_device_map(self.settings, self._leases)
+        return load_model(self.settings, self.run.inputs.shape.revision, device_map=device_map)
+
+    def results(self, progress: Callable[[Progress], None]) -> Mapping[str, Result]:
+        """Every declared condition's result by name; what is not stored is computed first.
+
+        A failure is raised again for every test that asks.
+        """
+        if self._failure is not None:
+            raise self._failure
+        if self._results is None:
+            try:
+                self.run.execute(self.conditions, self._engine, progress)
+                report, _ = self._report("passed")
+            except HarnessError as error:
+                self._failure = error
+                raise
+            by_name = {figures["name"]: figures for figures in report["conditions"]}
+            self._results = {
+                each.name: Result(each, by_name[each.name]) for each in self.conditions if each.name in by_name
+            }
+            self._gates = {gate["name"]: gate for gate in report["gates"]}
+        return self._results
+
+    def lend_a_hand(self) -> None:
+        """On a worker that no test has asked for results: do its part of the plan that others' tests wait for.
+
+        Fewer tests than workers would leave some of them idle. What goes wrong here is raised where a test waits.
+        """
+        if self.place.worker is None or not self.writes or self._failure is not None or self._results is not None:
+            return
+        with suppress(HarnessError, KeyboardInterrupt):
+            self.run.execute(self.conditions, self._engine, lambda _: None)
+
+    def verdict(self, gate: Gate, again: str) -> GateVerdict:
+        """What came of a gate, once `results` are there; `again` is the command that runs just this gate."""
+        figures = self._gates[gate.name]
+        each_task = self.settings.gate_tasks
+        return GateVerdict(
+            figures,
+            passed=figures["verdict"] == "pass" and not (each_task and not_alone(figures)),
+            message=gate_message(figures, report=self.report_name, again=again, each_task=each_task),
+        )
+
+    def finish(self, how: Exit) -> ReportData | None:
+        """Write the report, its samples, tables and plots; `None` where no test declared anything.
+
+        `None` too where what went wrong, and was raised by `results`, leaves nothing to report. Tables and plots that
+        cannot be written do not cost the report: what went wrong is `drawing_error`.
+
+        Raises:
+            HarnessError: the report cannot be written.
+        """
+        if self.place.worker is not None or not self.writes:
+            return None
+        if not self.conditions:
+            self.conditions = self._declared_by_workers()
+        if not self.conditions:
+            return None
+        from harness.findings.figures.plots import draw_plots
+        from harness.findings.report.tables import export_csv
+
+        try:
+            report, samples = self._report(how)
+        except HarnessError:
+            if self._failure is None:
+                raise
+            return None
+        write_report(report, samples, self.folder)
+        try:
+            export_csv(report, self.folder / PLOTS)
+            draw_plots(report, self.folder / PLOTS)
+        except ReportError as error:
+            self.drawing_error = error
+        return report
+
+    def header(self) -> list[str]:
+        """What is asked of what, in two lines; more where the model cannot do what is usual."""
+        settings, shown = self.settings, self.settings.shown(self.root)
+        tasks = "all tasks" if settings.tasks is None else ", ".join(settings.tasks)
+        return [
+            f"ablation: model {self._model_words()}, rows {shown['data'] or DEMO} ({tasks}), "
+            f"heads {shown['heads'] or DEMO}, k {', '.join(map(str, settings.k))}",
+            f"ablation: mode {settings.mode}, phase {settings.phase}, engine {settings.engine}, "
+            f"seed {settings.seed}, report {self.report_name}",
+            *self._remarks(),
+        ]
+
+    def _model_words(self) -> str:
+        """The model, and what was asked of it beside the usual."""
+        shown = self.settings.shown(self.root)
+        numbers = " and ".join(str(shown[name]) for name in ("quantization", "dtype") if shown[name] is not None)
+        asked = {"at": shown["revision"], "with": shown["adapter"], "in": numbers or None, "on": shown["device_map"]}
+        return " ".join([str(shown["model"]), *(f"{word} {what}" for word, what in asked.items() if what is not None)])
+
+    def _remarks(self) -> Iterator[str]:
+        """What about this model costs time or memory."""
+        blueprint = self.run.inputs.blueprint
+        if blueprint.one_by_one is not None and self.settings.engine == "shared":
+            yield f"ablation: each condition is computed alone: {blueprint.one_by_one}"
+        if blueprint.attention == "eager":
+            yield "ablation: eager attention: long prompts take more memory and time than with sdpa"
+
+    def _engine(self) -> Engine:
+        from harness.model.generation.engines import ModelEngine
+        from harness.model.loading.loaded_model import LoadedModel
+
+        loaded = self.model
+        if not isinstance(loaded, LoadedModel):
+            raise TypeError(f"model: {loaded!r}; expected a LoadedModel")
+        return ModelEngine(loaded, self.settings.engine, self.settings.max_new_tokens)
+
+    def _report(self, how: Exit) -> tuple[ReportData, Sequence[Sample]]:
+        return run_report(self.run, self.conditions, self._own_score, since=self._since, how=how, root=self.root)
+
+    def _declared_by_workers(self) -> tuple[Condition, ...]:
+        """What other processes of this session declared; no store is made, and no input read, for asking."""
+        if not self.settings.store_file.is_file():
+            return ()
+        with Store(self.settings.store_file) as store:
+            return read_conditions(store.declarations(self.place.run_id))
+
+
+def _check_writable(folder: Path) -> None:
+    probe = folder / ".writable"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink(missing_ok=True)  # another worker may have been quicker
+    except OSError as error:
+        raise ReportError(
+            f"{folder}: {error.strerror}; expected a folder that can be written; name another with --ablation-reports"
+        ) from None

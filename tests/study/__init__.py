@@ -1,0 +1,1 @@
+"""Tests of one study: its inputs, run, session and outcome."""

@@ -1,0 +1,197 @@
+"""The forecast of a study: counted by hand on a tiny model, and told for a 70B config without its weights."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bench_results import SETTING, make_result
+from tiny_models import save_checkpoint, tiny_tokenizer
+
+from harness.demo.filings import demo_rows
+from harness.errors import SettingsError
+from harness.experiment.bench_result import write_bench
+from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
+from harness.experiment.cost import decoding_bytes, shared_flops, single_flops
+from harness.experiment.head_files import write_ranking
+from harness.experiment.heads import Head, ModelShape
+from harness.experiment.intervention import MeanValues
+from harness.experiment.rankings import rank
+from harness.experiment.store import IN_MEMORY, Store
+from harness.model.loading.loaded_model import load_size
+from harness.model.performance.shapes import SHAPES
+from harness.retrieval.rows import write_rows
+from harness.settings import Settings
+from harness.study.forecast import Forecast, forecast, forecast_lines
+from harness.study.inputs import read_inputs
+from harness.study.run import Run
+
+ONE = Condition("mine", "one", (Head(0, 1),))
+SAME = Condition("mine", "same", (Head(0, 1),))
+TWO = Condition("mine", "two", (Head(0, 1), Head(2, 3)))
+NONE, FIRST, BOTH = frozenset[Head](), frozenset(ONE.heads), frozenset(TWO.heads)
+TASKS = ("ceo_lastname", "incorporation_year")
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Six rows of three filings for a tiny model."""
+    folder = tmp_path_factory.mktemp("inputs")
+    save_checkpoint(folder / "tiny")
+    rows = [replace(row, split="evaluation") for row in demo_rows(3, n_sentences=2) if row.task in TASKS]
+    write_rows(rows, folder / "rows.jsonl")
+    scores = {task: [[float(layer + head) for head in range(4)] for layer in range(3)] for task in TASKS}
+    write_ranking(rank(scores, top_k=2, model=ModelShape(3, 4)), folder / "heads.json")
+    return Settings(
+        model=str(folder / "tiny"), data=folder / "rows.jsonl", heads=folder / "heads.json", k=(1, 2), dry_run=True
+    )
+
+
+def look(settings: Settings, *conditions: Condition) -> Forecast:
+    with Store(IN_MEMORY) as store:
+        return forecast(Run(read_inputs(settings), store, run_id="a"), conditions)
+
+
+def test_what_is_counted(settings: Settings) -> None:
+    found = look(settings, BASELINE, ONE, SAME, TWO)
+    assert (found.plan.requested, found.plan.distinct, found.weights_here) == (24, 18, True)
+    # 3 layers; the tree of {}, {L0H1}, {L0H1, L2H3}: 2 + 2 + 3 nodes
+    assert found.passes == (6 * 9, 6 * 7)
+    size = load_size(settings.model, dtype="float32")
+    assert found.flops[0] == sum(3 * single_flops(size, n) for n in found.tokens)
+    assert found.flops[1] == sum(shared_flops(size, [NONE, FIRST, BOTH], n) for n in found.tokens)
+    assert decoding_bytes(size, found.steps, found.positions, 1) == sum(
+        decoding_bytes(size, 20, 60, n) for n in found.tokens
+    )
+
+
+def test_a_prompt_read_by_the_untouched_model_is_read_once(settings: Settings) -> None:
+    found = look(replace(settings, phase="decode"), BASELINE, ONE, TWO)
+    assert found.passes == (6 * 9, 6 * 3)
+    size = load_size(settings.model, dtype="float32")
+    assert found.flops[1] == sum(shared_flops(size, [NONE], n) for n in found.tokens)
+    usual = look(settings, BASELINE, ONE, TWO)
+    assert (found.steps, found.positions) == (usual.steps, usual.positions)
+
+
+def test_means_are_counted_until_they_are_found(settings: Settings, tmp_path: Path) -> None:
+    rows = [row for row in demo_rows(3, n_sentences=2) if row.task in TASKS]
+    first = rows[0].filename
+    rows = [replace(row, split="identification" if row.filename == first else "evaluation") for row in rows]
+    write_rows(rows, tmp_path / "rows.jsonl")
+    mean = replace(settings, data=tmp_path / "rows.jsonl", mode="mean")
+    size = load_size(settings.model, dtype="float32")
+    with Store(tmp_path / "store.sqlite") as store:
+        run = Run(read_inputs(mean), store, run_id="a")
+        found = forecast(run, [ONE])
+        lengths = [len(prompt.token_ids) for prompt in run.interventions.mean_prompts]
+        assert len(lengths) == 2
+        assert found.value_flops == sum(single_flops(size, n) for n in lengths)
+        assert "operations to find what ablated heads put out instead" in "\n".join(forecast_lines(found))
+        assert forecast(run, [BASELINE]).value_flops == 0
+        run.interventions.find_means(lambda prompts, note: MeanValues(np.zeros((3, 32))), lambda done, n: None)
+        assert forecast(run, [ONE]).value_flops == 0
+    assert look(settings, ONE).value_flops == 0
+
+
+def test_donors_are_counted_once_a_prompt(settings: Settings) -> None:
+    size = load_size(settings.model, dtype="float32")
+    with Store(IN_MEMORY) as store:
+        run = Run(read_inputs(replace(settings, mode="resample")), store, run_id="a")
+        donors = [run.interventions.donor(row.id, "full") for row in run.inputs.rows]
+        found = forecast(run, [ONE, TWO])
+    assert found.value_flops == pytest.approx(sum(single_flops(size, len(donor.token_ids)) for donor in donors))
+
+
+def test_prompts_of_two_kinds_share_nothing(settings: Settings) -> None:
+    found = look(settings, BASELINE, NEEDLE_ABSENT, ONE)
+    assert len(found.tokens) == 12
+    assert found.passes == (6 * 9, 6 * (6 + 3))
+
+
+def test_hours_are_those_of_a_benchmark(settings: Settings, tmp_path: Path) -> None:
+    write_bench(tmp_path / "bench.json", SETTING | {"n_layers": 3}, make_result(), {})
+    found = look(replace(settings, bench=tmp_path / "bench.json"), BASELINE)
+    read_bytes = decoding_bytes(load_size(settings.model, dtype="float32"), found.steps, found.positions, 1)
+    seconds = (found.flops[1] / 1e12 + read_bytes / 1e11) / 0.4
+    assert found.hours == pytest.approx(seconds / 3600)
+    assert forecast_lines(found)[-1].endswith(
+        "on a card in float32, at the 40% of its best that the benchmark reached with prompts of 20-30 tokens, no "
+        "answer ending early"
+    )
+    write_bench(tmp_path / "bench.json", SETTING, make_result(), {})
+    other = look(replace(settings, bench=tmp_path / "bench.json"), BASELINE)
+    assert other.hours is None
+    assert forecast_lines(other)[-1] == (
+        "hours: not known; the benchmark measured demo, 8 layers in float32, and this is 3 layers in float32; "
+        "measure the like"
+    )
+    assert look(settings, BASELINE).hours is None
+
+
+def test_a_benchmark_that_is_none(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"bench: .*expected a JSON file that can be read; give a file that"):
+        look(replace(settings, bench=tmp_path / "none.json"), BASELINE)
+
+
+def test_a_70b_config_needs_no_weights(settings: Settings, tmp_path: Path) -> None:
+    folder = tmp_path / "llama"
+    SHAPES["llama-3.3-70b"].save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    heads = tmp_path / "heads.json"
+    heads.write_text("[[10, 63], [79, 0]]")
+    big = replace(settings, model=str(folder), heads=heads)
+    found = look(replace(big, dtype="bfloat16"), BASELINE, ONE)
+    first, *_, memory, hours = forecast_lines(found)
+    assert first == (
+        "6 rows, 2 conditions: 12 completions requested, 12 distinct, the weights are not here to look any up by"
+    )
+    assert memory.startswith("memory in bfloat16, as asked: 131.4 GiB of weights (70,554 million), ")
+    # 2 (key, value) x 80 layers x 8 heads x 128 x 2 bytes a token
+    assert f"{max(found.tokens) * 327_680 / 2**20:.1f} MiB of keys and values" in memory
+    assert hours.startswith("hours: not known; ")
+    # in 4 bits half a byte and a scale of 4 for each 64, but for both embeddings, norms and what is cached
+    bits = look(replace(big, quantization="4bit", dtype="bfloat16"), BASELINE)
+    whole = 2 * 128_256 * 8192 + 161 * 8192
+    assert bits.kept[0].size.weight_bytes == whole * 2 + (found.kept[0].size.n_weights - whole) * 0.5625
+    assert bits.kept[0].size.cached_bytes == 327_680
+    assert "memory in 4bit and bfloat16, as asked: 39.8 GiB of weights (70,554 million), " in forecast_lines(bits)[-2]
+
+
+@pytest.mark.parametrize("device_map", [None, "auto", "cpu"])
+def test_what_a_gpu_would_take_stands_beside_it(settings: Settings, tmp_path: Path, device_map: str | None) -> None:
+    """Whoever looks on a laptop means to run elsewhere, unless it is asked for by name."""
+    folder = save_checkpoint(tmp_path / "tiny")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"dtype": "bfloat16"}))
+    write_bench(tmp_path / "bench.json", SETTING | {"n_layers": 3, "dtype": "bfloat16"}, make_result(), {})
+    found = look(replace(settings, model=str(folder), device_map=device_map, bench=tmp_path / "bench.json"), BASELINE)
+    *_, memory, hours = forecast_lines(found)
+    if device_map == "cpu":
+        assert [kept.dtype for kept in found.kept] == ["float32"]
+        assert hours.endswith("and this is 3 layers in float32; measure the like")
+        return
+    assert [(kept.dtype, kept.why) for kept in found.kept] == [
+        ("float32", "as on this CPU"),
+        ("bfloat16", "as on a GPU"),
+    ]
+    here, gpu = (kept.size for kept in found.kept)
+    assert here.weight_bytes == 2 * gpu.weight_bytes
+    assert memory.startswith("memory in bfloat16, as on a GPU: ")
+    read_bytes = decoding_bytes(gpu, found.steps, found.positions, 1)
+    assert found.hours == pytest.approx((found.flops[1] / 1e12 + read_bytes / 1e11) / 0.4 / 3600)
+    assert " on a card in bfloat16, at " in hours
+
+
+def test_a_pace_in_other_bits_does_not_count(settings: Settings, tmp_path: Path) -> None:
+    write_bench(tmp_path / "bench.json", SETTING | {"n_layers": 3, "quantization": "4bit"}, make_result(), {})
+    found = look(replace(settings, bench=tmp_path / "bench.json"), BASELINE)
+    assert found.hours is None
+    assert "measured demo, 3 layers in 4bit and float32, and this is 3 layers in float32; " in forecast_lines(found)[-1]
+
+
+def test_nothing_left_to_do(settings: Settings) -> None:
+    found = look(settings, BASELINE)
+    done = replace(found, plan=replace(found.plan, work=(), stored=6))
+    assert forecast_lines(done)[1:] == ["to do: nothing"]

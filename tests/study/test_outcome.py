@@ -1,0 +1,249 @@
+"""Which gates a run holds, and what its records make of them.
+
+What tests assert on is read from the report, and nothing is made up where that has nothing.
+
+The report of a run: of whom, with what, since when, and what the store does not hold is missing.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fake_gates import GATE, make_answers, make_rows
+from fake_study import make_report
+
+from harness import __version__
+from harness.errors import SettingsError
+from harness.experiment.conditions import BASELINE, Condition, random_control
+from harness.experiment.plan import Job, jobs_of
+from harness.experiment.store import Record, Store
+from harness.findings.report.gate_message import gate_message
+from harness.findings.samples import score_samples
+from harness.findings.verdicts.gate_results import gate_result
+from harness.findings.verdicts.gates import Margins
+from harness.retrieval.rows import Row
+from harness.settings import Settings
+from harness.study.inputs import Inputs, donor_row, read_inputs
+from harness.study.outcome import (
+    PROGRAMS,
+    Beginning,
+    GateVerdict,
+    Result,
+    build_gate,
+    declared_gates,
+    judge_gates,
+    run_report,
+)
+from harness.study.run import Run
+
+
+@pytest.fixture(scope="module")
+def inputs() -> Inputs:
+    """The demo's rows of ten filings."""
+    return read_inputs(Settings(max_rows=90, random_draws=2))
+
+
+@pytest.fixture
+def run(inputs: Inputs, tmp_path: Path) -> Iterator[Run]:
+    with Store(tmp_path / "store.sqlite") as store:
+        yield Run(inputs, store, run_id="a")
+
+
+def said(job: Job, *, right: bool, value: str) -> Record:
+    return Record(job, (1,), value if right else "nothing", 3, -32.0, -1.0, 0, 0.0, 1.0)
+
+
+def records_of(conditions: tuple[Condition, ...], rows: tuple[Row, ...]) -> dict[Job, Record]:
+    """Right untouched and under random heads; plain text costs half a nat for each of its 64 tokens."""
+    values = {row.id: row.needle_value for row in rows}
+    return {
+        job: said(job, right=condition.experiment in ("baseline", "random_control"), value=values[job.row_id])
+        for condition in conditions
+        for job in jobs_of(condition, rows)
+    }
+
+
+def test_gates_are_those_all_of_whose_conditions_are_declared(inputs: Inputs) -> None:
+    own, shared = (build_gate(inputs, name) for name in ("own", "shared"))
+    assert [gate.name for gate in declared_gates(inputs, own.conditions + shared.conditions)] == [own.name, shared.name]
+    assert declared_gates(inputs, shared.conditions) == (shared,)
+    assert declared_gates(inputs, [*own.conditions[:-1], *random_control(inputs.study())]) == ()
+    assert declared_gates(inputs, [BASELINE]) == ()
+
+
+def test_an_unknown_gate(inputs: Inputs) -> None:
+    with pytest.raises(SettingsError, match="expected one of own, shared"):
+        build_gate(inputs, "global")
+
+
+def judged(run: Run, records: dict[Job, Record], gate: str = "shared") -> str:
+    inputs = run.inputs
+    conditions = build_gate(inputs, gate).conditions
+    samples = score_samples(conditions, inputs.rows, records, lambda row, text: (text == row.needle_value,) * 2)
+    (found,) = judge_gates(run, conditions, records, samples).gates
+    return found["verdict"]
+
+
+def test_a_verdict_from_records(run: Run) -> None:
+    inputs = run.inputs
+    gate = build_gate(inputs, "shared")
+    records = records_of(gate.conditions, inputs.rows)
+    samples = score_samples(gate.conditions, inputs.rows, records, lambda row, text: (text == row.needle_value,) * 2)
+    found = judge_gates(run, gate.conditions, records, samples)
+    (figures,) = found.gates
+    assert (figures["verdict"], figures["n"], figures["filings"]) == ("pass", 90, 10)
+    assert figures["plain_text"] is not None
+    assert figures["plain_text"]["untouched"] == pytest.approx(-0.5)
+    assert found.lacking == []
+    assert found.margin == 0.1
+
+
+def test_plain_text_that_lacks_records_is_named(run: Run) -> None:
+    conditions = build_gate(run.inputs, "shared").conditions
+    records = records_of(conditions, run.inputs.rows)
+    last = conditions[-1]
+    lost = jobs_of(last, run.inputs.rows)[0]
+    found = judge_gates(run, conditions, {job: record for job, record in records.items() if job != lost}, ())
+    assert found.lacking == [last.name]
+    assert f"{last.name} (1 of 90 rows)" in found.gates[0]["reasons"][0]
+
+
+def test_margins_and_leaks_are_the_runs(run: Run) -> None:
+    records = records_of(build_gate(run.inputs, "shared").conditions, run.inputs.rows)
+    assert judged(run, records) == "pass"
+    run.inputs = replace(run.inputs, ranking_overlap=1)
+    assert judged(run, records) == "invalid"
+    strict = replace(run.inputs.settings, gate_margin_shared=1.0)
+    run.inputs = replace(run.inputs, ranking_overlap=0, settings=strict)
+    assert judged(run, records) == "invalid", "twice the margin is more than there is to lose"
+
+
+def test_a_result_is_its_conditions_part_of_the_report() -> None:
+    report, _ = make_report(tasks=("ceo_lastname",), ks=(2,), experiments=("within_task",), n_filings=4)
+    figures = report["conditions"][1]
+    figures["n"], figures["requested"], figures["accuracy"] = 3, 4, 0.25
+    assert figures["drop"] is not None
+    figures["drop"]["estimate"] = 0.5
+    condition = Condition("within_task", figures["setting"], heads=((0, 1), (2, 3)))  # type: ignore[arg-type]  # pairs become heads
+    result = Result(condition, figures)
+    assert (result.n, result.missing, result.accuracy, result.drop) == (3, 1, 0.25, 0.5)
+    assert result.interval == figures["interval"]
+    assert dict(result.properties()) == {
+        "condition": condition.name,
+        "k_effective": 2,
+        "n": 3,
+        "missing": 1,
+        "accuracy": 0.25,
+        "drop": 0.5,
+    }
+
+
+def test_without_rows_there_is_no_accuracy_and_the_baseline_has_no_drop() -> None:
+    report, _ = make_report(tasks=("ceo_lastname",), ks=(2,), experiments=("within_task",), n_filings=4)
+    figures = report["conditions"][0]
+    assert Result(BASELINE, figures).drop is None
+    figures["n"], figures["accuracy"], figures["interval"] = 0, None, None
+    result = Result(BASELINE, figures)
+    assert (result.n, result.missing, result.accuracy, result.interval) == (0, 4, None, None)
+
+
+def test_what_a_bare_assert_shows_of_a_verdict() -> None:
+    """It once was every figure of the report's part, cut off in the middle."""
+    rows = make_rows(9)
+    figures = gate_result(GATE, rows, make_answers(GATE, rows, {}, {}), Margins(), candidates=(), leaked_filings=0)
+    verdict = GateVerdict(figures, False, gate_message(figures, report="r", again="a"))
+    assert repr(verdict) == (
+        "<gate[own-all-k01]: inconclusive; 9 filings: fewer than 10 decide nothing; give 10 or more; the difference is "
+        "below the margin, but 9 filings are too few to fail on>"
+    )
+
+
+class Known(Run):
+    """A run_report_run that knows its records."""
+
+    known: Mapping[Job, Record] = {}
+
+    def records(self, conditions: object) -> dict[Job, Record]:
+        return dict(self.known)
+
+
+@pytest.fixture(scope="module")
+def run_report_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Known]:
+    """Of the demo's nine rows of one filing; nothing is computed."""
+    with Store(tmp_path_factory.mktemp("run_report_run") / "store.sqlite") as store:
+        yield Known(read_inputs(Settings(max_rows=9, run="mine")), store, run_id="a")
+
+
+def own_score(row: Row, completion: str) -> dict[str, float]:
+    return {"length": float(len(completion))}
+
+
+def run_report_said(row: Row, text: str) -> Record:
+    job = Job(row.id, frozenset())
+    return Record(
+        job, (1, 2), text, 3, gold_logprob=-1.0, baseline_logprob=-1.0, hooks_fired=0, seconds=0, smallest_gap=1
+    )
+
+
+def test_after_resampling_the_donors_value_is_looked_for(run_report_run: Known, tmp_path: Path) -> None:
+    """Beside the user's metrics; the untouched model says it too, if it is run_report_said."""
+    inputs = replace(run_report_run.inputs, settings=replace(run_report_run.inputs.settings, mode="resample"))
+    first, second = inputs.rows[:2]
+    resampled = Known(inputs, run_report_run.store, run_id="b")
+    resampled.known = {
+        each.job: each
+        for each in (
+            run_report_said(first, f"It is {donor_row(inputs, first).needle_value}."),
+            run_report_said(second, "Nothing."),
+        )
+    }
+    report, samples = run_report(resampled, [BASELINE], own_score, since=Beginning(), how="passed", root=tmp_path)
+    assert [sample.own for sample in samples] == [
+        {"length": float(len(samples[0].completion)), "donor_value": 1.0},
+        {"length": 8.0, "donor_value": 0.0},
+    ]
+    assert report["conditions"][0]["own"]["donor_value"] == {"n": 2, "mean": 0.5}
+
+
+def test_who_was_asked_with_what(run_report_run: Known, tmp_path: Path) -> None:
+    report, samples = run_report(
+        run_report_run, [BASELINE], own_score, since=Beginning(clock=0.0), how="failed", root=tmp_path
+    )
+    assert not samples
+    assert (report["run"]["name"], report["run"]["exit"], report["run"]["missing"]) == ("mine", "failed", ["baseline"])
+    assert report["run"]["seconds"] > 0
+    assert report["run"]["commit"] is None, "the folder is no repository"
+    assert set(report["versions"]) == {"python", "harness", *PROGRAMS, "scorer"}
+    assert report["versions"]["harness"] == __version__
+    assert report["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
+    model = report["model"]
+    assert model is not None
+    assert (model["id"], model["n_layers"], model["n_heads"]) == ("demo", 8, 16)
+    assert report["data"]["rows"] == 9
+    assert report["data"]["ranking_overlap"] == 0
+
+
+def test_completions_are_scored_by_the_rule_asked_for(run_report_run: Known, tmp_path: Path) -> None:
+    row = next(row for row in run_report_run.inputs.rows if row.task == "employees_count_total")
+    # the digits stand inside a longer number: the published rule looks for a substring
+    text = f"9{row.needle_value}".replace(",", "")
+    for scorer, matches in (("value", 0), ("published", 1)):
+        inputs = replace(run_report_run.inputs, settings=replace(run_report_run.inputs.settings, scorer=scorer))  # type: ignore[arg-type]  # a Scorer
+        scored = Known(inputs, run_report_run.store, run_id="b")
+        scored.known = {Job(row.id, frozenset()): run_report_said(row, text)}
+        report, (sample,) = run_report(scored, [BASELINE], own_score, since=Beginning(), how="passed", root=tmp_path)
+        (baseline,) = report["conditions"]
+        assert (baseline["matches"], baseline["published"]["matches"], baseline["n"]) == (matches, 1, 1)
+        assert sample.own == {"length": len(text)}
+
+
+def test_the_commit_of_a_repository(run_report_run: Known, tmp_path: Path) -> None:
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@t", "-C", str(tmp_path)]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "first"], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    report, _ = run_report(run_report_run, [BASELINE], own_score, since=Beginning(), how="passed", root=tmp_path)
+    assert report["run"]["commit"] == head

@@ -1,0 +1,368 @@
+"""The one loop, with a fake engine: what is computed, once, in which order, and what a store gives back."""
+
+import itertools
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+import pytest
+from fake_engine import END, FakeEngine, Heads, ids_in
+from tiny_models import save_checkpoint
+
+from harness.demo.filings import demo_rows
+from harness.errors import ModelError
+from harness.experiment.completion import Completion
+from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
+from harness.experiment.gate_conditions import PLAIN_TEXT, over_plain_text
+from harness.experiment.head_files import write_ranking
+from harness.experiment.heads import Head, ModelShape
+from harness.experiment.intervention import ZEROED, Intervention, MeanValues
+from harness.experiment.locks import try_claim
+from harness.experiment.plan import jobs_of
+from harness.experiment.rankings import rank
+from harness.experiment.store import Store
+from harness.retrieval.prompts import Prompt, plain_text_prompt
+from harness.retrieval.rows import write_rows
+from harness.settings import Settings
+from harness.study.inputs import Inputs, read_inputs
+from harness.study.run import Progress, Run, run_key
+
+ONE = Condition("mine", "one", (Head(0, 1),))
+SAME = Condition("mine", "same", (Head(0, 1),))
+TWO = Condition("mine", "two", (Head(0, 1), Head(2, 3)))
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    """Two tasks' rows of three filings, all for evaluation, and a tiny checkpoint for its tokenizer."""
+    folder = tmp_path_factory.mktemp("inputs")
+    save_checkpoint(folder / "tiny")
+    tasks = ("ceo_lastname", "incorporation_year")
+    rows = [replace(row, split="evaluation") for row in demo_rows(3, n_sentences=2) if row.task in tasks]
+    write_rows(rows, folder / "rows.jsonl")
+    scores = {task: [[float(layer + head) for head in range(4)] for layer in range(3)] for task in tasks}
+    write_ranking(rank(scores, top_k=2, model=ModelShape(3, 4)), folder / "heads.json")
+    return read_inputs(
+        Settings(model=str(folder / "tiny"), data=folder / "rows.jsonl", heads=folder / "heads.json", k=(1, 2))
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return tmp_path / "store.sqlite"
+
+
+def nothing_to_load() -> NoReturn:
+    raise AssertionError("the model was loaded, but everything is stored")
+
+
+def execute(
+    inputs: Inputs,
+    store: Path,
+    conditions: Sequence[Condition],
+    *,
+    run_id: str = "a",
+    load: Callable[[], FakeEngine] | None = None,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> FakeEngine:
+    engine = FakeEngine()
+    with Store(store) as opened:
+        Run(inputs, opened, run_id=run_id).execute(conditions, load or (lambda: engine), progress)
+    return engine
+
+
+def ids_of(inputs: Inputs) -> list[str]:
+    return [row.id for row in inputs.rows]
+
+
+def test_equal_jobs_are_computed_once_row_by_row_baseline_first(inputs: Inputs, store: Path) -> None:
+    engine = execute(inputs, store, [TWO, ONE, SAME])
+    sets = (frozenset[Head](), frozenset(TWO.heads), frozenset(ONE.heads))
+    assert engine.calls == [(row, "full", sets, None) for row in ids_of(inputs)]
+
+
+def test_records_hold_what_the_engine_said(inputs: Inputs, store: Path) -> None:
+    execute(inputs, store, [BASELINE, TWO])
+    with Store(store) as opened:
+        records = Run(inputs, opened, run_id="b").records([BASELINE, TWO, ONE])
+    assert set(records) == {*jobs_of(BASELINE, inputs.rows), *jobs_of(TWO, inputs.rows)}
+    two, baseline = (records[jobs_of(condition, inputs.rows)[0]] for condition in (TWO, BASELINE))
+    assert (two.text, two.token_ids, two.end_token_id, two.ended) == ("xx", ids_in("xx"), None, False)
+    assert (two.gold_logprob, two.hooks_fired, two.smallest_gap) == (-2.0, 2, 0.5)
+    assert (baseline.text, baseline.end_token_id) == ("none", END)
+    assert baseline.seconds >= 0
+
+
+def test_a_second_run_computes_nothing(inputs: Inputs, store: Path) -> None:
+    execute(inputs, store, [BASELINE, TWO])
+    assert not execute(inputs, store, [BASELINE, TWO], run_id="b", load=nothing_to_load).calls
+    with Store(store) as opened:
+        plan = Run(inputs, opened, run_id="c").plan([TWO])
+    assert (plan.work, plan.distinct, plan.stored) == ((), 12, 12)
+
+
+def test_what_is_new_gets_the_stored_baselines_tokens(inputs: Inputs, store: Path) -> None:
+    """End token included, so that log-probabilities do not depend on when a condition was asked for."""
+    execute(inputs, store, [ONE])
+    engine = execute(inputs, store, [ONE, TWO], run_id="b")
+    ids = (*ids_in("none"), END)
+    assert engine.calls == [(row, "full", (frozenset(TWO.heads),), ids) for row in ids_of(inputs)]
+    with Store(store) as opened:
+        records = Run(inputs, opened, run_id="c").records([TWO])
+    assert {record.baseline_logprob for record in records.values()} == {-5.0}
+
+
+def test_the_untouched_model_is_the_same_in_every_manner(inputs: Inputs, store: Path) -> None:
+    engine = execute(inputs, store, [ONE])
+    assert set(engine.interventions) == {ZEROED}
+    other = replace(inputs, settings=replace(inputs.settings, phase="decode"))
+    engine = execute(other, store, [BASELINE, ONE], run_id="b")
+    ids = (*ids_in("none"), END)
+    assert engine.calls == [(row, "full", (frozenset(ONE.heads),), ids) for row in ids_of(inputs)]
+    assert set(engine.interventions) == {Intervention(phase="decode")}
+    with Store(store) as opened:
+        records = Run(other, opened, run_id="c").records([BASELINE, ONE])
+    assert {(len(job.heads), job.phase) for job in records} == {(0, "all"), (1, "decode")}
+
+
+def with_means(inputs: Inputs) -> Inputs:
+    """The first filing's two rows are for the mean, the others are asked."""
+    first = inputs.rows[0].filename
+    rows = tuple(replace(row, split="identification") if row.filename == first else row for row in inputs.rows)
+    kept = tuple(row for row in rows if row.split == "evaluation")
+    return replace(inputs, rows=kept, all_rows=rows, settings=replace(inputs.settings, mode="mean"))
+
+
+def test_means_are_found_first_once_and_part_of_the_key(inputs: Inputs, store: Path) -> None:
+    inputs, told = with_means(inputs), list[Progress]()
+    engine = execute(inputs, store, [ONE], progress=told.append)
+    assert [str(each).split(", ")[0] for each in told[:3]] == [
+        "ablation: 1/2 rows for the mean",
+        "ablation: 2/2 rows for the mean",
+        "ablation: 1/4 rows",
+    ]
+    assert {each.values.sha256 for each in engine.interventions if isinstance(each.values, MeanValues)} == {
+        MeanValues(np.full((3, 32), 2.0)).sha256
+    }
+    assert not execute(inputs, store, [ONE], run_id="b", load=nothing_to_load).calls
+    told.clear()
+    execute(inputs, store, [TWO], run_id="c", progress=told.append)
+    assert [each.of for each in told] == ["rows"] * 4
+    fewer = replace(inputs, all_rows=inputs.all_rows[1:])
+    engine = execute(fewer, store, [BASELINE, ONE], run_id="d")
+    assert [sets for _, _, sets, _ in engine.calls] == 4 * [(frozenset(ONE.heads),)]
+
+
+def test_the_untouched_model_needs_no_means(inputs: Inputs, store: Path) -> None:
+    told: list[Progress] = []
+    engine = execute(with_means(inputs), store, [BASELINE], progress=told.append)
+    assert [each.of for each in told] == ["rows"] * 4
+    assert set(engine.interventions) == {ZEROED}
+
+
+def test_records_without_means_are_none(inputs: Inputs, store: Path) -> None:
+    with Store(store) as opened:
+        run = Run(with_means(inputs), opened, run_id="a")
+        assert run.records([BASELINE, ONE]) == {}
+        assert (run.plan([ONE]).distinct, run.plan([ONE]).stored) == (8, 0)
+
+
+def test_each_kind_of_prompt_is_asked_in_one_call(inputs: Inputs, store: Path) -> None:
+    """In whatever order the conditions come: the ablated ones must stand with their baseline."""
+    engine = execute(inputs, store, [BASELINE, NEEDLE_ABSENT, ONE])
+    first = ids_of(inputs)[0]
+    assert [call[:3] for call in engine.calls if call[0] == first] == [
+        (first, "full", (frozenset(), frozenset(ONE.heads))),
+        (first, "needle_absent", (frozenset(),)),
+    ]
+
+
+def test_refresh_computes_again_once(inputs: Inputs, store: Path) -> None:
+    execute(inputs, store, [ONE])
+    fresh = replace(inputs, settings=replace(inputs.settings, refresh=True))
+    assert len(execute(fresh, store, [ONE], run_id="b").jobs) == 12
+    assert not execute(fresh, store, [ONE], run_id="b", load=nothing_to_load).calls
+    assert len(execute(fresh, store, [ONE], run_id="c").jobs) == 12
+    assert not execute(inputs, store, [ONE], run_id="d", load=nothing_to_load).calls
+
+
+def test_what_a_refresh_has_not_come_to_is_missing(inputs: Inputs, store: Path) -> None:
+    """Reports of a refresh that was stopped mixed its records with those that it was to replace."""
+    execute(inputs, store, [ONE])
+    fresh = replace(inputs, settings=replace(inputs.settings, refresh=True))
+
+    def stop(progress: Progress) -> None:
+        if progress.rows_done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        execute(fresh, store, [ONE], run_id="b", progress=stop)
+    done = {job for job in jobs_of(ONE, inputs.rows) if job.row_id in ids_of(inputs)[:2]}
+    with Store(store) as opened:
+        assert set(Run(fresh, opened, run_id="b").records([ONE])) == done
+        assert len(Run(inputs, opened, run_id="c").records([ONE])) == 6
+
+
+def test_rows_done_before_an_error_stay(inputs: Inputs, store: Path) -> None:
+    class FailingEngine(FakeEngine):
+        def __call__(
+            self,
+            prompt: Prompt,
+            head_sets: Sequence[Heads],
+            baseline_ids: tuple[int, ...] | None,
+            intervention: Intervention,
+        ) -> tuple[Completion, ...]:
+            if len(self.calls) == 2:
+                raise ModelError("row 3: broken")
+            return super().__call__(prompt, head_sets, baseline_ids, intervention)
+
+    with pytest.raises(ModelError, match="row 3"):
+        execute(inputs, store, [ONE], load=FailingEngine)
+    assert [call[0] for call in execute(inputs, store, [ONE], run_id="b").calls] == ids_of(inputs)[2:]
+
+
+def test_two_runs_at_once_share_the_rows(inputs: Inputs, store: Path) -> None:
+    """Each in its own thread, with its own connection; both plan before either works, and each does one row first."""
+    Store(store).close()
+    both_planned, one_row_each = threading.Barrier(2), threading.Barrier(2)
+    engines = [FakeEngine(), FakeEngine()]
+
+    def work(index: int) -> None:
+        def load() -> FakeEngine:
+            both_planned.wait(timeout=300)
+            return engines[index]
+
+        def wait_for_the_other(progress: Progress) -> None:
+            if progress.rows_done == 1:
+                one_row_each.wait(timeout=300)
+
+        with Store(store) as opened:
+            run = Run(inputs, opened, run_id="a", share=index / 2)
+            run.execute([ONE, TWO], load, wait_for_the_other)
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    jobs = engines[0].jobs + engines[1].jobs
+    assert len(jobs) == len(set(jobs)) == 18
+    assert all(engine.jobs for engine in engines)
+
+
+def test_rows_of_others_are_waited_for_and_not_done_again(inputs: Inputs, store: Path) -> None:
+    """Another process holds the first row; it is done there before this one comes back to it."""
+    first, *others = ids_of(inputs)
+    claim = try_claim(store, first)
+    assert claim.__enter__()
+
+    def let_go(progress: Progress) -> None:
+        if progress.rows_done == len(others):
+            claim.__exit__(None, None, None)
+            execute(replace(inputs, rows=inputs.rows[:1]), store, [ONE], run_id="other")
+
+    engine = execute(inputs, store, [ONE], progress=let_go)
+    assert [call[0] for call in engine.calls] == others
+    assert not execute(inputs, store, [ONE], run_id="b", load=nothing_to_load).calls
+
+
+def test_a_share_says_where_to_begin(inputs: Inputs, store: Path) -> None:
+    engine = FakeEngine()
+    with Store(store) as opened:
+        Run(inputs, opened, run_id="a", share=0.5).execute([ONE], lambda: engine, lambda _: None)
+    ids = ids_of(inputs)
+    assert [call[0] for call in engine.calls] == ids[3:] + ids[:3]
+
+
+def test_progress_is_told_after_each_row(inputs: Inputs, store: Path) -> None:
+    told: list[Progress] = []
+    execute(inputs, store, [ONE], progress=told.append)
+    assert [(each.rows_done, each.rows) for each in told] == [(n, 6) for n in range(1, 7)]
+    assert all(before.seconds <= after.seconds for before, after in itertools.pairwise(told))
+    assert str(Progress(30, 90, 15.0)) == "ablation: 30/90 rows, 2.0 rows/s, 30 s left"
+    assert str(Progress(0, 90, 0.0)) == "ablation: 0/90 rows, 0.0 rows/s, ..."
+
+
+def test_prompts_follow_the_settings(inputs: Inputs, store: Path) -> None:
+    row = inputs.rows[0]
+    deep = replace(inputs, settings=replace(inputs.settings, depth=(1.0,)))
+    with Store(store) as opened:
+        middle, end = (Run(each, opened, run_id="a").prompt(row.id, "full") for each in (inputs, deep))
+        absent = Run(inputs, opened, run_id="a").prompt(row.id, "needle_absent")
+    assert 0 < middle.depth < end.depth == 1.0
+    assert row.needle_sentence in middle.text
+    assert row.needle_sentence not in absent.text
+
+
+@pytest.mark.parametrize("change", [{"max_new_tokens": 5}, {"attn": "eager"}, {"dtype": "float64"}, {"depth": (0.9,)}])
+def test_other_settings_find_no_stale_records(change: dict[str, object], inputs: Inputs, store: Path) -> None:
+    execute(inputs, store, [ONE])
+    other = read_inputs(replace(inputs.settings, **change))  # type: ignore[arg-type]  # of its type
+    assert len(execute(other, store, [ONE], run_id="b").jobs) == 12
+
+
+def test_the_run_key_names_the_weights_and_the_engine(inputs: Inputs) -> None:
+    key = run_key(inputs)
+    assert len(key.fingerprint) == 64
+    assert (key.dtype, key.attention, key.max_new_tokens) == ("float32", "sdpa", 20)
+    assert key.engine.startswith(f"{inputs.settings.engine}-")
+
+
+def test_the_run_key_holds_all_that_an_answer_depends_on(inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was asked for may stand for another thing tomorrow: a commit, a content, and what the model has."""
+    monkeypatch.setattr(
+        "harness.study.run.fingerprints", lambda settings, revision: (f"content of {revision}", "its adapter")
+    )
+    shape = replace(inputs.shape, revision="0123abc")
+    blueprint = replace(inputs.blueprint, shape=shape, attention="eager", dtype="bfloat16", device_type="cuda")
+    settings = replace(inputs.settings, revision="main", dtype="auto", quantization="4bit")
+    key = run_key(replace(inputs, settings=settings, blueprint=blueprint))
+    assert (key.fingerprint, key.adapter) == ("content of 0123abc", "its adapter")
+    assert (key.revision, key.dtype, key.attention, key.device_type) == ("0123abc", "bfloat16", "eager", "cuda")
+    assert key.quantization == "4bit"
+
+
+def test_a_prompt_beyond_the_window_is_named_before_any_model_is_loaded(inputs: Inputs, store: Path) -> None:
+    longest = max(inputs.rows, key=lambda row: len(row.haystack_text)).id
+    with Store(store) as opened:
+        n_tokens = len(Run(inputs, opened, run_id="a").prompt(longest, "full").token_ids)
+    for window, fits in ((n_tokens + 20, True), (n_tokens + 19, False)):
+        narrow = replace(inputs, blueprint=replace(inputs.blueprint, window=window))
+        if fits:
+            execute(narrow, store, [BASELINE], load=FakeEngine)
+            continue
+        with pytest.raises(ModelError, match=f"{longest}: {n_tokens + 20} tokens, new ones included; .* {window},"):
+            execute(narrow, store, [BASELINE], load=nothing_to_load)
+
+
+def test_prompts_of_a_row_come_kind_by_kind(inputs: Inputs, store: Path) -> None:
+    """Whatever the order of the conditions: an engine takes all head sets of one prompt at once."""
+    text = [PLAIN_TEXT, over_plain_text(ONE)]
+    engine = execute(inputs, store, [text[0], NEEDLE_ABSENT, text[1], ONE, BASELINE])
+    row = ids_of(inputs)[0]
+    assert [(kind, len(sets)) for of_row, kind, sets, _ in engine.calls if of_row == row] == [
+        ("full", 2),
+        ("needle_absent", 1),
+        ("plain_text", 2),
+    ]
+
+
+def test_plain_text_is_that_of_the_document(inputs: Inputs, store: Path) -> None:
+    row = inputs.rows[0]
+    with Store(store) as opened:
+        run = Run(inputs, opened, run_id="a")
+        assert run.prompt(row.id, "plain_text") == plain_text_prompt(row, run.tokenizer)
+
+
+def test_another_entry_for_an_architecture_finds_no_stale_records(inputs: Inputs) -> None:
+    settings = inputs.settings
+    keys = {
+        run_key(replace(inputs, settings=replace(settings, architectures=entries)))
+        for entries in [(), ("phi = a.b, c.d",), ("phi = a.b, c.e",)]
+    }
+    assert len(keys) == 3
+    spaced = replace(settings, architectures=("phi=a.b,c.d",))
+    assert run_key(replace(inputs, settings=spaced)) in keys, "spaces say nothing"

@@ -1,0 +1,255 @@
+"""The study of a session, on a tiny model: declared, run once, reported; and what workers leave to the main process."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tiny_models import save_checkpoint
+
+from harness.demo.filings import demo_rows
+from harness.errors import HarnessError, HeadsError, ModelError, ReportError, SettingsError
+from harness.experiment.conditions import BASELINE, Condition, Study, single
+from harness.experiment.gate_conditions import PLAIN_TEXT
+from harness.experiment.head_files import write_ranking
+from harness.experiment.heads import Head, ModelShape
+from harness.experiment.rankings import rank
+from harness.findings.report.reading import load
+from harness.retrieval.rows import Row, write_rows
+from harness.settings import Settings
+from harness.study.run import Progress
+from harness.study.session import Place, StudySession, _check_writable
+
+TASKS = ("incorporation_year", "ceo_lastname")
+MAIN = Place("run")
+MINE = Condition("mine", heads=(Head(0, 1), Head(2, 3)))
+
+
+def ignore(_progress: Progress) -> None:
+    """No progress is shown."""
+
+
+def no_score(_row: Row, _completion: str) -> dict[str, float]:
+    return {}
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Six rows of three filings for a tiny model; nothing of a report yet."""
+    folder = tmp_path_factory.mktemp("inputs")
+    rows = [replace(row, split="evaluation") for row in demo_rows(3, n_sentences=2) if row.task in TASKS]
+    write_rows(rows, folder / "rows.jsonl")
+    scores = {task: [[float(layer + head) for head in range(4)] for layer in range(3)] for task in TASKS}
+    write_ranking(rank(scores, top_k=2, model=ModelShape(3, 4)), folder / "heads.json")
+    return Settings(
+        model=str(save_checkpoint(folder / "tiny")),
+        data=folder / "rows.jsonl",
+        heads=folder / "heads.json",
+        k=(1, 2),
+        max_new_tokens=3,
+    )
+
+
+@pytest.fixture
+def settings(inputs: Settings, tmp_path: Path) -> Settings:
+    return replace(inputs, reports=tmp_path / "reports", store=tmp_path / "store.sqlite")
+
+
+class Sessions:
+    """Makes studies, and closes them at the end of a test."""
+
+    def __init__(self) -> None:
+        self.made: list[StudySession] = []
+
+    def __call__(self, settings: Settings, place: Place = MAIN, *, writes: bool = True) -> StudySession:
+        root = settings.reports.parent
+        self.made.append(StudySession(settings, root, place=place, own_score=no_score, writes=writes))
+        return self.made[-1]
+
+
+@pytest.fixture
+def session() -> Iterator[Sessions]:
+    sessions = Sessions()
+    yield sessions
+    for each in sessions.made:
+        each.close()
+
+
+def test_nothing_is_made_before_it_begins(session: Sessions, settings: Settings, tmp_path: Path) -> None:
+    study = session(settings)
+    study.declare([])
+    assert study.finish("passed") is None
+    assert not list(tmp_path.iterdir())
+    assert study.begin() is study.run
+
+
+def test_from_conditions_to_a_report(session: Sessions, settings: Settings) -> None:
+    study = session(settings)
+    study.declare(study.expand(["within_task", MINE]))
+    names = ["baseline", *(f"within_task[{task}-k0{k}]" for task in TASKS for k in (1, 2)), "mine"]
+    assert [condition.name for condition in study.conditions] == names
+    results = study.results(ignore)
+    assert list(results) == names
+    mine = results["mine"]
+    assert (mine.n, mine.missing, mine.condition) == (6, 0, MINE)
+    assert mine.accuracy == mine.figures["matches"] / 6
+    assert mine.interval is not None
+    baseline = results["baseline"].accuracy
+    assert baseline is not None
+    assert mine.drop == pytest.approx(baseline - mine.accuracy)
+    assert dict(mine.properties()) == {
+        "condition": "mine",
+        "k_effective": 2,
+        "n": 6,
+        "missing": 0,
+        "accuracy": mine.accuracy,
+        "drop": mine.drop,
+    }
+    assert study.results(ignore) is results, "run once"
+
+    report = study.finish("failed")
+    assert report is not None
+    assert (report["run"]["exit"], report["run"]["finished"], report["run"]["missing"]) == ("failed", True, [])
+    assert [condition["name"] for condition in report["conditions"]] == names
+    read = load(study.folder)
+    assert read.data == json.loads(json.dumps(report))
+    assert len(read.samples()) == 6 + 4 * 3 + 6
+    plots = {path.name for path in (study.folder / "plots").iterdir()}
+    assert {"accuracy_by_k.png", "accuracy_by_k.csv", "figures.csv"} <= plots
+
+
+def test_an_interrupted_run_reports_what_is_missing(session: Sessions, settings: Settings) -> None:
+    def interrupt(progress: Progress) -> None:
+        if progress.rows_done == 2:
+            raise KeyboardInterrupt
+
+    study = session(settings)
+    study.declare([MINE])
+    with pytest.raises(KeyboardInterrupt):
+        study.results(interrupt)
+    report = study.finish("interrupted")
+    assert report is not None
+    assert (report["run"]["finished"], report["run"]["missing"]) == (False, ["baseline", "mine"])
+    assert [condition["n"] for condition in report["conditions"]] == [2, 2]
+
+
+def test_workers_compute_and_the_main_process_reports(session: Sessions, settings: Settings) -> None:
+    for worker in range(2):
+        study = session(settings, Place("run", worker, 2))
+        study.declare([MINE])
+        assert study.results(ignore)["mine"].missing == 0
+        assert study.finish("passed") is None
+    report = session(settings, MAIN).finish("passed")
+    assert report is not None
+    assert [condition["name"] for condition in report["conditions"]] == ["baseline", "mine"]
+    assert report["run"]["finished"]
+    assert session(settings, Place("other")).finish("passed") is None, "of its own session alone"
+
+
+def test_a_study_that_is_only_looked_at_writes_nothing(session: Sessions, settings: Settings, tmp_path: Path) -> None:
+    study = session(settings, writes=False)
+    study.declare([MINE])
+    assert study.dry_run()[0].startswith(
+        "6 rows, 2 conditions: 12 completions requested, 12 distinct, 0 of them stored"
+    )
+    assert study.finish("passed") is None
+    assert not list(tmp_path.iterdir())
+
+
+class TestExpand:
+    def test_names_conditions_and_builders(self, session: Sessions, settings: Settings) -> None:
+        study = session(settings)
+        built = single(study.run.inputs.study())
+        assert study.expand([MINE, "baseline", single]) == (MINE, BASELINE, *built)
+
+    @pytest.mark.parametrize("given", ["within", 7])
+    def test_something_else(self, given: object, session: Sessions, settings: Settings) -> None:
+        with pytest.raises(SettingsError, match=r"ablation marker: .*; expected a Condition, .*within_task"):
+            session(settings).expand([given])  # type: ignore[list-item]  # what is to be refused
+
+    def test_what_the_ranking_cannot_give(self, session: Sessions, settings: Settings) -> None:
+        def builder(study: Study) -> tuple[Condition, ...]:
+            raise HeadsError("no such heads")
+
+        with pytest.raises(HeadsError, match="no such heads"):
+            session(settings).expand([builder])
+
+
+class TestRefused:
+    def test_two_conditions_of_one_name(self, session: Sessions, settings: Settings) -> None:
+        with pytest.raises(SettingsError, match="condition mine: declared twice"):
+            session(settings).declare([MINE, Condition("mine")])
+
+    def test_a_head_that_the_model_has_not(self, session: Sessions, settings: Settings) -> None:
+        with pytest.raises(HeadsError, match=r"condition mine: layer 3, but the model has 3 layers \(0-2\)"):
+            session(settings).declare([Condition("mine", heads=(Head(3, 0),))])
+
+    def test_reports_that_cannot_be_written(self, session: Sessions, settings: Settings) -> None:
+        settings.reports.write_text("a file in its place")
+        with pytest.raises(ReportError, match="expected a folder that can be written; name another with"):
+            session(settings).begin()
+
+    def test_a_failure_is_the_same_for_every_test(self, session: Sessions, settings: Settings, tmp_path: Path) -> None:
+        """The weights go missing between the check of the inputs and the run."""
+        checkpoint = save_checkpoint(tmp_path / "tiny")
+        study = session(replace(settings, model=str(checkpoint)))
+        study.declare([MINE])
+        weights = checkpoint / "model.safetensors"
+        study.run.plan([MINE])
+        weights.unlink()
+        errors = []
+        for _ in range(2):
+            with pytest.raises(ModelError, match="holds no weights") as caught:
+                study.results(ignore)
+            errors.append(caught.value)
+        assert errors[0] is errors[1]
+        assert isinstance(errors[0], HarnessError)
+
+
+def test_gates_are_judged_with_the_results(session: Sessions, settings: Settings) -> None:
+    study = session(settings)
+    own, shared = study.gates(["own", "shared"])
+    study.declare([*own.conditions, *shared.conditions])
+    results = study.results(ignore)
+    assert "within_task[ceo_lastname-k02]" in results
+    assert not any(name.startswith("plain_text") for name in results), "nothing is asked of plain text"
+    found = study.verdict(own, "pytest evals -m gate")
+    assert (found.figures["name"], found.figures["verdict"], found.passed) == (own.name, "invalid", False)
+    assert found.message.startswith("gate[own-all-k02]: invalid")
+    assert found.message.endswith("pytest evals -m gate")
+    report = study.finish("passed")
+    assert report is not None
+    assert [gate["name"] for gate in report["gates"]] == [own.name, shared.name]
+
+
+def test_a_gate_may_ask_for_each_task(session: Sessions, settings: Settings) -> None:
+    """Its pooled verdict stands as it is; whether its test passes is another question."""
+    for gate_tasks, one, passed in ((False, "fail", True), (True, "fail", False), (True, "pass", True)):
+        study = session(replace(settings, gate_tasks=gate_tasks))
+        (own,) = study.gates(["own"])
+        study.declare(own.conditions)
+        study.results(ignore)
+        figures = study._gates[own.name]
+        tasks = [{**task, "verdict": one if i else "pass"} for i, task in enumerate(figures["tasks"])]
+        study._gates = {own.name: {**figures, "verdict": "pass", "tasks": tasks}}  # type: ignore[typeddict-item]  # as is
+        assert study.verdict(own, "").passed is passed
+
+
+def test_what_is_no_gate(session: Sessions, settings: Settings) -> None:
+    with pytest.raises(SettingsError, match="gate marker: 'general'; expected one of own, shared"):
+        session(settings).gates(["general"])
+
+
+def test_over_plain_text_no_result_can_be_asked_for(session: Sessions, settings: Settings) -> None:
+    with pytest.raises(SettingsError, match="plain_text: a condition over plain text"):
+        session(settings).expand([PLAIN_TEXT])
+
+
+def test_workers_that_begin_at_once_do_not_refuse_each_others_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each tries the folder with one file, which another may have removed."""
+    monkeypatch.setattr(Path, "touch", lambda self: None)
+    _check_writable(tmp_path / "reports")
+    assert not list((tmp_path / "reports").iterdir())
