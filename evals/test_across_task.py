@@ -6,10 +6,10 @@ heads are also among the task's own top-k is recorded as `overlap`.
 
 import pytest
 
-from harness.study.outcome import Result
+from harness import Result
 
 
 @pytest.mark.ablation("across_task")
-def test_across_task(result: Result) -> None:
+def test_across_task(ablation_result: Result) -> None:
     """Every row has a sound record; the figures are in the report."""
-    assert result.missing == 0
+    assert ablation_result.missing == 0

@@ -6,10 +6,10 @@ questions can be answered without retrieval, and an ablation says nothing about 
 
 import pytest
 
-from harness.study.outcome import Result
+from harness import Result
 
 
 @pytest.mark.ablation("baseline", "needle_absent")
-def test_baseline(result: Result) -> None:
+def test_baseline(ablation_result: Result) -> None:
     """Every row has a sound record."""
-    assert result.missing == 0
+    assert ablation_result.missing == 0

@@ -6,10 +6,10 @@ after its best heads cannot give them.
 
 import pytest
 
-from harness.study.outcome import Result
+from harness import Result
 
 
 @pytest.mark.ablation("bottom")
-def test_bottom(result: Result) -> None:
+def test_bottom(ablation_result: Result) -> None:
     """Every row has a sound record; the figures are in the report."""
-    assert result.missing == 0
+    assert ablation_result.missing == 0

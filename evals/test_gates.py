@@ -8,11 +8,12 @@ by layer (`--ablation-random-match=layer`).
 
 import pytest
 
-from harness.study.outcome import GateVerdict
+from harness import GateVerdict
 
 
-@pytest.mark.gate("own", "shared")
-def test_gate(verdict: GateVerdict) -> None:
+@pytest.mark.gate
+@pytest.mark.ablation_gate("own", "shared")
+def test_gate(ablation_verdict: GateVerdict) -> None:
     """Only `pass` passes: not `fail`, not `inconclusive`, not `invalid`."""
-    if not verdict.passed:
-        pytest.fail(verdict.message, pytrace=False)
+    if not ablation_verdict.passed:
+        pytest.fail(ablation_verdict.message, pytrace=False)

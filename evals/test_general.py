@@ -5,10 +5,10 @@ Fewer than k such heads may exist; then all of them are zeroed, and `k_effective
 
 import pytest
 
-from harness.study.outcome import Result
+from harness import Result
 
 
 @pytest.mark.ablation("general")
-def test_general(result: Result) -> None:
+def test_general(ablation_result: Result) -> None:
     """Every row has a sound record; the figures are in the report."""
-    assert result.missing == 0
+    assert ablation_result.missing == 0

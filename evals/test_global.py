@@ -2,10 +2,10 @@
 
 import pytest
 
-from harness.study.outcome import Result
+from harness import Result
 
 
 @pytest.mark.ablation("global")
-def test_global(result: Result) -> None:
+def test_global(ablation_result: Result) -> None:
     """Every row has a sound record; the figures are in the report."""
-    assert result.missing == 0
+    assert ablation_result.missing == 0

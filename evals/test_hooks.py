@@ -13,10 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.experiment.heads import Head, ModelShape
-from harness.model.intervention.ablation import Ablation
-from harness.model.intervention.surgery import can_be_cut, heads_forgotten, weights_cut
-from harness.model.loading.loaded_model import LoadedModel
+from harness import Ablation, Head, LoadedModel, ModelShape, can_be_cut, heads_forgotten, weights_cut
 
 MOST_TOKENS = 64
 Inputs = dict[int, torch.Tensor]

@@ -6,10 +6,10 @@ nested in k; the pool holds no candidate of any task.
 
 import pytest
 
-from harness.study.outcome import Result
+from harness import Result
 
 
 @pytest.mark.ablation("random_control")
-def test_random_control(result: Result) -> None:
+def test_random_control(ablation_result: Result) -> None:
     """Every row has a sound record; the figures are in the report."""
-    assert result.missing == 0
+    assert ablation_result.missing == 0

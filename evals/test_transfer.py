@@ -5,10 +5,10 @@ The diagonal is within-task ablation, and computed once. Wholly different tasks 
 
 import pytest
 
-from harness.study.outcome import Result
+from harness import Result
 
 
 @pytest.mark.ablation("transfer")
-def test_transfer(result: Result) -> None:
+def test_transfer(ablation_result: Result) -> None:
     """Every row has a sound record; the figures are in the report."""
-    assert result.missing == 0
+    assert ablation_result.missing == 0

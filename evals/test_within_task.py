@@ -7,10 +7,10 @@ https://arxiv.org/abs/2404.15574.
 
 import pytest
 
-from harness.study.outcome import Result
+from harness import Result
 
 
 @pytest.mark.ablation("within_task")
-def test_within_task(result: Result) -> None:
+def test_within_task(ablation_result: Result) -> None:
     """Every row of the task has a sound record; the figures are in the report."""
-    assert result.missing == 0
+    assert ablation_result.missing == 0

@@ -1,16 +1,16 @@
 """pytest's face: options, marker, fixtures, header, summary and the hooks that put a study together.
 
-Tests declare conditions with `@pytest.mark.ablation(...)` and ask for the fixture `result`; they do not run the model.
-After collection and deselection the conditions of all selected tests are one plan, run once on first need; each test
-then reads its own condition's figures. Inert until a test does so or an ablation option is given: importing this
-loads neither torch nor transformers, pandas or matplotlib.
+Tests declare conditions with `@pytest.mark.ablation(...)` and ask for the fixture `ablation_result`; they do not run
+the model. After collection and deselection the conditions of all selected tests are one plan, run once on first need;
+each test then reads its own condition's figures. Inert until a test does so or an ablation setting is given: importing
+this loads neither torch nor transformers, pandas or matplotlib.
 """
 
 import shlex
 import signal
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -18,6 +18,17 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.hookspec import AblationHooks
+from harness.marks import (
+    CONDITION,
+    GATE,
+    KINDS,
+    Kind,
+    cases,
+    check_marks,
+    conditions_of,
+    is_asking,
+    only_case,
+)
 from harness.options import OPTIONS, Option, resolve_settings
 from harness.settings import Settings, Value
 
@@ -34,8 +45,9 @@ RUN_ID = pytest.StashKey[str]()
 STUDY: "pytest.StashKey[StudySession]" = pytest.StashKey()
 REPORT: "pytest.StashKey[ReportData]" = pytest.StashKey()
 FAILURE = pytest.StashKey[str]()
-EVALS = "evals"
-"""A folder of this name among pytest's arguments makes the plugin check every input before collection."""
+TERMINABLE = pytest.StashKey[bool]()
+REFUSED = pytest.StashKey[str]()
+"""Why the study that the collected tests ask for cannot begin."""
 
 EXITS: "Mapping[int, Exit]" = {0: "passed", 1: "failed", 2: "interrupted"}
 
@@ -57,15 +69,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The marker, and the settings."""
+    """The markers, and the settings."""
     config.addinivalue_line(
         "markers",
         "ablation(*conditions): the conditions that a test asserts on: names of experiments, conditions, or functions "
-        "that build them from a Study (harness.experiment.conditions); the test's `condition` is one of them",
+        "that build them from a Study (harness.Condition, harness.Study); `ablation_condition` is one of them, "
+        "`ablation_result` what came of it",
     )
     config.addinivalue_line(
         "markers",
-        "gate(*names): the gates that a test reads verdicts of, `own` or `shared`; the test's `verdict` is one of them",
+        "ablation_gate(*names): the gates that a test reads verdicts of, `own` or `shared`; `ablation_gate` is one of "
+        "them, `ablation_verdict` what came of it",
     )
     try:
         config.stash[SETTINGS] = resolve_settings(_given(config), config.rootpath)
@@ -85,6 +99,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_configure_node(node: Any) -> None:
     """xdist: tell a worker which session it belongs to."""
     node.workerinput["ablation_run"] = node.config.stash[RUN_ID]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """xdist: say what a worker could not begin with, as one process would."""
+    if refused := getattr(node, "workeroutput", {}).get("ablation_refused"):
+        raise pytest.UsageError(refused)
 
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
@@ -109,7 +130,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Read and check everything that the settings name, while an error is still one clean line."""
     if not _is_wanted(session.config):
         return
-    if session.config.stash[SETTINGS].dry_run and session.config.getoption("numprocesses", None):
+    if session.config.stash[SETTINGS].dry_run and _has_workers(session.config):
         raise pytest.UsageError("--ablation-dry-run: given with -n; expected one process; leave out -n")
     _terminate_like_interrupt(session.config)
     try:
@@ -120,26 +141,65 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One case for each condition, or gate, that a test's marks declare."""
-    for marker, name in (("ablation", "condition"), ("gate", "gate")):
-        given = [each for mark in metafunc.definition.iter_markers(marker) for each in mark.args]
-        if given and name in metafunc.fixturenames:
-            _parametrize(metafunc, name, given)
+    for kind in KINDS:
+        given = [each for mark in metafunc.definition.iter_markers(kind.mark) for each in mark.args]
+        if not given or kind.case not in metafunc.fixturenames or REFUSED in metafunc.config.stash:
+            continue
+        study = _study(metafunc.config)
+        try:
+            study.begin()
+        except HarnessError as error:
+            metafunc.config.stash[REFUSED] = str(error)  # raised here it would be a traceback, once for each module
+            continue
+        found, ids = cases(study, kind, given)
+        metafunc.parametrize(kind.case, found, ids=ids, indirect=True)
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """What the tests ask for and cannot have ends a session here, in one line, as a bad option does."""
+    stash = session.config.stash
+    try:
+        collected = yield
+    except pytest.UsageError:  # an id that is not found, perhaps because the study that makes it could not begin
+        if REFUSED not in stash:
+            raise
+        collected = True
+    if REFUSED in stash and not _is_worker(session.config):
+        raise pytest.UsageError(stash[REFUSED])
+    return collected
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     """The conditions of all selected tests, duplicates merged, are what will be computed."""
-    study = session.config.stash.get(STUDY, None)
-    if study is None:
+    config, asking = session.config, [item for item in session.items if is_asking(item)]
+    if not asking or REFUSED in config.stash:
         return
+    study = _study(config)
     try:
-        study.declare(condition for item in session.items for condition in _conditions_of(item))
+        study.begin()
+        study.declare(condition for item in asking for condition in conditions_of(item, study))
     except HarnessError as error:
-        raise pytest.UsageError(str(error)) from None
+        config.stash[REFUSED] = str(error)
+        return
+    _terminate_like_interrupt(config)
 
 
+def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
+    """The header, where only the tests told that it is due."""
+    study = config.stash.get(STUDY, None)
+    if study is None or not study.conditions or _is_wanted(config) or config.get_verbosity() < 0:
+        return []
+    return study.header()
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> object:
-    """A dry run ends here, before any test."""
+    """A dry run ends here, before any test; so does a worker that cannot begin, and tells the main process why."""
+    if REFUSED in session.config.stash:
+        session.config.workeroutput["ablation_refused"] = session.config.stash[REFUSED]  # type: ignore[attr-defined]
+        return True
     study = session.config.stash.get(STUDY, None)
     if study is None or not (study.settings.dry_run and study.conditions):
         return None
@@ -159,7 +219,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Write the report, whatever happened; a report that cannot be written is an error of the session."""
     study = session.config.stash.get(STUDY, None)
     store = session.config.stash[SETTINGS].store
-    if study is None and session.config.getoption("numprocesses", None) and store is not None and store.is_file():
+    if study is None and _has_workers(session.config) and store is not None and _declared(session.config, store):
         study = _study(session.config)  # the workers may have begun one
     if study is None:
         return
@@ -188,8 +248,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if report is not None and config.get_verbosity() >= -1:
         from harness.terminal import write_brief, write_summary
 
-        write = write_summary if config.get_verbosity() >= 0 else write_brief
-        write(terminalreporter, report, config.stash[STUDY].report_name)
+        study = config.stash[STUDY]
+        if config.get_verbosity() < 0:
+            write_brief(terminalreporter, report, study.report_name)
+        else:
+            due = _has_workers(config) and not _is_wanted(config)
+            write_summary(terminalreporter, report, study.report_name, header=study.header() if due else ())
 
 
 @pytest.fixture(scope="session")
@@ -216,47 +280,47 @@ def ablation_results(request: pytest.FixtureRequest) -> "Mapping[str, Result]":
 
 
 @pytest.fixture
-def result(request: pytest.FixtureRequest, condition: "Condition | HarnessError") -> "Result":
+def ablation_condition(request: pytest.FixtureRequest) -> "Condition":
+    """The condition that a test asserts on: one of those that its mark gives."""
+    found: Condition = _case(request, CONDITION)
+    return found
+
+
+@pytest.fixture
+def ablation_gate(request: pytest.FixtureRequest) -> "Gate":
+    """The gate that a test reads the verdict of: one of those that its mark names."""
+    found: Gate = _case(request, GATE)
+    return found
+
+
+@pytest.fixture
+def ablation_result(request: pytest.FixtureRequest, ablation_condition: "Condition") -> "Result":
     """The figures of the test's own condition: `accuracy`, `interval`, `drop`, `n`, `missing`."""
-    if isinstance(condition, HarnessError):
-        pytest.fail(str(condition), pytrace=False)
     results: Mapping[str, Result] = request.getfixturevalue("ablation_results")
-    found = results[condition.name]
+    found = results[ablation_condition.name]
     request.node.user_properties.extend(found.properties())
     return found
 
 
 @pytest.fixture
-def verdict(request: pytest.FixtureRequest, gate: "Gate | HarnessError") -> "GateVerdict":
+def ablation_verdict(request: pytest.FixtureRequest, ablation_gate: "Gate") -> "GateVerdict":
     """What came of the test's own gate: `passed`, `figures`, and the `message` to read where it did not pass."""
-    if isinstance(gate, HarnessError):
-        pytest.fail(str(gate), pytrace=False)
     request.getfixturevalue("ablation_results")
-    found = _study(request.config).verdict(gate, _again(request))
-    request.node.user_properties.extend([("gate", gate.name), ("verdict", found.figures["verdict"])])
+    found = _study(request.config).verdict(ablation_gate, _again(request))
+    request.node.user_properties.extend([("gate", ablation_gate.name), ("verdict", found.figures["verdict"])])
     return found
 
 
-def _parametrize(metafunc: pytest.Metafunc, name: str, given: Sequence[Any]) -> None:
-    """Cases for what is given: conditions by their settings, gates by theirs."""
-    study = _study(metafunc.config)
+def _case(request: pytest.FixtureRequest, kind: Kind) -> Any:
+    """The test's case, or the one thing that its mark gives; a HarnessError fails this test alone."""
     try:
-        study.begin()
+        check_marks(request.node, kind)
+        case = getattr(request, "param", None) or only_case(request.node, kind, lambda: _study(request.config))
+        if isinstance(case, HarnessError):
+            raise case
     except HarnessError as error:
-        raise pytest.Collector.CollectError(str(error)) from None
-    cases: list[Condition | Gate | HarnessError] = []
-    ids: list[str] = []
-    # a gate that this ranking cannot give fails alone, an experiment fails the tests that ask for it
-    for each in [[one] for one in given] if name == "gate" else [given]:
-        try:
-            found = study.gates(each) if name == "gate" else study.expand(each)
-        except HarnessError as error:
-            cases.append(error)
-            ids.append(f"{each[0]}-unavailable" if name == "gate" else "unavailable")
-            continue
-        cases.extend(found)
-        ids.extend(one.setting or one.name for one in found)
-    metafunc.parametrize(name, cases, ids=ids)
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
+    return case
 
 
 def _again(request: pytest.FixtureRequest) -> str:
@@ -287,8 +351,26 @@ def _given(config: pytest.Config) -> dict[str, tuple[str, Value]]:
 
 
 def _is_wanted(config: pytest.Config) -> bool:
-    """Whether an ablation setting was given, or evals are to run; lone tests elsewhere begin the study on need."""
-    return bool(_given(config)) or any(EVALS in Path(argument.split("::")[0]).parts for argument in config.args)
+    """Whether an ablation setting was given; where none was, only the collected tests can tell."""
+    return bool(_given(config))
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
+def _has_workers(config: pytest.Config) -> bool:
+    """Whether this is the process that hands xdist's workers their tests, and collects none itself."""
+    return config.pluginmanager.has_plugin("dsession")
+
+
+def _declared(config: pytest.Config, store: Path) -> bool:
+    """Whether workers of this session began a study; a file that is there for another reason is left alone."""
+    if not store.is_file():
+        return False
+    from harness.experiment.store import has_declared
+
+    return has_declared(store, config.stash[RUN_ID])
 
 
 def _study(config: pytest.Config) -> "StudySession":
@@ -327,20 +409,9 @@ def _own_score(config: pytest.Config) -> "Callable[[Row, str], dict[str, float]]
     return own_score
 
 
-def _conditions_of(item: pytest.Item) -> "Iterator[Condition]":
-    """What a test needs: its condition, or all of its gate's."""
-    callspec = getattr(item, "callspec", None)
-    params: Mapping[str, Any] = {} if callspec is None else callspec.params
-    condition, gate = params.get("condition"), params.get("gate")
-    if condition is not None and not isinstance(condition, HarnessError):
-        yield condition
-    if gate is not None and not isinstance(gate, HarnessError):
-        yield from gate.conditions
-
-
 def _will_ask(item: pytest.Item) -> bool:
     """Whether a test, in whichever process, asks for results: not one that is skipped, or may be."""
-    return any(_conditions_of(item)) and not any(map(item.get_closest_marker, ("skip", "skipif")))
+    return is_asking(item) and not any(map(item.get_closest_marker, ("skip", "skipif")))
 
 
 def _stop(session: pytest.Session, error: HarnessError) -> NoReturn:
@@ -351,8 +422,9 @@ def _stop(session: pytest.Session, error: HarnessError) -> NoReturn:
 
 def _terminate_like_interrupt(config: pytest.Config) -> None:
     """SIGTERM ends a session as Ctrl-C does: with a report."""
-    if threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread() or config.stash.get(TERMINABLE, False):
         return
+    config.stash[TERMINABLE] = True
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     def restore() -> None:

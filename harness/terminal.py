@@ -3,7 +3,7 @@
 Everything that is said comes from the report or from the run; nothing is worked out here.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 
 import pytest
@@ -23,9 +23,16 @@ COLOURS: Mapping[Kind, dict[str, bool]] = {
 """How a verdict's lines look."""
 
 
-def write_summary(reporter: pytest.TerminalReporter, report: ReportData, report_name: str) -> None:
-    """Verdicts first; then each condition's accuracy, interval and drop by k; and where the report is."""
+def write_summary(
+    reporter: pytest.TerminalReporter, report: ReportData, report_name: str, *, header: Iterable[str] = ()
+) -> None:
+    """Verdicts first; then each condition's accuracy, interval and drop by k; and where the report is.
+
+    `header` is what the session's header would have said, had it been known that there is a study.
+    """
     reporter.write_sep("=", "ablation")
+    for line in header:
+        reporter.write_line(line)
     for kind, line in gate_lines(report):
         reporter.write_line(line, **COLOURS[kind])
     for line in summary_lines(report):

@@ -6,10 +6,10 @@ What is left of `across_task` when the overlap is taken out. Run only when asked
 
 import pytest
 
-from harness.study.outcome import Result
+from harness import Result
 
 
 @pytest.mark.ablation("across_exclusive")
-def test_across_exclusive(result: Result) -> None:
+def test_across_exclusive(ablation_result: Result) -> None:
     """Every row has a sound record; the figures are in the report."""
-    assert result.missing == 0
+    assert ablation_result.missing == 0

@@ -6,10 +6,10 @@ Where a head is left in and accuracy comes back, the drop hung on it. Run only w
 
 import pytest
 
-from harness.study.outcome import Result
+from harness import Result
 
 
 @pytest.mark.ablation("leave_one_in")
-def test_leave_one_in(result: Result) -> None:
+def test_leave_one_in(ablation_result: Result) -> None:
     """Every row has a sound record; the figures are in the report."""
-    assert result.missing == 0
+    assert ablation_result.missing == 0

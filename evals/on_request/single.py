@@ -6,10 +6,10 @@ One head may carry most of a drop; a list's order says little about that. Run on
 
 import pytest
 
-from harness.study.outcome import Result
+from harness import Result
 
 
 @pytest.mark.ablation("single")
-def test_single(result: Result) -> None:
+def test_single(ablation_result: Result) -> None:
     """Every row has a sound record; the figures are in the report."""
-    assert result.missing == 0
+    assert ablation_result.missing == 0

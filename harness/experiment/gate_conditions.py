@@ -101,7 +101,7 @@ def make_gate(name: str, study: Study, k: int) -> Gate:
         HeadsError: the ranking holds no such heads, or too few are left for controls.
     """
     if name not in GATES:
-        raise SettingsError(f"gate marker: {name!r}; expected one of {', '.join(GATES)}")
+        raise SettingsError(f"ablation_gate marker: {name!r}; expected one of {', '.join(GATES)}")
     return GATES[name](study, k)
 
 

@@ -234,6 +234,16 @@ class Store:
         return StoreError(f"{self.path}: {got}; {advice}")
 
 
+def has_declared(path: Path, run: str) -> bool:
+    """Whether a run has declared anything in this file; only looks, whatever the file may be."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            asked = "SELECT 1 FROM declarations WHERE run = ? LIMIT 1"
+            return database.execute(asked, (run,)).fetchone() is not None
+    except sqlite3.Error:
+        return False
+
+
 def _to_json(record: Record) -> str:
     """JSON keeps every float to the last bit, also -0.0, which a column of SQLite does not."""
     job = record.job

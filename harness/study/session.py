@@ -131,7 +131,7 @@ class StudySession:
                 if builder.prompt == "plain_text":
                     raise SettingsError(
                         f"ablation marker: {builder.name}: a condition over plain text; expected one that asks a "
-                        "question; mark the test with `gate` to measure plain text"
+                        "question; mark the test with `ablation_gate` to measure plain text"
                     )
             elif callable(builder):
                 conditions.extend(builder(self.run.inputs.study()))

@@ -33,8 +33,8 @@ def test_a_failed_assertion_leaves_a_report(project: Project) -> None:
         import pytest
 
         @pytest.mark.ablation("within_task")
-        def test_mine(result):
-            assert result.accuracy > 2
+        def test_mine(ablation_result):
+            assert ablation_result.accuracy > 2
     """
     )
     result = project.run("test_mine.py")
@@ -103,7 +103,7 @@ def test_maxfail_acts_on_assertions_alone(project: Project) -> None:
         import pytest
 
         @pytest.mark.ablation("within_task")
-        def test_mine(result):
+        def test_mine(ablation_result):
             assert False
     """
     )

@@ -193,10 +193,10 @@ def test_plain_text_is_the_gates_alone(project: Project) -> None:
     project.pytester.makepyfile(
         test_mine="""
         import pytest
-        from harness.experiment.conditions import Condition
+        from harness import Condition
 
         @pytest.mark.ablation(Condition("mine", heads=[(0, 0)], prompt="plain_text"))
-        def test_mine(result):
+        def test_mine(ablation_result):
             pass
     """
     )
@@ -210,11 +210,11 @@ def test_an_unknown_gate(project: Project) -> None:
         test_mine="""
         import pytest
 
-        @pytest.mark.gate("mine")
-        def test_mine(verdict):
+        @pytest.mark.ablation_gate("mine")
+        def test_mine(ablation_verdict):
             pass
     """
     )
     result = project.run("test_mine.py")
     result.assert_outcomes(errors=1)
-    assert any("gate marker: 'mine'; expected one of own, shared" in line for line in result.outlines)
+    assert any("ablation_gate marker: 'mine'; expected one of own, shared" in line for line in result.outlines)

@@ -23,7 +23,7 @@ def demo(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 
 def test_every_eval_has_its_word(demo: Project) -> None:
-    assert {path.name for path in (demo.path / "evals").glob("*.py")} == set(FILES.values())
+    assert {path.name for path in (demo.path / "evals").glob("test_*.py")} == set(FILES.values())
 
 
 @pytest.mark.parametrize("word", WORDS)

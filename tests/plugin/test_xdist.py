@@ -50,12 +50,12 @@ def test_workers_without_a_test_do_their_part(mark: str, executed: list[str], pr
     project.pytester.makepyfile(
         test_mine=f"""
         import pytest
-        from harness.experiment.conditions import Condition
+        from harness import Condition
 
         {mark}
         @pytest.mark.ablation(Condition("mine", heads=[(0, 1)]))
-        def test_mine(result):
-            assert result.missing == 0
+        def test_mine(ablation_result):
+            assert ablation_result.missing == 0
         """
     )
     result = project.run("test_mine.py", "-n", "3")
