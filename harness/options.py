@@ -141,7 +141,7 @@ def _run_name(text: str) -> str:
 
 
 OPTIONS: tuple[Option, ...] = (
-    Option("model", str, "folder or hub id of the model (default: the embedded demo)", "MODEL"),
+    Option("model", str, "folder, GGUF file or hub id of the model (default: the embedded demo)", "MODEL"),
     Option("revision", str, "revision of a hub model", "REV"),
     Option(
         "dtype",
@@ -281,6 +281,7 @@ def resolve_settings(given: Mapping[str, tuple[str, Value]], root: Path) -> Sett
 
 
 def _model(model: str, root: Path) -> str:
-    """A folder below the root as an absolute path; anything else as it stands."""
-    folder = root / model
-    return str(folder) if model != DEMO and folder.is_dir() else model
+    """A folder or GGUF file below the root as an absolute path; anything else as it stands."""
+    place = root / model
+    there = place.is_dir() or (place.suffix.lower() == ".gguf" and place.is_file())
+    return str(place) if model != DEMO and there else model

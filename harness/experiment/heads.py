@@ -70,7 +70,8 @@ class Blueprint:
     `attention` and `dtype` are those that the loaded model will have; loading checks that it has. `device_type` is
     where it computes, `cuda` or `cpu`. `window` is the most positions that it was made for, `None` without a limit.
     `one_by_one` says why a row's conditions cannot be computed together, `None` where they can. `gpu_dtype` is the
-    dtype that it would have on a GPU, asked the same, where this is a CPU that nobody asked for.
+    dtype that it would have on a GPU, asked the same, where this is a CPU that nobody asked for. `quantized_file` is
+    how a GGUF file keeps its weights, as `Q4_1`, which are read as full ones of `dtype`.
     """
 
     shape: ModelShape
@@ -80,6 +81,7 @@ class Blueprint:
     window: int | None = None
     one_by_one: str | None = None
     gpu_dtype: str | None = None
+    quantized_file: str | None = None
 
 
 def check_window(window: int | None, model_id: str | None, row_id: str, n_tokens: int) -> None:

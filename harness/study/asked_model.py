@@ -41,6 +41,14 @@ def read_blueprint(settings: Settings) -> Blueprint:
     return blueprint
 
 
+def quantized_file(settings: Settings) -> str | None:
+    """How a GGUF file keeps its quantised weights; `None` where they are none, or no file's. Raises ModelError."""
+    from harness.model.loading.gguf_files import gguf_file, read_content
+
+    file = gguf_file(model_place(settings))
+    return None if file is None else read_content(file).quantized
+
+
 def load_tokenizer(settings: Settings, revision: str | None) -> Tokenizer:
     """The model's tokenizer, loaded without the model. Raises ModelError."""
     from harness.model.loading import loaded_model as loading

@@ -76,9 +76,11 @@ def read_inputs(settings: Settings) -> Inputs:
         HarnessError: a file is missing or bad, or does not fit the others.
     """
     from harness.model.loading.checkpoints import check_folder, local_folder  # torch
+    from harness.model.loading.gguf_files import gguf_file
 
     blueprint = read_blueprint(settings)
-    if (folder := local_folder(model_place(settings))) is not None:
+    place = model_place(settings)
+    if gguf_file(place) is None and (folder := local_folder(place)) is not None:
         check_folder(folder, weights=not settings.dry_run)
     ranking = _ranking(settings)
     ranking.check_shape(blueprint.shape)

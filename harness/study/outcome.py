@@ -220,6 +220,7 @@ def _configuration(run: Run, root: Path) -> dict[str, Shown]:
 
 def _model_info(run: Run) -> ModelInfo:
     shape, key, asked = run.inputs.shape, run.run_key, run.inputs.settings.model
+    kept = run.inputs.blueprint.quantized_file
     return ModelInfo(
         id=DEMO if asked == DEMO else shape.id or asked,
         n_layers=shape.n_layers,
@@ -230,7 +231,7 @@ def _model_info(run: Run) -> ModelInfo:
         dtype=key.dtype,
         attention=key.attention,
         device=key.device_type,
-        quantization=key.quantization,
+        quantization=key.quantization if kept is None else f"{kept}, read as full weights",
         adapter=key.adapter,
     )
 

@@ -275,6 +275,8 @@ class StudySession:
     def _remarks(self) -> Iterator[str]:
         """What about this model costs time or memory."""
         blueprint = self.run.inputs.blueprint
+        if blueprint.quantized_file is not None:
+            yield f"ablation: quantised weights ({blueprint.quantized_file}), read as full {blueprint.dtype}"
         if blueprint.one_by_one is not None and self.settings.engine == "shared":
             yield f"ablation: each condition is computed alone: {blueprint.one_by_one}"
         if blueprint.attention == "eager":

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from gguf_writing import save_gguf
 
 from harness.cli import main
 from harness.commands import identify
@@ -52,6 +53,17 @@ def test_a_ranking_from_rows_to_file(checkpoint: Path, rows_file: Path, capsys: 
     assert main(argv) == 0
     assert out.read_bytes() == first, "the same command gives the same file"
     assert sorted(path.name for path in rows_file.parent.iterdir()) == ["ranking.json", "rows.jsonl"]
+
+
+def test_a_quantised_file(sound: dict[str, str], capsys: Capture) -> None:
+    save_gguf(Path("tiny.gguf"), "Q8_0")
+    argv = [f"{name}={value}" for name, value in {**sound, "--model": "tiny.gguf"}.items()]
+    capsys.readouterr()
+    assert main(["identify", *argv]) == 0
+    assert "tiny.gguf: quantised weights (Q8_0), read as full ones" in capsys.readouterr().err
+    model = read_ranking(Path("out.json")).model
+    assert model is not None
+    assert (model.id, model.n_layers, model.n_heads) == ("tiny.gguf", 3, 4)
 
 
 def test_other_methods_and_rows_that_do_not_count(tmp_path: Path, capsys: Capture) -> None:

@@ -37,7 +37,10 @@ class RunSection(TypedDict):
 
 
 class ModelSection(TypedDict):
-    """The model that was asked; `adapter` is the content hash of one that was put on it, `quantization` its bits."""
+    """The model that was asked; `adapter` is the content hash of one that was put on it.
+
+    `quantization` is its bits, or how the weights of a GGUF file are kept there, which are read as full ones.
+    """
 
     id: str
     revision: str | None

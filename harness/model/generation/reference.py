@@ -26,7 +26,7 @@ from harness.model.loading.loaded_model import LoadedModel, check_window
 from harness.model.loading.pieces import pieces
 from harness.retrieval.prompts import Prompt
 
-ENGINE_VERSION = 1
+ENGINE_VERSION = 2
 """Changes whenever the meaning of what is computed does: part of the key of every record."""
 
 

@@ -20,6 +20,7 @@ from harness.model.loading.altered_weights import check_quantization
 from harness.model.loading.architectures import Architecture, attention_outputs, shape_of
 from harness.model.loading.checkpoints import Source, quiet
 from harness.model.loading.devices import device_map_of
+from harness.model.loading.gguf_files import read_content
 
 DTYPES = ("auto", "bfloat16", "float16", "float32", "float64")
 
@@ -49,6 +50,10 @@ def draw_blueprint(
     if (asked.device_map or "").startswith("cuda") and not on_gpu:
         raise ModelError(f"device map {asked.device_map!r}: torch sees no GPU here; expected 'auto' or 'cpu'")
     check_quantization(asked.quantization, config)
+    if source.gguf is not None and asked.quantization is not None:
+        raise ModelError(
+            f"quantization {asked.quantization!r}: of a GGUF file; expected a folder or hub id; leave it out"
+        )
     # both before the model is built, which writes its own dtype into the config
     dtype = _dtype(asked, config, on_gpu=on_gpu)
     gpu_dtype = None if on_gpu or asked.device_map == "cpu" else _dtype(asked, config, on_gpu=True)
@@ -66,6 +71,7 @@ def draw_blueprint(
         window=traits.window(config),
         one_by_one=traits.one_by_one(config, asked.quantization),
         gpu_dtype=gpu_dtype,
+        quantized_file=None if source.gguf_path is None else read_content(source.gguf_path).quantized,
     )
 
 

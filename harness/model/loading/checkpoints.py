@@ -1,4 +1,5 @@
-"""A checkpoint in a folder or on the Hugging Face hub: where its files come from, what must be there, what it contains.
+"""A checkpoint in a folder, in a GGUF file or on the Hugging Face hub: where its files come from, what must be there,
+what it contains.
 
 What a revision stands for is settled once; all files then come from that commit. A folder is read as it lies, without
 the network. Whatever a library says meanwhile becomes one `ModelError` of one line. Knows nothing of architectures, and
@@ -12,7 +13,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from logging import ERROR
 from pathlib import Path
@@ -31,6 +32,7 @@ from transformers.utils.hub import cached_file
 
 from harness.errors import ModelError
 from harness.files import write_text
+from harness.model.loading.gguf_files import alone, gguf_file, read_content
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "pytorch_model.bin.index.json")
@@ -61,7 +63,9 @@ def local_folder(path_or_id: str) -> Path | None:
     path_like = path_or_id.startswith((".", "~", "/")) or path_or_id.count("/") > 1 or "\\" in path_or_id
     if not path_or_id or path_like or path.exists():
         got = "not a folder" if path.is_file() else "no such folder"
-        raise ModelError(f"model {path_or_id!r}: {got}; expected a checkpoint's folder or a hub id as 'owner/name'")
+        raise ModelError(
+            f"model {path_or_id!r}: {got}; expected a checkpoint's folder or a hub id as 'owner/name', or a GGUF file"
+        )
     return None
 
 
@@ -167,9 +171,23 @@ def digest(folder: Path) -> str:
     files = {name: folder / name for name in sorted(known | _shards(folder)) if (folder / name).is_file()}
     if not any(file.match(pattern) for file in files.values() for pattern in WEIGHTS):
         raise ModelError(f"model folder {folder}: holds no weights; expected {' or '.join(WEIGHTS)}")
+    hashes = _hashes(files)
+    total = hashlib.sha256()
+    for name, value in hashes.items():
+        total.update(f"{name}\n{value}\n".encode())
+    return total.hexdigest()
+
+
+def digest_file(file: Path) -> str:
+    """Content hash (sha256, hex) of the one file that is a whole checkpoint, whatever its name."""
+    return _hashes({file.name: file})[file.name]
+
+
+def _hashes(files: Mapping[str, Path]) -> dict[str, str]:
+    """Each file's hash by its name."""
     cache_file = _cache_file()
     cache = _read_cache(cache_file)
-    total = hashlib.sha256()
+    found: dict[str, str] = {}
     fresh: dict[str, str] = {}
     for name, file in files.items():
         status = file.stat()
@@ -177,10 +195,10 @@ def digest(folder: Path) -> str:
         key = f"{file.resolve()}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}"
         if key not in cache:
             fresh[key] = cache[key] = _file_hash(file)
-        total.update(f"{name}\n{cache[key]}\n".encode())
+        found[name] = cache[key]
     if fresh:
         _write_cache(cache_file, _read_cache(cache_file) | fresh)
-    return total.hexdigest()
+    return found
 
 
 def _shards(folder: Path) -> set[str]:
@@ -247,7 +265,7 @@ class Source:
 
     `asked` is what the user wrote, `place` and `revision` what the Auto classes are given: every file of a
     hub's model comes from one commit. `folder` holds the config, and what else is on this machine. `name` is
-    for reports: a folder's own name, not the path to it.
+    for reports: a folder's own name, not the path to it. `gguf` is the file in `folder` that holds everything.
     """
 
     asked: str
@@ -256,20 +274,36 @@ class Source:
     folder: Path
     revision: str | None
     local: bool
+    gguf: str | None = None
+
+    @property
+    def named(self) -> dict[str, str]:
+        """What the Auto classes are given beside the place."""
+        return {} if self.gguf is None else {"gguf_file": self.gguf}
+
+    @property
+    def gguf_path(self) -> Path | None:
+        """The GGUF file, where it is one."""
+        return None if self.gguf is None else self.folder / self.gguf
 
 
 def find(path_or_id: str, revision: str | None) -> Source:
-    """The folder, or the commit that a revision of a hub's model stands for now.
+    """The folder, the GGUF file, or the commit that a revision of a hub's model stands for now.
 
     Raises:
-        ModelError: no such folder or model, nothing in it, a revision of a folder, or a hub that refuses.
+        ModelError: no such folder, file or model, nothing in it, a revision of a folder, or a hub that refuses.
     """
-    folder = local_folder(path_or_id)
+    file = gguf_file(path_or_id)
+    folder = local_folder(path_or_id) if file is None else file.parent
     if folder is not None:
         if revision is not None:
+            kind = "folder" if file is None else "file"
             raise ModelError(
-                f"model {path_or_id!r}: revision {revision!r} of a folder; expected none, or a model's id on the hub"
+                f"model {path_or_id!r}: revision {revision!r} of a {kind}; expected none, or a model's id on the hub"
             )
+        if file is not None:
+            read_content(file)
+            return Source(path_or_id, file.name, str(folder), folder, None, local=True, gguf=file.name)
         check_folder(folder, weights=False)
         return Source(path_or_id, folder.resolve().name, str(folder), folder, None, local=True)
     unresolved = Source(path_or_id, path_or_id, path_or_id, Path(), revision, local=False)
@@ -318,6 +352,13 @@ def _optional(source: Source, name: str) -> Path | None:
         _raise_exceptions_for_missing_entries=False,
     )
     return None if found is None else Path(str(found))
+
+
+@contextmanager
+def opened(source: Source) -> Iterator[str]:
+    """The place that the Auto classes are given, as long as they read: a GGUF file's shows nothing beside it."""
+    with quiet(source), nullcontext() if source.gguf_path is None else alone(source.gguf_path) as shown:
+        yield source.place if shown is None else str(shown)
 
 
 @contextmanager

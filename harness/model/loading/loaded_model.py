@@ -43,8 +43,19 @@ from harness.model.loading.architectures import (
     with_entries,
 )
 from harness.model.loading.blueprints import ModelRequest, draw_blueprint
-from harness.model.loading.checkpoints import Source, check_fit, check_folder, digest, fetch, find, quiet
+from harness.model.loading.checkpoints import (
+    Source,
+    check_fit,
+    check_folder,
+    digest,
+    digest_file,
+    fetch,
+    find,
+    opened,
+    quiet,
+)
 from harness.model.loading.devices import device_map_of, room_of
+from harness.model.loading.gguf_files import full_weights, read_content
 from harness.model.loading.model_size import config_size
 
 
@@ -53,7 +64,7 @@ class LoadedModel:
     """A model ready for inference, and what was found out about it.
 
     `attention` is the implementation that is used, which may be another than the one hoped for. `device` is
-    where token ids go. `end_token_ids` are all of the generation config's; empty if the model has none.
+    where token ids go. `end_token_ids` are all that any of its files names; empty if none does.
     """
 
     model: PreTrainedModel
@@ -89,7 +100,7 @@ def load_model(
 ) -> LoadedModel:
     """Load a causal language model with its tokenizer.
 
-    A local folder is read as it lies, without the network. `dtype` defaults to float32 on a CPU and to the
+    A local folder or GGUF file is read as it lies, without the network. `dtype` defaults to float32 on a CPU and to the
     checkpoint's own ("auto") on a GPU; `device_map` to the GPU if there is one, else the CPU ("auto" spreads
     over all devices and, where they are full, memory and disk; JSON says where each module goes); `attention`
     to sdpa, or eager where the model refuses sdpa. `quantization` is `8bit` or `4bit`, by bitsandbytes;
@@ -105,7 +116,7 @@ def load_model(
     source = find(path_or_id, revision)
     config, entries = _load_config(source, architectures)
     expected = draw_blueprint(source, config, entries, ModelRequest(dtype, device_map, attention, quantization))
-    if source.local:
+    if source.local and source.gguf is None:
         check_folder(source.folder, weights=True)
     fetch(source)
     tokenizer = _load_tokenizer(source)
@@ -129,7 +140,7 @@ def load_model(
         tokenizer=tokenizer,
         outputs=outputs,
         shape=shape_of(outputs, model_id=source.name, revision=source.revision),
-        end_token_ids=_end_tokens(model, tokenizer),
+        end_token_ids=_end_tokens(source, model, tokenizer),
         attention=str(model.config._attn_implementation),
         dtype=str(model.dtype).removeprefix("torch."),
         device=device,
@@ -143,9 +154,9 @@ def _load_weights(
 ) -> tuple[PreTrainedModel, Mapping[str, set[Any]]]:
     """The model, and which weights had no match; what is offloaded to disk lies there as long as the model lives."""
     placed = device_map_of(device_map) or ("cuda" if expected.device_type == "cuda" else None)
-    with quiet(source), _offload_folder() as offloaded:
+    with opened(source) as place, _offload_folder() as offloaded:
         pair: tuple[PreTrainedModel, dict[str, set[Any]]] = AutoModelForCausalLM.from_pretrained(  # type: ignore[assignment]  # a pair, as asked
-            source.place,
+            place,
             config=config,
             revision=source.revision,
             dtype=getattr(torch, expected.dtype),
@@ -153,10 +164,11 @@ def _load_weights(
             max_memory=room_of(device_map),
             offload_folder=offloaded,
             attn_implementation=expected.attention,
-            quantization_config=quantization_config(quantization, expected.dtype),
+            quantization_config=full_weights() if source.gguf else quantization_config(quantization, expected.dtype),
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are in the report
             trust_remote_code=False,
+            **source.named,
         )
         weakref.finalize(pair[0], shutil.rmtree, offloaded, ignore_errors=True)
     return pair
@@ -218,7 +230,7 @@ def fingerprint(path_or_id: str, *, revision: str | None = None, fetched: bool =
     source = find(path_or_id, revision)
     if fetched:
         fetch(source)
-    return digest(source.folder)
+    return digest(source.folder) if source.gguf_path is None else digest_file(source.gguf_path)
 
 
 @contextmanager
@@ -258,17 +270,21 @@ def _check_as_expected(loaded: LoadedModel, expected: Blueprint) -> None:
 def _load_config(source: Source, architectures: Sequence[str]) -> tuple[PreTrainedConfig, Mapping[str, Architecture]]:
     """The config of a model whose architecture is in the table, and the table."""
     entries = with_entries(architectures)
-    with quiet(source):
+    with opened(source) as place:
         config: PreTrainedConfig = AutoConfig.from_pretrained(
-            source.place, revision=source.revision, trust_remote_code=False
+            place, revision=source.revision, trust_remote_code=False, **source.named
         )
+    if source.gguf_path is not None:
+        config.dtype = getattr(torch, read_content(source.gguf_path).dtype)
     architecture_of(config, architectures=entries)
     return config, entries
 
 
 def _load_tokenizer(source: Source) -> PreTrainedTokenizerFast:
-    with quiet(source):
-        tokenizer = AutoTokenizer.from_pretrained(source.place, revision=source.revision, trust_remote_code=False)
+    with opened(source) as place:
+        tokenizer = AutoTokenizer.from_pretrained(
+            place, revision=source.revision, trust_remote_code=False, **source.named
+        )
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ModelError(
             f"model {source.asked!r}: its tokenizer, a {type(tokenizer).__name__}, gives no character "
@@ -291,13 +307,17 @@ def _check_vocabulary(source: Source, config: PreTrainedConfig, tokenizer: PreTr
         )
 
 
-def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> frozenset[int]:
-    """All end tokens: the generation config's, else the config's, else the tokenizer's."""
-    for source in (model.generation_config, model.config, tokenizer):
-        declared: int | list[int] | None = getattr(source, "eos_token_id", None)
+def _end_tokens(source: Source, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> frozenset[int]:
+    """All end tokens that the generation config, the config, the tokenizer or a GGUF file names.
+
+    Each may lack some: a chat model whose config knows only the end of a text would answer on into the next turn.
+    """
+    found = set() if source.gguf_path is None else set(read_content(source.gguf_path).end_token_ids)
+    for place in (model.generation_config, model.config, model.config.get_text_config(), tokenizer):
+        declared: int | list[int] | None = getattr(place, "eos_token_id", None)
         if declared is not None:
-            return frozenset([declared] if isinstance(declared, int) else declared)
-    return frozenset()
+            found |= {declared} if isinstance(declared, int) else set(declared)
+    return frozenset(found)
 
 
 def _input_device(model: PreTrainedModel) -> torch.device:

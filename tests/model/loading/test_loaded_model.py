@@ -108,14 +108,17 @@ def test_attention_as_asked_and_where_sdpa_is_refused(checkpoint: Path, tmp_path
 @pytest.mark.parametrize(
     ("generation", "config", "tokenizer", "expected"),
     [
-        ([5, 6, 7], 8, "</s>", {5, 6, 7}),
-        (5, [8], "</s>", {5}),
-        (None, [8, 9], "</s>", {8, 9}),
+        ([5, 6, 7], 8, "</s>", {5, 6, 7, 8, 257}),
+        (5, [8], "</s>", {5, 8, 257}),
+        (None, [8, 9], None, {8, 9}),
+        ([1], [1], "<end>", {1, 258}),
         (None, None, "</s>", {257}),
         (None, None, None, set()),
     ],
 )
-def test_end_tokens(copy: Path, generation: object, config: object, tokenizer: object, expected: set[int]) -> None:
+def test_end_tokens_are_all_that_are_named(
+    copy: Path, generation: object, config: object, tokenizer: object, expected: set[int]
+) -> None:
     edit(copy / "generation_config.json", lambda content: content.update(eos_token_id=generation))
     edit(copy / "config.json", lambda content: content.update(eos_token_id=config))
     edit(copy / "tokenizer_config.json", lambda content: content.update(eos_token=tokenizer))
