@@ -1,6 +1,8 @@
 """A tiny random Qwen2 as a GGUF file, written by the format's own package."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -13,10 +15,11 @@ from transformers import PreTrainedModel
 ARCHITECTURE = "qwen2"
 """Its tensors stand in a GGUF file as they do in a folder; a Llama's queries and keys are turned."""
 
+NOTHING = MappingProxyType[str, Any]({})
 TEMPLATE = "{% for message in messages %}<s>{{ message['content'] }}{% endfor %}<end>"
 
 
-def save_gguf(file: Path, kind: str = "F32", **changed: Any) -> Path:
+def save_gguf(file: Path, kind: str = "F32", changed: Mapping[str, Any] = NOTHING) -> Path:
     """The file; `changed` are entries to add, or with `None` to leave out."""
     model = tiny_model(ARCHITECTURE)
     config, tokens = model.config, tiny_tokenizer().convert_ids_to_tokens(list(range(VOCABULARY)))
@@ -37,9 +40,11 @@ def save_gguf(file: Path, kind: str = "F32", **changed: Any) -> Path:
         "tokenizer.ggml.bos_token_id": 256,
         "tokenizer.ggml.eos_token_id": 257,
         "tokenizer.chat_template": TEMPLATE,
-    } | changed
-    writer = GGUFWriter(file, str(changed.pop("architecture", ARCHITECTURE)))
+    } | dict(changed)
+    writer = GGUFWriter(file, str(changed.get("architecture", ARCHITECTURE)))
     for name, value in entries.items():
+        if name == "architecture":
+            continue
         match value:
             case int():
                 writer.add_uint32(name, value)

@@ -39,7 +39,7 @@ def test_the_model_that_a_file_holds(file: Path) -> None:
 
 def test_every_end_token_that_a_file_names(file: Path) -> None:
     """transformers reads one: a chat model's turn may end with another than its texts."""
-    save_gguf(file, **{"tokenizer.ggml.eot_token_id": 258})
+    save_gguf(file, changed={"tokenizer.ggml.eot_token_id": 258})
     assert load_model(str(file), device_map="cpu").end_token_ids == {257, 258}
 
 
@@ -132,7 +132,7 @@ def test_a_file_that_is_something_else(content: bytes, got: str, file: Path) -> 
     ],
 )
 def test_what_a_file_holds_that_is_refused(changed: dict[str, object], message: str, file: Path) -> None:
-    save_gguf(file, **changed)
+    save_gguf(file, changed=changed)
     with pytest.raises(ModelError, match=message) as caught:
         read_blueprint(str(file))
     assert "\n" not in str(caught.value)
