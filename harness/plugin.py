@@ -254,6 +254,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         else:
             due = _has_workers(config) and not _is_wanted(config)
             write_summary(terminalreporter, report, study.report_name, header=study.header() if due else ())
+    if report is not None:
+        for repair in config.stash[STUDY].repairs:
+            terminalreporter.write_line(f"ablation: {repair}", yellow=True)
 
 
 @pytest.fixture(scope="session")

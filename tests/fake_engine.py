@@ -46,6 +46,8 @@ class FakeEngine:
             for heads in head_sets
         )
 
+    device = "a fake card"
+
     def mean_values(self, prompts: Sequence[Prompt], note: Callable[[int], None]) -> MeanValues:
         for done, _ in enumerate(prompts, start=1):
             note(done)

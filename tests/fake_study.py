@@ -9,6 +9,7 @@ import random
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 
+from harness.experiment.completion import Completion
 from harness.experiment.conditions import (
     BASELINE,
     EXPERIMENTS,
@@ -19,7 +20,7 @@ from harness.experiment.conditions import (
 from harness.experiment.heads import Head, ModelShape
 from harness.experiment.plan import Job, jobs_of
 from harness.experiment.rankings import HeadRanking, rank
-from harness.experiment.store import Record
+from harness.experiment.record import Record
 from harness.findings.report.report_data import ReportData
 from harness.findings.report.report_writing import DataInfo, ModelInfo, RunInfo, Setup, build_report
 from harness.findings.samples import Sample, score_samples
@@ -90,14 +91,16 @@ def answer(row: Row, condition: Condition, ranking: HeadRanking) -> Record:
     text = f"{row.needle_value}." if right else str(7000 + generator.randrange(1000))
     return Record(
         job=Job(row.id, frozenset(condition.heads), condition.prompt),
-        token_ids=tuple(range(len(text))),
+        completion=Completion(
+            token_ids=tuple(range(len(text))),
+            end_token_id=2,
+            gold_logprob=-0.05 - 6.0 * (1.0 - left) - 0.3 * strength,
+            baseline_logprob=-0.04 - 5.0 * (1.0 - left),
+            hooks_fired=len({head.layer for head in condition.heads}),
+            smallest_gap=1.0,
+        ),
         text=text,
-        end_token_id=2,
-        gold_logprob=-0.05 - 6.0 * (1.0 - left) - 0.3 * strength,
-        baseline_logprob=-0.04 - 5.0 * (1.0 - left),
-        hooks_fired=len({head.layer for head in condition.heads}),
         seconds=0.01,
-        smallest_gap=1.0,
     )
 
 

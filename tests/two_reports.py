@@ -5,10 +5,11 @@ from typing import Any
 
 from fake_study import make_ranking, make_setup, score
 
+from harness.experiment.completion import Completion
 from harness.experiment.conditions import BASELINE, Condition
 from harness.experiment.heads import Head
 from harness.experiment.plan import jobs_of
-from harness.experiment.store import Record
+from harness.experiment.record import Record
 from harness.findings.comparing.compare import Source
 from harness.findings.report.report_writing import build_report
 from harness.findings.samples import score_samples
@@ -42,7 +43,7 @@ def source(right: Mapping[Condition, str] = RIGHT, *, name: str = "a", rows: tup
         for job, letter in zip(jobs_of(condition, ROWS), letters, strict=True):
             if letter != ".":
                 text, logprob = texts[letter], -0.5 if letter == "-" else -0.1
-                records[job] = Record(job, (1,), text, 2, logprob, -0.1, 1, 0.1, 1.0)
+                records[job] = Record(job, Completion((1,), 2, logprob, -0.1, 1, 1.0), text, 0.1)
     samples = score_samples(right, rows, records, lambda row, text: (score(row, text)[1], score(row, text)[1]))
     setup = make_setup(make_ranking(tasks=("ceo_lastname", "incorporation_year")))
     return Source(name, build_report(setup, tuple(right), rows, samples), [sample.line() for sample in samples])

@@ -12,10 +12,12 @@ class Completion:
 
     `token_ids` are the greedy tokens without the end token; `end_token_id` is the one that came, if any.
     `gold_logprob` is the sum of log p(gold value's tokens | prompt), `baseline_logprob` the same for the untouched
-    model's completion, its end token included, `None` where that is unknown; both in nats. `hooks_fired` counts
-    forward calls of ablated projections. `smallest_gap` is, over all greedy steps, the least distance of the
-    best two logits, in standard deviations of that step's logits: near 0 another kernel may choose the other
-    token. `halvings` is how often memory ran out, and the conditions held at once were halved, before it came about.
+    model's completion, its end token included, `None` where that is unknown, and `value_logprob` for the gold value's
+    tokens where the untouched model's completion says them, `None` where it does not or where that was not measured;
+    all in nats. `hooks_fired` counts forward calls of ablated projections. `smallest_gap` is, over all greedy steps,
+    the least distance of the best two logits, in standard deviations of that step's logits: near 0 another kernel may
+    choose the other token. `halvings` is how often memory ran out, and the conditions held at once were halved, before
+    it came about.
     """
 
     token_ids: tuple[int, ...]
@@ -25,6 +27,7 @@ class Completion:
     hooks_fired: int
     smallest_gap: float
     halvings: int = 0
+    value_logprob: float | None = None
 
     @property
     def ended(self) -> bool:

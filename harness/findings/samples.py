@@ -12,7 +12,7 @@ from typing import NamedTuple, TypedDict
 from harness.experiment.conditions import Condition, distinct
 from harness.experiment.intervention import DEFAULT_MANNER, Manner
 from harness.experiment.plan import Job, jobs_of
-from harness.experiment.store import Record
+from harness.experiment.record import Record
 from harness.findings.degenerate import Fault, faults_of
 from harness.retrieval.rows import Row
 
@@ -115,11 +115,11 @@ def text_samples(
     """
     filing = {row.id: row.filename for row in rows}
     return tuple(
-        TextSample(condition.name, job.row_id, filing[job.row_id], record.gold_logprob / n_tokens(job.row_id))
+        TextSample(condition.name, job.row_id, filing[job.row_id], logprob / n_tokens(job.row_id))
         for condition in distinct(conditions)
         if condition.prompt == "plain_text"
         for job in jobs_of(condition, rows, manner)
-        if (record := records.get(job)) is not None and math.isfinite(record.gold_logprob)
+        if (record := records.get(job)) is not None and math.isfinite(logprob := record.completion.gold_logprob)
     )
 
 
@@ -146,12 +146,12 @@ def score_samples(
             record = records.get(job)
             if record is None:
                 continue
-            row, text = by_id[job.row_id], record.text
-            key = (row.id, text, record.ended)
+            row, text, ended = by_id[job.row_id], record.text, record.completion.ended
+            key = (row.id, text, ended)
             if key not in scored:
                 metrics = own(row, text) if own is not None else {}
                 finite = {name: _finite(value) for name, value in metrics.items()}
-                scored[key] = _Scored(*score(row, text), faults_of(text, row.needle_value, ended=record.ended), finite)
+                scored[key] = _Scored(*score(row, text), faults_of(text, row.needle_value, ended=ended), finite)
             samples.append(_sample(condition, row, record, scored[key]))
     return tuple(samples)
 
@@ -176,10 +176,10 @@ def _sample(condition: Condition, row: Row, record: Record, scored: _Scored) -> 
         completion=record.text,
         match=scored.match,
         published_match=scored.published_match,
-        ended=record.ended,
-        tokens=len(record.token_ids),
-        gold_logprob=_finite(record.gold_logprob),
-        baseline_logprob=_finite(record.baseline_logprob),
+        ended=record.completion.ended,
+        tokens=len(record.completion.token_ids),
+        gold_logprob=_finite(record.completion.gold_logprob),
+        baseline_logprob=_finite(record.completion.baseline_logprob),
         faults=scored.faults,
         own=scored.own,
     )

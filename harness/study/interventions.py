@@ -44,11 +44,12 @@ class Interventions:
     `run_key` says what the run's records depend on, and is asked for only where means are looked up.
     """
 
-    def __init__(self, inputs: Inputs, store: Store, build: Build, run_key: Callable[[], RunKey]) -> None:
+    def __init__(self, inputs: Inputs, store: Store, build: Build, run_key: Callable[[], RunKey], run_id: str) -> None:
         self._inputs = inputs
         self._store = store
         self._build = build
         self._run_key = run_key
+        self._run_id = run_id
         self._found: MeanValues | None = None
         self._rows = {row.id: row for row in inputs.rows}
         self._donors: dict[tuple[str, PromptKind], Prompt] = {}
@@ -124,6 +125,6 @@ class Interventions:
                 # another process may have been done between the look and the claim
                 if mine and self.means is None:
                     found = average(prompts, lambda done: note(done, len(prompts)))
-                    self._store.put_means(self._means_key, found)
+                    self._store.put_means(self._means_key, found, run=self._run_id)
             if not mine:
                 time.sleep(WAIT_SECONDS)

@@ -19,7 +19,7 @@ from harness.errors import HeadsError
 from harness.experiment.conditions import Condition
 from harness.experiment.gate_conditions import GATES, Gate, make_gate
 from harness.experiment.plan import Job, jobs_of
-from harness.experiment.store import Record
+from harness.experiment.record import Record
 from harness.findings.report.report_data import ConditionResult, Exit, ReportData
 from harness.findings.report.report_writing import DataInfo, Judged, ModelInfo, RunInfo, Setup, build_report
 from harness.findings.samples import DONOR_VALUE, OwnScore, Sample, score_samples, text_samples
@@ -183,7 +183,7 @@ def run_report(  # what is reported, of which run, how scored, since when, and h
             seconds=round(time.monotonic() - since.clock, 3),
             exit=how,
             commit=_commit(root),
-            out_of_memory=sum(record.halvings > 0 for record in records.values()),
+            out_of_memory=sum(record.completion.halvings > 0 for record in records.values()),
             command=shlex.join(["pytest", *sys.argv[1:]]),
         ),
         configuration=_configuration(run, root),

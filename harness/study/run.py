@@ -19,7 +19,8 @@ from harness.experiment.intervention import Intervention, MeanValues
 from harness.experiment.keys import RunKey, job_key, tokens_digest
 from harness.experiment.locks import try_claim
 from harness.experiment.plan import Job, Plan, RowWork, jobs_of, make_plan
-from harness.experiment.store import Record, Store
+from harness.experiment.record import Record
+from harness.experiment.store import Store
 from harness.retrieval.prompts import (
     PROMPT_KINDS,
     Prompt,
@@ -49,6 +50,10 @@ class Engine(Protocol):
         intervention: Intervention,
     ) -> Sequence[Completion]:
         """The completions, in the order of `head_sets`."""
+
+    @property
+    def device(self) -> str:
+        """The name of the card, or `cpu`."""
 
     def mean_values(self, prompts: Sequence[Prompt], note: Callable[[int], None], /) -> MeanValues:
         """What every head puts out on average; tells after each prompt how many are done."""
@@ -84,7 +89,7 @@ class Run:
         self.store = store
         self.id = run_id
         self.share = share
-        self.interventions = Interventions(inputs, store, self._build, lambda: self.run_key)
+        self.interventions = Interventions(inputs, store, self._build, lambda: self.run_key, run_id)
         self._rows = {row.id: row for row in inputs.rows}
         self._prompts: dict[tuple[str, PromptKind], Prompt] = {}
         self._digests: dict[tuple[str, PromptKind], str] = {}
@@ -187,29 +192,19 @@ class Run:
         head_sets, intervention = [job.heads for job in jobs], self.interventions.of(jobs)
         answers = engine(prompt, head_sets, self._baseline_ids(row_id, kind, jobs), intervention)
         seconds = (time.perf_counter() - began) / len(jobs)
-        return [(self._key(job), self._record(job, answer, seconds)) for job, answer in zip(jobs, answers, strict=True)]
+        return [
+            (self._key(job), Record(job, answer, self._text(answer), seconds, engine.device))
+            for job, answer in zip(jobs, answers, strict=True)
+        ]
 
     def _baseline_ids(self, row_id: str, kind: PromptKind, jobs: Sequence[Job]) -> tuple[int, ...] | None:
         """The stored baseline's tokens, end token included; `None` where it is among the jobs."""
         baseline = Job(row_id, frozenset(), kind)
         record = None if baseline in jobs else self._stored(baseline)
-        if record is None:
-            return None
-        return record.token_ids if record.end_token_id is None else (*record.token_ids, record.end_token_id)
+        return None if record is None else record.completion.all_ids
 
-    def _record(self, job: Job, answer: Completion, seconds: float) -> Record:
-        return Record(
-            job=job,
-            token_ids=answer.token_ids,
-            text=self.tokenizer.decode(list(answer.token_ids), skip_special_tokens=True),
-            end_token_id=answer.end_token_id,
-            gold_logprob=answer.gold_logprob,
-            baseline_logprob=answer.baseline_logprob,
-            hooks_fired=answer.hooks_fired,
-            seconds=seconds,
-            smallest_gap=answer.smallest_gap,
-            halvings=answer.halvings,
-        )
+    def _text(self, answer: Completion) -> str:
+        return str(self.tokenizer.decode(list(answer.token_ids), skip_special_tokens=True))
 
     def _key(self, job: Job) -> str:
         if job not in self._keys:

@@ -24,7 +24,7 @@ from harness.experiment.conditions import (
 )
 from harness.experiment.gate_conditions import Gate
 from harness.experiment.locks import Leases
-from harness.experiment.store import IN_MEMORY, Store
+from harness.experiment.store import IN_MEMORY, Repair, Store
 from harness.findings.report.gate_message import gate_message, not_alone
 from harness.findings.report.report_data import Exit, ReportData
 from harness.findings.report.report_writing import REPORT_FILE, write_report
@@ -74,6 +74,7 @@ class StudySession:
         self._gates: Mapping[str, GateResult] = {}
         self._failure: HarnessError | None = None
         self.drawing_error: ReportError | None = None
+        self.repairs: tuple[Repair, ...] = ()
         self._since = Beginning()
         self._leases = Leases()
 
@@ -246,6 +247,7 @@ class StudySession:
                 raise
             return None
         write_report(report, samples, self.folder)
+        self.repairs = self.run.store.repairs(self.place.run_id)
         try:
             export_csv(report, self.folder / PLOTS)
             draw_plots(report, self.folder / PLOTS)

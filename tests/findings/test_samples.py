@@ -7,10 +7,11 @@ import pytest
 from fake_study import make_rows, score
 
 from harness.errors import SettingsError
+from harness.experiment.completion import Completion
 from harness.experiment.conditions import BASELINE, Condition
 from harness.experiment.heads import Head
 from harness.experiment.plan import Job
-from harness.experiment.store import Record
+from harness.experiment.record import Record
 from harness.findings.samples import Sample, score_samples
 from harness.retrieval.rows import Row
 
@@ -20,7 +21,7 @@ ROWS = make_rows(("a", "b"), 2)
 
 def record(row: Row, condition: Condition, text: str) -> Record:
     job = Job(row.id, frozenset(condition.heads))
-    return Record(job, (5, 6, 7), text, True, -1.5, None, 1, 0.1, 0.5)
+    return Record(job, Completion((5, 6, 7), 2, -1.5, None, 1, 0.5), text, 0.1)
 
 
 def test_rows_without_a_record_make_no_sample() -> None:
@@ -62,7 +63,8 @@ def test_equal_answers_to_a_row_are_scored_once() -> None:
 
 
 def test_what_is_not_a_number_is_unknown() -> None:
-    bad = replace(record(ROWS[1], MINE, "x"), gold_logprob=-math.inf, baseline_logprob=math.nan)
+    sound = record(ROWS[1], MINE, "x")
+    bad = replace(sound, completion=replace(sound.completion, gold_logprob=-math.inf, baseline_logprob=math.nan))
     (sample,) = score_samples(
         [MINE], ROWS, {bad.job: bad}, score, own=lambda row, text: {"length": len(text), "bad": math.nan}
     )

@@ -1,5 +1,6 @@
 """The store: what it holds is not computed again, and needs no model; `--ablation-refresh` computes all the same."""
 
+import sqlite3
 from collections.abc import Callable
 
 import pytest
@@ -57,3 +58,17 @@ def test_refresh_computes_again(project: Project, loads: list[object]) -> None:
     assert lasting(project.report()) | {"configuration": None} == lasting(first) | {"configuration": None}
     project.run(*STUDY)
     assert len(loads) == 2
+
+
+def test_a_damaged_record_is_named_and_computed_again(project: Project, loads: list[object]) -> None:
+    project.run(*STUDY)
+    samples = project.samples()
+    database = sqlite3.connect(project.path / "reports" / "store.sqlite", isolation_level=None)
+    ((row,),) = database.execute("SELECT row_id FROM records ORDER BY key LIMIT 1")
+    database.execute("UPDATE records SET record = record || ' ' WHERE key = (SELECT min(key) FROM records)")
+    database.close()
+    again = project.run(*STUDY)
+    again.stdout.fnmatch_lines([f"ablation: {row}: damaged in the store (key *...), and computed again"])
+    assert len(loads) == 2
+    assert project.samples() == samples
+    project.run(*STUDY).stdout.no_fnmatch_line("*damaged*")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 import harness.experiment.store
-from harness.experiment.store import Record
+from harness.experiment.record import Record
 from plugin.project import Project
 
 CASES = ("evals", "-k", "baseline")

@@ -17,9 +17,11 @@ from fake_study import make_report
 
 from harness import __version__
 from harness.errors import SettingsError
+from harness.experiment.completion import Completion
 from harness.experiment.conditions import BASELINE, Condition, random_control
 from harness.experiment.plan import Job, jobs_of
-from harness.experiment.store import Record, Store
+from harness.experiment.record import Record
+from harness.experiment.store import Store
 from harness.findings.report.gate_message import gate_message
 from harness.findings.samples import score_samples
 from harness.findings.verdicts.gate_results import gate_result
@@ -53,7 +55,7 @@ def run(inputs: Inputs, tmp_path: Path) -> Iterator[Run]:
 
 
 def said(job: Job, *, right: bool, value: str) -> Record:
-    return Record(job, (1,), value if right else "nothing", 3, -32.0, -1.0, 0, 0.0, 1.0)
+    return Record(job, Completion((1,), 3, -32.0, -1.0, 0, 1.0), value if right else "nothing", 0.0)
 
 
 def records_of(conditions: tuple[Condition, ...], rows: tuple[Row, ...]) -> dict[Job, Record]:
@@ -183,9 +185,7 @@ def own_score(row: Row, completion: str) -> dict[str, float]:
 
 def run_report_said(row: Row, text: str) -> Record:
     job = Job(row.id, frozenset())
-    return Record(
-        job, (1, 2), text, 3, gold_logprob=-1.0, baseline_logprob=-1.0, hooks_fired=0, seconds=0, smallest_gap=1
-    )
+    return Record(job, Completion((1, 2), 3, -1.0, -1.0, 0, 1.0), text, 0.0)
 
 
 def test_after_resampling_the_donors_value_is_looked_for(run_report_run: Known, tmp_path: Path) -> None:

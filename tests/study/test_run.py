@@ -1,6 +1,8 @@
 """The one loop, with a fake engine: what is computed, once, in which order, and what a store gives back."""
 
 import itertools
+import json
+import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -90,9 +92,9 @@ def test_records_hold_what_the_engine_said(inputs: Inputs, store: Path) -> None:
         records = Run(inputs, opened, run_id="b").records([BASELINE, TWO, ONE])
     assert set(records) == {*jobs_of(BASELINE, inputs.rows), *jobs_of(TWO, inputs.rows)}
     two, baseline = (records[jobs_of(condition, inputs.rows)[0]] for condition in (TWO, BASELINE))
-    assert (two.text, two.token_ids, two.end_token_id, two.ended) == ("xx", ids_in("xx"), None, False)
-    assert (two.gold_logprob, two.hooks_fired, two.smallest_gap) == (-2.0, 2, 0.5)
-    assert (baseline.text, baseline.end_token_id) == ("none", END)
+    assert two.completion == Completion(ids_in("xx"), None, -2.0, None, hooks_fired=2, smallest_gap=0.5)
+    assert (two.text, two.device) == ("xx", FakeEngine.device)
+    assert (baseline.text, baseline.completion.end_token_id) == ("none", END)
     assert baseline.seconds >= 0
 
 
@@ -104,6 +106,57 @@ def test_a_second_run_computes_nothing(inputs: Inputs, store: Path) -> None:
     assert (plan.work, plan.distinct, plan.stored) == ((), 12, 12)
 
 
+def test_a_damaged_record_alone_is_computed_again(inputs: Inputs, store: Path) -> None:
+    execute(inputs, store, [BASELINE, TWO])
+    row = ids_of(inputs)[1]
+    database = sqlite3.connect(store, isolation_level=None)
+    database.execute("UPDATE records SET record = replace(record, 'xx', 'xy') WHERE row_id = ?", (row,))
+    database.close()
+    engine = execute(inputs, store, [BASELINE, TWO], run_id="b")
+    assert engine.jobs == [(row, "full", frozenset(TWO.heads))]
+    with Store(store) as opened:
+        records = Run(inputs, opened, run_id="c").records([TWO])
+        assert {record.text for record in records.values()} == {"xx"}
+        assert [repair.what for repair in opened.repairs("b")] == [row]
+
+
+def test_nothing_in_a_store_of_version_1_is_computed_again(inputs: Inputs, store: Path) -> None:
+    """Its keys are the same, and its records say the same in other words."""
+    execute(inputs, store, [BASELINE, TWO])
+    with Store(store) as opened:
+        before = Run(inputs, opened, run_id="b").records([BASELINE, TWO])
+    as_version_1(store)
+    assert not execute(inputs, store, [BASELINE, TWO], run_id="b", load=nothing_to_load).calls
+    with Store(store) as opened:
+        after = Run(inputs, opened, run_id="c").records([BASELINE, TWO])
+        assert opened.repairs("b") == ()
+    assert after == {job: replace(record, device=None) for job, record in before.items()}
+
+
+def as_version_1(store: Path) -> None:
+    """Rewrite a store as version 1 kept it."""
+
+    def flat(text: str) -> str:
+        fields = json.loads(text)
+        completion = fields.pop("completion")
+        del fields["device"], completion["value_logprob"]
+        return json.dumps(fields | completion)
+
+    database = sqlite3.connect(store)
+    database.create_function("flat", 1, flat)
+    database.executescript(
+        """
+        UPDATE records SET record = flat(record);
+        ALTER TABLE records DROP COLUMN digest;
+        ALTER TABLE means DROP COLUMN digest;
+        ALTER TABLE declarations DROP COLUMN digest;
+        DROP TABLE repairs;
+        PRAGMA user_version = 1;
+        """
+    )
+    database.close()
+
+
 def test_what_is_new_gets_the_stored_baselines_tokens(inputs: Inputs, store: Path) -> None:
     """End token included, so that log-probabilities do not depend on when a condition was asked for."""
     execute(inputs, store, [ONE])
@@ -112,7 +165,7 @@ def test_what_is_new_gets_the_stored_baselines_tokens(inputs: Inputs, store: Pat
     assert engine.calls == [(row, "full", (frozenset(TWO.heads),), ids) for row in ids_of(inputs)]
     with Store(store) as opened:
         records = Run(inputs, opened, run_id="c").records([TWO])
-    assert {record.baseline_logprob for record in records.values()} == {-5.0}
+    assert {record.completion.baseline_logprob for record in records.values()} == {-5.0}
 
 
 def test_the_untouched_model_is_the_same_in_every_manner(inputs: Inputs, store: Path) -> None:

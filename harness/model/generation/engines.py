@@ -12,6 +12,7 @@ from harness.experiment.heads import Head
 from harness.experiment.intervention import Intervention, MeanValues
 from harness.model.generation import engine, reference
 from harness.model.intervention.head_values import mean_values
+from harness.model.loading.devices import device_names
 from harness.model.loading.loaded_model import LoadedModel
 from harness.retrieval.prompts import Prompt, most_new_tokens
 
@@ -45,6 +46,11 @@ class ModelEngine:
             self.loaded, prompt, head_sets, baseline_ids, intervention, max_new_tokens=most
         )
         return completions
+
+    @property
+    def device(self) -> str:
+        """The name of the card that the model is on, of each where it is on several; `cpu` without one."""
+        return device_names(self.loaded.model)
 
     def mean_values(self, prompts: Sequence[Prompt], note: Callable[[int], None]) -> MeanValues:
         """What every head puts out on average; the same in all ways."""

@@ -21,6 +21,16 @@ def visible_gpus() -> tuple[str, ...]:
     return gpu_names(n_visible, os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 
+def device_names(model: torch.nn.Module) -> str:
+    """The names of the cards that a model's weights lie on; of other devices the kind, as `cpu`.
+
+    Weights that wait on a disk lie nowhere, and are not told.
+    """
+    devices = {parameter.device for parameter in model.parameters() if parameter.device.type != "meta"}
+    names = {torch.cuda.get_device_name(each) if each.type == "cuda" else each.type for each in devices}
+    return ", ".join(sorted(names))
+
+
 def device_map_of(text: str | None) -> str | dict[str, str | int] | None:
     """A device map's name, or where each module goes, from JSON; several GPUs are `auto`, within `room_of`.
 

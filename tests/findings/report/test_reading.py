@@ -8,9 +8,10 @@ import pytest
 from fake_study import make_report, make_rows, make_setup, score
 
 from harness.errors import ReportError
+from harness.experiment.completion import Completion
 from harness.experiment.conditions import BASELINE
 from harness.experiment.plan import Job
-from harness.experiment.store import Record
+from harness.experiment.record import Record
 from harness.findings.report.reading import load
 from harness.findings.report.report_writing import build_report, write_report
 from harness.findings.samples import score_samples
@@ -46,7 +47,7 @@ def test_frame_has_a_line_a_condition_and_task(folder: Path) -> None:
 def test_samples_keep_texts_as_texts(tmp_path: Path) -> None:
     """A year read as a number, or a line broken at U+2028, would be another answer."""
     (row,) = make_rows(("a",), 1)
-    record = Record(Job(row.id, frozenset()), (1,), "1993\u2028 x\x85y", True, -1.0, -2.0, 0, 0.1, None)
+    record = Record(Job(row.id, frozenset()), Completion((1,), 3, -1.0, -2.0, 0, 1.0), "1993\u2028 x\x85y", 0.1)
     samples = score_samples([BASELINE], [row], {record.job: record}, score, lambda row, text: {"words": 2})
     write_report(build_report(make_setup(None), [BASELINE], [row], samples), samples, tmp_path)
     frame = load(tmp_path).samples()

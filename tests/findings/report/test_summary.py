@@ -7,10 +7,11 @@ from dataclasses import replace
 from fake_gates import GATE, make_answers, make_rows
 from fake_study import make_setup, score, whole_report
 
+from harness.experiment.completion import Completion
 from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
 from harness.experiment.heads import Head
 from harness.experiment.plan import jobs_of
-from harness.experiment.store import Record
+from harness.experiment.record import Record
 from harness.findings.report.report_data import Degenerate, ReportData
 from harness.findings.report.report_writing import build_report
 from harness.findings.report.summary import summary_lines
@@ -38,7 +39,7 @@ def make_report(right: Mapping[Condition, str]) -> ReportData:
         for job, letter in zip(jobs_of(condition, ROWS), letters, strict=True):
             if letter != ".":
                 text = "7." if letter == "+" else "8."
-                records[job] = Record(job, (1,), text, 2, -0.1, -0.1, 1, 0.1, 1.0)
+                records[job] = Record(job, Completion((1,), 2, -0.1, -0.1, 1, 1.0), text, 0.1)
     samples = score_samples(right, ROWS, records, score)
     return build_report(make_setup(None), tuple(right), ROWS, samples)
 

@@ -1,10 +1,17 @@
 """Device maps, and the GPUs of a machine that is made up."""
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import pytest
 import torch
 
 from harness.errors import ModelError
-from harness.model.loading.devices import device_map_of, room_of, visible_gpus
+from harness.model.loading.devices import device_map_of, device_names, room_of, visible_gpus
+
+
+class Weight(NamedTuple):
+    device: torch.device
 
 
 def test_gpus_by_the_names_of_the_whole_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -16,6 +23,19 @@ def test_gpus_by_the_names_of_the_whole_machine(monkeypatch: pytest.MonkeyPatch)
     assert visible_gpus() == ("5", "7")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert visible_gpus() == ()
+
+
+def test_the_cards_that_a_model_lies_on_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each once; weights that wait on a disk lie nowhere."""
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"card of {device}")
+    model = torch.nn.Linear(2, 2)
+    assert device_names(model) == "cpu"
+
+    class Spread(torch.nn.Module):
+        def parameters(self, recurse: bool = True) -> Iterator[Weight]:  # type: ignore[override]  # no GPU is needed
+            yield from (Weight(torch.device(each)) for each in ("cuda:1", "meta", "cuda:0", "cuda:1", "cpu"))
+
+    assert device_names(Spread()) == "card of cuda:0, card of cuda:1, cpu"
 
 
 @pytest.mark.parametrize(
