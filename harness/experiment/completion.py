@@ -1,9 +1,28 @@
-"""A completion: what a model, ablated or not, said to one prompt, and how it said it.
+"""What a model is asked, and its completions: what it said to one prompt, ablated or not, and how it said it.
 
-Knows nothing of how it came about (`harness.model.generation.engines`), nor of whether it is right.
+Knows nothing of how they come about (`harness.model.generation.engines`), nor of whether they are right.
 """
 
 from dataclasses import dataclass
+
+from harness.experiment.heads import Head
+from harness.experiment.intervention import ZEROED, Intervention
+from harness.retrieval.prompts import Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One prompt, to be completed once for each head set.
+
+    `baseline_ids` are the untouched model's tokens, end token included if it ended; where they are `None`, those of an
+    empty head set, if there is one, serve all that come after it. `max_new_tokens` counts the end token too.
+    """
+
+    prompt: Prompt
+    head_sets: tuple[frozenset[Head], ...]
+    baseline_ids: tuple[int, ...] | None
+    intervention: Intervention = ZEROED
+    max_new_tokens: int = 20
 
 
 @dataclass(frozen=True, slots=True)

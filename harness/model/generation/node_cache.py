@@ -46,19 +46,21 @@ class NodeLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # the librar
     def rows(self, rows: slice) -> "NodeLayer":
         """The same memory, of these rows alone."""
         part = NodeLayer(self.capacity)
+        if not self.is_initialized:
+            return part
         keys, values = self.buffers()
         part.keys, part.values = keys[rows], values[rows]
         part.length, part.is_initialized = self.length, True
         return part
 
-    def gather(self, rows: Sequence[int]) -> "NodeLayer":
-        """A copy of these rows, as far as positions are held."""
-        copied = NodeLayer(self.capacity)
+    def gather(self, rows: Sequence[int], capacity: int | None = None) -> "NodeLayer":
+        """A copy of these rows, as far as positions are held, with room for `capacity` (as before, unless given)."""
+        copied = NodeLayer(capacity or self.capacity)
         if self.length:
             keys, values = self.buffers()
             index = torch.tensor(rows, device=keys.device)
             for name, held in (("keys", keys), ("values", values)):
-                room = held.new_empty(len(rows), *held.shape[1:])
+                room = held.new_empty(len(rows), held.shape[1], copied.capacity, held.shape[3])
                 room[:, :, : self.length] = held[:, :, : self.length].index_select(0, index)
                 setattr(copied, name, room)
             copied.length, copied.is_initialized = self.length, True
@@ -88,7 +90,13 @@ class KeysKnownError(Exception):
 
 
 class KeysOnlyLayer(NodeLayer):  # type: ignore[no-untyped-call]  # the library's
-    """A layer's cache that ends the layer's pass as soon as it has its keys and values."""
+    """A layer's cache that ends the layer's pass as soon as it has its keys and values, after those of `held`."""
+
+    def __init__(self, held: NodeLayer) -> None:
+        super().__init__(held.capacity)
+        if held.is_initialized:
+            self.keys, self.values = held.buffers()
+            self.length, self.is_initialized = held.length, True
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object

@@ -8,6 +8,9 @@ part.
 Of the last layer only keys and values are made here: what it says is asked for afterwards (`draft`), at the
 few positions where it matters.
 
+What several prompts begin with, a front, is read in the same way; each prompt's own part is then read after it, with
+the front's keys and values of the nodes that its conditions pass through (`handed_down`).
+
 Knows nothing of what tokens mean; `harness.model.generation.greedy` reads the logits.
 """
 
@@ -47,11 +50,13 @@ def prefill(
     *,
     capacity: int,
     branches: int,
+    held: Sequence[NodeLayer] = (),
 ) -> Iterator[SharedPrompt]:
     """Run prompt and draft over the tree, at most `branches` nodes at once; leaves come in the tree's order.
 
-    `capacity` positions are made room for. What was given out before is not to be used any more once the next
-    is asked for.
+    `capacity` positions are made room for. `held` are layers of this tree with a front that was read before: then
+    `token_ids` are what comes after it. What was given out before is not to be used any more once the next is asked
+    for.
     """
     noted: list[tuple[torch.Tensor, Sequence[LayerCall]]] = []
 
@@ -59,48 +64,77 @@ def prefill(
         noted.append((hidden, calls))
         return hidden
 
-    cache = NodeCache([NodeLayer(capacity) for _ in tree.levels])
+    layers = list(held) or [NodeLayer(capacity) for _ in tree.levels]
+    start = layers[0].length
+    cache = NodeCache(layers)
     forward_with(loaded, (*token_ids, *draft), cache, note, n_logits=1)
     ((embedded, calls),) = noted
     noted.clear()
-    walk = _Walk(branching, calls, cache.node_layers, capacity, len(token_ids) - 1, branches)
-    yield from walk.descend(tree, [], embedded)
+    walk = _Walk(branching, calls, cache.node_layers, start, start + len(token_ids) - 1, branches)
+    yield from walk.descend(tree, 0, layers, embedded)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Walk:
-    """What stays the same on the way down: `slots` are the layers of the cache that the calls hold."""
+    """What stays the same on the way down: `slots` are the layers of the cache that the calls hold.
+
+    `start` is the position of the first token that is fed, `n_held` that of the prompt's last one.
+    """
 
     branching: Branching
     calls: Sequence[LayerCall]
     slots: list[NodeLayer]
-    capacity: int
+    start: int
     n_held: int
     branches: int
 
-    def descend(self, tree: PrefixTree, layers: list[NodeLayer], hidden: torch.Tensor) -> Iterator[SharedPrompt]:
-        """From the layer after those that are cached to the leaves.
+    def descend(
+        self, tree: PrefixTree, first: int, layers: list[NodeLayer], hidden: torch.Tensor
+    ) -> Iterator[SharedPrompt]:
+        """From layer `first` to the leaves.
 
-        `hidden` is (nodes of the level before, positions, width).
+        `layers` are the tree's, those before `first` with what is fed in them; `hidden` is (nodes of the level before,
+        positions, width).
         """
         n_layers = len(tree.levels)
-        for layer in range(len(layers), n_layers):
+        for layer in range(first, n_layers):
             if len(tree.levels[layer].parents) > self.branches:
                 for leaves in tree.split(layer, self.branches):
-                    above = [kept.rows(tree.nodes(i - 1, leaves)) for i, kept in enumerate(layers)]
+                    below = [kept.rows(tree.nodes(i - 1, leaves)) for i, kept in enumerate(layers)]
                     part = hidden[tree.nodes(layer - 1, leaves)]
-                    yield from self.descend(tree.part(leaves), above, part)
+                    yield from self.descend(tree.part(leaves), layer, below, part)
                 return
             if layer < n_layers - 1:
-                layers.append(NodeLayer(self.capacity))
-                self.slots[layer] = layers[-1]
-                hidden = self.branching.run(self.calls[layer], layer, tree, hidden, 0)
-        last = KeysOnlyLayer(self.capacity)
+                self.slots[layer] = layers[layer]
+                hidden = self.branching.run(self.calls[layer], layer, tree, hidden, self.start)
+        last = KeysOnlyLayer(layers[-1])
         self.slots[-1] = last
         with suppress(KeysKnownError):
             self.calls[-1](hidden)
-        hidden = hidden[:, self.n_held :].clone()
-        yield SharedPrompt(tree, [*layers, last.rows(slice(None))], self.n_held, hidden)
+        hidden = hidden[:, self.n_held - self.start :].clone()
+        yield SharedPrompt(tree, [*layers[:-1], last.rows(slice(None))], self.n_held, hidden)
+
+
+def handed_down(front: SharedPrompt, tree: PrefixTree, capacity: int) -> list[NodeLayer]:
+    """The layers of a tree of some of the front's leaves, with the front in them and room for `capacity` positions.
+
+    Where the nodes stand together the memory is the front's own, which what is fed next is written behind: one tree
+    at a time may use it. Else they are copied.
+    """
+    n_front = front.n_held + 1
+    rewind(front.layers, n_front)
+    place = {heads: leaf for leaf, heads in enumerate(front.tree.leaves)}
+    leaves = [place[heads] for heads in tree.leaves]
+    layers = []
+    for layer, held in enumerate(front.layers):
+        rows = [0]
+        if layer:
+            above = front.tree.levels[layer - 1].node_of_leaf
+            rows = list(dict.fromkeys(above[leaf] for leaf in leaves))
+        together = slice(rows[0], rows[-1] + 1)
+        fits = len(rows) == together.stop - together.start and held.capacity >= capacity
+        layers.append(held.rows(together) if fits else held.gather(rows, capacity))
+    return layers
 
 
 def spread(prompt: SharedPrompt, tree: PrefixTree) -> SharedPrompt:

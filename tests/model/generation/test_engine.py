@@ -29,7 +29,7 @@ from tiny_models import (
 from harness.demo import MODEL_FOLDER, RANKING_FILE
 from harness.demo.filings import demo_rows
 from harness.errors import AblationError, ModelError
-from harness.experiment.completion import Completion
+from harness.experiment.completion import Ask, Completion
 from harness.experiment.conditions import EXPERIMENTS, Study
 from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import Head
@@ -132,6 +132,75 @@ def test_equal_to_the_plain_loop_in_float32(model_type: str, phase: Phase, branc
     for seed in range(2):
         prompt = random_prompt(2 * WINDOW + seed, seed=seed)
         check_both(loaded, prompt, SETS, intervention=Intervention(phase=phase), branches=branches, tolerance=1e-4)
+
+
+@st.composite
+def groups(draw: st.DrawFn) -> list[tuple[tuple[int, ...], tuple[frozenset[Head], ...]]]:
+    """Prompts that begin alike as rows of one filing do, each with head sets of its own and common ones."""
+    document = random_ids(3 * WINDOW, seed=draw(st.integers(0, 3)))
+    common = draw(st.lists(st.frozensets(st.sampled_from(HEADS), max_size=4), max_size=3))
+    group = []
+    for seed in range(draw(st.integers(1, 4))):
+        front = document[: draw(st.sampled_from([0, 1, 3, WINDOW, 2 * WINDOW, 3 * WINDOW]))]
+        own = random_ids(draw(st.integers(1, WINDOW)), seed=10 + draw(st.integers(0, seed)))
+        sets = [*draw(st.permutations(common)), *draw(st.lists(st.frozensets(st.sampled_from(HEADS)), max_size=2))]
+        group.append(((*front, *own), tuple(sets)))
+    return group
+
+
+@settings(derandomize=True, deadline=None, max_examples=80)
+@given(data=st.data(), group=groups())
+def test_rows_of_one_filing_are_each_what_the_plain_loop_says(
+    data: st.DataObject, group: list[tuple[tuple[int, ...], tuple[frozenset[Head], ...]]]
+) -> None:
+    """Fronts of any length, of any of the rows, over any trees; with means, with donors, from the last token on."""
+    model_type = data.draw(st.sampled_from(MODEL_TYPES))
+    ends = data.draw(st.frozensets(st.integers(0, 255), max_size=100))
+    loaded = replace(doubled(model_type), end_token_ids=ends)
+    values = data.draw(st.sampled_from([None, None, MEANS, random_prompt(5, seed=3)]))
+    intervention = Intervention(values, data.draw(st.sampled_from(get_args(Phase))))
+    baseline_ids = st.none() | st.lists(st.integers(0, 255), max_size=6).map(tuple)
+    asks = [
+        Ask(
+            replace(random_prompt(1), token_ids=ids, value_ids=random_ids(data.draw(st.integers(1, 4)), seed=5)),
+            sets,
+            data.draw(baseline_ids),
+            intervention,
+            data.draw(st.integers(1, 6)),
+        )
+        for ids, sets in group
+    ]
+    least, branches = data.draw(st.integers(1, 4)), data.draw(st.none() | st.integers(1, 3))
+    answers = list(engine.run_rows(loaded, asks, branches=branches, least=least))
+    assert sorted(number for number, _ in answers) == list(range(len(asks)))
+    for number, got in answers:
+        ask = asks[number]
+        expected = reference.run_row(
+            loaded,
+            ask.prompt,
+            ask.head_sets,
+            ask.baseline_ids,
+            ask.intervention,
+            max_new_tokens=ask.max_new_tokens,
+        )
+        assert_same(got, expected, 1e-4 if model_type in FLOAT32_PARTS else 1e-10)
+    assert_clean(loaded)
+
+
+@pytest.mark.parametrize("branches", [None, 1, 2])
+def test_a_common_front_is_read_once(branches: int | None) -> None:
+    """Five rows of 60 common tokens and 8 of their own: passes over the front are those of one row's tree."""
+    loaded = tiny_loaded("llama")
+    front = random_ids(60, seed=1)
+    asks = [
+        Ask(replace(random_prompt(1), token_ids=(*front, *random_ids(8, seed=2 + row))), SETS, None, max_new_tokens=3)
+        for row in range(5)
+    ]
+    with LayerCounter(loaded.outputs, 60) as one:
+        list(engine.run_rows(loaded, asks[:1], branches=branches))
+    with LayerCounter(loaded.outputs, 60) as five:
+        list(engine.run_rows(loaded, asks, branches=branches))
+    assert five.prefill_passes == one.prefill_passes > 0
 
 
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
