@@ -90,7 +90,7 @@ def test_a_report_that_cannot_be_written(project: Project, monkeypatch: pytest.M
     def full(*arguments: object) -> None:
         raise ReportError("reports/latest/report.json: No space left on device; free some, then start again")
 
-    monkeypatch.setattr("harness.study.write_report", full)
+    monkeypatch.setattr("harness.study.session.write_report", full)
     result = project.run(*STUDY)
     assert result.ret == pytest.ExitCode.INTERNAL_ERROR
     assert len([line for line in result.outlines if "No space left on device" in line]) == 1

@@ -287,9 +287,7 @@ def test_the_same_task_another_filing_another_value(rows: list[Row], seed: int, 
     ]
     task = EDGAR_TASKS[asked.task]
     if not fitting:
-        with pytest.raises(
-            DataError, match=f"{asked.id}: no donors_row to take heads' outputs from; expected one of the"
-        ):
+        with pytest.raises(DataError, match=f"{asked.id}: no row to take heads' outputs from; expected one of the"):
             donor_of(asked, rows, task, seed=seed)
         return
     donor = donor_of(asked, rows, task, seed=seed)
