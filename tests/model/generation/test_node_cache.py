@@ -57,10 +57,31 @@ def test_gathering_nothing_held_leaves_room() -> None:
 
 
 def test_a_pass_may_end_with_the_keys() -> None:
-    layer = KeysOnlyLayer(3)
+    layer = KeysOnlyLayer(NodeLayer(3))
     with pytest.raises(KeysKnownError):
         layer.update(*states(2, 2))
     assert layer.rows(slice(None)).get_seq_length() == 2
+
+
+def test_a_pass_that_ends_with_the_keys_writes_behind_what_is_held() -> None:
+    held = NodeLayer(5)
+    held.update(*states(2, 2))
+    layer = KeysOnlyLayer(held)
+    with pytest.raises(KeysKnownError):
+        layer.update(*states(2, 1, seed=1))
+    assert (layer.length, held.length) == (3, 2)
+    keys, values = layer.buffers()
+    for got, first, more in zip((keys, values), states(2, 2), states(2, 1, seed=1), strict=True):
+        assert torch.equal(got[:, :, :3], torch.cat([first, more], dim=2))
+
+
+def test_a_copy_may_have_another_room() -> None:
+    layer = NodeLayer(3)
+    layer.update(*states(2, 3))
+    wider = layer.gather([1], capacity=5)
+    assert (wider.capacity, wider.length, layer.capacity) == (5, 3, 3)
+    (keys, _) = wider.update(*states(1, 2, seed=1))
+    assert torch.equal(keys, torch.cat([states(2, 3)[0][[1]], states(1, 2, seed=1)[0]], dim=2))
 
 
 def test_layers_may_be_replaced_in_a_cache() -> None:
