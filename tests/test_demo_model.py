@@ -4,6 +4,7 @@ import hashlib
 import json
 
 import pytest
+from tiny_models import load, opened
 
 from harness.demo import MODEL_FOLDER, RANKING_FILE
 from harness.demo.filings import demo_rows
@@ -13,7 +14,7 @@ from harness.experiment.head_files import read_ranking
 from harness.experiment.rankings import HeadRanking
 from harness.findings.rankings.ranking_summary import ranking_notes
 from harness.model.generation.reference import run_row
-from harness.model.loading.loaded_model import LoadedModel, load_model, read_blueprint
+from harness.model.loading.loaded_model import LoadedModel
 from harness.retrieval.prompts import build_prompt
 from harness.retrieval.rows import filing_hash, split_rows
 from harness.retrieval.scoring import matches_value
@@ -25,7 +26,7 @@ MEGABYTE = 2**20
 
 @pytest.fixture(scope="module")
 def loaded() -> LoadedModel:
-    return load_model(str(MODEL_FOLDER))
+    return load(str(MODEL_FOLDER))
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def test_the_shape_catches_a_wrong_width(loaded: LoadedModel) -> None:
     assert loaded.shape.n_layers * loaded.shape.n_heads >= 128
     assert loaded.shape.head_dim != config.hidden_size / config.num_attention_heads
     assert config.num_key_value_heads < config.num_attention_heads
-    from_config = read_blueprint(str(MODEL_FOLDER)).shape
+    from_config = opened(str(MODEL_FOLDER)).blueprint.shape
     assert (from_config.n_layers, from_config.n_heads, from_config.head_dim) == (
         loaded.shape.n_layers,
         loaded.shape.n_heads,
@@ -83,7 +84,7 @@ def test_it_answers_the_nine_questions_of_a_filing(loaded: LoadedModel) -> None:
 
 
 def test_the_ranking_is_of_this_model_and_of_no_filing_that_is_evaluated(ranking: HeadRanking) -> None:
-    ranking.check_shape(read_blueprint(str(MODEL_FOLDER)).shape)
+    ranking.check_shape(opened(str(MODEL_FOLDER)).blueprint.shape)
     assert ranking.model is not None
     assert ranking.model.id == "demo"
     assert list(ranking.tasks) == list(EDGAR_TASKS)
@@ -96,14 +97,14 @@ def test_the_ranking_is_of_this_model_and_of_no_filing_that_is_evaluated(ranking
 
 
 def test_heads_are_shared_and_enough_are_left_for_controls(ranking: HeadRanking) -> None:
-    shape = read_blueprint(str(MODEL_FOLDER)).shape
+    shape = opened(str(MODEL_FOLDER)).blueprint.shape
     assert len(ranking.shared()) >= 5
     assert len(ranking.pool(shape)) >= 40
     assert not ranking_notes(ranking)
 
 
 def test_the_default_experiments_can_be_built(ranking: HeadRanking) -> None:
-    study = Study(ranking, read_blueprint(str(MODEL_FOLDER)).shape, tuple(EDGAR_TASKS), Settings().k)
+    study = Study(ranking, opened(str(MODEL_FOLDER)).blueprint.shape, tuple(EDGAR_TASKS), Settings().k)
     conditions = within_task(study)
     assert len(conditions) == 45
     assert all(condition.k_effective == condition.k for condition in conditions)

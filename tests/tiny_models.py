@@ -25,7 +25,9 @@ from transformers import (
 
 from harness.experiment.heads import Head
 from harness.model.loading.architectures import ARCHITECTURES, attention_outputs, shape_of
-from harness.model.loading.loaded_model import LoadedModel
+from harness.model.loading.blueprints import ModelRequest
+from harness.model.loading.checkpoint import Checkpoint, open_checkpoint
+from harness.model.loading.loaded_model import LoadedModel, load_model
 from harness.model.loading.traits import usable_attention
 from harness.retrieval.prompts import Prompt, Trial
 
@@ -181,10 +183,20 @@ def doubled(model_type: str) -> LoadedModel:
 
 
 def save_checkpoint(folder: Path, model_type: str = "llama") -> Path:
-    """The same as a folder that `load_model` can read; returns the folder."""
+    """The same as a folder that can be opened as a checkpoint; returns the folder."""
     tiny_model(model_type).save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     return folder
+
+
+def opened(model: str, **asked: Any) -> Checkpoint:
+    """A checkpoint, opened as a study would open it."""
+    return open_checkpoint(ModelRequest(model, **asked))
+
+
+def load(model: str, **asked: Any) -> LoadedModel:
+    """Its model."""
+    return load_model(opened(model, **asked))
 
 
 def cut_weights(model: PreTrainedModel, heads: Iterable[Head]) -> PreTrainedModel:

@@ -12,7 +12,7 @@ from harness.experiment.head_files import write_ranking
 from harness.findings.rankings.ranking_summary import ranking_lines
 from harness.retrieval.rows import Excluded
 from harness.settings import Settings
-from harness.study.asked_model import quantized_file
+from harness.study.asked_model import AskedModel
 from harness.study.identification import DEFAULT_METHOD, cut_to_seq_len, identification_rows, identify_heads
 from harness.study.inputs import read_data
 
@@ -56,14 +56,15 @@ def run(arguments: argparse.Namespace) -> None:
     rows = identification_rows(table.rows, settings)
     filings = counted(len({row.filename for row in rows}), "filing")
     say(f"{settings.model}: {counted(len(rows), 'identification row')} of {filings}, {counted(len(tasks), 'task')}")
-    if (kind := quantized_file(settings)) is not None:
+    model = AskedModel(settings)
+    if (kind := model.blueprint.quantized_file) is not None:
         say(f"{settings.model}: quantised weights ({kind}), read as full ones")
     _say_excluded(table.excluded)
-    rows, n_cut = cut_to_seq_len(settings, tasks, rows)
+    rows, n_cut = cut_to_seq_len(model, tasks, rows)
     if n_cut:
         say(f"{counted(n_cut, 'row')} cut to {settings.seq_len} tokens, {len(rows) - n_cut} are not longer")
     ranking = identify_heads(
-        settings, tasks, rows, top_k=arguments.top_k, method=arguments.method, variant=arguments.variant
+        model, tasks, rows, top_k=arguments.top_k, method=arguments.method, variant=arguments.variant
     )
     n_counting = sum((ranking.samples or {}).values())
     if n_counting < len(rows):

@@ -1,10 +1,12 @@
 """The model that the settings ask for: what is known of it, its tokenizer, its content, and the model itself.
 
-The one place where settings become arguments of the model floor, which is imported inside functions only. Once a
-revision is settled, whoever asks again names its commit: a branch may move during a run.
+The one place where settings become arguments of the model floor, which is imported inside functions only. The model's
+checkpoint is opened at the first question that only its files can answer, and once: its commit is settled then, and a
+branch that moves during a run changes nothing.
 """
 
-from pathlib import Path
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from harness.demo import MODEL_FOLDER
@@ -14,6 +16,7 @@ from harness.retrieval.prompts import Tokenizer
 from harness.settings import DEMO, Settings
 
 if TYPE_CHECKING:
+    from harness.model.loading.checkpoint import Checkpoint
     from harness.model.loading.loaded_model import LoadedModel
 
 
@@ -22,79 +25,56 @@ def model_place(settings: Settings) -> str:
     return str(MODEL_FOLDER) if settings.model == DEMO else settings.model
 
 
-def read_blueprint(settings: Settings) -> Blueprint:
-    """What will be loaded. Raises ModelError where that can be known to fail."""
-    from harness.model.loading import loaded_model as loading
-    from harness.model.loading.altered_weights import check_adapter
+@dataclass(frozen=True, eq=False)
+class AskedModel:
+    """What a study asks about its model; whatever cannot be answered is a ModelError."""
 
-    blueprint = loading.read_blueprint(
-        model_place(settings),
-        revision=settings.revision,
-        dtype=settings.dtype,
-        device_map=settings.device_map,
-        attention=settings.attn,
-        quantization=settings.quantization,
-        architectures=settings.architectures,
-    )
-    if settings.adapter is not None:
-        check_adapter(settings.adapter)
-    return blueprint
+    settings: Settings
 
+    @property
+    def blueprint(self) -> Blueprint:
+        """What will be loaded."""
+        return self._checkpoint.blueprint
 
-def quantized_file(settings: Settings) -> str | None:
-    """How a GGUF file keeps its quantised weights; `None` where they are none, or no file's. Raises ModelError."""
-    from harness.model.loading.gguf_files import gguf_file, read_content
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer, loaded without the model."""
+        return self._checkpoint.tokenizer
 
-    file = gguf_file(model_place(settings))
-    return None if file is None else read_content(file).quantized
+    @cached_property
+    def fingerprints(self) -> tuple[str, str | None]:
+        """Content hashes of the model's files, and of its adapter's; a dry run fetches none."""
+        return self._checkpoint.content_hash(fetched=not self.settings.dry_run), self._checkpoint.adapter_hash
 
+    def check_weights(self) -> None:
+        """Raise a ModelError where it is known already that there are no weights to load."""
+        self._checkpoint.check_weights()
 
-def load_tokenizer(settings: Settings, revision: str | None) -> Tokenizer:
-    """The model's tokenizer, loaded without the model. Raises ModelError."""
-    from harness.model.loading import loaded_model as loading
+    def size(self, dtype: str) -> ModelSize:
+        """How large the model is in a dtype."""
+        return self._checkpoint.size(dtype)
 
-    return loading.load_tokenizer(model_place(settings), revision=revision)
+    def load(self, *, device_map: str | None = None) -> "LoadedModel":
+        """The model, ready for inference; `device_map` in place of the settings' own."""
+        from harness.model.loading import loaded_model
 
+        return loaded_model.load_model(self._checkpoint, device_map=device_map)
 
-def fingerprints(settings: Settings, revision: str | None) -> tuple[str, str | None]:
-    """Content hashes of the model's files, and of its adapter's; a dry run fetches none. Raises ModelError."""
-    from harness.model.loading import loaded_model as loading
-    from harness.model.loading.checkpoints import digest
+    @cached_property
+    def _checkpoint(self) -> "Checkpoint":
+        from harness.model.loading.blueprints import ModelRequest
+        from harness.model.loading.checkpoint import open_checkpoint
 
-    return (
-        loading.fingerprint(model_place(settings), revision=revision, fetched=not settings.dry_run),
-        None if settings.adapter is None else digest(Path(settings.adapter)),
-    )
-
-
-def load_size(settings: Settings, blueprint: Blueprint, dtype: str) -> ModelSize:
-    """How large the model is in a dtype, by its config alone."""
-    from harness.model.loading import loaded_model as loading
-
-    return loading.load_size(
-        model_place(settings),
-        revision=blueprint.shape.revision,
-        dtype=dtype,
-        quantization=settings.quantization,
-        architectures=settings.architectures,
-    )
-
-
-def load_model(settings: Settings, revision: str | None, *, device_map: str | None = None) -> "LoadedModel":
-    """The model, ready for inference; `device_map` in place of the settings' own. Raises ModelError."""
-    from harness.model.loading import loaded_model as loading
-    from harness.model.loading.entry_check import check_entry
-
-    loaded = loading.load_model(
-        model_place(settings),
-        revision=revision,
-        dtype=settings.dtype,
-        device_map=device_map or settings.device_map,
-        attention=settings.attn,
-        quantization=settings.quantization,
-        adapter=settings.adapter,
-        architectures=settings.architectures,
-    )
-    if settings.architectures:
-        check_entry(loaded)
-    return loaded
+        settings = self.settings
+        return open_checkpoint(
+            ModelRequest(
+                model_place(settings),
+                revision=settings.revision,
+                dtype=settings.dtype,
+                device_map=settings.device_map,
+                attention=settings.attn,
+                quantization=settings.quantization,
+                adapter=settings.adapter,
+                architectures=settings.architectures,
+            )
+        )

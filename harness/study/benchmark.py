@@ -20,7 +20,6 @@ from harness.experiment.store import IN_MEMORY, Store
 from harness.retrieval.prompts import Prompt
 from harness.retrieval.rows import Row
 from harness.settings import DEMO, Settings
-from harness.study.asked_model import load_model
 from harness.study.inputs import read_inputs
 from harness.study.outcome import program_versions
 from harness.study.run import Run
@@ -104,7 +103,7 @@ def _real_work(request: Request) -> "tuple[LoadedModel, list[Work]]":
         run = Run(inputs, store, run_id="bench")
         plan = run.plan(_conditions(request.experiments, run.inputs.study()))
         works = [Work(run.prompt(work.row.id, "full"), _sets(work)) for work in plan.work[: request.n_rows]]
-    return load_model(settings, inputs.shape.revision), works
+    return inputs.model.load(), works
 
 
 def _random_work(request: Request) -> "tuple[LoadedModel, list[Work]]":

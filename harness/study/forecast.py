@@ -17,7 +17,6 @@ from harness.experiment.cost import ModelSize, decoding_bytes, shared_flops, sin
 from harness.experiment.heads import Head
 from harness.experiment.plan import Plan, layer_passes
 from harness.retrieval.prompts import PromptKind
-from harness.study.asked_model import load_size
 from harness.study.run import Run
 
 
@@ -112,12 +111,12 @@ def forecast(run: Run, conditions: Sequence[Condition]) -> Forecast:
 
 
 def _kept(run: Run) -> tuple[Kept, ...]:
-    settings, blueprint = run.inputs.settings, run.inputs.blueprint
+    settings, model, blueprint = run.inputs.settings, run.inputs.model, run.inputs.blueprint
     here = "GPU" if blueprint.device_type == "cuda" else "CPU"
     ways = {blueprint.dtype: f"as on this {here}" if settings.dtype is None else "as asked"}
     if blueprint.gpu_dtype is not None:
         ways.setdefault(blueprint.gpu_dtype, "as on a GPU")
-    return tuple(Kept(dtype, why, load_size(settings, blueprint, dtype)) for dtype, why in ways.items())
+    return tuple(Kept(dtype, why, model.size(dtype)) for dtype, why in ways.items())
 
 
 def _value_flops(run: Run, plan: Plan, size: ModelSize, *, weights_here: bool) -> float:

@@ -17,7 +17,7 @@ from harness.retrieval.prompts import Prompt, Tokenizer, build_prompt, build_tri
 from harness.retrieval.rows import Row, filing_hash, split_rows
 from harness.retrieval.tasks import Task
 from harness.settings import DEMO, Settings
-from harness.study.asked_model import load_model, load_tokenizer, read_blueprint
+from harness.study.asked_model import AskedModel
 from harness.study.inputs import data_source, first_filings
 
 DEFAULT_METHOD = "summed_attention"
@@ -38,17 +38,17 @@ def identification_rows(rows: Iterable[Row], settings: Settings) -> tuple[Row, .
     return kept
 
 
-def cut_to_seq_len(settings: Settings, tasks: Mapping[str, Task], rows: Sequence[Row]) -> tuple[tuple[Row, ...], int]:
+def cut_to_seq_len(model: AskedModel, tasks: Mapping[str, Task], rows: Sequence[Row]) -> tuple[tuple[Row, ...], int]:
     """The rows cut to whole prompts of at most `seq_len` tokens, where that is asked for, and how many were cut.
 
     Raises:
         HarnessError: a prompt cannot be built, or is longer even without any haystack.
     """
+    settings = model.settings
     if settings.seq_len is None:
         return tuple(rows), 0
-    tokenizer = load_tokenizer(settings, read_blueprint(settings).shape.revision)
     return cut_rows(
-        rows, settings.seq_len, lambda row: len(_prompt(row, tasks[row.task], tokenizer, settings).token_ids)
+        rows, settings.seq_len, lambda row: len(_prompt(row, tasks[row.task], model.tokenizer, settings).token_ids)
     )
 
 
@@ -58,7 +58,7 @@ def _prompt(row: Row, task: Task, tokenizer: Tokenizer, settings: Settings) -> P
 
 
 def identify_heads(
-    settings: Settings,
+    model: AskedModel,
     tasks: Mapping[str, Task],
     rows: Sequence[Row],
     *,
@@ -67,7 +67,7 @@ def identify_heads(
     variant: str | None = None,
     progress: bool = True,
 ) -> HeadRanking:
-    """Rank the heads of the settings' model on these rows, task by task; `top_k` are a task's candidates.
+    """Rank the heads of a model on these rows, task by task; `top_k` are a task's candidates.
 
     Each needle stands at its row's own depth, else at a random one that follows from `seed` and the row. All
     prompts are built before the weights are read, so that a bad row costs no time.
@@ -79,15 +79,13 @@ def identify_heads(
     from harness.model.identification.identify import find_method, identify
 
     chosen = find_method(method, variant)
-    seed = settings.seed
-    blueprint = read_blueprint(settings)
-    tokenizer = load_tokenizer(settings, blueprint.shape.revision)
+    settings, blueprint, seed = model.settings, model.blueprint, model.settings.seed
     trials = {
         task.id: [
             build_trial(
                 row,
                 task,
-                tokenizer,
+                model.tokenizer,
                 seed=seed,
                 insertion=settings.insertion,
                 max_new_tokens=settings.max_new_tokens,
@@ -101,7 +99,7 @@ def identify_heads(
     for trial in chain.from_iterable(trials.values()):
         chosen.check(trial)
         check_window(blueprint.window, blueprint.shape.id, trial.prompt.row_id, chosen.n_tokens(trial))
-    loaded = load_model(settings, blueprint.shape.revision)
+    loaded = model.load()
     ranking = replace(
         identify(loaded, trials, top_k=top_k, method=method, variant=variant, progress=progress),
         filing_hashes=frozenset(filing_hash(row.filename, seed) for row in rows),

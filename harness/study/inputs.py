@@ -20,7 +20,7 @@ from harness.retrieval.prompts import build_prompt
 from harness.retrieval.rows import Excluded, Row, RowTable, check_rows, donor_of, filing_hash, read_rows, split_rows
 from harness.retrieval.tasks import EDGAR_TASKS, Task, load_tasks, select_tasks
 from harness.settings import DEMO, Settings
-from harness.study.asked_model import load_tokenizer, model_place, read_blueprint
+from harness.study.asked_model import AskedModel
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Inputs:
     excluded: tuple[Excluded, ...]
     source: str
     ranking: HeadRanking
+    model: AskedModel
     blueprint: Blueprint
     split_seed: int
     ranking_overlap: int | None
@@ -75,13 +76,10 @@ def read_inputs(settings: Settings) -> Inputs:
     Raises:
         HarnessError: a file is missing or bad, or does not fit the others.
     """
-    from harness.model.loading.checkpoints import check_folder, local_folder  # torch
-    from harness.model.loading.gguf_files import gguf_file
-
-    blueprint = read_blueprint(settings)
-    place = model_place(settings)
-    if gguf_file(place) is None and (folder := local_folder(place)) is not None:
-        check_folder(folder, weights=not settings.dry_run)
+    model = AskedModel(settings)
+    blueprint = model.blueprint
+    if not settings.dry_run:
+        model.check_weights()
     ranking = _ranking(settings)
     ranking.check_shape(blueprint.shape)
     tasks, table = read_data(settings)
@@ -89,7 +87,7 @@ def read_inputs(settings: Settings) -> Inputs:
     rows = evaluation_rows(table.rows, settings, split_seed)
     n_cut = None
     if settings.seq_len is not None:
-        rows, n_cut = _cut(rows, settings, settings.seq_len, tasks, blueprint)
+        rows, n_cut = _cut(rows, settings, settings.seq_len, tasks, model)
     inputs = Inputs(
         settings=settings,
         tasks=tasks,
@@ -98,6 +96,7 @@ def read_inputs(settings: Settings) -> Inputs:
         excluded=table.excluded,
         source=data_source(settings),
         ranking=ranking,
+        model=model,
         blueprint=blueprint,
         split_seed=split_seed,
         ranking_overlap=_overlap(rows, ranking),
@@ -191,14 +190,13 @@ def first_filings(rows: Sequence[Row], most: int | None, seed: int) -> tuple[Row
 
 
 def _cut(
-    rows: Sequence[Row], settings: Settings, n_tokens: int, tasks: Mapping[str, Task], blueprint: Blueprint
+    rows: Sequence[Row], settings: Settings, n_tokens: int, tasks: Mapping[str, Task], model: AskedModel
 ) -> tuple[tuple[Row, ...], int]:
     """The rows cut to whole prompts of at most `n_tokens` tokens, needle in its place; and how many were cut."""
-    tokenizer = load_tokenizer(settings, blueprint.shape.revision)
 
     def count(row: Row) -> int:
         depth = placed_depth(row, settings)
-        prompt = build_prompt(row, tasks[row.task], tokenizer, depth=depth, insertion=settings.insertion)
+        prompt = build_prompt(row, tasks[row.task], model.tokenizer, depth=depth, insertion=settings.insertion)
         return len(prompt.token_ids)
 
     return cut_rows(rows, n_tokens, count)

@@ -31,7 +31,6 @@ from harness.retrieval.prompts import (
     plain_text_prompt,
 )
 from harness.retrieval.rows import Row
-from harness.study.asked_model import fingerprints, load_tokenizer
 from harness.study.inputs import Inputs, placed_depth
 from harness.study.interventions import Interventions
 
@@ -95,10 +94,10 @@ class Run:
         self._digests: dict[tuple[str, PromptKind], str] = {}
         self._keys: dict[Job, str] = {}
 
-    @cached_property
+    @property
     def tokenizer(self) -> Tokenizer:
         """The model's tokenizer, loaded without the model."""
-        return load_tokenizer(self.inputs.settings, self.inputs.shape.revision)
+        return self.inputs.model.tokenizer
 
     @cached_property
     def run_key(self) -> RunKey:
@@ -239,7 +238,7 @@ def run_key(inputs: Inputs) -> RunKey:
     from harness.model.generation.engines import engine_version
 
     settings, blueprint = inputs.settings, inputs.blueprint
-    fingerprint, adapter = fingerprints(settings, blueprint.shape.revision)
+    fingerprint, adapter = inputs.model.fingerprints
     return RunKey(
         fingerprint=fingerprint,
         revision=blueprint.shape.revision,

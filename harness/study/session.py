@@ -31,7 +31,6 @@ from harness.findings.report.report_writing import REPORT_FILE, write_report
 from harness.findings.samples import OwnScore, Sample
 from harness.findings.verdicts.verdict_data import GateResult
 from harness.settings import DEMO, Settings
-from harness.study.asked_model import load_model
 from harness.study.forecast import forecast, forecast_lines
 from harness.study.inputs import read_inputs
 from harness.study.outcome import Beginning, GateVerdict, Result, build_gate, run_report
@@ -179,7 +178,7 @@ class StudySession:
         if self.place.worker is not None:
             share_threads(self.place.workers)
             device_map = own_device_map(self.settings, self._leases)
-        return load_model(self.settings, self.run.inputs.shape.revision, device_map=device_map)
+        return self.run.inputs.model.load(device_map=device_map)
 
     def results(self, progress: Callable[[Progress], None]) -> Mapping[str, Result]:
         """Every declared condition's result by name; what is not stored is computed first.

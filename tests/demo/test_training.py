@@ -13,7 +13,7 @@ from typing import cast
 
 import pytest
 import torch
-from tiny_models import tiny_model
+from tiny_models import load, tiny_model
 from torch import Tensor
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -30,7 +30,6 @@ from harness.demo.training import (
     model_config,
     train,
 )
-from harness.model.loading.loaded_model import load_model
 
 SMALL = TrainingSettings(steps=100, warmup=10, tokens_a_step=2000)
 NUMBERS = 40
@@ -192,7 +191,7 @@ def test_two_steps_make_a_checkpoint_like_any_other(
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     settings = TrainingSettings(steps=2, tokens_a_step=300, warmup=1, drophead_from=0.5, tokenizer_filings=20)
     train(settings, tmp_path, device="cpu", workers=0)
-    loaded = load_model(str(tmp_path))
+    loaded = load(str(tmp_path))
     assert (loaded.shape.n_layers, loaded.shape.n_heads, loaded.shape.head_dim) == (8, 16, 32)
     assert loaded.end_token_ids == {1, 2, 3}
     made = json.loads((tmp_path / "training.json").read_text())

@@ -17,9 +17,9 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     load: Callable[..., object] = harness.model.loading.loaded_model.load_model
     loaded: list[object] = []
 
-    def counted(place: str, **named: object) -> object:
-        loaded.append(place)
-        return load(place, **named)
+    def counted(checkpoint: object, **named: object) -> object:
+        loaded.append(checkpoint)
+        return load(checkpoint, **named)
 
     monkeypatch.setattr(harness.model.loading.loaded_model, "load_model", counted)
     return loaded

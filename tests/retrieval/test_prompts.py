@@ -15,14 +15,13 @@ import pytest
 import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_models import tiny_tokenizer
+from tiny_models import opened, tiny_tokenizer
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from harness.demo import MODEL_FOLDER
 from harness.demo.filings import demo_rows
 from harness.errors import DataError, ModelError
-from harness.model.loading.loaded_model import load_tokenizer
 from harness.retrieval.placement import Insertion
 from harness.retrieval.prompts import (
     MEASURED_TOKENS,
@@ -406,7 +405,7 @@ PLAIN_TEXT_ROW = Row(
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
-    return load_tokenizer(str(MODEL_FOLDER), revision=None)
+    return opened(str(MODEL_FOLDER)).tokenizer
 
 
 def test_the_beginning_of_the_document_goes_on(tokenizer: Tokenizer) -> None:

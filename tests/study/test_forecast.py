@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bench_results import SETTING, make_result
-from tiny_models import save_checkpoint, tiny_tokenizer
+from tiny_models import opened, save_checkpoint, tiny_tokenizer
 
 from harness.demo.filings import demo_rows
 from harness.errors import SettingsError
@@ -19,7 +19,6 @@ from harness.experiment.heads import Head, ModelShape
 from harness.experiment.intervention import MeanValues
 from harness.experiment.rankings import rank
 from harness.experiment.store import IN_MEMORY, Store
-from harness.model.loading.loaded_model import load_size
 from harness.model.performance.shapes import SHAPES
 from harness.retrieval.rows import write_rows
 from harness.settings import Settings
@@ -58,7 +57,7 @@ def test_what_is_counted(settings: Settings) -> None:
     assert (found.plan.requested, found.plan.distinct, found.weights_here) == (24, 18, True)
     # 3 layers; the tree of {}, {L0H1}, {L0H1, L2H3}: 2 + 2 + 3 nodes
     assert found.passes == (6 * 9, 6 * 7)
-    size = load_size(settings.model, dtype="float32")
+    size = opened(settings.model).size("float32")
     assert found.flops[0] == sum(3 * single_flops(size, n) for n in found.tokens)
     assert found.flops[1] == sum(shared_flops(size, [NONE, FIRST, BOTH], n) for n in found.tokens)
     assert decoding_bytes(size, found.steps, found.positions, 1) == sum(
@@ -69,7 +68,7 @@ def test_what_is_counted(settings: Settings) -> None:
 def test_a_prompt_read_by_the_untouched_model_is_read_once(settings: Settings) -> None:
     found = look(replace(settings, phase="decode"), BASELINE, ONE, TWO)
     assert found.passes == (6 * 9, 6 * 3)
-    size = load_size(settings.model, dtype="float32")
+    size = opened(settings.model).size("float32")
     assert found.flops[1] == sum(shared_flops(size, [NONE], n) for n in found.tokens)
     usual = look(settings, BASELINE, ONE, TWO)
     assert (found.steps, found.positions) == (usual.steps, usual.positions)
@@ -81,7 +80,7 @@ def test_means_are_counted_until_they_are_found(settings: Settings, tmp_path: Pa
     rows = [replace(row, split="identification" if row.filename == first else "evaluation") for row in rows]
     write_rows(rows, tmp_path / "rows.jsonl")
     mean = replace(settings, data=tmp_path / "rows.jsonl", mode="mean")
-    size = load_size(settings.model, dtype="float32")
+    size = opened(settings.model).size("float32")
     with Store(tmp_path / "store.sqlite") as store:
         run = Run(read_inputs(mean), store, run_id="a")
         found = forecast(run, [ONE])
@@ -96,7 +95,7 @@ def test_means_are_counted_until_they_are_found(settings: Settings, tmp_path: Pa
 
 
 def test_donors_are_counted_once_a_prompt(settings: Settings) -> None:
-    size = load_size(settings.model, dtype="float32")
+    size = opened(settings.model).size("float32")
     with Store(IN_MEMORY) as store:
         run = Run(read_inputs(replace(settings, mode="resample")), store, run_id="a")
         donors = [run.interventions.donor(row.id, "full") for row in run.inputs.rows]
@@ -113,7 +112,7 @@ def test_prompts_of_two_kinds_share_nothing(settings: Settings) -> None:
 def test_hours_are_those_of_a_benchmark(settings: Settings, tmp_path: Path) -> None:
     write_bench(tmp_path / "bench.json", SETTING | {"n_layers": 3}, make_result(), {})
     found = look(replace(settings, bench=tmp_path / "bench.json"), BASELINE)
-    read_bytes = decoding_bytes(load_size(settings.model, dtype="float32"), found.steps, found.positions, 1)
+    read_bytes = decoding_bytes(opened(settings.model).size("float32"), found.steps, found.positions, 1)
     seconds = (found.flops[1] / 1e12 + read_bytes / 1e11) / 0.4
     assert found.hours == pytest.approx(seconds / 3600)
     assert forecast_lines(found)[-1].endswith(

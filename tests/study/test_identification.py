@@ -5,17 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_models import save_checkpoint
+from tiny_models import load, save_checkpoint
 
 from harness.demo.filings import demo_rows
 from harness.errors import DataError, ModelError, SettingsError
 from harness.model.identification.summed_attention import summed_attention
-from harness.model.loading.loaded_model import load_model
 from harness.retrieval.prompts import build_prompt, build_trial, identification_depth
 from harness.retrieval.rows import Row, SplitName, filing_hash, split_of
 from harness.retrieval.tasks import EDGAR_TASKS
 from harness.settings import Settings
-from harness.study.asked_model import load_tokenizer
+from harness.study.asked_model import AskedModel
 from harness.study.identification import cut_to_seq_len, identification_rows, identify_heads
 
 TASKS = {name: EDGAR_TASKS[name] for name in ("incorporation_year", "ceo_lastname")}
@@ -55,34 +54,34 @@ def test_no_rows_left_is_an_error(settings: Settings) -> None:
 def test_rows_are_cut_to_a_length(checkpoint: Path) -> None:
     settings = Settings(model=str(checkpoint), seed=3)
     rows = identification_rows(ROWS, settings)
-    tokenizer = load_tokenizer(settings, None)
+    tokenizer = AskedModel(settings).tokenizer
 
     def lengths(of: tuple[Row, ...]) -> list[int]:
         prompts = [build_prompt(row, TASKS[row.task], tokenizer, depth=identification_depth(row, 3)) for row in of]
         return [len(prompt.token_ids) for prompt in prompts]
 
     most = max(lengths(rows)) - 1
-    cut, n_cut = cut_to_seq_len(replace(settings, seq_len=most), TASKS, rows)
+    cut, n_cut = cut_to_seq_len(AskedModel(replace(settings, seq_len=most)), TASKS, rows)
     assert n_cut == sum(length > most for length in lengths(rows)) > 0
     assert max(lengths(cut)) <= most
-    assert cut_to_seq_len(settings, TASKS, rows) == (rows, 0)
+    assert cut_to_seq_len(AskedModel(settings), TASKS, rows) == (rows, 0)
 
 
 def test_a_prompt_beyond_the_window_is_named_before_loading(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.study.identification.load_model", None)
+    monkeypatch.setattr("harness.model.loading.loaded_model.load_model", None)
     long = tuple(row for row in demo_rows(10, n_sentences=30) if row.task in TASKS)
     settings = Settings(model=str(checkpoint))
     rows = identification_rows(long, settings)
     words = rf"^{rows[0].filename}/\w+: \d+ tokens, .* at most 640, the window of tiny; .* seq-len"
     with pytest.raises(ModelError, match=words):
-        identify_heads(settings, TASKS, rows, top_k=4, progress=False)
+        identify_heads(AskedModel(settings), TASKS, rows, top_k=4, progress=False)
 
 
 def test_scores_are_those_of_prompts_at_seeded_depths(checkpoint: Path) -> None:
     settings = Settings(model=str(checkpoint), seed=3, insertion="published")
     rows = identification_rows(ROWS, settings)
-    ranking = identify_heads(settings, TASKS, rows, top_k=4, progress=False)
-    loaded = load_model(str(checkpoint))
+    ranking = identify_heads(AskedModel(settings), TASKS, rows, top_k=4, progress=False)
+    loaded = load(str(checkpoint))
     assert ranking.mean_scores is not None
     for name, task in TASKS.items():
         trials = [
@@ -105,7 +104,7 @@ def test_scores_are_those_of_prompts_at_seeded_depths(checkpoint: Path) -> None:
 def test_the_ranking_tells_what_it_was_made_from(checkpoint: Path) -> None:
     settings = Settings(model=str(checkpoint), seed=3)
     rows = identification_rows(ROWS, settings)
-    ranking = identify_heads(settings, TASKS, rows, top_k=4, progress=False)
+    ranking = identify_heads(AskedModel(settings), TASKS, rows, top_k=4, progress=False)
     assert ranking.filing_hashes == frozenset(filing_hash(name, 3) for name in filings(rows))
     assert (ranking.split_seed, ranking.top_k, ranking.method) == (3, 4, "summed_attention")
     assert ranking.samples == dict.fromkeys(TASKS, len(rows) // 2)
@@ -116,7 +115,7 @@ def test_the_ranking_tells_what_it_was_made_from(checkpoint: Path) -> None:
 
 def test_the_demos_model_is_named_demo() -> None:
     """Not by the folder that it lies in on some machine."""
-    ranking = identify_heads(Settings(), TASKS, ROWS[:2], top_k=4, progress=False)
+    ranking = identify_heads(AskedModel(Settings()), TASKS, ROWS[:2], top_k=4, progress=False)
     assert ranking.model is not None
     assert (ranking.model.id, ranking.source) == ("demo", "summed_attention of demo")
 
@@ -128,7 +127,9 @@ def test_the_demo_by_other_methods(method: str, variant: str | None) -> None:
     """All that they need is in the prompts, and the best heads are among those of the layers that retrieve."""
     rows = [row for row in ROWS if row.task == "incorporation_year"][:2]
     tasks = {"incorporation_year": TASKS["incorporation_year"]}
-    ranking = identify_heads(Settings(), tasks, rows, top_k=4, method=method, variant=variant, progress=False)
+    ranking = identify_heads(
+        AskedModel(Settings()), tasks, rows, top_k=4, method=method, variant=variant, progress=False
+    )
     assert (ranking.method, ranking.variant) == (method, variant)
     assert ranking.samples == {"incorporation_year": 2}
     assert {head.layer for head in ranking.candidates("incorporation_year")} <= {4, 5, 6}
@@ -141,7 +142,7 @@ def test_no_right_answer_within_the_tokens_allowed() -> None:
     tasks = {"incorporation_year": TASKS["incorporation_year"]}
     settings = Settings(max_new_tokens=2)
     with pytest.raises(ModelError, match="task incorporation_year: none of its 1 rows was answered correctly"):
-        identify_heads(settings, tasks, rows, top_k=4, method="retrieval_score", progress=False)
+        identify_heads(AskedModel(settings), tasks, rows, top_k=4, method="retrieval_score", progress=False)
 
 
 def test_a_bad_row_or_method_is_found_before_the_weights_are_read(tmp_path: Path) -> None:
@@ -149,27 +150,32 @@ def test_a_bad_row_or_method_is_found_before_the_weights_are_read(tmp_path: Path
     (checkpoint / "model.safetensors").unlink()
     settings = Settings(model=str(checkpoint))
     with pytest.raises(SettingsError, match="method: 'mean'; expected one of summed_attention"):
-        identify_heads(settings, TASKS, ROWS, top_k=4, method="mean", progress=False)
+        identify_heads(AskedModel(settings), TASKS, ROWS, top_k=4, method="mean", progress=False)
     with pytest.raises(SettingsError, match="variant: 'authors' of summed_attention; expected none"):
-        identify_heads(settings, TASKS, ROWS, top_k=4, variant="authors", progress=False)
+        identify_heads(AskedModel(settings), TASKS, ROWS, top_k=4, variant="authors", progress=False)
     broken = replace(ROWS[0], haystack_text="It ends here: </s>")
     with pytest.raises(DataError, match="special token"):
-        identify_heads(settings, TASKS, [broken], top_k=4, progress=False)
+        identify_heads(AskedModel(settings), TASKS, [broken], top_k=4, progress=False)
     asked_first = {name: replace(task, template="{question} {context}") for name, task in TASKS.items()}
     with pytest.raises(DataError, match="expected it before the question"):
-        identify_heads(settings, asked_first, ROWS, top_k=4, method="qr_score", progress=False)
+        identify_heads(AskedModel(settings), asked_first, ROWS, top_k=4, method="qr_score", progress=False)
     with pytest.raises(ModelError, match="tokens, new ones included; expected at most 640"):
         identify_heads(
-            replace(settings, max_new_tokens=640), TASKS, ROWS, top_k=4, method="retrieval_score", progress=False
+            AskedModel(replace(settings, max_new_tokens=640)),
+            TASKS,
+            ROWS,
+            top_k=4,
+            method="retrieval_score",
+            progress=False,
         )
     with pytest.raises(ModelError, match="holds no weights"):
-        identify_heads(settings, TASKS, ROWS, top_k=4, progress=False)
+        identify_heads(AskedModel(settings), TASKS, ROWS, top_k=4, progress=False)
 
 
 def test_a_task_without_rows_is_an_error(checkpoint: Path) -> None:
     with pytest.raises(ModelError, match="ceo_lastname has no prompts"):
         identify_heads(
-            Settings(model=str(checkpoint)),
+            AskedModel(Settings(model=str(checkpoint))),
             TASKS,
             [row for row in ROWS if row.task != "ceo_lastname"],
             top_k=4,

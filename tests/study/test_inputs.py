@@ -19,7 +19,7 @@ from harness.retrieval.prompts import build_prompt
 from harness.retrieval.rows import Row, filing_hash, split_of, write_rows
 from harness.retrieval.tasks import EDGAR_TASKS
 from harness.settings import Settings
-from harness.study.asked_model import load_tokenizer, model_place
+from harness.study.asked_model import AskedModel, model_place
 from harness.study.inputs import (
     Inputs,
     evaluation_rows,
@@ -158,7 +158,7 @@ class TestSeqLen:
         longer = tuple(replace(row, filename=f"long {row.filename}") for row in long)
         settings = make_settings(checkpoint, tmp_path, rows=(*ROWS, *longer))
         whole = read_inputs(settings)
-        tokenizer = load_tokenizer(settings, None)
+        tokenizer = AskedModel(settings).tokenizer
         tokens = {
             row.id: len(build_prompt(row, EDGAR_TASKS[row.task], tokenizer, depth=0.5).token_ids) for row in whole.rows
         }

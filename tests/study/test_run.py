@@ -29,6 +29,7 @@ from harness.experiment.store import Store
 from harness.retrieval.prompts import Prompt, plain_text_prompt
 from harness.retrieval.rows import write_rows
 from harness.settings import Settings
+from harness.study.asked_model import AskedModel
 from harness.study.inputs import Inputs, read_inputs
 from harness.study.run import Progress, Run, run_key
 
@@ -366,14 +367,12 @@ def test_the_run_key_names_the_weights_and_the_engine(inputs: Inputs) -> None:
 
 def test_the_run_key_holds_all_that_an_answer_depends_on(inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was asked for may stand for another thing tomorrow: a commit, a content, and what the model has."""
-    monkeypatch.setattr(
-        "harness.study.run.fingerprints", lambda settings, revision: (f"content of {revision}", "its adapter")
-    )
+    monkeypatch.setattr(AskedModel, "fingerprints", ("its content", "its adapter"))
     shape = replace(inputs.shape, revision="0123abc")
     blueprint = replace(inputs.blueprint, shape=shape, attention="eager", dtype="bfloat16", device_type="cuda")
     settings = replace(inputs.settings, revision="main", dtype="auto", quantization="4bit")
-    key = run_key(replace(inputs, settings=settings, blueprint=blueprint))
-    assert (key.fingerprint, key.adapter) == ("content of 0123abc", "its adapter")
+    key = run_key(replace(inputs, settings=settings, model=AskedModel(settings), blueprint=blueprint))
+    assert (key.fingerprint, key.adapter) == ("its content", "its adapter")
     assert (key.revision, key.dtype, key.attention, key.device_type) == ("0123abc", "bfloat16", "eager", "cuda")
     assert key.quantization == "4bit"
 

@@ -9,11 +9,13 @@ Knows nothing of where files are.
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from harness.errors import ModelError
+from harness.experiment.cost import ModelSize
 from harness.experiment.heads import Blueprint
 from harness.model.loading import traits
 from harness.model.loading.altered_weights import check_quantization
@@ -21,24 +23,36 @@ from harness.model.loading.architectures import Architecture, attention_outputs,
 from harness.model.loading.checkpoints import Source, quiet
 from harness.model.loading.devices import device_map_of
 from harness.model.loading.gguf_files import read_content
+from harness.model.loading.model_size import model_size
 
 DTYPES = ("auto", "bfloat16", "float16", "float32", "float64")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """What a user asked of a model, `None` where nothing."""
+    """The model that a user asked for, and how; `None` where nothing was said.
 
-    dtype: str | None
-    device_map: str | None
-    attention: str | None
-    quantization: str | None
+    `model` is a folder, a GGUF file or an id on the hub. `dtype` defaults to float32 on a CPU and to the checkpoint's
+    own ("auto") on a GPU; `device_map` to the GPU if there is one, else the CPU ("auto" spreads over all devices and,
+    where they are full, memory and disk; JSON says where each module goes); `attention` to sdpa, or eager where the
+    model refuses sdpa. `quantization` is `8bit` or `4bit`, by bitsandbytes; `adapter` the folder of a LoRA adapter,
+    which stays beside the weights; `architectures` are entries beside the table, as `with_entries` reads them.
+    """
+
+    model: str
+    revision: str | None = None
+    dtype: str | None = None
+    device_map: str | None = None
+    attention: str | None = None
+    quantization: str | None = None
+    adapter: Path | None = None
+    architectures: tuple[str, ...] = ()
 
 
 def draw_blueprint(
     source: Source, config: PreTrainedConfig, entries: Mapping[str, Architecture], asked: ModelRequest
-) -> Blueprint:
-    """The model that a source's config stands for, loaded as asked.
+) -> tuple[Blueprint, ModelSize]:
+    """The model that a source's config stands for, loaded as asked; and its size.
 
     Raises:
         ModelError: what was asked for is unknown or not to be had here, the model has not its heads where its
@@ -63,7 +77,7 @@ def draw_blueprint(
             config, dtype=getattr(torch, dtype), attn_implementation=attention, trust_remote_code=False
         )
     outputs = attention_outputs(model, architectures=entries)
-    return Blueprint(
+    blueprint = Blueprint(
         shape=shape_of(outputs, model_id=source.name, revision=source.revision),
         attention=str(model.config._attn_implementation),
         dtype=dtype,
@@ -73,6 +87,13 @@ def draw_blueprint(
         gpu_dtype=gpu_dtype,
         quantized_file=None if source.gguf_path is None else read_content(source.gguf_path).quantized,
     )
+    size = model_size(
+        model,
+        bytes_per_number=float(getattr(torch, dtype).itemsize),
+        quantization=asked.quantization,
+        architectures=entries,
+    )
+    return blueprint, size
 
 
 def _refuse_many_processes() -> None:

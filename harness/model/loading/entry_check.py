@@ -13,21 +13,24 @@ from contextlib import ExitStack
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from harness.errors import ModelError
 from harness.model.loading.architectures import AttentionOutput
-from harness.model.loading.loaded_model import LoadedModel
 
 ALIKE = 0.98
 """Least share of numbers that have the sign of the head's value; half precision rounds to 0."""
 
 
 @torch.inference_mode()
-def check_entry(loaded: LoadedModel) -> None:
-    """Raise a ModelError unless each layer's projection reads, once for a token, what its attention gives out."""
-    read: dict[int, list[torch.Tensor]] = {output.layer: [] for output in loaded.outputs}
+def check_entry(model: PreTrainedModel, outputs: Sequence[AttentionOutput], device: torch.device) -> None:
+    """Raise a ModelError unless each layer's projection reads, once for a token, what its attention gives out.
+
+    `device` is where token ids go.
+    """
+    read: dict[int, list[torch.Tensor]] = {output.layer: [] for output in outputs}
     with ExitStack() as hooks:
-        for output in loaded.outputs:
+        for output in outputs:
 
             def note(
                 module: nn.Module,
@@ -38,14 +41,14 @@ def check_entry(loaded: LoadedModel) -> None:
                 read[layer].append(args[0] if args else next(iter(kwargs.values())))
 
             hooks.callback(output.module.register_forward_pre_hook(note, with_kwargs=True).remove)
-        found = loaded.model(input_ids=torch.tensor([[1]], device=loaded.device), use_cache=True)
+        found = model(input_ids=torch.tensor([[1]], device=device), use_cache=True)
     cached = getattr(getattr(found, "past_key_values", None), "layers", ())
-    if len(cached) < len(loaded.outputs):
+    if len(cached) < len(outputs):
         raise ModelError(
-            f"{loaded.shape.id}: keeps keys and values of {len(cached)} layers; expected all {len(loaded.outputs)} of "
+            f"{type(model).__name__}: keeps keys and values of {len(cached)} layers; expected all {len(outputs)} of "
             "the entry, each its own; such a model cannot be used"
         )
-    for output in loaded.outputs:
+    for output in outputs:
         _check_layer(output, read[output.layer], cached[output.layer].values)
 
 

@@ -28,32 +28,29 @@ def config_size(
     config: PreTrainedConfig,
     *,
     bytes_per_number: float,
-    quantization: str | None = None,
     architectures: Mapping[str, Architecture] = ARCHITECTURES,
 ) -> ModelSize:
     """The size of the model that a config describes, in which no weight is allocated.
-
-    `quantization` is what is asked for beside the config, which may say that its weights are quantised already.
 
     Raises:
         ModelError: an architecture outside the table, or a config that contradicts itself.
     """
     with torch.device("meta"):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]  # the library's
-    size = model_size(model, bytes_per_number=bytes_per_number, architectures=architectures)
-    quantization = quantization or quantization_of(config)
-    if quantization is None:
-        return size
-    return replace(size, n_quantized=quantized_weights(model), bytes_per_quantized=BYTES[quantization])
+    return model_size(model, bytes_per_number=bytes_per_number, architectures=architectures)
 
 
 def model_size(
     model: PreTrainedModel,
     *,
     bytes_per_number: float | None = None,
+    quantization: str | None = None,
     architectures: Mapping[str, Architecture] = ARCHITECTURES,
 ) -> ModelSize:
-    """The size of a model; `bytes_per_number` where its weights are kept in another way than they are here.
+    """The size of a model as its config describes it: neither packed into few bits, nor with an adapter.
+
+    `bytes_per_number` and `quantization` are given where weights will be kept in another way than they are here; the
+    config may say by itself that they are quantised.
 
     Raises:
         ModelError: an architecture outside the table.
@@ -61,7 +58,7 @@ def model_size(
     outputs = attention_outputs(model, architectures=architectures)
     layers = model.get_submodule(architecture_of(model.config, architectures=architectures).layers)
     cached = cached_numbers(model.config, outputs[0])
-    return ModelSize(
+    size = ModelSize(
         layers=tuple(
             _layer_size(layer, output, cached, model.config)
             for layer, output in zip(layers.children(), outputs, strict=True)
@@ -69,6 +66,10 @@ def model_size(
         n_weights=sum(parameter.numel() for parameter in model.parameters()),
         bytes_per_number=bytes_per_number or float(model.dtype.itemsize),
     )
+    quantization = quantization or quantization_of(model.config)
+    if quantization is None:
+        return size
+    return replace(size, n_quantized=quantized_weights(model), bytes_per_quantized=BYTES[quantization])
 
 
 def cached_numbers(config: PreTrainedConfig, output: AttentionOutput) -> int:

@@ -19,6 +19,7 @@ from tiny_models import (
     N_LAYERS,
     WINDOW,
     doubled,
+    load,
     random_ids,
     random_prompt,
     tiny_loaded,
@@ -37,7 +38,7 @@ from harness.experiment.intervention import ZEROED, Intervention, MeanValues, Ph
 from harness.model.generation import engine, reference
 from harness.model.generation.branching import Branching, can_branch, decoder_layers
 from harness.model.intervention.ablation import Ablation
-from harness.model.loading.loaded_model import LoadedModel, load_model
+from harness.model.loading.loaded_model import LoadedModel
 from harness.model.performance.layer_counter import LayerCounter
 from harness.retrieval.prompts import Prompt, build_prompt
 from harness.retrieval.tasks import EDGAR_TASKS
@@ -338,7 +339,7 @@ def test_bad_requests_are_refused_as_by_the_plain_loop() -> None:
 
 
 def test_demo_rows_are_answered_as_by_the_plain_loop() -> None:
-    loaded = load_model(str(MODEL_FOLDER))
+    loaded = load(str(MODEL_FOLDER))
     study = Study(read_ranking(RANKING_FILE), loaded.shape, tuple(EDGAR_TASKS), (1, 5, 20))
     for row in demo_rows()[:2]:
         prompt = build_prompt(row, EDGAR_TASKS[row.task], loaded.tokenizer, depth=0.5)

@@ -17,6 +17,8 @@ from tiny_models import (
     N_HEADS,
     N_LAYERS,
     cut_weights,
+    load,
+    opened,
     random_ids,
     random_prompt,
     save_checkpoint,
@@ -34,7 +36,7 @@ from harness.model.loading import altered_weights as adapters
 from harness.model.loading import altered_weights as quantization
 from harness.model.loading.altered_weights import check_adapter
 from harness.model.loading.architectures import base_layer
-from harness.model.loading.loaded_model import LoadedModel, load_model, read_blueprint
+from harness.model.loading.loaded_model import LoadedModel
 from harness.model.loading.model_size import config_size
 
 peft = pytest.importorskip("peft", reason="needs the extra 'lora'")
@@ -79,9 +81,9 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Pa
 Places = Callable[[str], tuple[Path, Path]]
 
 
-def load(places: Places, model_type: str = "llama") -> LoadedModel:
+def adapted(places: Places, model_type: str = "llama") -> LoadedModel:
     base, adapter = places(model_type)
-    return load_model(str(base), device_map="cpu", adapter=adapter)
+    return load(str(base), device_map="cpu", adapter=adapter)
 
 
 @torch.inference_mode()
@@ -94,7 +96,7 @@ def logits_of(model: PreTrainedModel) -> torch.Tensor:
 
 @pytest.mark.parametrize("model_type", TARGETS)
 def test_equal_to_surgery_on_weights_and_adapter(model_type: str, places: Places) -> None:
-    loaded = load(places, model_type)
+    loaded = adapted(places, model_type)
     before = logits_of(loaded.model)
     with Ablation(loaded.outputs, [HEADS]):
         ablated = logits_of(loaded.model)
@@ -107,7 +109,7 @@ def test_equal_to_surgery_on_weights_and_adapter(model_type: str, places: Places
 
 def test_the_adapters_own_columns_matter(places: Places) -> None:
     """Cutting the base alone is another model."""
-    loaded = load(places)
+    loaded = adapted(places)
     with Ablation(loaded.outputs, [HEADS]):
         ablated = logits_of(loaded.model)
     for output in loaded.outputs:
@@ -121,9 +123,9 @@ def test_the_adapters_own_columns_matter(places: Places) -> None:
 @pytest.mark.parametrize("model_type", ["llama", "gpt2"])
 def test_equal_to_the_merged_weights(model_type: str, places: Places) -> None:
     base, adapter = places(model_type)
-    whole = load_model(str(base), device_map="cpu").model
+    whole = load(str(base), device_map="cpu").model
     merged = peft.PeftModel.from_pretrained(whole, adapter).merge_and_unload()
-    loaded = load(places, model_type)
+    loaded = adapted(places, model_type)
     assert (logits_of(loaded.model) - logits_of(tiny_model(model_type))).abs().max() > 0.1
     torch.testing.assert_close(logits_of(loaded.model), logits_of(merged), rtol=0, atol=1e-4)
     with Ablation(loaded.outputs, [HEADS]):
@@ -132,7 +134,7 @@ def test_equal_to_the_merged_weights(model_type: str, places: Places) -> None:
 
 
 def test_the_engine_is_the_plain_loop(places: Places) -> None:
-    loaded = load(places)
+    loaded = adapted(places)
     sets = [frozenset[Head](), HEADS, frozenset({Head(1, 2)})]
     got = engine.run_row(loaded, random_prompt(20), sets, None, max_new_tokens=4)
     expected = reference.run_row(loaded, random_prompt(20), sets, None, max_new_tokens=4)
@@ -142,7 +144,7 @@ def test_the_engine_is_the_plain_loop(places: Places) -> None:
 
 
 def test_nothing_learns(places: Places) -> None:
-    loaded = load(places)
+    loaded = adapted(places)
     assert not loaded.model.training
     assert not any(parameter.requires_grad for parameter in loaded.model.parameters())
 
@@ -151,7 +153,7 @@ def test_parts_elsewhere(places: Places) -> None:
     base, adapter = places("llama")
     device_map = {"model.embed_tokens": "cpu", "model.layers": "cpu", "model.norm": "cpu", "model.rotary_emb": "cpu"}
     with pytest.raises(ModelError, match="parts of the model are offloaded; expected all of it on devices"):
-        load_model(str(base), device_map=json.dumps(device_map | {"lm_head": "disk"}), adapter=adapter)
+        load(str(base), device_map=json.dumps(device_map | {"lm_head": "disk"}), adapter=adapter)
 
 
 class TestRefused:
@@ -205,7 +207,7 @@ class TestRefused:
     def test_another_models(self, adapter: Path, places: Places) -> None:
         base, _ = places("gpt_neox")
         with pytest.raises(ModelError, match=r"gpt_neox.*: cannot be loaded: .*Target modules"):
-            load_model(str(base), adapter=adapter)
+            load(str(base), adapter=adapter)
 
     def test_missing_weights(self, adapter: Path, places: Places) -> None:
         """They would be random numbers."""
@@ -213,7 +215,7 @@ class TestRefused:
         del weights[min(weights)]
         save_file(weights, adapter / "adapter_model.safetensors")
         with pytest.raises(ModelError, match=r"1 of its weights and the model's do not fit, first model.layers.0"):
-            load_model(str(places("llama")[0]), adapter=adapter)
+            load(str(places("llama")[0]), adapter=adapter)
 
     def test_of_a_model_of_another_width(self, places: Places, tmp_path: Path) -> None:
         config = tiny_config("llama")
@@ -224,13 +226,13 @@ class TestRefused:
             r"3 of its weights and the model's do not fit, first model.layers.0.self_attn.o_proj.lora_B.default.weight"
         )
         with pytest.raises(ModelError, match=message) as caught:
-            load_model(str(places("llama")[0]), adapter=tmp_path)
+            load(str(places("llama")[0]), adapter=tmp_path)
         assert "\n" not in str(caught.value)
 
     def test_an_adapter_in_the_models_place(self, adapter: Path) -> None:
         message = "holds an adapter; expected a whole checkpoint; name the model that it was made for, and this folder"
         with pytest.raises(ModelError, match=message):
-            load_model(str(adapter))
+            load(str(adapter))
 
 
 pytest.importorskip("bitsandbytes", reason="needs the extra 'quant'")
@@ -259,7 +261,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=["4bit", "8bit"])
 def loaded(request: pytest.FixtureRequest, checkpoint: Path) -> LoadedModel:
-    return load_model(str(checkpoint), device_map="cpu", quantization=request.param)
+    return load(str(checkpoint), device_map="cpu", quantization=request.param)
 
 
 @torch.inference_mode()
@@ -298,8 +300,8 @@ def test_the_engine_is_the_plain_loop_of_quantization(loaded: LoadedModel) -> No
 
 def test_8_bits_are_computed_one_by_one(checkpoint: Path) -> None:
     reason = "how 8-bit products are rounded depends on what is computed together"
-    assert read_blueprint(str(checkpoint), quantization="8bit").one_by_one == reason
-    assert read_blueprint(str(checkpoint), quantization="4bit").one_by_one is None
+    assert opened(str(checkpoint), quantization="8bit").blueprint.one_by_one == reason
+    assert opened(str(checkpoint), quantization="4bit").blueprint.one_by_one is None
 
 
 def test_weights_of_packed_numbers_are_not_cut(loaded: LoadedModel) -> None:
@@ -311,28 +313,28 @@ def test_weights_of_packed_numbers_are_not_cut(loaded: LoadedModel) -> None:
 def test_a_checkpoint_that_is_quantised_already(checkpoint: Path, tmp_path: Path) -> None:
     """It loads as it is, and is not quantised again."""
     folder = save_wide_checkpoint(tmp_path / "packed")
-    in_4_bits = load_model(str(checkpoint), device_map="cpu", quantization="4bit")
+    in_4_bits = load(str(checkpoint), device_map="cpu", quantization="4bit")
     in_4_bits.model.save_pretrained(folder)
-    again = load_model(str(folder), device_map="cpu")
+    again = load(str(folder), device_map="cpu")
     assert torch.equal(quantization_logits_of(again.model), quantization_logits_of(in_4_bits.model))
     with pytest.raises(ModelError, match="quantization '8bit': the checkpoint is quantised already"):
-        load_model(str(folder), quantization="8bit")
+        load(str(folder), quantization="8bit")
     config = folder / "config.json"
     content = json.loads(config.read_text())
     content["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_8bit": True}
     config.write_text(json.dumps(content))
-    assert read_blueprint(str(folder)).one_by_one is not None
+    assert opened(str(folder)).blueprint.one_by_one is not None
 
 
 def test_widths_that_the_kernels_do_not_take(tmp_path: Path) -> None:
     """On a CPU; else what they say would come out of the middle of a run."""
     narrow = save_checkpoint(tmp_path / "narrow")
-    load_model(str(narrow), device_map="cpu", quantization="8bit")
+    load(str(narrow), device_map="cpu", quantization="8bit")
     message = (
         r"narrow': its quantised weights cannot be computed with here: RuntimeError: .*; expected widths that the kern"
     )
     with pytest.raises(ModelError, match=message) as caught:
-        load_model(str(narrow), device_map="cpu", quantization="4bit")
+        load(str(narrow), device_map="cpu", quantization="4bit")
     assert "\n" not in str(caught.value)
 
 
@@ -340,7 +342,7 @@ def test_a_package_that_is_not_installed(checkpoint: Path, monkeypatch: pytest.M
     find = importlib.util.find_spec
     monkeypatch.setattr(quantization, "find_spec", lambda name: None if name == "bitsandbytes" else find(name))
     with pytest.raises(ModelError, match=r"'4bit': the package bitsandbytes is not installed; .*heads\[quant\]'$"):
-        load_model(str(checkpoint), quantization="4bit")
+        load(str(checkpoint), quantization="4bit")
 
 
 def test_its_size_is_told_before_it_is_loaded(loaded: LoadedModel) -> None:

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import MODEL_TYPES, N_HEADS, N_LAYERS, save_checkpoint, tiny_loaded
+from tiny_models import MODEL_TYPES, N_HEADS, N_LAYERS, load, opened, save_checkpoint, tiny_loaded
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from harness.errors import ModelError
-from harness.model.loading.loaded_model import load_model, read_blueprint
 from harness.model.loading.traits import one_by_one
 
 PHI = "phi = model.layers, self_attn.dense"
@@ -25,9 +24,9 @@ def test_it_is_what_is_loaded(model_type: str, tmp_path: Path) -> None:
     """Though there are no weights when it is drawn."""
     folder = save_checkpoint(tmp_path / "tiny", model_type)
     weights = (folder / "model.safetensors").rename(tmp_path / "aside")
-    blueprint = read_blueprint(str(folder), device_map="cpu")
+    blueprint = opened(str(folder), device_map="cpu").blueprint
     weights.rename(folder / "model.safetensors")
-    loaded = load_model(str(folder), device_map="cpu")
+    loaded = load(str(folder), device_map="cpu")
     assert (blueprint.shape, blueprint.attention, blueprint.dtype) == (loaded.shape, loaded.attention, loaded.dtype)
     assert (blueprint.window, blueprint.device_type) == (loaded.window, "cpu")
     assert blueprint.one_by_one == one_by_one(loaded.model.config)
@@ -36,9 +35,9 @@ def test_it_is_what_is_loaded(model_type: str, tmp_path: Path) -> None:
 
 
 def test_as_asked(checkpoint: Path) -> None:
-    blueprint = read_blueprint(str(checkpoint), dtype="bfloat16", attention="eager", device_map="cpu")
+    blueprint = opened(str(checkpoint), dtype="bfloat16", attention="eager", device_map="cpu").blueprint
     assert (blueprint.dtype, blueprint.attention, blueprint.device_type) == ("bfloat16", "eager", "cpu")
-    assert read_blueprint(str(checkpoint), device_map="cpu", quantization="8bit").dtype == "float16"
+    assert opened(str(checkpoint), device_map="cpu", quantization="8bit").blueprint.dtype == "float16"
 
 
 @pytest.mark.parametrize(("declared", "dtype"), [("bfloat16", "bfloat16"), (None, "float32")])
@@ -46,17 +45,16 @@ def test_auto_is_the_configs_own_dtype(declared: str | None, dtype: str, tmp_pat
     folder = save_checkpoint(tmp_path / "tiny")
     content = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(content | {"dtype": declared}))
-    assert read_blueprint(str(folder), dtype="auto").dtype == dtype
-    assert load_model(str(folder), dtype="auto", device_map="cpu").dtype == dtype
+    assert opened(str(folder), dtype="auto").blueprint.dtype == dtype
+    assert load(str(folder), dtype="auto", device_map="cpu").dtype == dtype
 
 
 def test_several_processes_are_refused(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    for load in (read_blueprint, load_model):
-        with pytest.raises(ModelError, match=r"^WORLD_SIZE=2: several processes .* expected one, without torchrun"):
-            load(str(checkpoint))
+    with pytest.raises(ModelError, match=r"^WORLD_SIZE=2: several processes .* expected one, without torchrun"):
+        opened(str(checkpoint))
     monkeypatch.setenv("WORLD_SIZE", "1")
-    assert read_blueprint(str(checkpoint)).shape.n_layers == N_LAYERS
+    assert opened(str(checkpoint)).blueprint.shape.n_layers == N_LAYERS
 
 
 @pytest.mark.parametrize(
@@ -66,14 +64,13 @@ def test_several_processes_are_refused(checkpoint: Path, monkeypatch: pytest.Mon
         ({"dtype": "int8"}, "dtype 'int8'; expected one of auto, "),
         ({"attention": "none"}, "cannot be loaded: ValueError: "),
         ({"quantization": "2bit"}, "quantization '2bit'; expected 8bit or 4bit"),
-        ({"architectures": ["llama = a, b"]}, "architectures: 'llama' is known already"),
+        ({"architectures": ("llama = a, b",)}, "architectures: 'llama' is known already"),
     ],
 )
-def test_what_cannot_be_had(checkpoint: Path, asked: dict[str, str], message: str) -> None:
-    for load in (read_blueprint, load_model):
-        with pytest.raises(ModelError, match=message) as caught:
-            load(str(checkpoint), **asked)  # type: ignore[arg-type]  # one of them
-        assert "\n" not in str(caught.value)
+def test_what_cannot_be_had(checkpoint: Path, asked: dict[str, object], message: str) -> None:
+    with pytest.raises(ModelError, match=message) as caught:
+        opened(str(checkpoint), **asked)
+    assert "\n" not in str(caught.value)
 
 
 def test_an_architecture_of_the_users(tmp_path: Path) -> None:
@@ -88,12 +85,12 @@ def test_an_architecture_of_the_users(tmp_path: Path) -> None:
     folder = save_checkpoint(tmp_path / "phi")
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)  # type: ignore[no-untyped-call]  # the library's
     with pytest.raises(ModelError, match=r"model_type 'phi': .* ablation_architectures = phi = model.layers, self"):
-        load_model(str(folder))
+        opened(str(folder))
     with pytest.raises(ModelError, match=r"PhiForCausalLM: nothing at 'model.layers.0.self_attn.o_proj'; .* of 'phi'"):
-        read_blueprint(str(folder), architectures=["phi = model.layers, self_attn.o_proj"])
-    blueprint = read_blueprint(str(folder), architectures=[PHI], device_map="cpu")
+        opened(str(folder), architectures=("phi = model.layers, self_attn.o_proj",))
+    blueprint = opened(str(folder), architectures=(PHI,), device_map="cpu").blueprint
     assert blueprint.one_by_one == "no test has branched the layers of phi"
-    loaded = load_model(str(folder), architectures=[PHI], device_map="cpu")
+    loaded = load(str(folder), architectures=(PHI,), device_map="cpu")
     assert loaded.shape == blueprint.shape
     assert [output.head_dim for output in loaded.outputs] == [8] * N_LAYERS
     assert loaded.device == torch.device("cpu")

@@ -17,11 +17,12 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 import torch
-from tiny_models import random_ids, save_checkpoint, tiny_model, tiny_tokenizer
+from tiny_models import load, opened, random_ids, save_checkpoint, tiny_model, tiny_tokenizer
 
 from harness.errors import ModelError
+from harness.model.loading.checkpoint import Checkpoint
 from harness.model.loading.checkpoints import check_fit, check_folder, digest, explain, local_folder
-from harness.model.loading.loaded_model import fingerprint, load_model, load_tokenizer, read_blueprint
+from harness.model.loading.loaded_model import load_model
 
 
 @pytest.fixture
@@ -284,17 +285,18 @@ def hub(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
 def test_a_model_of_the_hub(model: str, hub: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Its content is known before it is loaded; what was fetched is all that loading needs, without the network."""
     with redirect_stderr(io.StringIO()):
-        content = fingerprint(f"owner/{model}")
+        content = opened(f"owner/{model}").content_hash()
     n_asked = len(hub)
     assert n_asked > 0
-    assert fingerprint(f"owner/{model}", revision=COMMIT) == content
+    assert opened(f"owner/{model}", revision=COMMIT).content_hash() == content
     assert len(hub) == n_asked, "a commit that is here is not asked for again"
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    loaded = load_model(f"owner/{model}")
+    loaded = load(f"owner/{model}")
     assert (loaded.shape.id, loaded.shape.revision) == (f"owner/{model}", COMMIT)
-    assert read_blueprint(f"owner/{model}").shape == loaded.shape
-    assert load_tokenizer(f"owner/{model}").eos_token == tiny_tokenizer().eos_token
-    assert fingerprint(f"owner/{model}") == content
+    offline = opened(f"owner/{model}")
+    assert offline.blueprint.shape == loaded.shape
+    assert offline.tokenizer.eos_token == tiny_tokenizer().eos_token
+    assert offline.content_hash() == content
     ids = torch.tensor([random_ids(9)])
     assert torch.equal(loaded.model(ids).logits, tiny_model("llama")(ids).logits)
 
@@ -302,32 +304,31 @@ def test_a_model_of_the_hub(model: str, hub: list[str], monkeypatch: pytest.Monk
 @pytest.mark.usefixtures("hub")
 def test_content_is_the_same_as_of_a_folder(checkpoint: Path) -> None:
     with redirect_stderr(io.StringIO()):
-        assert fingerprint("owner/good") == fingerprint(str(checkpoint))
+        assert opened("owner/good").content_hash() == opened(str(checkpoint)).content_hash()
 
 
 def test_a_dry_run_fetches_no_weights(hub: list[str]) -> None:
-    read_blueprint("owner/good")
     with pytest.raises(ModelError, match="holds no weights"):
-        fingerprint("owner/good", fetched=False)
+        opened("owner/good").content_hash(fetched=False)
     assert not [path for path in hub if path.endswith(".safetensors")]
 
 
 @pytest.mark.usefixtures("hub")
 def test_a_download_that_never_came_to_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    read_blueprint("owner/good")
+    opened("owner/good")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    for load in (fingerprint, load_model):
+    for read in (load_model, Checkpoint.content_hash):
         with pytest.raises(
             ModelError, match="its weights are not in the local cache, and the hub is not asked"
         ) as caught:
-            load("owner/good")
+            read(opened("owner/good"))
         assert "\n" not in str(caught.value)
 
 
 @pytest.mark.usefixtures("hub")
 def test_a_model_of_the_hub_without_weights() -> None:
     with redirect_stderr(io.StringIO()), pytest.raises(ModelError, match=r"^model 'owner/bare': holds no weights; exp"):
-        fingerprint("owner/bare")
+        opened("owner/bare").content_hash()
 
 
 @pytest.mark.usefixtures("hub")
@@ -340,15 +341,13 @@ def test_a_model_of_the_hub_without_weights() -> None:
     ],
 )
 def test_what_the_hub_refuses(model: str, revision: str | None, message: str) -> None:
-    for load in (load_model, read_blueprint, load_tokenizer, fingerprint):
-        with pytest.raises(ModelError, match=message) as caught:
-            load(model, revision=revision)
-        assert "\n" not in str(caught.value)
+    with pytest.raises(ModelError, match=message) as caught:
+        opened(model, revision=revision)
+    assert "\n" not in str(caught.value)
 
 
 def test_unknown_id_when_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    for load in (load_model, read_blueprint, load_tokenizer, fingerprint):
-        with pytest.raises(ModelError, match="not in the local cache, and the hub cannot be reached"):
-            load("owner/model")
+    with pytest.raises(ModelError, match="not in the local cache, and the hub cannot be reached"):
+        opened("owner/model")

@@ -26,9 +26,13 @@ def with_hook(layer: int, hook: Callable[[nn.Module, tuple[torch.Tensor]], objec
     return loaded
 
 
+def check(loaded: LoadedModel) -> None:
+    check_entry(loaded.model, loaded.outputs, loaded.device)
+
+
 @pytest.mark.parametrize("model_type", sorted(set(ARCHITECTURES) - LATENT))
 def test_every_entry_of_the_table_is_sound(model_type: str) -> None:
-    check_entry(tiny_loaded(model_type))
+    check(tiny_loaded(model_type))
 
 
 @pytest.mark.parametrize(
@@ -49,7 +53,7 @@ def test_what_is_no_output_projection(model_type: str, projection: str) -> None:
     entry = Architecture(layers=ARCHITECTURES[model_type].layers, projection=projection)
     wrong = replace(loaded, outputs=attention_outputs(loaded.model, architectures={model_type: entry}))
     with pytest.raises(ModelError, match=NO_VALUES):
-        check_entry(wrong)
+        check(wrong)
     assert not wrong.outputs[0].module._forward_pre_hooks
 
 
@@ -58,11 +62,11 @@ def test_heads_that_are_mixed_before_the_projection(layer: int) -> None:
     """In any layer: column 8 of what it reads is then no longer of head 1 alone."""
     mixed = with_hook(layer, lambda module, args: (args[0] + args[0].roll(8, dims=-1),))
     with pytest.raises(ModelError, match=rf"model.layers.{layer}.self_attn.o_proj: {NO_VALUES}"):
-        check_entry(mixed)
+        check(mixed)
 
 
 def test_a_gate_weakens_and_does_not_mix() -> None:
-    check_entry(with_hook(1, lambda module, args: (args[0] * torch.linspace(0.01, 1, args[0].shape[-1]),)))
+    check(with_hook(1, lambda module, args: (args[0] * torch.linspace(0.01, 1, args[0].shape[-1]),)))
 
 
 def test_a_projection_that_is_called_again() -> None:
@@ -72,7 +76,7 @@ def test_a_projection_that_is_called_again() -> None:
     attention = loaded.model.get_submodule("model.layers.1.self_attn")
     attention.register_forward_hook(lambda module, args, result: (output.module(result[0].new_zeros(1, 1, 32)), None))
     with pytest.raises(ModelError, match=r"layers.1.self_attn.o_proj: called 2 times for one token; expected once"):
-        check_entry(loaded)
+        check(loaded)
 
 
 def test_a_model_without_a_cache() -> None:
@@ -83,4 +87,4 @@ def test_a_model_without_a_cache() -> None:
     with pytest.raises(
         ModelError, match="keeps keys and values of 0 layers; expected all 3 of the entry, each its own"
     ):
-        check_entry(loaded)
+        check(loaded)

