@@ -187,7 +187,20 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "strict-rows", _switch, "a row whose needle already stands in its haystack is an error", "BOOL", switch=True
     ),
+    Option(
+        "split-share",
+        _fraction,
+        "part of the filings (whole clusters) that is for ranking heads (default: the ranking's, else 0.8)",
+        "PART",
+    ),
     Option("heads", _path, "head ranking: retrieval_heads.json or a published format (default: the demo's)", "FILE"),
+    Option(
+        "heads-held-out",
+        _switch,
+        "vouch that no filing asked about made the ranking, where its file does not say: no gate passes without",
+        "BOOL",
+        switch=True,
+    ),
     Option("k", _integers, "numbers of heads to ablate (default: 1,2,5,10,20)", "K,K,..."),
     Option("depth", _depths, "where the needle stands, 0 to 1; several make a sweep (default: 0.5)", "D,D,..."),
     Option(

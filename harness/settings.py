@@ -26,8 +26,8 @@ Value = str | int | float | bool | Path | None | tuple[str, ...] | tuple[int, ..
 class Settings:
     """What was asked for; paths are absolute. The defaults run the embedded demo.
 
-    `data`, `heads` are `None` for the demo's own; `tasks` and `max_rows` are `None` for all, `gate_k` for the
-    largest k, a gate's own margin for `gate_margin`.
+    `data`, `heads` are `None` for the demo's own; `tasks` and `max_rows` are `None` for all, `split_share` for the
+    ranking's or, where it has none, the usual one, `gate_k` for the largest k, a gate's own margin for `gate_margin`.
     """
 
     model: str = DEMO
@@ -44,7 +44,9 @@ class Settings:
     task_file: Path | None = None
     tasks: tuple[str, ...] | None = None
     strict_rows: bool = False
+    split_share: float | None = None
     heads: Path | None = None
+    heads_held_out: bool = False
     k: tuple[int, ...] = (1, 2, 5, 10, 20)
     depth: tuple[float, ...] = (0.5,)
     seq_len: int | None = None

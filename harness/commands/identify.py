@@ -19,7 +19,7 @@ from harness.study.inputs import read_data
 HELP = "rank a model's heads on the identification rows"
 IDENTIFY_OPTIONS = (
     *("model", "revision", "dtype", "device-map", "attn", "quantization", "adapter", "architectures"),
-    *("data", "task-file", "tasks", "strict-rows", "max-rows", "seq-len", "insertion", "max-new-tokens"),
+    *("data", "task-file", "tasks", "strict-rows", "split-share", "max-rows", "seq-len", "insertion", "max-new-tokens"),
 )
 """The plugin's options that `identify` has too."""
 
@@ -60,11 +60,18 @@ def run(arguments: argparse.Namespace) -> None:
     if (kind := model.blueprint.quantized_file) is not None:
         say(f"{settings.model}: quantised weights ({kind}), read as full ones")
     _say_excluded(table.excluded)
+    whole = rows
     rows, n_cut = cut_to_seq_len(model, tasks, rows)
     if n_cut:
         say(f"{counted(n_cut, 'row')} cut to {settings.seq_len} tokens, {len(rows) - n_cut} are not longer")
     ranking = identify_heads(
-        model, tasks, rows, top_k=arguments.top_k, method=arguments.method, variant=arguments.variant
+        model,
+        tasks,
+        rows,
+        top_k=arguments.top_k,
+        method=arguments.method,
+        variant=arguments.variant,
+        made_from=whole,
     )
     n_counting = sum((ranking.samples or {}).values())
     if n_counting < len(rows):

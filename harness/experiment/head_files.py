@@ -23,6 +23,7 @@ from harness.experiment.heads import Head, ModelShape
 from harness.experiment.json_nodes import Node, read_json
 from harness.experiment.rankings import EVERY_TASK, HeadRanking, ScoredHead, Scores, SharedHead, best_first
 from harness.files import write_text
+from harness.retrieval.traces import PLACES, Traces
 
 SCHEMA_VERSION = 1
 
@@ -118,6 +119,8 @@ def _read_tasks(root: Node, source: str, top_k: int | None) -> HeadRanking:
         listed_global=root.optional("global_heads", _list),
         filing_hashes=root.optional("filing_hashes", _texts),
         split_seed=root.optional("split_seed", lambda node: node.integer(None)),
+        split_share=root.optional("split_share", Node.number),
+        traces=root.optional("traces", _traces),
         samples=root.optional("samples", lambda node: node.table(lambda count: count.integer(1))),
         split_half=root.optional("split_half", lambda node: node.table(Node.number)),
     )
@@ -224,6 +227,31 @@ def _texts(node: Node) -> frozenset[str]:
     return frozenset(item.text() for item in node.items())
 
 
+def _traces(node: Node) -> Traces:
+    return Traces(
+        clusters=_texts(node.field("cluster_hashes")),
+        haystacks=_texts(node.field("haystack_hashes")),
+        needles=_texts(node.field("needle_hashes")),
+        signatures=frozenset(_signature(item) for item in node.field("signatures").items()),
+    )
+
+
+def _signature(item: Node) -> bytes:
+    text = item.text()
+    if not re.fullmatch(rf"[0-9a-f]{{{2 * PLACES}}}", text):
+        raise item.bad(f"{PLACES} bytes in hex")
+    return bytes.fromhex(text)
+
+
+def _traces_document(traces: Traces) -> dict[str, list[str]]:
+    return {
+        "cluster_hashes": sorted(traces.clusters),
+        "haystack_hashes": sorted(traces.haystacks),
+        "needle_hashes": sorted(traces.needles),
+        "signatures": sorted(each.hex() for each in traces.signatures),
+    }
+
+
 def _document(ranking: HeadRanking) -> Mapping[str, object]:
     shape, scores, hashes = ranking.model, ranking.mean_scores, ranking.filing_hashes
     return {
@@ -244,8 +272,10 @@ def _document(ranking: HeadRanking) -> Mapping[str, object]:
         "every_task": ranking.every_task,
         "samples": None if ranking.samples is None else dict(ranking.samples),
         "split_seed": ranking.split_seed,
+        "split_share": ranking.split_share,
         "split_half": None if ranking.split_half is None else dict(ranking.split_half),
         "filing_hashes": None if hashes is None else sorted(hashes),
+        "traces": None if ranking.traces is None else _traces_document(ranking.traces),
         "tasks": {task: [_entry(scored) for scored in heads] for task, heads in ranking.tasks.items()},
         "shared_heads": [
             {**_place(s.head), "avg_score": s.score, "task_frequency": s.task_frequency} for s in ranking.shared()

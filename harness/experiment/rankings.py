@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from harness.errors import HeadsError
 from harness.experiment.heads import Head, ModelShape
+from harness.retrieval.traces import Traces
 
 T = TypeVar("T")
 
@@ -53,6 +54,7 @@ class HeadRanking:
     `every_task` there is one list, under `EVERY_TASK`, that serves any task. `mean_scores` are the scores of
     all heads, layers x heads per task, when known. `listed_shared` and `listed_global` are what a file said;
     `shared` and `global_heads` say what follows from the scores. `samples` counts the rows behind each task.
+    `filing_hashes` and `traces` are of the filings that made it, `split_seed` and `split_share` say which those are.
     """
 
     source: str
@@ -65,6 +67,8 @@ class HeadRanking:
     listed_global: tuple[ScoredHead, ...] | None = None
     filing_hashes: frozenset[str] | None = None
     split_seed: int | None = None
+    split_share: float | None = None
+    traces: Traces | None = None
     samples: Mapping[str, int] | None = None
     split_half: Mapping[str, float] | None = None
     every_task: bool = False

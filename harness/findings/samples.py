@@ -7,7 +7,7 @@ record makes no sample: it is missing, never wrong. Knows nothing of models or o
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple, NotRequired, TypedDict
 
 from harness.experiment.conditions import Condition, distinct
 from harness.experiment.intervention import DEFAULT_MANNER, Manner
@@ -32,6 +32,7 @@ class SampleLine(TypedDict):
     condition: str
     row: str
     filename: str
+    cluster: NotRequired[str]  # older files do not say it
     task: str
     depth: float | None
     value: str
@@ -69,6 +70,12 @@ class Sample:
     baseline_logprob: float | None
     faults: frozenset[Fault] = frozenset()
     own: Mapping[str, float | None] = field(default_factory=dict)
+    cluster: str | None = None
+
+    @property
+    def cluster_name(self) -> str:
+        """What the row belongs to beside others (`Row.cluster_name`)."""
+        return self.filename if self.cluster is None else self.cluster
 
     def line(self) -> SampleLine:
         """What `samples.jsonl` says of it."""
@@ -76,6 +83,7 @@ class Sample:
             "condition": self.condition,
             "row": self.row,
             "filename": self.filename,
+            "cluster": self.cluster_name,
             "task": self.task,
             "depth": self.depth,
             "value": self.value,
@@ -182,6 +190,7 @@ def _sample(condition: Condition, row: Row, record: Record, scored: _Scored) -> 
         baseline_logprob=_finite(record.completion.baseline_logprob),
         faults=scored.faults,
         own=scored.own,
+        cluster=row.cluster,
     )
 
 

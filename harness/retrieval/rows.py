@@ -1,7 +1,8 @@
 """Rows: one filing, one task, one needle and the haystack it is put into; their files, their split and their donors.
 
-The split says which filings are for finding the heads and which for testing them: by a hash of seed and filing, so that
-all rows of a filing fall on the same side, and each filing stays on its side when others come, go, or are filtered.
+The split says which filings are for finding the heads and which for testing them: by a hash of seed and cluster, so
+that all filings of a cluster fall on the same side, and each stays on its side when others come, go, or are filtered. A
+filing without a cluster is one of its own (`harness.retrieval.clusters` joins those of equal text).
 A row's donor asks the same of another filing and has another answer: resample ablation gives the row's ablated heads
 what they put out on the donor (Chan et al. 2022, causal scrubbing; Zhang and Nanda 2023,
 https://arxiv.org/abs/2309.16042).
@@ -14,6 +15,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal, cast, get_args
 
@@ -51,6 +53,11 @@ class Row:
         """`filename/task`, with `@depth` where the row has a depth of its own."""
         name = f"{self.filename}/{self.task}"
         return name if self.depth is None else f"{name}@{self.depth!r}"
+
+    @property
+    def cluster_name(self) -> str:
+        """The row's cluster; without one, its filing."""
+        return self.filename if self.cluster is None else self.cluster
 
 
 REQUIRED = ("filename", "task", "needle_sentence", "needle_value", "haystack_text")
@@ -260,23 +267,32 @@ class Split:
     evaluation: tuple[Row, ...]
 
 
+SPLIT_SHARE = 0.8
+"""The part of the clusters that is for identification, unless another is asked for."""
+
+
 def filing_hash(filename: str, seed: int) -> str:
-    """SHA-256 of seed and filing, in hex: what a ranking file keeps of the filings that it was made from."""
+    """SHA-256 of seed and filing (or cluster), in hex: what a ranking file keeps of the filings that made it."""
     return hashlib.sha256(f"{seed}\0{filename}".encode()).hexdigest()
 
 
-def split_of(row: Row, seed: int) -> SplitName:
-    """The row's own `split`; without one, identification for the lowest 80 % of filing hashes."""
+def split_of(row: Row, seed: int, share: float = SPLIT_SHARE) -> SplitName:
+    """The row's own `split`; without one, identification for the lowest `share` of the hashes of clusters.
+
+    A larger share holds all that a smaller one does.
+    """
     if row.split is not None:
         return row.split
-    return "identification" if int(filing_hash(row.filename, seed), 16) * 5 < 4 * 2**256 else "evaluation"
+    part = Fraction(str(share))
+    low = int(filing_hash(row.cluster_name, seed), 16) * part.denominator < part.numerator * 2**256
+    return "identification" if low else "evaluation"
 
 
-def split_rows(rows: Iterable[Row], *, seed: int) -> Split:
+def split_rows(rows: Iterable[Row], *, seed: int, share: float = SPLIT_SHARE) -> Split:
     """Every row on its side (`split_of`)."""
     sides: dict[SplitName, list[Row]] = {"identification": [], "evaluation": []}
     for row in rows:
-        sides[split_of(row, seed)].append(row)
+        sides[split_of(row, seed, share)].append(row)
     return Split(tuple(sides["identification"]), tuple(sides["evaluation"]))
 
 

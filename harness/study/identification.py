@@ -12,24 +12,27 @@ from itertools import chain
 from harness.errors import DataError
 from harness.experiment.heads import check_window
 from harness.experiment.rankings import HeadRanking
+from harness.retrieval.clusters import join_equal_texts
 from harness.retrieval.length import cut_rows
 from harness.retrieval.prompts import Prompt, Tokenizer, build_prompt, build_trial, identification_depth
 from harness.retrieval.rows import Row, filing_hash, split_rows
 from harness.retrieval.tasks import Task
+from harness.retrieval.traces import traces_of
 from harness.settings import DEMO, Settings
 from harness.study.asked_model import AskedModel
-from harness.study.inputs import data_source, first_filings
+from harness.study.inputs import data_source, first_filings, split_share
 
 DEFAULT_METHOD = "summed_attention"
 """Attention from the last prompt token to the needle."""
 
 
 def identification_rows(rows: Iterable[Row], settings: Settings) -> tuple[Row, ...]:
-    """The rows on the identification side of the split by `seed`, cut to whole filings by `max_rows`.
+    """The rows on the identification side of the split, cut to whole filings by `max_rows`; equal texts one cluster.
 
     Raises DataError where none is left.
     """
-    kept = first_filings(split_rows(rows, seed=settings.seed).identification, settings.max_rows, settings.seed)
+    split = split_rows(join_equal_texts(rows), seed=settings.seed, share=split_share(settings))
+    kept = first_filings(split.identification, settings.max_rows, settings.seed)
     if not kept:
         raise DataError(
             f"{data_source(settings)}: no rows for identification; expected at least one filing of "
@@ -65,9 +68,12 @@ def identify_heads(
     top_k: int,
     method: str = DEFAULT_METHOD,
     variant: str | None = None,
+    made_from: Sequence[Row] | None = None,
     progress: bool = True,
 ) -> HeadRanking:
     """Rank the heads of a model on these rows, task by task; `top_k` are a task's candidates.
+
+    `made_from` are the rows as they were read, where they have been cut since: what the ranking keeps of its filings.
 
     Each needle stands at its row's own depth, else at a random one that follows from `seed` and the row. All
     prompts are built before the weights are read, so that a bad row costs no time.
@@ -104,6 +110,8 @@ def identify_heads(
         identify(loaded, trials, top_k=top_k, method=method, variant=variant, progress=progress),
         filing_hashes=frozenset(filing_hash(row.filename, seed) for row in rows),
         split_seed=seed,
+        split_share=split_share(settings),
+        traces=traces_of(made_from or rows, seed),
     )
     if settings.model != DEMO:
         return ranking

@@ -15,10 +15,22 @@ from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import Blueprint, ModelShape
 from harness.experiment.intervention import Manner
 from harness.experiment.rankings import HeadRanking
+from harness.retrieval.clusters import join_equal_texts
 from harness.retrieval.length import cut_rows
 from harness.retrieval.prompts import build_prompt
-from harness.retrieval.rows import Excluded, Row, RowTable, check_rows, donor_of, filing_hash, read_rows, split_rows
+from harness.retrieval.rows import (
+    SPLIT_SHARE,
+    Excluded,
+    Row,
+    RowTable,
+    check_rows,
+    donor_of,
+    filing_hash,
+    read_rows,
+    split_rows,
+)
 from harness.retrieval.tasks import EDGAR_TASKS, Task, load_tasks, select_tasks
+from harness.retrieval.traces import Seen, seen_again
 from harness.settings import DEMO, Settings
 from harness.study.asked_model import AskedModel
 
@@ -28,8 +40,9 @@ class Inputs:
     """What a run works on: `rows` are the evaluation rows, one for each depth of a sweep; `all_rows` those of either
     split, as they were read.
 
-    `split_seed` is the ranking's where it has one, so that no filing it was made from is evaluated;
-    `ranking_overlap` counts the evaluated filings that it was made from all the same (`None`: it does not say).
+    `split_seed` is the ranking's where it has one, so that no filing it was made from is evaluated, and so is
+    `split_share` where none was asked for. `overlap` are the evaluated filings that made the ranking all the same, and
+    by what each was known (`None`: the ranking does not say what made it).
     `n_cut` counts the rows whose haystack was cut to a length (`None`: none was asked for).
     """
 
@@ -43,7 +56,8 @@ class Inputs:
     model: AskedModel
     blueprint: Blueprint
     split_seed: int
-    ranking_overlap: int | None
+    split_share: float
+    overlap: Mapping[str, Seen] | None
     n_cut: int | None = None
 
     @property
@@ -55,6 +69,11 @@ class Inputs:
     def manner(self) -> Manner:
         """How heads are ablated."""
         return Manner(self.settings.mode, self.settings.phase)
+
+    @property
+    def ranking_overlap(self) -> int | None:
+        """How many of the evaluated filings made the ranking; `None` where it does not say."""
+        return None if self.overlap is None else len(self.overlap)
 
     def study(self) -> Study:
         """What the builders of conditions need."""
@@ -84,7 +103,10 @@ def read_inputs(settings: Settings) -> Inputs:
     ranking.check_shape(blueprint.shape)
     tasks, table = read_data(settings)
     split_seed = settings.seed if ranking.split_seed is None else ranking.split_seed
-    rows = evaluation_rows(table.rows, settings, split_seed)
+    share = split_share(settings, ranking)
+    all_rows = join_equal_texts(table.rows)
+    rows = evaluation_rows(all_rows, settings, split_seed, share)
+    evaluated = {row.filename for row in rows}
     n_cut = None
     if settings.seq_len is not None:
         rows, n_cut = _cut(rows, settings, settings.seq_len, tasks, model)
@@ -92,14 +114,15 @@ def read_inputs(settings: Settings) -> Inputs:
         settings=settings,
         tasks=tasks,
         rows=rows,
-        all_rows=table.rows,
+        all_rows=all_rows,
         excluded=table.excluded,
         source=data_source(settings),
         ranking=ranking,
         model=model,
         blueprint=blueprint,
         split_seed=split_seed,
-        ranking_overlap=_overlap(rows, ranking),
+        split_share=share,
+        overlap=_overlap([row for row in table.rows if row.filename in evaluated], ranking),
         n_cut=n_cut,
     )
     # asked for now, so that what they lack is said before any work begins
@@ -137,16 +160,25 @@ def data_source(settings: Settings) -> str:
     return DEMO if settings.data is None else settings.data.name
 
 
-def evaluation_rows(rows: Iterable[Row], settings: Settings, split_seed: int) -> tuple[Row, ...]:
+def split_share(settings: Settings, ranking: HeadRanking | None = None) -> float:
+    """The part of the clusters that is for identification: as asked for, else the ranking's, else the usual one."""
+    if settings.split_share is not None:
+        return settings.split_share
+    return SPLIT_SHARE if ranking is None or ranking.split_share is None else ranking.split_share
+
+
+def evaluation_rows(
+    rows: Iterable[Row], settings: Settings, split_seed: int, share: float = SPLIT_SHARE
+) -> tuple[Row, ...]:
     """The evaluation rows, cut to whole filings by `max_rows`, and one for each depth of a sweep.
 
     Raises DataError where none is left.
     """
-    kept = first_filings(split_rows(rows, seed=split_seed).evaluation, settings.max_rows, split_seed)
+    kept = first_filings(split_rows(rows, seed=split_seed, share=share).evaluation, settings.max_rows, split_seed)
     if not kept:
         raise DataError(
             f"{data_source(settings)}: no rows for evaluation; expected at least one filing of the evaluation split; "
-            "give more filings, a split column, or a larger max-rows"
+            "give more filings, a split column, a smaller split-share or a larger max-rows"
         )
     if len(settings.depth) == 1:
         return kept
@@ -160,7 +192,7 @@ def mean_rows(inputs: Inputs) -> tuple[Row, ...]:
 
     So what is computed for a row does not depend on how many others are asked. Raises DataError where there are none.
     """
-    rows = split_rows(inputs.all_rows, seed=inputs.split_seed).identification
+    rows = split_rows(inputs.all_rows, seed=inputs.split_seed, share=inputs.split_share).identification
     if not rows:
         raise DataError(
             f"{inputs.source}: no rows for identification, which the mean of a head's output is taken over; expected "
@@ -213,11 +245,16 @@ def _ranking(settings: Settings) -> HeadRanking:
     )
 
 
-def _overlap(rows: Iterable[Row], ranking: HeadRanking) -> int | None:
+def _overlap(rows: Sequence[Row], ranking: HeadRanking) -> Mapping[str, Seen] | None:
+    """By their names, and where the ranking holds traces by cluster and text. `rows` are as they were read."""
     if ranking.filing_hashes is None:
         return None
-    seed = ranking.split_seed or 0
-    return sum(filing_hash(name, seed) in ranking.filing_hashes for name in {row.filename for row in rows})
+    seed, hashes = ranking.split_seed or 0, ranking.filing_hashes
+    seen: dict[str, Seen] = {row.filename: "name" for row in rows if filing_hash(row.filename, seed) in hashes}
+    others = [row for row in rows if row.filename not in seen]
+    if ranking.traces is not None:
+        seen.update(seen_again(others, ranking.traces, seed))
+    return seen
 
 
 def placed_depth(row: Row, settings: Settings) -> float:

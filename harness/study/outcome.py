@@ -29,6 +29,7 @@ from harness.findings.verdicts.gates import Margins
 from harness.findings.verdicts.verdict_data import GateResult
 from harness.retrieval.rows import Row
 from harness.retrieval.scoring import SCORER_VERSION, matches_published, matches_value
+from harness.retrieval.traces import seen_words
 from harness.settings import DEMO, Shown
 from harness.study.inputs import Inputs, donor_row
 from harness.study.run import Run
@@ -79,6 +80,8 @@ def judge_gates(
             Margins(settings.margin_of(gate.experiment), settings.gate_flat, settings.gate_floor),
             candidates=inputs.ranking.all_candidates(),
             leaked_filings=inputs.ranking_overlap,
+            leaked_how=seen_words(inputs.overlap or {}),
+            held_out=settings.heads_held_out,
         )
         for gate in declared_gates(inputs, conditions)
     ]

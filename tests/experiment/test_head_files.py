@@ -12,6 +12,7 @@ from harness.experiment.head_files import read_ranking, write_ranking
 from harness.experiment.heads import Head, ModelShape
 from harness.experiment.rankings import HeadRanking, ScoredHead, rank
 from harness.findings.rankings.ranking_summary import ranking_notes
+from harness.retrieval.traces import PLACES, Traces
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "reference" / "edgar_haystack"
 published = pytest.mark.skipif(not PUBLISHED.is_dir(), reason=f"no published head files at {PUBLISHED}")
@@ -198,6 +199,8 @@ def test_what_is_written_is_read_back_to_the_last_bit(
         source="heads.json",
         filing_hashes=hashes,
         split_seed=None if hashes is None else -3,
+        split_share=None if hashes is None else 0.7,
+        traces=None if hashes is None else Traces(hashes, hashes, frozenset(), frozenset({bytes(range(PLACES))})),
         split_half={"ceo": 0.1 + 0.2},
         variant="authors",
     )
@@ -210,6 +213,13 @@ def test_what_is_written_is_read_back_to_the_last_bit(
     write_ranking(again, path)
     assert path.read_bytes() == first
     assert not any("shared heads" in note or "global heads," in note for note in ranking_notes(again))
+
+
+def test_a_signature_of_another_length(tmp_path: Path) -> None:
+    traces = {"cluster_hashes": [], "haystack_hashes": [], "needle_hashes": [], "signatures": ["0a"]}
+    document = {"schema_version": 1, "tasks": {"ceo": places((0, 0))}, "traces": traces}
+    with pytest.raises(HeadsError, match=r"traces.signatures\[0\]: '0a'; expected 64 bytes in hex"):
+        read_ranking(write(tmp_path, document))
 
 
 def test_a_list_for_every_task_and_a_cut_one_survive_conversion(tmp_path: Path) -> None:

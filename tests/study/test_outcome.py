@@ -116,10 +116,10 @@ def test_plain_text_that_lacks_records_is_named(run: Run) -> None:
 def test_margins_and_leaks_are_the_runs(run: Run) -> None:
     records = records_of(build_gate(run.inputs, "shared").conditions, run.inputs.rows)
     assert judged(run, records) == "pass"
-    run.inputs = replace(run.inputs, ranking_overlap=1)
+    run.inputs = replace(run.inputs, overlap={"a": "text"})
     assert judged(run, records) == "invalid"
     strict = replace(run.inputs.settings, gate_margin_shared=1.0)
-    run.inputs = replace(run.inputs, ranking_overlap=0, settings=strict)
+    run.inputs = replace(run.inputs, overlap={}, settings=strict)
     assert judged(run, records) == "invalid", "twice the margin is more than there is to lose"
 
 

@@ -260,24 +260,24 @@ def _paired(names: Sequence[str], before: Samples, after: Samples) -> Paired | N
     if not pairs:
         return None
     changes = [int(new["match"]) - int(old["match"]) for old, new in pairs]
-    filings = [new["filename"] for _, new in pairs]
+    clusters = [new.get("cluster", new["filename"]) for _, new in pairs]
     sums: dict[str, int] = {}
-    for filing, change in zip(filings, changes, strict=True):
-        sums[filing] = sums.get(filing, 0) + change
+    for cluster, change in zip(clusters, changes, strict=True):
+        sums[cluster] = sums.get(cluster, 0) + change
     lost, gained = changes.count(-1), changes.count(1)
-    mean = cluster_mean(changes, filings)
-    one_row_a_filing = len(sums) == len(pairs)
+    mean = cluster_mean(changes, clusters)
+    independent = len(sums) == len(pairs)
     permutation = sign_permutation_p(list(sums.values()))
     return Paired(
         n=len(pairs),
-        filings=len(sums),
+        filings=len({new["filename"] for _, new in pairs}),
         lost=lost,
         gained=gained,
         other_answers=sum(old["completion"] != new["completion"] for old, new in pairs),
         change=(gained - lost) / len(pairs),
         interval=None if mean is None else mean.interval(),
-        p=mcnemar_p(lost, gained) if one_row_a_filing or permutation is None else permutation,
-        test="mcnemar" if one_row_a_filing else "sign permutation",
+        p=mcnemar_p(lost, gained) if independent or permutation is None else permutation,
+        test="mcnemar" if independent else "sign permutation",
         gold_logprob_change=paired_mean_change(
             [old["gold_logprob"] for old, _ in pairs], [new["gold_logprob"] for _, new in pairs]
         ),

@@ -94,7 +94,7 @@ def task_result(given: ConditionSamples) -> TaskResult:
     """One task's part of a condition."""
     samples, pairs = given.samples, given.pairs()
     change = drop(pairs)
-    one_row_a_filing = change is not None and change["filings"] == change["n"]
+    independent = len({after.cluster_name for _, after in pairs}) == len(pairs)
     return {
         "requested": sum(given.requested.values()),
         "n": len(samples),
@@ -104,7 +104,7 @@ def task_result(given: ConditionSamples) -> TaskResult:
         "drop": None if change is None else change["estimate"],
         "lost": None if change is None else change["lost"],
         "gained": None if change is None else change["gained"],
-        "mcnemar_p": mcnemar_p(change["lost"], change["gained"]) if change and one_row_a_filing else None,
+        "mcnemar_p": mcnemar_p(change["lost"], change["gained"]) if change and independent else None,
         "gold_logprob_change": _change([(b.gold_logprob, s.gold_logprob) for b, s in pairs]),
         "baseline_logprob_change": _change([(b.baseline_logprob, s.baseline_logprob) for b, s in pairs]),
     }
@@ -126,7 +126,7 @@ def drop(pairs: Sequence[Pair]) -> Drop | None:
         return None
     sums: dict[str, int] = {}
     for before, after in pairs:
-        sums[after.filename] = sums.get(after.filename, 0) + before.match - after.match
+        sums[after.cluster_name] = sums.get(after.cluster_name, 0) + before.match - after.match
     lost = sum(before.match and not after.match for before, after in pairs)
     gained = sum(after.match and not before.match for before, after in pairs)
     return {
@@ -134,7 +134,7 @@ def drop(pairs: Sequence[Pair]) -> Drop | None:
         "lost": lost,
         "gained": gained,
         "n": len(pairs),
-        "filings": len(sums),
+        "filings": len({after.filename for _, after in pairs}),
         "permutation_p": sign_permutation_p(list(sums.values())),
     }
 

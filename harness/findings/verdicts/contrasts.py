@@ -93,7 +93,7 @@ def _at(
             before.append(match[BASELINE.name])
             own_drops.append(match[BASELINE.name] - match[own.name])
             other_drops.append(match[BASELINE.name] - sum(match[each.name] for each in others) / len(others))
-            filings.append(row.filename)
+            filings.append(row.cluster_name)
     mean = cluster_mean([a - b for a, b in zip(own_drops, other_drops, strict=True)], filings)
     if mean is None:
         return None

@@ -28,9 +28,20 @@ def gate_result(
     *,
     candidates: Collection[Head],
     leaked_filings: int | None,
+    leaked_how: str = "",
+    held_out: bool = False,
 ) -> GateResult:
-    """A gate's part of the report. `rows` are all rows of the run, `candidates` heads that no control may hold."""
-    premises = Premises(lacking_samples(gate, rows, answers), candidates_in_controls(gate, candidates), leaked_filings)
+    """A gate's part of the report. `rows` are all rows of the run, `candidates` heads that no control may hold.
+
+    The last three are those of `Premises`.
+    """
+    premises = Premises(
+        lacking_samples(gate, rows, answers),
+        candidates_in_controls(gate, candidates),
+        leaked_filings,
+        leaked_how,
+        held_out,
+    )
     verdict = judge(paired_counts(gate.parts, rows, answers), margins, premises)
     text, degenerate = plain_text(gate, rows, answers), degenerate_shares(gate, rows, answers)
     fewest, most = gate.k_effective
@@ -77,7 +88,7 @@ def task_verdicts(
     return [
         {
             "task": task,
-            "verdict": _task_kind(verdict, corrected),
+            "verdict": _task_kind(verdict, corrected, known_split=not premises.may_have_leaked),
             "n": verdict.n_rows,
             "filings": verdict.n_filings,
             "drop": verdict.drop,
@@ -91,11 +102,11 @@ def task_verdicts(
     ]
 
 
-def _task_kind(verdict: Verdict, adjusted_p: float) -> Kind:
+def _task_kind(verdict: Verdict, adjusted_p: float, *, known_split: bool) -> Kind:
     if verdict.kind == "invalid":
         return "invalid"
     if verdict.n_filings >= LEAST_FILINGS and adjusted_p <= TASK_LEVEL:
-        return "pass"
+        return "pass" if known_split else "inconclusive"
     return "fail" if verdict.kind == "fail" else "inconclusive"
 
 

@@ -45,7 +45,7 @@ def rows_of(condition: Condition, rows: Sequence[Row]) -> list[Row]:
 def paired_counts(
     parts: Sequence[Part], rows: Sequence[Row], answers: Answers, *, needle_absent: bool = True
 ) -> GateData:
-    """Matches by filing, over the rows that have a sample under each condition of their part.
+    """Matches by cluster, over the rows that have a sample under each condition of their part.
 
     Without `needle_absent` the needle-absent run is not needed, and counts as wrong everywhere.
     """
@@ -56,7 +56,7 @@ def paired_counts(
         for row in rows_of(part.retrieval, rows):
             if all(answers.has(condition, row.id) for condition in needed):
                 matches = tuple(int(answers.samples[condition.name][row.id].match) for condition in needed)
-                gathered.setdefault(row.filename, []).append(matches)
+                gathered.setdefault(row.cluster_name, []).append(matches)
     filings = []
     for of_rows in gathered.values():
         baseline, retrieval, *others = (sum(matches) for matches in zip(*of_rows, strict=True))

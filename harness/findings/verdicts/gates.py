@@ -32,6 +32,10 @@ LEAST_FILINGS = 10
 """With fewer filings than this nothing is decided."""
 LEAST_FILINGS_TO_FAIL = 20
 """With fewer filings than this a gate does not fail: too little power to find an effect that is there."""
+UNKNOWN_SPLIT = (
+    "the ranking does not say which filings made it, so the evaluated ones may have: rank the heads with "
+    "`retrieval-heads identify`, or vouch that they were held out with --ablation-heads-held-out"
+)
 N_NAMED = 6
 """How many conditions without records a reason names, of the hundreds that a stopped run lacks."""
 
@@ -79,12 +83,20 @@ class Premises:
     """What must hold for the counts to say anything.
 
     missing: conditions that lack sound records, each with how many. candidates: control heads that are some task's
-    candidates. leaked_filings: evaluated filings that also made the ranking, `None` where that is unknown.
+    candidates. leaked_filings: evaluated filings that also made the ranking, `None` where that is unknown; how they
+    were known. held_out: the user vouches that none did, where that is unknown.
     """
 
     missing: tuple[str, ...] = ()
     candidates: tuple[str, ...] = ()
     leaked_filings: int | None = None
+    leaked_how: str = ""
+    held_out: bool = False
+
+    @property
+    def may_have_leaked(self) -> bool:
+        """Whether nobody knows, or vouches, that the evaluated filings did not make the ranking."""
+        return self.leaked_filings is None and not self.held_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +201,8 @@ def judge(data: GateData, margins: Margins, premises: Premises, *, bootstrap: bo
         kind = _kind(found, n_filings, margins.margin, all(check.holds for check in (above, outside, flat)))
         if kind == "fail":
             reasons = (_why_fail(found, margins.margin),)
+        elif kind == "pass" and premises.may_have_leaked:
+            kind, reasons = "inconclusive", (UNKNOWN_SPLIT,)
         elif kind == "inconclusive":
             needed = what_would_decide(
                 found.difference,
@@ -231,8 +245,8 @@ def invalid_reasons(data: GateData, found: Drops | None, margins: Margins, premi
         yield "no row has all the records that are compared"
     if premises.leaked_filings:
         yield (
-            f"{premises.leaked_filings} of the evaluated filings also made the ranking of the heads; rank on others, "
-            "or leave these out"
+            f"{premises.leaked_filings} of the evaluated filings also made the ranking of the heads"
+            f"{premises.leaked_how}; rank on others, or leave these out"
         )
     if premises.candidates:
         yield f"control heads that are retrieval candidates themselves: {', '.join(premises.candidates)}"

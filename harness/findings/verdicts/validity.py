@@ -30,7 +30,7 @@ def plain_text(gate: Gate, rows: Sequence[Row], answers: Answers) -> PlainText |
             if all(answers.has(condition, row.id) for condition in needed):
                 before, *after = (answers.texts[condition.name][row.id].per_token for condition in needed)
                 untouched.append(before)
-                filings.add(row.filename)
+                filings.add(row.cluster_name)
                 for change, value in zip(changes, after, strict=True):
                     change.append(value - before)
     if not untouched:

@@ -19,7 +19,7 @@ def result_of(right: dict[str, str], n_filings: int = 20, margins: Margins = DEF
     rows = make_rows(n_filings)
     text: dict[str, float | None] = {f"plain_text[{CITY.retrieval.name}]": -2.1}
     answers = make_answers(GATE, rows, {name: letters[:n_filings] for name, letters in right.items()}, text)
-    return gate_result(GATE, rows, answers, margins, candidates=(), leaked_filings=None)
+    return gate_result(GATE, rows, answers, margins, candidates=(), leaked_filings=None, held_out=True)
 
 
 def test_every_line() -> None:

@@ -57,6 +57,7 @@ def test_samples_keep_texts_as_texts(tmp_path: Path) -> None:
             "condition": "baseline",
             "row": "filing_000.txt/a",
             "filename": "filing_000.txt",
+            "cluster": "filing_000.txt",
             "task": "a",
             "depth": None,
             "value": "0",

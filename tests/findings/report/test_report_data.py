@@ -48,9 +48,10 @@ def test_the_schema_is_a_schema() -> None:
 )
 def test_types_and_schema_name_the_same_fields(type_name: str, definition: str) -> None:
     home = next(module for module in (report_data, verdict_data, samples) if hasattr(module, type_name))
-    fields = set(getattr(home, type_name).__annotations__)
+    found = getattr(home, type_name)
     part = SCHEMA["$defs"][definition]
-    assert set(part["properties"]) == set(part["required"]) == fields
+    assert set(part["properties"]) == set(found.__annotations__)
+    assert set(part["required"]) == found.__required_keys__
     assert part["additionalProperties"] is False
 
 

@@ -52,7 +52,11 @@ def test_a_candidate_among_the_controls_makes_it_invalid() -> None:
 def test_an_unknown_split_is_said() -> None:
     answers = make_answers(GATE, ROWS, LOST, {})
     found = gate_result(GATE, ROWS, answers, MARGINS, candidates=(), leaked_filings=None)
-    assert (found["verdict"], found["split_known"]) == ("pass", False)
+    assert (found["verdict"], found["split_known"]) == ("inconclusive", False)
+    assert [task["verdict"] for task in found["tasks"]] == ["inconclusive", "inconclusive"]
+    vouched = gate_result(GATE, ROWS, answers, MARGINS, candidates=(), leaked_filings=None, held_out=True)
+    assert (vouched["verdict"], vouched["split_known"]) == ("pass", False)
+    assert [task["verdict"] for task in vouched["tasks"]] == ["pass", "pass"]
     leaked = gate_result(GATE, ROWS, answers, MARGINS, candidates=(), leaked_filings=1)
     assert leaked["verdict"] == "invalid"
     assert [task["verdict"] for task in leaked["tasks"]] == ["invalid", "invalid"]

@@ -130,8 +130,19 @@ def test_what_makes_a_gate_invalid(data: GateData, premises: Premises, said: str
     assert any(said in reason for reason in found.reasons)
 
 
-def test_an_unknown_split_is_not_invalid() -> None:
-    assert verdict_of(PASSING, premises=Premises(leaked_filings=None)).kind == "pass"
+def test_an_unknown_split_passes_where_someone_vouches_for_it() -> None:
+    unknown = verdict_of(PASSING, premises=Premises(leaked_filings=None))
+    assert unknown.kind == "inconclusive"
+    assert "--ablation-heads-held-out" in unknown.reasons[0]
+    assert verdict_of(PASSING, premises=Premises(leaked_filings=None, held_out=True)).kind == "pass"
+
+
+def test_how_a_leak_was_seen_is_said() -> None:
+    found = verdict_of(PASSING, premises=Premises(leaked_filings=2, leaked_how=", 2 by an equal text"))
+    assert found.reasons == (
+        "2 of the evaluated filings also made the ranking of the heads, 2 by an equal text; rank on others, or leave "
+        "these out",
+    )
 
 
 def test_nothing_is_none() -> None:

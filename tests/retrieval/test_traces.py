@@ -1,0 +1,117 @@
+"""Traces: a filing is known again under another name, and a little altered; others are not."""
+
+import itertools
+import json
+import random
+import re
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.demo.filings import demo_rows
+from harness.retrieval.rows import Row, filing_hash
+from harness.retrieval.traces import PLACES, likeness, seen_again, seen_words, signature, traces_of
+
+ROWS = demo_rows(12)
+TRACES = traces_of(ROWS, 5)
+FILINGS = Path(__file__).parents[2] / "../shared/reference/filings/10-K.zip"
+
+
+def renamed(rows: tuple[Row, ...]) -> tuple[Row, ...]:
+    return tuple(replace(row, filename=f"other-{row.filename}") for row in rows)
+
+
+def runs(text: str) -> set[tuple[str, ...]]:
+    """The slow reference: all runs of five words."""
+    words = re.findall(r"\w+", text.casefold())
+    return {tuple(words[at : at + 5]) for at in range(max(1, len(words) - 4))}
+
+
+def jaccard(first: str, second: str) -> float:
+    return len(runs(first) & runs(second)) / len(runs(first) | runs(second))
+
+
+def test_what_is_kept() -> None:
+    assert TRACES.clusters == {filing_hash(name, 5) for name in {row.filename for row in ROWS}}
+    assert len(TRACES.haystacks) == len({row.haystack_text for row in ROWS})
+    assert len(TRACES.needles) == len({row.needle_sentence for row in ROWS})
+    assert {len(each) for each in TRACES.signatures} == {PLACES}
+
+
+def test_renamed_filings_are_known_by_their_text() -> None:
+    again = renamed(ROWS)
+    assert set(seen_again(again, TRACES, 5).values()) == {"text"}
+    assert seen_again(again, TRACES, 5).keys() == {row.filename for row in again}
+    assert seen_words(seen_again(again, TRACES, 5)) == ", 12 by an equal text"
+
+
+def test_other_filings_are_not_known() -> None:
+    assert seen_again(demo_rows(40, seed=9), TRACES, 5) == {}
+    assert seen_words({}) == seen_words({"a": "name"}) == ""
+
+
+def test_a_filing_of_a_cluster_that_made_the_ranking() -> None:
+    traces = traces_of([replace(row, cluster="Acme") for row in ROWS[:9]], 5)
+    other = replace(ROWS[-1], cluster="Acme")
+    assert seen_again([other], traces, 5) == {other.filename: "cluster"}
+    assert seen_again([other], traces, 6) == {}, "clusters are hashed with the seed of the split"
+
+
+def test_where_a_table_names_clusters_one_document_may_hold_all_needles() -> None:
+    """Of one essay for all rows: another needle is another row, the same needle the same one."""
+    first = replace(ROWS[0], cluster="1")
+    other = replace(first, filename="2", cluster="2", needle_sentence="It was incorporated in Ohio.")
+    traces = traces_of([first], 0)
+    assert seen_again([other], traces, 0) == {}
+    assert seen_again([replace(other, needle_sentence=first.needle_sentence)], traces, 0) == {"2": "text"}
+    assert seen_again([replace(other, cluster=None)], traces, 0) == {"2": "text"}
+
+
+def test_a_filing_a_little_altered_is_known() -> None:
+    """Every thirtieth word another: of the runs of five 0.72 are left in common."""
+    rng = random.Random(1)
+    altered = []
+    for row in ROWS:
+        words = row.haystack_text.split()
+        words[::30] = [f"word{rng.random()}" for _ in words[::30]]
+        altered.append(replace(row, filename=f"other-{row.filename}", haystack_text=" ".join(words)))
+    found = seen_again(altered, TRACES, 5)
+    assert found == dict.fromkeys({row.filename for row in altered}, "likeness")
+
+
+def test_likeness_is_the_part_of_runs_in_common() -> None:
+    """Against all runs, counted: within four standard errors of 64 places."""
+    texts = [" ".join(row.haystack_text for row in ROWS[:n]) for n in range(1, 9)]
+    for first, second in itertools.combinations(texts, 2):
+        exact = jaccard(first, second)
+        assert likeness(signature([first]), signature([second])) == pytest.approx(exact, abs=0.25)
+    assert likeness(signature(texts[:1]), signature(texts[:1])) == 1.0
+
+
+def test_a_signature_never_changes() -> None:
+    """Files hold signatures: another way to make them would know nothing again."""
+    found = signature(["The company was founded in Ohio in 1984 by two brothers."]).hex()
+    assert found[:64] == "53f8c48cc0f4f30241e20b290fc0cad93535cff44064b08da2e1b9f85a19cd22"
+    assert found[64:] == "f872ed664a15fbf328f13bae10dc4b941032e35ecfff6c85ab45eb4d7e082c2f"
+    assert signature([""]) != signature(["one"])
+
+
+@pytest.mark.skipif(not FILINGS.exists(), reason="the real filings are not here")
+def test_real_filings_of_other_companies_are_not_alike() -> None:
+    """One of 62 was filed by two companies; of all other pairs none is near."""
+    signatures: dict[str, bytes] = {}
+    with zipfile.ZipFile(FILINGS) as archive:
+        for name in archive.namelist():
+            text = json.loads(archive.read(name))["item_1"] if name.endswith(".json") else ""
+            if len(text) > 2000:
+                signatures[Path(name).name] = signature([text])
+    alike = {
+        (first, second): likeness(signatures[first], signatures[second])
+        for first, second in itertools.combinations(sorted(signatures), 2)
+        if first.split("_")[0] != second.split("_")[0]
+    }
+    twins = [pair for pair, part in alike.items() if part == 1.0]
+    assert [tuple(name.split("_")[0] for name in pair) for pair in twins] == [("1000564", "1000654")]
+    assert max(part for pair, part in alike.items() if pair not in twins) < 0.1
