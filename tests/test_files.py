@@ -1,10 +1,12 @@
-"""A file is replaced whole, or stands as it was."""
+"""A file is replaced whole, or stands as it was; what users name is read only where it is a regular file."""
 
+import os
+import socket
 from pathlib import Path
 
 import pytest
 
-from harness.files import replacing, write_text
+from harness.files import read_bytes, replacing, write_text
 
 
 def test_what_is_written_takes_the_files_place(tmp_path: Path) -> None:
@@ -50,3 +52,48 @@ def test_a_broken_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
 def test_text_is_utf_8_with_plain_newlines(tmp_path: Path) -> None:
     write_text(tmp_path / "a.csv", "Zürich\n1\r\n")
     assert (tmp_path / "a.csv").read_bytes() == "Zürich\n1\r\n".encode()
+
+
+def test_a_regular_file_is_read_whole_also_behind_a_link(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"a\0\r\n")
+    (tmp_path / "link").symlink_to("file")
+    assert read_bytes(tmp_path / "link") == b"a\0\r\n"
+
+
+def test_nothing_else_is_waited_for(tmp_path: Path) -> None:
+    """A pipe hung for ever, and `/dev/zero` filled the memory."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(tmp_path / "socket"))
+    listening.close()
+    reading, writing = os.pipe()
+    wanted = {
+        tmp_path / "pipe": "a pipe, which is read once only; write it to a file first",
+        Path("/dev/zero"): "a device or socket, not a regular file",
+        Path("/dev/stdin"): "a stream, which is read once only; write it to a file first",
+        Path(f"/dev/fd/{reading}"): "a stream, which is read once only",
+        Path(f"/proc/self/fd/{reading}"): "a stream, which is read once only",
+        tmp_path / "socket": "No such device or address",
+        tmp_path / "loop": "Too many levels of symbolic links",
+        tmp_path: "Is a directory",
+        tmp_path / "none": "No such file or directory",
+        tmp_path / "a\0b": "embedded null byte",
+    }
+    for path, reason in wanted.items():
+        with pytest.raises(OSError, match=r".") as caught:
+            read_bytes(path)
+        assert str(caught.value.strerror).startswith(reason)
+    os.close(reading)
+    os.close(writing)
+
+
+def test_a_refused_file_is_closed(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        with pytest.raises(OSError, match="a pipe"):
+            read_bytes(tmp_path / "pipe")
+        with pytest.raises(OSError, match="directory"):
+            read_bytes(tmp_path)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

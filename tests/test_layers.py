@@ -2,9 +2,9 @@
 
 Four floors: 1 `retrieval`, 2 `experiment`, 3 `model`, 4 `findings`. Above them `study`, one study from settings to
 outcome, and the faces: pytest's (`plugin`, `terminal`, `hookspec`), the shell's (`cli`, `commands`, `gate_simulation`)
-and the front door (`harness` itself). Below all lie `errors`, `files`, `counting`, and what was asked for (`settings`,
-`options`). Only the model floor, and the demo's tokenizer and training, import torch or transformers as they are
-imported; `study` and the faces reach the model floor inside functions only, `findings` never.
+and the front door (`harness` itself). Below all lie `errors`, `files`, `strict_json`, `counting`, and what was
+asked for (`settings`, `options`). Only the model floor, and the demo's tokenizer and training, import torch or
+transformers as they are imported; `study` and the faces reach the model floor inside functions only, `findings` never.
 """
 
 import ast
@@ -21,12 +21,13 @@ FILES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted((ROOT / "harness").rglob("*.py"))
 }
-BELOW_ALL = {"errors", "files", "counting"}
+BELOW_ALL = {"errors", "files", "strict_json", "counting"}
 FLOORS = {"retrieval", "experiment", "model", "findings"}
 MAY_IMPORT = {
     "counting": set[str](),
     "errors": set[str](),
     "files": set[str](),
+    "strict_json": set[str](),
     "settings": {"errors"},
     "options": {"errors", "settings"},
     "retrieval": BELOW_ALL,

@@ -226,8 +226,9 @@ def read_growth(path: Path) -> Growth:
 
 def _read(path: Path) -> Node:
     node = read_json(path, ReportError)
-    if node.field("schema_version").value != SCHEMA_VERSION:
-        raise node.field("schema_version").bad(f"version {SCHEMA_VERSION}")
+    version = node.field("schema_version")
+    if version.integer() != SCHEMA_VERSION:
+        raise version.bad(f"version {SCHEMA_VERSION}")
     return node
 
 

@@ -106,10 +106,9 @@ def _read_tasks(root: Node, source: str, top_k: int | None) -> HeadRanking:
         if root.has(key):
             top_k = root.field(key).integer(1)
             break
-    every_task = root.has("every_task") and root.field("every_task").value is True
     ranking = replace(
         _ranking(source, root.field("tasks").table(_list), top_k),
-        every_task=every_task,
+        every_task=root.optional("every_task", Node.boolean) or False,
         method=root.optional("method", Node.text),
         variant=root.optional("variant", Node.text),
         # the older format has the model's name alone
@@ -191,7 +190,7 @@ def _score(item: Node) -> float:
 
 
 def _mean_of_trials(node: Node) -> list[ScoredHead]:
-    trials = node.table(lambda head: [trial.number() for trial in head.items()])
+    trials = node.table(Node.numbers)
     means: dict[Head, float] = {}
     for key, scores in trials.items():
         head = Head.parse(key)
@@ -220,7 +219,7 @@ def _shape(node: Node) -> ModelShape:
 
 
 def _grid(node: Node) -> Scores:
-    return tuple(tuple(score.number() for score in row.items()) for row in node.items())
+    return tuple(tuple(row.numbers()) for row in node.items())
 
 
 def _texts(node: Node) -> frozenset[str]:

@@ -6,11 +6,14 @@ Knows nothing of what the document is about.
 import json
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from harness import strict_json
 from harness.errors import HarnessError, HeadsError
+from harness.files import read_bytes
 
 T = TypeVar("T")
 
@@ -89,6 +92,22 @@ class Node:
             raise self.bad(f"an integer from {least} up")
         return self.value
 
+    def numbers(self) -> list[float]:
+        """A list of finite numbers, of which there may be millions."""
+        if isinstance(self.value, list) and set(map(type, self.value)) <= {int, float}:
+            # an integer beyond all floats is named below, as infinity is
+            with suppress(OverflowError):
+                found = list(map(float, self.value))
+                if all(map(math.isfinite, found)):
+                    return found
+        return [item.number() for item in self.items()]
+
+    def boolean(self) -> bool:
+        """True or false."""
+        if not isinstance(self.value, bool):
+            raise self.bad("true or false")
+        return self.value
+
     def text(self) -> str:
         """A text."""
         if not isinstance(self.value, str):
@@ -104,7 +123,7 @@ def read_json(path: Path, kind: type[HarnessError] = HeadsError) -> Node:
             an object in it has a key twice.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_bytes(path).decode("utf-8-sig")
     except OSError as error:
         raise kind(f"{path}: {error.strerror}; expected a JSON file that can be read") from error
     except UnicodeDecodeError:
@@ -112,19 +131,9 @@ def read_json(path: Path, kind: type[HarnessError] = HeadsError) -> Node:
     if not text.strip():
         raise kind(f"{path.name}: an empty file; expected JSON")
     try:
-        return Node(json.loads(text, object_pairs_hook=_object), path.name, kind=kind)
+        return Node(strict_json.parse(text), path.name, kind=kind)
     except json.JSONDecodeError as error:
         end = " at the end of the file, which may be cut off" if error.pos >= len(text.rstrip()) else ""
         raise kind(f"{path.name}: line {error.lineno}, column {error.colno}: {error.msg}{end}; expected JSON") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise kind(f"{path.name}: {error}; expected JSON without it") from None
-
-
-def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """An object of JSON; Python alone would silently keep the last of repeated keys."""
-    table = dict(pairs)
-    if len(table) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for i, key in enumerate(keys) if key in keys[:i])
-        raise ValueError(f"the key {twice!r} twice in one object")
-    return table

@@ -11,8 +11,9 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from harness import strict_json
 from harness.errors import DataError
-from harness.files import replacing
+from harness.files import read_bytes, replacing
 
 Cell = str | int | float | None
 Record = Mapping[str, object]
@@ -27,7 +28,7 @@ def read_records(path: Path, required: Sequence[str], optional: Sequence[str]) -
     """
     read = {".csv": _read_csv, ".parquet": _read_parquet, ".jsonl": _read_jsonl}[_ending(path)]
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}; expected a readable file; check the path") from None
     if not data.strip():
@@ -107,12 +108,12 @@ def _csv_rows(text: str, path: Path) -> list[list[str]]:
 
 
 def _broken_csv(path: Path, data: bytes, error: UnicodeDecodeError) -> DataError:
-    """Name the row and the column in which the first byte stands that is not UTF-8."""
+    """Name the row in which the first byte stands that is not UTF-8."""
     before = data[: error.start].decode("utf-8-sig", errors="ignore") + "\N{REPLACEMENT CHARACTER}"
     # An open quote is closed, so that the text up to the broken byte is sound CSV.
     rows = _csv_rows(before + '"' * (before.count('"') % 2), path)
-    number, column = len(rows) - 1, rows[0][min(len(rows[-1]), len(rows[0])) - 1]
-    return _not_utf8(f"{path}: row {number}: {column}" if number else f"{path}: header", data[error.start])
+    number = len(rows) - 1
+    return _not_utf8(f"{path}: row {number}" if number else f"{path}: header", data[error.start])
 
 
 def _not_utf8(where: str, byte: int) -> DataError:
@@ -139,25 +140,21 @@ def _read_jsonl(path: Path, data: bytes, required: Sequence[str], optional: Sequ
         number += 1
         where = f"{path}: row {number}"
         try:
-            record = json.loads(line.decode("utf-8"))
+            record = strict_json.parse(line.decode("utf-8"))
         except UnicodeDecodeError as error:
-            raise _not_utf8(_column_of(line[: error.start], where), line[error.start]) from None
+            raise _not_utf8(where, line[error.start]) from None
         except json.JSONDecodeError as error:
             raise DataError(
                 f"{where}: {error.msg} at character {error.pos + 1}; expected one JSON object a line; correct it there"
             ) from None
+        except ValueError as error:
+            raise DataError(f"{where}: {error}; expected one JSON object a line without it; correct it there") from None
         if not isinstance(record, dict):
             raise DataError(f"{where}: got {type(record).__name__}; expected a JSON object; correct it")
         for name in required:
             if name not in record:
                 raise _missing(where, name, list(record))
         yield {name: record[name] for name in (*required, *optional) if name in record}
-
-
-def _column_of(before: bytes, where: str) -> str:
-    """The last key that opens before a broken byte, as far as that can be told."""
-    keys = [part.rpartition(b'"')[2] for part in before.split(b'":')[:-1]]
-    return f"{where}: {keys[-1].decode()}" if keys else where
 
 
 def _jsonl_bytes(columns: Sequence[str], records: Sequence[Sequence[Cell]]) -> bytes:

@@ -13,9 +13,14 @@ from types import MappingProxyType
 from typing import get_args
 
 from harness.errors import DataError
+from harness.files import read_bytes
 from harness.retrieval.scoring import Compare
 
 DEFAULT_TEMPLATE = "<document>{context}</document>\nQuestion: {question}\nAnswer:"
+
+MOST_PARTS = 200
+_LONG_KEY = re.compile(rf"(?<![\w\"'-])(?:[\w\"'-]+[ \t]*\.[ \t]*){{{MOST_PARTS},}}")
+"""A dotted key takes time that grows with the square of its parts: one of 100 KB takes a minute."""
 
 _ID = re.compile(r"[a-z0-9_]+")
 _KEYS = ("id", "question", "template", "system", "compare")
@@ -95,13 +100,12 @@ def load_tasks(path: Path) -> dict[str, Task]:
         DataError: the file cannot be read, is no TOML, or one of its tasks is bad; the first fault is named.
     """
     try:
-        table = tomllib.loads(path.read_bytes().decode("utf-8"))
+        text = read_bytes(path).decode("utf-8")
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}; expected a readable TOML file; check the path") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: byte {error.start}: broken UTF-8; expected UTF-8; save the file as UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        raise DataError(f"{path}: {error}; expected TOML with [[task]] tables; correct it there") from None
+    table = _toml(text, path)
     entries = table.get("task")
     others = sorted(set(table) - {"task"})
     if others or not isinstance(entries, list) or not entries:
@@ -112,10 +116,28 @@ def load_tasks(path: Path) -> dict[str, Task]:
     tasks: dict[str, Task] = {}
     for number, entry in enumerate(entries, start=1):
         task = _task_of(entry, f"{path}: task {number}")
+        if task.id in EDGAR_TASKS:
+            raise DataError(
+                f"{path}: task {number}: got id {task.id!r}, which is a built-in task's; expected another; rename it"
+            )
         if task.id in tasks:
             raise DataError(f"{path}: task {number}: got id {task.id!r} again; expected every id once; rename one")
         tasks[task.id] = task
     return tasks
+
+
+def _toml(text: str, path: Path) -> dict[str, object]:
+    if (key := _LONG_KEY.search(text)) is not None:
+        line = text.count("\n", 0, key.start()) + 1
+        reason = f"line {line}: a key of more than {MOST_PARTS} parts with dots between"
+    else:
+        try:
+            return tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            reason = str(error)
+        except (ValueError, RecursionError):
+            reason = "nested too deeply, or too long a number"
+    raise DataError(f"{path}: {reason}; expected TOML with [[task]] tables; correct it there") from None
 
 
 def select_tasks(tasks: Mapping[str, Task], names: Sequence[str]) -> dict[str, Task]:

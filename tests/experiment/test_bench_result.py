@@ -52,6 +52,8 @@ def test_growth_a_row(tmp_path: Path) -> None:
     ("content", "words"),
     [
         ('{"schema_version": 2}', "bench.json: schema_version: 2; expected version 1"),
+        ('{"schema_version": true}', "bench.json: schema_version: True; expected an integer"),
+        ('{"schema_version": 1.0}', "bench.json: schema_version: 1.0; expected an integer"),
         ('{"schema_version": 1}', "expected an object with 'speed'"),
         (
             '{"schema_version": 1, "device": "x", "speed": {"flops": 0, "bandwidth": 1}, "fraction_of_floor": 1}',

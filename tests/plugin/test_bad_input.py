@@ -27,6 +27,16 @@ def remove(name: str) -> Spoil:
     return lambda project: (project.path / name).unlink()
 
 
+def pipe(name: str) -> Spoil:
+    """Nobody ever writes to it."""
+
+    def spoil(project: Project) -> None:
+        (project.path / name).unlink(missing_ok=True)
+        os.mkfifo(project.path / name)
+
+    return spoil
+
+
 def truncate(name: str) -> Spoil:
     return lambda project: (project.path / name).write_bytes((project.path / name).read_bytes()[:300])
 
@@ -62,6 +72,8 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
     "head file of no known form": (write(HEADS, b'{"heads": 5}'), f"{HEADS}: "),
     "ranking of the wrong shape": (rank_another_model, "40 layers"),
     "ranking with a head too high": (rank_heads_beyond_the_model, "layer 7, but the model has 3 layers (0-2)"),
+    "head file a pipe": (pipe(HEADS), f"{HEADS}: a pipe, which is read once only"),
+    "rows a pipe": (pipe(ROWS), f"{ROWS}: a pipe, which is read once only"),
     "rows missing": (remove(ROWS), f"{ROWS}: No such file"),
     "rows empty": (write(ROWS, b""), f"{ROWS}: "),
     "rows binary": (write(ROWS, bytes(range(256))), f"{ROWS}: "),
@@ -71,6 +83,8 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
     "model without tokenizer": (without("tokenizer.json"), "holds no tokenizer; expected a tokenizer"),
     "model without config": (without("config.json"), "holds no config.json; expected config.json"),
     "reports in the place of a file": (write("reports", b"mine"), "reports/latest: "),
+    "store of one byte": (write("mine.sqlite", b"x"), "mine.sqlite: file is not a database"),
+    "store a pipe": (pipe("mine.sqlite"), "mine.sqlite: not a regular file"),
     "store of another program": (write("mine.sqlite", b"not SQLite" * 100), "mine.sqlite: "),
 }
 

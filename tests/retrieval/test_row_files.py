@@ -112,11 +112,11 @@ def test_csv_as_spreadsheets_write_it(tmp_path: Path) -> None:
         ),
         (
             b'name,text\n"a\nb",c\nd,"e\n\xff"\n',
-            "row 2: text: got byte 0xff, broken UTF-8; expected UTF-8; save the file as UTF-8",
+            "row 2: got byte 0xff, broken UTF-8; expected UTF-8; save the file as UTF-8",
         ),
         (
             b"name,text\na,b\n\xe9,d\n",
-            "row 2: name: got byte 0xe9, broken UTF-8; expected UTF-8; save the file as UTF-8",
+            "row 2: got byte 0xe9, broken UTF-8; expected UTF-8; save the file as UTF-8",
         ),
         (b"n\xff,text\n", "header: got byte 0xff, broken UTF-8; expected UTF-8; save the file as UTF-8"),
     ],
@@ -125,6 +125,10 @@ def test_broken_csv(tmp_path: Path, data: bytes, message: str) -> None:
     path = tmp_path / "rows.csv"
     path.write_bytes(data)
     fails(path, message)
+
+
+HALF = r"half of a surrogate pair, as \ud800, which is no character"
+WITHOUT = "expected one JSON object a line without it; correct it there"
 
 
 @pytest.mark.parametrize(
@@ -137,9 +141,16 @@ def test_broken_csv(tmp_path: Path, data: bytes, message: str) -> None:
         ),
         (
             b'{"name": "a", "text": "b\xff"}\n',
-            "row 1: text: got byte 0xff, broken UTF-8; expected UTF-8; save the file as UTF-8",
+            "row 1: got byte 0xff, broken UTF-8; expected UTF-8; save the file as UTF-8",
         ),
         (b"\xff\n", "row 1: got byte 0xff, broken UTF-8; expected UTF-8; save the file as UTF-8"),
+        (b'{"name": "a", "text": "b", "text": "c"}\n', "row 1: the key 'text' twice in one object; " + WITHOUT),
+        (
+            b'{"name": "a", "text": "\\ud800"}\n',
+            "row 1: half of a surrogate pair, as \\ud800, which is no character; " + WITHOUT,
+        ),
+        (b"[" * 100_000 + b"\n", "row 1: nested too deeply; " + WITHOUT),
+        (b'{"text": ' + b"9" * 5000 + b"}\n", "row 1: a whole number of thousands of digits; " + WITHOUT),
         (b'{"name": "a"}\n', "row 1: got columns name; expected text too; add or rename it"),
     ],
 )
