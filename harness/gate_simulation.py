@@ -1,6 +1,8 @@
 """The command that simulates gates, and writes what came of it with its figure.
 
-python -m harness.gate_simulation --out reports/gate_simulation
+python -m harness.gate_simulation --out reports/gate_simulation --processes 16
+
+The whole simulation takes about an hour and a half of one core; what it finds does not depend on how many share it.
 """
 
 import argparse
@@ -11,7 +13,7 @@ from pathlib import Path
 
 from harness.commands.arguments import whole_number
 from harness.files import write_text
-from harness.findings.verdicts.simulation import EXPERIMENTS, simulate
+from harness.findings.verdicts.simulation import EXPERIMENTS, plan, simulate
 
 FILE = "simulation.json"
 
@@ -22,10 +24,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("reports/gate_simulation"), metavar="FOLDER")
     parser.add_argument("--experiments", type=whole_number(1), default=EXPERIMENTS, metavar="N", help="in each cell")
     parser.add_argument("--seed", type=whole_number(0), default=0, metavar="S")
+    parser.add_argument("--every", type=whole_number(1), default=1, metavar="N", help="every Nth cell alone, to try it")
+    parser.add_argument("--processes", type=whole_number(1), default=1, metavar="N")
     given = parser.parse_args(argv)
     from harness.findings.figures.simulation_plot import draw_simulation
 
-    simulation = simulate(experiments=given.experiments, seed=given.seed)
+    simulation = simulate(plan(given.every), experiments=given.experiments, seed=given.seed, processes=given.processes)
     given.out.mkdir(parents=True, exist_ok=True)
     cells = ",\n".join(json.dumps(cell) for cell in simulation["cells"])  # a line each
     head = json.dumps({**simulation, "cells": []}, indent=1).removesuffix("[]\n}")

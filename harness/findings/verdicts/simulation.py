@@ -1,74 +1,70 @@
-"""How far a gate's verdicts can be trusted: experiments made up with a known truth, judged by `gates.judge` itself.
+"""How far a gate's verdicts can be trusted: experiments made up with a known truth, judged by the rule itself (`rule`).
 
-A cell is a truth (`Truth`) in a setting (number of filings, baseline accuracy, clustering). In each of its experiments
-a filing has nine rows. It answers each untouched with a chance of its own, from a Beta distribution around the
-baseline accuracy; a set of heads whose drop is x takes right answers away with a chance, again the filing's own, whose
-mean makes x the expected drop. Two wrong answers in a hundred become right under any set, and as many right ones are
-lost for it: ablation also stirs. Clustering is the intraclass correlation of both Beta distributions. The draws' own
-drops come from a normal or a gamma distribution; the second is skewed, as where few of many heads matter.
+A cell is a world (`worlds`) in a setting: clusters, their sizes, the untouched accuracy, clustering. In each of its
+experiments the untouched model gets rows right with that accuracy; a set of heads whose cost is x takes a right answer
+away with the chance x. Two wrong answers in a hundred become right under any set, and as many right ones are lost for
+it: ablation also stirs. Clustering is the intraclass correlation of rows of one cluster, of untouched answers and of
+losses alike: with the square root of it as chance a row goes with its cluster, else by itself. Each cell has a random
+generator of its own, so that cells may be shared out among processes.
 
-Knows nothing of models, heads, reports or files.
+Beside the rule stands that of version 0.1.0, judging the same experiments. Knows nothing of models, reports or files.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from itertools import product
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import chain, product
 from typing import Literal, TypedDict
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from harness.findings.verdicts.gates import FilingCounts, GateData, Margins, Premises, judge
+from harness.findings.verdicts.earlier_rule import decide_as_before
+from harness.findings.verdicts.rule import KINDS, Kind, Margins, Sums, decide, estimate, holds
+from harness.findings.verdicts.worlds import MARGIN, N_DRAWS, Draws, Heads, Lists, World
 
-Array = NDArray[np.float64]
-Counts = NDArray[np.int64]
+Floats = NDArray[np.float32]
+Rows = Literal["even", "uneven"]
 
 EXPERIMENTS = 2_000
-N_DRAWS = 5
-ROWS_A_FILING = 9
+ROWS_A_CLUSTER = 9
 STIR = 0.02
 """The part of the wrong answers that any set of heads makes right."""
-RANDOM_DROP = 0.03
-"""What random heads cost in the mean."""
-MARGINS = Margins()
-FILINGS = (5, 10, 20, 50, 100)
-BASELINES = (0.7, 0.95)
-CLUSTERINGS = (0.0, 0.2, 0.6)
-SDS = (0.02, 0.05, 0.10, 0.15)
+MARGINS = Margins(MARGIN, MARGIN)
+CELLS_AT_ONCE = 6_000_000
+"""Random numbers that are held at once, about."""
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
-    """What is true of the heads: how much more they cost than random ones do, and how far random ones differ.
+class Setting:
+    """What evaluation is like: `rows` are nine in each cluster, or 30, 14, 9, ... 2."""
 
-    An `effect` of `None`: the "retrieval" heads are one more random draw.
-    """
+    clusters: int
+    rows: Rows
+    accuracy: float
+    clustering: float
 
-    name: Literal["no effect", "at the margin", "one more draw", "effect"]
-    effect: float | None
-    draw_sd: float
-    draws: Literal["normal", "skewed"] = "normal"
-
-
-TRUTHS = (
-    Truth("no effect", 0.0, 0.0),
-    *(Truth("at the margin", MARGINS.margin, sd) for sd in (0.0, 0.02, 0.05)),
-    *(Truth("one more draw", None, sd) for sd in SDS),
-    *(Truth("one more draw", None, sd, "skewed") for sd in SDS),
-    *(Truth("effect", effect, 0.02) for effect in (0.2, 0.3, 0.5)),
-)
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Rows of each cluster."""
+        if self.rows == "even":
+            return np.full(self.clusters, ROWS_A_CLUSTER)
+        return np.maximum(2, np.round(30 / np.arange(1, self.clusters + 1) ** 1.1)).astype(np.int64)
 
 
 class Cell(TypedDict):
-    """A truth in a setting, and how many of its experiments ended with which verdict."""
+    """A world in a setting, how its experiments ended by the rule and by 0.1.0's, and how often (a), (b), (c) held."""
 
-    truth: dict[str, str | float | None]
-    filings: int
-    baseline: float
-    clustering: float
-    verdicts: dict[str, int]
+    world: str
+    truth: dict[str, str | float | bool | None]
+    setting: dict[str, str | float]
+    verdicts: dict[Kind, int]
+    earlier: dict[Kind, int]
+    above_margin: int
+    unusual: int
+    flat: int
 
 
 class Simulation(TypedDict):
@@ -78,83 +74,144 @@ class Simulation(TypedDict):
     seed: int
     experiments: int
     draws: int
-    rows_a_filing: int
+    rows_a_cluster: int
     margins: dict[str, float]
     cells: list[Cell]
 
 
-def simulate(*, experiments: int = EXPERIMENTS, seed: int = 0, filings: Sequence[int] = FILINGS) -> Simulation:
-    """Every truth in every setting. Each cell has a random generator of its own."""
+DRAWN: tuple[Draws, ...] = (
+    Draws("no effect"),
+    Draws("at the margin", effect=MARGIN),
+    Draws("at the margin", "normal", 0.02, MARGIN),
+    Draws("at the margin", "normal", 0.05, MARGIN),
+    Draws("at the margin", "gamma", 0.05, MARGIN),
+    Draws("at the margin", "left-skewed", 0.05, MARGIN),
+    Draws("at the margin", "rare", effect=MARGIN),
+    *(Draws("exchangeable", "normal", sd) for sd in (0.02, 0.05, 0.10, 0.15)),
+    *(Draws("exchangeable", "gamma", sd) for sd in (0.02, 0.05, 0.10, 0.15)),
+    *(Draws("exchangeable", "left-skewed", sd) for sd in (0.05, 0.15)),
+    Draws("exchangeable", "rare"),
+)
+SHAPES = ((8, 16), (30, 9), (32, 32))
+LISTS: tuple[Lists, ...] = ("identical", "disjoint")
+EFFECTS = (0.2, 0.3, 0.5)
+ACCURACIES = (0.2, 0.7, 0.95)
+SIZES: tuple[Rows, ...] = ("even", "uneven")
+
+
+def worlds_of_heads() -> Iterator[Heads]:
+    """Every truth in every shape, with lists that are the same for all tasks and lists that share nothing."""
+    for (layers, heads), lists in product(SHAPES, LISTS):
+        any_heads = Heads("exchangeable", layers, heads, lists)
+        at_margin = replace(any_heads, kind="at the margin")
+        needed = replace(any_heads, kind="effect")
+        yield from (replace(any_heads, one_in=n) for n in (60, 100, 120))
+        yield replace(any_heads, law="gamma", sd=0.05)
+        yield replace(at_margin, law="gamma", sd=0.05)
+        yield replace(at_margin, one_in=100)
+        yield from (replace(needed, law="normal", sd=0.02, effect=effect) for effect in EFFECTS)
+        yield from (replace(needed, law="gamma", sd=0.05, effect=effect) for effect in EFFECTS)
+        yield replace(needed, law="normal", sd=0.02, effect=0.5, by_one_head=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A cell before its experiments; `number` is its place in the whole simulation, which seeds its generator."""
+
+    number: int
+    world: World
+    setting: Setting
+
+
+def plan(every: int = 1) -> tuple[Planned, ...]:
+    """The cells of the whole simulation, in order, or every so many of them."""
+    of_draws = (Setting(*each) for each in product((10, 20, 50, 100), SIZES, ACCURACIES, (0.0, 0.2, 0.8)))
+    of_heads = (Setting(n, "even", *each) for n, *each in product((20, 50), ACCURACIES, (0.0, 0.2)))
+    pairs: Iterator[tuple[World, Setting]] = chain(product(DRAWN, of_draws), product(worlds_of_heads(), of_heads))
+    return tuple(Planned(number, world, setting) for number, (world, setting) in enumerate(pairs))[::every]
+
+
+def simulate(
+    cells: Sequence[Planned], *, experiments: int = EXPERIMENTS, seed: int = 0, processes: int = 1
+) -> Simulation:
+    """Every cell's experiments; the same for any number of processes."""
+    work = partial(simulate_cell, experiments=experiments, seed=seed)
+    if processes == 1:
+        found = list(map(work, cells))
+    else:
+        with ProcessPoolExecutor(processes) as pool:
+            found = list(pool.map(work, cells, chunksize=12))
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "seed": seed,
         "experiments": experiments,
         "draws": N_DRAWS,
-        "rows_a_filing": ROWS_A_FILING,
+        "rows_a_cluster": ROWS_A_CLUSTER,
         "margins": asdict(MARGINS),
-        "cells": list(_cells(experiments, seed, filings)),
+        "cells": found,
     }
 
 
-def _cells(experiments: int, seed: int, filings: Sequence[int]) -> Iterator[Cell]:
-    for place, (truth, baseline, clustering, n) in enumerate(product(TRUTHS, BASELINES, CLUSTERINGS, filings)):
-        generator = np.random.default_rng([seed, place])
-        made = make_experiments(truth, n, baseline, clustering, experiments=experiments, generator=generator)
-        verdicts = Counter(judge(data, MARGINS, Premises(), bootstrap=False).kind for data in made)
-        yield {
-            "truth": asdict(truth),
-            "filings": n,
-            "baseline": baseline,
-            "clustering": clustering,
-            "verdicts": {kind: verdicts[kind] for kind in ("pass", "fail", "inconclusive", "invalid")},
-        }
+def simulate_cell(cell: Planned, *, experiments: int, seed: int) -> Cell:
+    """One cell's experiments, some at once."""
+    world, setting = cell.world, cell.setting
+    generator = np.random.default_rng([seed, cell.number])
+    sets = 1 + 2 * N_DRAWS
+    at_once = max(1, CELLS_AT_ONCE // (int(setting.sizes.sum()) * sets))
+    new, old = np.zeros(len(KINDS), dtype=int), np.zeros(len(KINDS), dtype=int)
+    held = np.zeros(3, dtype=int)
+    costs = world.costs(experiments, generator)
+    for start in range(0, experiments, at_once):
+        sums = make_sums(costs[start : start + at_once], setting, generator)
+        rows = np.broadcast_to(setting.sizes.astype(float), sums.untouched.shape)
+        with np.errstate(invalid="ignore"):  # where nothing is right, nothing is a number, and the verdict invalid
+            found = estimate(sums)
+            new += np.bincount(decide(sums, found, MARGINS), minlength=len(KINDS))
+            old += np.bincount(decide_as_before(rows, sums.untouched, sums.judged, sums.controls), minlength=len(KINDS))
+            held += [int(each.sum()) for each in holds(found, MARGINS)]
+    above, unusual, flat = held.tolist()
+    return {
+        "world": "draws" if isinstance(world, Draws) else "heads",
+        "truth": asdict(world),
+        "setting": asdict(setting),
+        "verdicts": dict(zip(KINDS, new.tolist(), strict=True)),
+        "earlier": dict(zip(KINDS, old.tolist(), strict=True)),
+        "above_margin": above,
+        "unusual": unusual,
+        "flat": flat,
+    }
 
 
-def make_experiments(
-    truth: Truth, n_filings: int, baseline: float, clustering: float, *, experiments: int, generator: Generator
-) -> Iterator[GateData]:
-    """Experiments in which this is true, made up together."""
-    chances = _around(np.full((experiments, n_filings, 1), baseline), clustering, generator)
-    right = generator.binomial(ROWS_A_FILING, chances)  # (experiments, filings, 1)
-    drops = set_drops(truth, experiments, generator)  # (experiments, 1 + draws)
-    kept = _matches(right, drops, baseline, clustering, generator)  # (experiments, filings, 1 + draws)
-    for before, after in zip(right[:, :, 0].tolist(), kept.tolist(), strict=True):
-        rows = (
-            FilingCounts(ROWS_A_FILING, n_right, heads, 0, tuple(draws))
-            for n_right, (heads, *draws) in zip(before, after, strict=True)
-        )
-        yield GateData(N_DRAWS, tuple(rows))
+def make_sums(costs: NDArray[np.float64], setting: Setting, generator: Generator) -> Sums:
+    """Right answers by cluster of experiments in which sets have these costs: (experiments, sets, tasks).
+
+    Rows of a cluster belong to the tasks in turn.
+    """
+    sizes, accuracy = setting.sizes, setting.accuracy
+    tasks = np.concatenate([np.arange(n) % costs.shape[-1] for n in sizes])  # (rows,)
+    loss = np.clip(STIR * (1 - accuracy) / accuracy + np.maximum(costs, 0), 0, 1).astype(np.float32)
+    gain = np.clip(STIR + np.maximum(-costs, 0) * accuracy / (1 - accuracy), 0, 1).astype(np.float32)
+    loss, gain = (each.transpose(0, 2, 1)[:, tasks] for each in (loss, gain))  # (experiments, rows, sets)
+    right = _uniforms((len(costs), len(tasks), 1), setting, generator) < accuracy
+    luck = _uniforms(loss.shape, setting, generator)
+    after = np.where(right, luck >= loss, luck < gain)
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    untouched = np.add.reduceat(right[..., 0], starts, axis=1, dtype=float)
+    kept = np.add.reduceat(after, starts, axis=1, dtype=float)  # (experiments, clusters, sets)
+    return Sums(
+        untouched=untouched,
+        judged=kept[..., 0],
+        controls=kept[..., 1 : 1 + N_DRAWS],
+        permutations=kept[..., 1 + N_DRAWS :],
+        right=untouched,
+    )
 
 
-def set_drops(truth: Truth, experiments: int, generator: Generator) -> Array:
-    """True drops of the retrieval heads and of each draw: (experiments, 1 + draws)."""
-    shape, sd = (experiments, 1 + N_DRAWS), truth.draw_sd
-    if sd == 0:
-        drops = np.full(shape, RANDOM_DROP)
-    elif truth.draws == "normal":
-        drops = generator.normal(RANDOM_DROP, sd, shape)
-    else:
-        drops = generator.gamma((RANDOM_DROP / sd) ** 2, sd**2 / RANDOM_DROP, shape)
-    if truth.effect is not None:
-        drops[:, 0] = RANDOM_DROP + truth.effect
-    return drops
-
-
-def _matches(right: Counts, drops: Array, baseline: float, clustering: float, generator: Generator) -> Counts:
-    """Right answers of each filing under each set: (experiments, filings, 1 + draws)."""
-    sets = drops[:, None, :]
-    shape = (*right.shape[:2], drops.shape[1])
-    gain = np.clip(STIR + np.maximum(-sets, 0) / (1 - baseline), 0, 1)
-    loss = np.clip((STIR * (1 - baseline) + np.maximum(sets, 0)) / baseline, 0, 1)
-    lost = generator.binomial(right, _around(np.broadcast_to(loss, shape), clustering, generator))
-    gained = generator.binomial(ROWS_A_FILING - right, np.broadcast_to(gain, shape))
-    return right - lost + gained
-
-
-def _around(means: Array, clustering: float, generator: Generator) -> Array:
-    """Chances with these means whose intraclass correlation is `clustering`: Beta distributed."""
-    if clustering == 0:
-        return means
-    size = (1 - clustering) / clustering
-    inside = np.clip(means, 1e-9, 1 - 1e-9)
-    return generator.beta(inside * size, (1 - inside) * size)
+def _uniforms(shape: tuple[int, ...], setting: Setting, generator: Generator) -> Floats:
+    """Uniform numbers (experiments, rows, sets), in which rows of a cluster share one as often as clustering says."""
+    own = generator.random(shape, dtype=np.float32)
+    if setting.clustering == 0:
+        return own
+    of_cluster = generator.random((shape[0], setting.clusters, shape[2]), dtype=np.float32)
+    together = generator.random(shape, dtype=np.float32) < setting.clustering**0.5
+    return np.where(together, np.repeat(of_cluster, setting.sizes, axis=1), own)
