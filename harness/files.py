@@ -55,6 +55,13 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def try_folder(folder: Path) -> None:
+    """Raise the OSError that a file written into this folder would meet; nothing is left of the attempt."""
+    probe = folder / f".{os.getpid()}.part"
+    probe.touch()
+    probe.unlink(missing_ok=True)  # another process of this number, on another machine, may have been quicker
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace the file by this text at once, UTF-8, with plain newlines. Raises OSError where it cannot be written."""
     with replacing(path) as temporary:

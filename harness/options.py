@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import cast, get_args
+from typing import get_args
 
 from harness.errors import SettingsError
 from harness.settings import (
@@ -42,11 +42,6 @@ class Option:
     def field(self) -> str:
         """The field of `Settings` that it sets."""
         return self.name.replace("-", "_")
-
-    @property
-    def default(self) -> Value:
-        """The value where nothing is given."""
-        return cast(Value, next(each.default for each in fields(Settings) if each.name == self.field))
 
 
 def _path(text: str) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.files import read_bytes, replacing, write_text
+from harness.files import read_bytes, replacing, try_folder, write_text
 
 
 def test_what_is_written_takes_the_files_place(tmp_path: Path) -> None:
@@ -97,3 +97,13 @@ def test_a_refused_file_is_closed(tmp_path: Path) -> None:
         with pytest.raises(OSError, match="directory"):
             read_bytes(tmp_path)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_folder_is_tried_and_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    try_folder(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        try_folder(tmp_path / "none")
+    # workers that begin at once do not refuse each other's folder: another may have removed the file
+    monkeypatch.setattr(Path, "touch", lambda self: None)
+    try_folder(tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -35,8 +35,7 @@ def test_defaults_run_the_demo() -> None:
 def test_every_setting_has_its_option() -> None:
     assert sorted(each.field for each in OPTIONS) == sorted(field.name for field in fields(Settings))
     for each in OPTIONS:
-        assert each.default == getattr(Settings(), each.field)
-        assert each.switch == isinstance(each.default, bool)
+        assert each.switch == isinstance(getattr(Settings(), each.field), bool)
         assert each.help
         assert each.metavar
 

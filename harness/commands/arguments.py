@@ -1,12 +1,12 @@
 """How commands read their arguments: numbers, shapes, the plugin's options under their own names."""
 
 import argparse
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness.errors import SettingsError
 from harness.experiment.heads import ModelShape
+from harness.files import try_folder
 from harness.options import OPTIONS, resolve_settings
 from harness.settings import Settings, Value
 
@@ -39,9 +39,7 @@ def check_writable(file: Path, option: str) -> None:
     try:
         if file.is_dir():
             raise IsADirectoryError(None, "is a folder")
-        probe = file.with_name(f".{file.name}.{os.getpid()}.part")
-        probe.touch()
-        probe.unlink()
+        try_folder(file.parent)
     except OSError as error:
         raise SettingsError(
             f"{option}: {file}: {error.strerror}; expected a file in a folder that can be written; name another"

@@ -8,9 +8,8 @@ up to a layer share every layer up to it, and the jobs of a row form a tree over
 Knows no models, no prompts and no store: what is stored, a function says.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from harness.experiment.conditions import BASELINE, Condition
 from harness.experiment.heads import Head
@@ -55,13 +54,6 @@ class Plan:
     stored: int
 
 
-class LayerPasses(NamedTuple):
-    """What a row's jobs cost in passes through one layer: each on its own, and with equal work shared."""
-
-    one_by_one: int
-    distinct: int
-
-
 def jobs_of(condition: Condition, rows: Iterable[Row], manner: Manner = DEFAULT_MANNER) -> tuple[Job, ...]:
     """The condition's jobs, one for each row of its tasks, in the order of the rows."""
     return tuple(_job(condition, row, manner) for row in rows if _covers(condition, row))
@@ -97,20 +89,6 @@ def make_plan(
         if missing:
             work.append(RowWork(row, missing))
     return Plan(tuple(work), requested, distinct, n_stored)
-
-
-def layer_passes(head_sets: Iterable[Collection[Head]], n_layers: int) -> LayerPasses:
-    """Count a row's layer passes: jobs x layers, and the nodes of the tree over layers.
-
-    A node is a distinct output of a layer: one for each layer l and each different set of ablated heads in
-    layers 0 to l. (Its layer's attention, up to the output projection's input, is shared even more widely, by
-    sets that agree in the layers before l; that is not counted.)
-    """
-    sets = list(head_sets)
-    nodes = {
-        (layer, frozenset(head for head in heads if head.layer <= layer)) for heads in sets for layer in range(n_layers)
-    }
-    return LayerPasses(len(sets) * n_layers, len(nodes))
 
 
 def _covers(condition: Condition, row: Row) -> bool:

@@ -41,6 +41,11 @@ class PrefixTree:
     leaves: tuple[frozenset[Head], ...]
     levels: tuple[Level, ...]
 
+    @property
+    def n_nodes(self) -> int:
+        """Passes through one layer that these sets take, with equal ones shared: the nodes of all levels."""
+        return sum(len(level.parents) for level in self.levels)
+
     def part(self, leaves: slice) -> "PrefixTree":
         """The tree of a run of leaves alone, in all layers."""
         return prefix_tree(self.leaves[leaves], len(self.levels))

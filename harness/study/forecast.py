@@ -15,7 +15,8 @@ from harness.experiment.bench_result import Pace, read_pace
 from harness.experiment.conditions import Condition
 from harness.experiment.cost import ModelSize, decoding_bytes, shared_flops, single_flops
 from harness.experiment.heads import Head
-from harness.experiment.plan import Plan, layer_passes
+from harness.experiment.plan import Plan
+from harness.experiment.prefix_tree import prefix_tree
 from harness.retrieval.prompts import PromptKind
 from harness.study.run import Run
 
@@ -88,8 +89,8 @@ def forecast(run: Run, conditions: Sequence[Condition]) -> Forecast:
         tokens.append(len(run.prompt(row_id, kind).token_ids))
         # the prompt's own work; what its last token costs each condition is decoding's
         read = [frozenset[Head]()] if settings.phase == "decode" else head_sets
-        passes[0] += layer_passes(head_sets, n_layers).one_by_one
-        passes[1] += layer_passes(read, n_layers).distinct
+        passes[0] += len(head_sets) * n_layers
+        passes[1] += prefix_tree(read, n_layers).n_nodes
         flops[0] += len(head_sets) * single_flops(size, tokens[-1])
         flops[1] += shared_flops(size, read, tokens[-1])
         positions += settings.max_new_tokens * len(head_sets) * tokens[-1]

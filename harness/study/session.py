@@ -25,6 +25,7 @@ from harness.experiment.conditions import (
 from harness.experiment.gate_conditions import Gate
 from harness.experiment.locks import Leases
 from harness.experiment.store import IN_MEMORY, Repair, Store
+from harness.files import try_folder
 from harness.findings.report.gate_message import gate_message, not_alone
 from harness.findings.report.report_data import Exit, ReportData
 from harness.findings.report.report_writing import REPORT_FILE, write_report
@@ -102,7 +103,7 @@ class StudySession:
         if self._run is None:
             inputs = read_inputs(self.settings)
             if self.writes:
-                _check_writable(self.folder)
+                _make_folder(self.folder)
             place = self.place
             share = 0.0 if place.worker is None else place.worker / place.workers
             path = self.settings.store_file
@@ -303,12 +304,11 @@ class StudySession:
             return read_conditions(store.declarations(self.place.run_id))
 
 
-def _check_writable(folder: Path) -> None:
-    probe = folder / ".writable"
+def _make_folder(folder: Path) -> None:
+    """Make the report's folder; a ReportError where it cannot be written to."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink(missing_ok=True)  # another worker may have been quicker
+        try_folder(folder)
     except OSError as error:
         raise ReportError(
             f"{folder}: {error.strerror}; expected a folder that can be written; name another with --ablation-reports"

@@ -1,19 +1,13 @@
-import json
 from collections.abc import Callable
-from pathlib import Path
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
-from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import Head
 from harness.experiment.intervention import Manner
-from harness.experiment.plan import Job, jobs_of, layer_passes, make_plan
+from harness.experiment.plan import Job, jobs_of, make_plan
 from harness.retrieval.rows import Row
-
-PUBLISHED = Path(__file__).parents[3] / "shared" / "reference" / "edgar_haystack"
 
 
 def row(filename: str, task: str) -> Row:
@@ -117,38 +111,3 @@ def test_a_plan_is_everything_asked_for_less_what_is_stored(
     assert plan.distinct == len(wanted)
     assert plan.stored == sum(map(stored, wanted))
     assert all(job.row_id == work.row.id for work in plan.work for job in work.jobs)
-
-
-def test_layer_passes_by_hand() -> None:
-    # 3 layers; a set is told apart from the layer on where its heads differ
-    assert layer_passes([()], 3) == (3, 3)
-    assert layer_passes([(), (Head(2, 0),)], 3) == (6, 4)
-    assert layer_passes([(), (Head(1, 0),), (Head(1, 0), Head(2, 0))], 3) == (9, 3 + 2 + 1)
-    assert layer_passes([(), (Head(0, 0),), (Head(0, 1),)], 3) == (9, 9)
-    assert layer_passes([(Head(1, 0), Head(2, 1)), (Head(2, 1), Head(1, 0))], 3) == (6, 3)
-
-
-@pytest.mark.skipif(not PUBLISHED.is_dir(), reason=f"no published head files at {PUBLISHED}")
-def test_layer_passes_of_the_published_lists() -> None:
-    """The head lists of an 8B model at k = 1, 2, 5, 10, 20, counted for a row of registrant_name."""
-    ranking = read_ranking(PUBLISHED / "ranked_heads.json")
-    draw = json.loads((PUBLISHED / "random_ablation_control.json").read_text())["128"]["heads_ablated"]
-    ks = (1, 2, 5, 10, 20)
-
-    def tops(heads: list[Head]) -> list[frozenset[Head]]:
-        return [frozenset(heads[:k]) for k in ks]
-
-    own = {task: tops(list(ranking.candidates(task))) for task in ranking.tasks}
-    within = [frozenset[Head](), *own["registrant_name"]]
-    assert layer_passes(within, 32) == (192, 107)
-    everywhere = [
-        *within,
-        *tops([entry.head for entry in ranking.listed_shared or ()]),
-        *tops([entry.head for entry in ranking.listed_global or ()]),
-        *tops([Head(layer, head) for layer, head in draw]),
-    ]
-    assert layer_passes(everywhere, 32) == (672, 317)
-    assert layer_passes(set(everywhere), 32) == (544, 317)
-    transferred = everywhere + [top for task, sets in own.items() if task != "registrant_name" for top in sets]
-    assert layer_passes(transferred, 32) == (1952, 720)
-    assert layer_passes(set(transferred), 32) == (1600, 720)

@@ -19,7 +19,7 @@ from harness.findings.report.reading import load
 from harness.retrieval.rows import Row, write_rows
 from harness.settings import Settings
 from harness.study.run import Progress
-from harness.study.session import Place, StudySession, _check_writable
+from harness.study.session import Place, StudySession
 
 TASKS = ("incorporation_year", "ceo_lastname")
 MAIN = Place("run")
@@ -244,12 +244,3 @@ def test_what_is_no_gate(session: Sessions, settings: Settings) -> None:
 def test_over_plain_text_no_result_can_be_asked_for(session: Sessions, settings: Settings) -> None:
     with pytest.raises(SettingsError, match="plain_text: a condition over plain text"):
         session(settings).expand([PLAIN_TEXT])
-
-
-def test_workers_that_begin_at_once_do_not_refuse_each_others_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each tries the folder with one file, which another may have removed."""
-    monkeypatch.setattr(Path, "touch", lambda self: None)
-    _check_writable(tmp_path / "reports")
-    assert not list((tmp_path / "reports").iterdir())

@@ -30,7 +30,7 @@ from harness.model.generation.answering import NOTHING, RowAnswers
 from harness.model.generation.branching import Branching, can_branch
 from harness.model.generation.memory import branches_that_fit, is_out_of_memory
 from harness.model.generation.shared_prefill import SharedPrompt, handed_down, prefill
-from harness.model.intervention.ablation import Ablation
+from harness.model.intervention.ablation import check_free, check_heads
 from harness.model.loading.loaded_model import LoadedModel
 from harness.model.loading.pieces import takes_square_memory
 from harness.retrieval.prompts import Prompt
@@ -77,10 +77,8 @@ def run_rows(
     """
     for ask in asks:
         reference.check_request(loaded, ask.prompt, ask.baseline_ids, max_new_tokens=ask.max_new_tokens)
-        if ask.head_sets:
-            Ablation(loaded.outputs, ask.head_sets)  # every head exists
-    with Ablation(loaded.outputs, [()]):  # and no other ablation is open
-        pass
+        check_heads(loaded.outputs, ask.head_sets)
+    check_free(loaded.outputs)
     together: list[int] = []
     for number, ask in enumerate(asks):
         if not ask.head_sets:

@@ -13,8 +13,8 @@ Knows nothing of architectures, prompts or tokens, nor of what is put in place (
 """
 
 import weakref
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -26,8 +26,51 @@ from harness.experiment.heads import Head
 from harness.model.intervention.projection_input import ZERO, HookInput, Replacement, as_call, projection_input
 from harness.model.loading.architectures import AttentionOutput
 
-# Projections of every open ablation. Two at once on one model would measure neither.
+# Projections of every model that is claimed. Two ablations at once on one model would measure neither.
 _in_use: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+
+
+def check_free(outputs: Sequence[AttentionOutput]) -> None:
+    """Raise an AblationError while an ablation of this model is open."""
+    busy = next((output for output in outputs if output.module in _in_use), None)
+    if busy is not None:
+        raise AblationError(
+            f"{busy.name}: another ablation of this model is open; expected one at a time; leave it first"
+        )
+
+
+@contextmanager
+def claimed(outputs: Sequence[AttentionOutput]) -> Iterator[None]:
+    """The whole model for one context alone.
+
+    Raises:
+        AblationError: an ablation of it is open.
+    """
+    check_free(outputs)
+    modules = [output.module for output in outputs]
+    _in_use.update(modules)
+    try:
+        yield
+    finally:
+        _in_use.difference_update(modules)
+
+
+def check_heads(outputs: Sequence[AttentionOutput], head_sets: Sequence[Collection[Head]]) -> None:
+    """Raise an AblationError that names the first head that the model has not."""
+    known = {output.layer: output for output in outputs}
+    for row, heads in enumerate(head_sets):
+        for head in heads:
+            output = known.get(head.layer)
+            if output is None:
+                raise AblationError(
+                    f"head set {row}: layer {head.layer}, but the model has {len(known)} layers "
+                    f"({min(known)}-{max(known)})"
+                )
+            if head.head >= output.n_heads:
+                raise AblationError(
+                    f"head set {row}: head {head.head} of layer {head.layer}, but the model has "
+                    f"{output.n_heads} heads a layer (0-{output.n_heads - 1})"
+                )
 
 
 class Ablation:
@@ -62,10 +105,14 @@ class Ablation:
         self.replacement = replacement
         self.first = first
         self.start = 0
-        self._outputs = {output.layer: output for output in outputs}
+        if not head_sets:
+            raise AblationError("ablation: no head set; expected one for each row, empty where nothing is ablated")
+        check_heads(outputs, head_sets)
+        self._outputs = outputs
+        of_layer = {output.layer: output for output in outputs}
         self._swaps = [
-            _Swap(self, self._outputs[layer], columns)
-            for layer, columns in sorted(_ablated_columns(self._outputs, head_sets).items())
+            _Swap(self, of_layer[layer], columns)
+            for layer, columns in sorted(_ablated_columns(of_layer, head_sets).items())
         ]
         self._exits = ExitStack()
         self._entered = False
@@ -83,15 +130,8 @@ class Ablation:
     def __enter__(self) -> "Ablation":
         if self._entered:
             raise AblationError("ablation: entered a second time; expected once; make a new one")
-        busy = next((output for output in self._outputs.values() if output.module in _in_use), None)
-        if busy is not None:
-            raise AblationError(
-                f"{busy.name}: another ablation of this model is open; expected one at a time; leave it first"
-            )
+        self._exits.enter_context(claimed(self._outputs))
         self._entered = True
-        for output in self._outputs.values():
-            _in_use.add(output.module)
-            self._exits.callback(_in_use.discard, output.module)
         try:
             for swap in self._swaps:
                 module = swap.output.module
@@ -189,22 +229,10 @@ def _ablated_columns(
     outputs: Mapping[int, AttentionOutput], head_sets: Sequence[Collection[Head]]
 ) -> dict[int, torch.Tensor]:
     """For each layer that loses a head in some row the columns that each row loses: (rows, width)."""
-    if not head_sets:
-        raise AblationError("ablation: no head set; expected one for each row, empty where nothing is ablated")
     columns: dict[int, torch.Tensor] = {}
     for row, heads in enumerate(head_sets):
         for head in heads:
-            output = outputs.get(head.layer)
-            if output is None:
-                raise AblationError(
-                    f"head set {row}: layer {head.layer}, but the model has {len(outputs)} layers "
-                    f"({min(outputs)}-{max(outputs)})"
-                )
-            if head.head >= output.n_heads:
-                raise AblationError(
-                    f"head set {row}: head {head.head} of layer {head.layer}, but the model has "
-                    f"{output.n_heads} heads a layer (0-{output.n_heads - 1})"
-                )
+            output = outputs[head.layer]
             width = output.n_heads * output.head_dim
             mask = columns.setdefault(head.layer, torch.zeros(len(head_sets), width, dtype=torch.bool))
             mask[row, head.head * output.head_dim : (head.head + 1) * output.head_dim] = True

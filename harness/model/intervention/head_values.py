@@ -31,7 +31,7 @@ from transformers import Cache
 from harness.errors import AblationError, ModelError
 from harness.experiment.heads import Head
 from harness.experiment.intervention import Intervention, MeanValues
-from harness.model.intervention.ablation import Ablation
+from harness.model.intervention.ablation import check_heads, claimed
 from harness.model.intervention.projection_input import ZERO, Mean, Replacement, projection_input
 from harness.model.loading.architectures import AttentionOutput
 from harness.model.loading.loaded_model import LoadedModel, check_window
@@ -92,7 +92,7 @@ def mean_values(
             )
         check_window(loaded, prompt.row_id, len(prompt.token_ids))
     means = [_Mean(output) for output in loaded.outputs]
-    with Ablation(loaded.outputs, [()]), ExitStack() as hooks:  # an empty ablation: no other may be open
+    with claimed(loaded.outputs), ExitStack() as hooks:
         for mean in means:
             handle = mean.output.module.register_forward_pre_hook(mean.add, with_kwargs=True)
             hooks.callback(handle.remove)
@@ -180,10 +180,10 @@ def run_donor(
         AblationError: an unknown head; an ablation is open; a projection was not called with every token.
     """
     check_window(loaded, donor.row_id, len(donor.token_ids) + max_new_tokens)
-    Ablation(loaded.outputs, [heads])  # every head exists
+    check_heads(loaded.outputs, [heads])
     of_layer = {head.layer: [other.head for other in sorted(heads) if other.layer == head.layer] for head in heads}
     slices = [_Slices(loaded.outputs[layer], of_layer[layer]) for layer in sorted(of_layer)]
-    with Ablation(loaded.outputs, [()]), ExitStack() as hooks:  # an empty ablation: no other may be open
+    with claimed(loaded.outputs), ExitStack() as hooks:
         for each in slices:
             handle = each.output.module.register_forward_pre_hook(each.keep, with_kwargs=True)
             hooks.callback(handle.remove)
