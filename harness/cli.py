@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Protocol
 
-from harness.commands import bench, compare, export, heads, identify, plot, report_published, rows
+from harness.commands import bench, compare, export, filings, heads, identify, plot, report_published, rows
 from harness.errors import HarnessError
 
 PROGRAM = "retrieval-heads"
@@ -38,6 +38,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "identify": identify,
         "heads": heads,
         "rows": rows,
+        "filings": filings,
         "plot": plot,
         "export": export,
         "compare": compare,

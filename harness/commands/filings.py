@@ -1,0 +1,173 @@
+"""`filings`: rows from real annual reports, or the same rows again from a manifest."""
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.commands.arguments import add_options, check_writable, given_settings
+from harness.commands.output import say, show
+from harness.counting import counted
+from harness.errors import SettingsError
+from harness.retrieval.prompts import build_prompt
+from harness.retrieval.row_files import write_records
+from harness.retrieval.rows import Row, write_rows
+from harness.retrieval.tasks import EDGAR_TASKS, select_tasks
+from harness.settings import Settings
+
+if TYPE_CHECKING:  # read where they are needed: no other command needs them
+    from harness.retrieval.filings.building import Length
+    from harness.retrieval.filings.candidates import Candidate
+
+HELP = "make rows of real 10-K filings, from sentences that state a value"
+FILINGS_OPTIONS = ("model", "revision", "seq-len", "depth", "insertion", "tasks")
+"""The plugin's options that `filings` has too."""
+COLUMNS = ("filing", "task", "value", "reason", "note", "section", "start", "end", "sentence")
+"""Of the file of candidates."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's own arguments."""
+    parser.add_argument(
+        "source",
+        type=Path,
+        metavar="FILINGS",
+        help="a folder or .zip of JSON files, or a .parquet file, as EDGAR-CORPUS or edgar-crawler write them",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .jsonl, .csv or .parquet file")
+    parser.add_argument(
+        "--in-place",
+        action="store_true",
+        help="leave the needle where the filing has it, and all else too: values then recur in the haystack, so that "
+        "a prompt without its needle is no control",
+    )
+    parser.add_argument(
+        "--candidates",
+        type=Path,
+        metavar="FILE",
+        help="list all sentences that were considered, with the reason of each that was rejected: "
+        "a .jsonl, .csv or .parquet file",
+    )
+    manifest = parser.add_mutually_exclusive_group()
+    manifest.add_argument(
+        "--write-manifest", type=Path, metavar="FILE", help="write a JSON file from which the same rows are made again"
+    )
+    manifest.add_argument(
+        "--manifest", type=Path, metavar="FILE", help="make the rows of this manifest again, letter for letter"
+    )
+    add_options(parser, FILINGS_OPTIONS)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Read the filings, make the rows, and write what was asked for."""
+    from harness.retrieval.filings.reading import read_filings
+
+    settings = given_settings(arguments, FILINGS_OPTIONS)
+    _check_together(arguments)
+    for option in ("out", "candidates", "write_manifest"):
+        if (file := getattr(arguments, option)) is not None:
+            check_writable(file, f"--{option.replace('_', '-')}")
+    if arguments.manifest is not None:
+        from harness.retrieval.filings.manifest import rows_of_manifest
+
+        rows = rows_of_manifest(arguments.manifest, read_filings(arguments.source))
+        write_rows(rows, arguments.out)
+        show([f"wrote {arguments.out}: {counted(len(rows), 'row')}, each as {arguments.manifest} has it"])
+        return
+    _build(arguments, settings)
+
+
+def _build(arguments: argparse.Namespace, settings: Settings) -> None:
+    from harness.retrieval.filings.building import build_rows
+    from harness.retrieval.filings.manifest import write_manifest
+    from harness.retrieval.filings.reading import read_filings
+
+    tasks = select_tasks(EDGAR_TASKS, settings.tasks or tuple(EDGAR_TASKS))
+    length = _length(settings)
+    filings = read_filings(arguments.source)
+    say(f"{arguments.source}: {counted(len(filings), 'filing')}")
+    built = build_rows(filings, tasks, in_place=arguments.in_place, length=length)
+    write_rows(built.rows, arguments.out)
+    if arguments.candidates is not None:
+        write_records(arguments.candidates, COLUMNS, [_record(each) for each in built.candidates])
+    if arguments.write_manifest is not None:
+        write_manifest(arguments.write_manifest, built.recipes, filings, made_by=_made_by(arguments, settings))
+    show(_summary(arguments, built.rows, built.candidates))
+
+
+def _check_together(arguments: argparse.Namespace) -> None:
+    """Refuse options that do nothing beside each other, or not without each other."""
+    if arguments.manifest is not None:
+        for option in ("candidates", "in_place", "tasks", "seq_len", "model"):
+            if getattr(arguments, option):
+                raise SettingsError(
+                    f"--{option.replace('_', '-')}: given beside --manifest; expected one of the two: a manifest "
+                    "says all of it itself"
+                )
+    if (arguments.seq_len is None) != (arguments.model is None):
+        given, other = ("seq-len", "model") if arguments.model is None else ("model", "seq-len")
+        raise SettingsError(
+            f"--{given}: given without --{other}; expected both or none: prompts are cut to so many tokens of a model"
+        )
+
+
+def _length(settings: Settings) -> "Length | None":
+    """How long a prompt may be, by the model's tokenizer, with the needle where the settings put it."""
+    from harness.retrieval.filings.building import Length
+    from harness.study.asked_model import load_tokenizer
+
+    if settings.seq_len is None:
+        return None
+    tokenizer = load_tokenizer(settings, settings.revision)
+
+    def count(row: Row) -> int:
+        return max(
+            len(build_prompt(row, EDGAR_TASKS[row.task], tokenizer, depth=depth, insertion=settings.insertion).token_ids)
+            for depth in settings.depth
+        )
+
+    return Length(settings.seq_len, count)
+
+
+def _record(candidate: "Candidate") -> list[str | int | None]:
+    sentence = candidate.sentence
+    return [
+        *(candidate.filing, candidate.task, candidate.value or None, candidate.reason, candidate.note),
+        *(sentence.section, sentence.start, sentence.end, sentence.text),
+    ]
+
+
+def _made_by(arguments: argparse.Namespace, settings: Settings) -> str:
+    """The options that rows depend on, as they would be typed; no paths of this machine."""
+    parts = ["retrieval-heads filings", arguments.source.name]
+    if arguments.in_place:
+        parts.append("--in-place")
+    if settings.tasks:
+        parts.append(f"--tasks {','.join(settings.tasks)}")
+    if settings.seq_len is not None:
+        depths = ",".join(map(repr, settings.depth))
+        parts.append(f"--model {Path(settings.model).name} --seq-len {settings.seq_len} --depth {depths}")
+        parts.append(f"--insertion {settings.insertion}")
+    return " ".join(parts)
+
+
+def _summary(arguments: argparse.Namespace, rows: Sequence[Row], candidates: "Sequence[Candidate]") -> list[str]:
+    """What was found, task by task, and what the source's own fields say otherwise."""
+    n_filings, n_clusters = len({row.filename for row in rows}), len({row.cluster for row in rows})
+    made, rejected = Counter(row.task for row in rows), Counter(each.task for each in candidates if each.reason)
+    stated = Counter(task for task, _ in {(each.task, each.filing) for each in candidates if not each.reason})
+    width = max(map(len, EDGAR_TASKS))
+    lines = [
+        f"wrote {arguments.out}: {counted(len(rows), 'row')} of {counted(n_filings, 'filing')} in "
+        f"{counted(n_clusters, 'cluster')}",
+        f"{'task':{width}}  rows  filings that state it  sentences rejected",
+        *(f"{task:{width}}  {made[task]:4}  {stated[task]:21}  {rejected[task]:18}" for task in EDGAR_TASKS if stated[task] or rejected[task]),
+    ]
+    notes = [each for each in candidates if each.note]
+    for each in notes:
+        lines.append(f"{each.filing}: {each.task}: the filing states {each.value}, its field {each.note}")
+    if arguments.in_place:
+        lines.append("in place: values recur in the haystacks; a prompt without its needle is no control")
+    return lines

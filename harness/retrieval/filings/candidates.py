@@ -1,0 +1,139 @@
+"""Candidates: the sentences of a filing that state a value, and those that only seem to, each with the reason.
+
+Knows nothing about haystacks or rows.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from harness.errors import DataError
+from harness.retrieval.filings.executives import find_executives
+from harness.retrieval.filings.filing import Filing
+from harness.retrieval.filings.headcounts import find_headcounts
+from harness.retrieval.filings.headquarters import find_headquarters
+from harness.retrieval.filings.holders import find_holders
+from harness.retrieval.filings.incorporation import find_incorporation
+from harness.retrieval.filings.names import find_names
+from harness.retrieval.filings.places import STATES
+from harness.retrieval.filings.registrant import Registrant, registrant_of
+from harness.retrieval.filings.sentences import Sentence
+from harness.retrieval.filings.statements import Doubt, Finder, Statement
+from harness.retrieval.scoring import matches_value, normalise
+from harness.retrieval.tasks import EDGAR_TASKS, Task
+
+FINDERS: tuple[Finder, ...] = (
+    find_names,
+    find_headquarters,
+    find_incorporation,
+    find_headcounts,
+    find_holders,
+    find_executives,
+)
+_STATE_FACTS = {"incorporation_state": "state_of_inc", "headquarters_state": "state_location"}
+_DATED = frozenset({"employees_count_total", "employees_count_full_time", "holder_record_amount"})
+"""Tasks whose answer changes from year to year."""
+_LONGEST = 600
+"""Characters of a needle: a longer "sentence" is a table or a list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A sentence and the value that it states for a task; or (`reason`) why it is no needle, with `value` empty
+    where none was read.
+
+    `note` says where a field of the source disagrees: fields are listed, not believed.
+    """
+
+    filing: str
+    task: str
+    value: str
+    sentence: Sentence
+    reason: str | None = None
+    note: str | None = None
+
+
+def candidates_of(filing: Filing, sentences: tuple[Sentence, ...], tasks: Mapping[str, Task]) -> tuple[Candidate, ...]:
+    """All candidates of these tasks in a filing's sentences, in its order.
+
+    A value that two sound sentences state differently is believed of neither.
+    """
+    registrant = registrant_of(filing)
+    found: list[tuple[Sentence, Statement | Doubt]] = []
+    for sentence in sentences:
+        if len(sentence.text) > 3 * _LONGEST:
+            continue
+        for finder in FINDERS:
+            for each in finder(sentence.text, sentence.section, registrant):
+                if each.task in tasks:
+                    found.append((sentence, each))
+    moved = any(isinstance(each, Doubt) and each.moved for _, each in found)
+    return _agreeing([_candidate(filing, registrant, sentence, each, moved) for sentence, each in found])
+
+
+def _candidate(
+    filing: Filing, registrant: Registrant, sentence: Sentence, found: Statement | Doubt, moved: bool
+) -> Candidate:
+    if isinstance(found, Doubt):
+        return Candidate(filing.name, found.task, "", sentence, found.reason)
+    reason = _fault(filing, sentence, found)
+    if reason is None and sentence.section in registrant.doubtful_sections:
+        reason = "its section calls another company the Company"
+    if reason is None and moved and found.past:
+        reason = "the filing says that the registrant moved to another state"
+    note = _disagreement(filing, found) if reason is None else None
+    return Candidate(filing.name, found.task, found.value, sentence, reason, note)
+
+
+def _fault(filing: Filing, sentence: Sentence, found: Statement) -> str | None:
+    """Why a statement cannot be a needle, whatever it says."""
+    if not sentence.is_whole:
+        return "no whole sentence"
+    if len(sentence.text) > _LONGEST:
+        return f"longer than {_LONGEST} characters"
+    if "[" in sentence.text or sentence.text.count("\t") or re.search(r"\.{4}|_{3}| {3}|-{3}", sentence.text):
+        return "part of a table"
+    try:
+        if not matches_value(sentence.text, found.value, EDGAR_TASKS[found.task].compare):
+            return "its value is not read as one there"
+    except DataError:
+        return "its value holds nothing to compare"
+    if found.task in _DATED and (year := _year(filing)) is not None:
+        said = [int(each) for each in re.findall(r"\b(?:19|20)\d\d\b", sentence.text)]
+        if said and max(said) < year - 1:
+            return f"of {max(said)}, in a filing of {year}"
+    return None
+
+
+def _year(filing: Filing) -> int | None:
+    """The year in which the filing was made, or (EDGAR-CORPUS) which it is of."""
+    for field in ("filing_date", "period_of_report", "year"):
+        if found := re.match(r"(?:19|20)\d\d", filing.facts.get(field, "")):
+            return int(found[0])
+    return None
+
+
+def _disagreement(filing: Filing, found: Statement) -> str | None:
+    field = _STATE_FACTS.get(found.task)
+    if field is not None and (given := filing.facts.get(field)):
+        name = STATES.get(given.upper(), given)
+        if name.casefold() != found.value.casefold():
+            return f"{field} is {given}"
+    return None
+
+
+def _agreeing(found: list[Candidate]) -> tuple[Candidate, ...]:
+    """The same candidates; sound ones of a task that do not agree are rejected together."""
+    values: dict[str, set[tuple[str, ...]]] = {}
+    shown: dict[str, dict[str, None]] = {}
+    for each in found:
+        if each.reason is None:
+            values.setdefault(each.task, set()).add(normalise(each.value, EDGAR_TASKS[each.task].compare))
+            shown.setdefault(each.task, {})[each.value] = None
+    checked = []
+    for each in found:
+        if each.reason is None and len(values[each.task]) > 1:
+            stated = ", ".join(shown[each.task])
+            each = Candidate(each.filing, each.task, each.value, each.sentence, f"the filing states {stated}")  # noqa: PLW2901
+        checked.append(each)
+    return tuple(checked)

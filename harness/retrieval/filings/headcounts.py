@@ -1,0 +1,98 @@
+"""Head counts: how many people the registrant employs, in all and full time.
+
+Taken is a number that the registrant itself "has" or "employs", of employees without any other restriction. Part-time
+and full-time staff together are all employees; full-time equivalents are neither. "More than 500" is no number.
+"""
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+
+from harness.retrieval.filings.registrant import Registrant
+from harness.retrieval.filings.statements import Doubt, Statement
+
+TOTAL, FULL_TIME = "employees_count_total", "employees_count_full_time"
+
+NUMBER = r"(?P<number>\d{1,3}(?:,\d{3})+|\d+)(?!\d|[.,]\d)"
+ABOUT = r"(?:approximately |about |roughly |some |an aggregate of |a total of |a total of approximately )?"
+_VAGUE = r"(?P<vague>over|more than|nearly|almost|in excess of|at least|up to|fewer than|less than|only|around|another) "
+_KIND = (
+    r"(?P<kind>(?:(?:full|part|regular|permanent|active|salaried|hourly|temporary|seasonal|worldwide|total|other"
+    r"|additional)(?:[- ]time)?(?: equivalent)?(?:-? ?,? ?(?:and|or|/|&) (?:part|full)[- ]time)? )*)"
+)
+_PEOPLE = r"(?:employees|people|persons|associates|team members|cast members|individuals|staff members|personnel)"
+_LOOK = re.compile(
+    rf"\b(?:employ(?:s|ed)?|ha[sd]|have|staff|work ?force|were|are|was|is)\b[^.;]{{0,40}}?\b\d[\d,]*\b[^.;]{{0,40}}?\b{_PEOPLE}\b"
+    rf"|\b(?:employees|persons employed|people employed)\b[^.;]{{0,60}}\b(?:was|were|totaled|numbered)\b[^.;]{{0,20}}\d"
+)
+# What may follow "1,480 employees" without making them some of the employees.
+_AFTER = re.compile(
+    r"\s*(?:\((?:[“\"][^)]{1,40}|including[^)]*)\)|,)?\s*"
+    r"(?:$|[.;:,]|(?:worldwide|globally|in total|in the aggregate|company-wide)\b|as of\b|on [A-Z]|at [A-Z][a-z]+ \d"
+    r"|at (?:the end|year[- ]end|fiscal)|including\b|,?\s*of (?:whom|which)\b|compared (?:to|with)\b|throughout the world"
+    r"|in (?:\d+|[a-z]+) (?:countries|states)|and(?:, at any time,)? (?:our|its|had|have|we|none|no|is|are|was|were|believes?|considers?)\b|supplemented\b"
+    r"|none\b|located (?:in|throughout)\b|around the world)"
+)
+_NOT_ALL = re.compile(
+    r"^[\s,]*(?:excluding|not including|exclusive|other than|and independent|and (?:approximately |about )?\d|plus)\b"
+)
+_OF_WHOM = re.compile(
+    rf"(?P<comma>,|\() ?(?:of (?:whom|which)|including),? {ABOUT}{NUMBER}(?: of whom)?(?: (?:are|were|is|was))?"
+    rf"(?: employed| working)?(?: on a)? full[- ]time(?: employees| basis)?(?=[,.;)]| and (?:{ABOUT})?\d)"
+)
+
+
+def find_headcounts(sentence: str, section: str, registrant: Registrant) -> Iterator[Statement | Doubt]:
+    """The numbers of employees that the sentence states."""
+    if not any(map(str.isdigit, sentence)) or not _LOOK.search(sentence):
+        return
+    both = _full_and_part(registrant.subject).search(sentence)
+    if both is not None:
+        yield Statement(FULL_TIME, both["number"])
+        return
+    found = _pattern(registrant.subject).search(sentence)
+    if found is None:
+        yield Doubt(TOTAL, "not said of the registrant as having or employing that many")
+        return
+    kind = " ".join(found["kind"].replace("-", " ").split())
+    after = sentence[found.end() :]
+    if found["vague"]:
+        yield Doubt(TOTAL, f"no number: {found['vague']} {found['number']}")
+    elif "equivalent" in kind or re.match(r"[\s,(]*(?:on a )?full[- ]time[- ]equivalent", after):
+        yield Doubt(FULL_TIME, "full-time equivalents")
+    elif _NOT_ALL.match(after) or not _AFTER.match(after):
+        yield Doubt(TOTAL, f"some of the employees: {found['people']} {after[:30].strip()}")
+    elif not kind or kind in ("worldwide", "total") or ("full" in kind and "part" in kind):
+        yield Statement(TOTAL, found["number"])
+        if of_whom := _OF_WHOM.match(after):
+            yield Statement(FULL_TIME, of_whom["number"])
+    elif kind in ("full time", "regular full time", "permanent full time", "active full time"):
+        yield Statement(FULL_TIME, found["number"])
+    else:
+        yield Doubt(TOTAL, f"some of the employees: {kind}")
+
+
+@lru_cache(maxsize=256)
+def _pattern(subject: str) -> re.Pattern[str]:
+    """The registrant has N employees, in the ways in which filings say it."""
+    staff = r"(?: (?:a|an)(?: total| aggregate)?(?: worldwide)? (?:staff|work ?force) of)?"
+    count = rf" (?:{_VAGUE})?{ABOUT}{NUMBER} {_KIND}(?P<people>{_PEOPLE})\b"
+    return re.compile(f"{_has(subject)}{staff}{count}")
+
+
+@lru_cache(maxsize=256)
+def _full_and_part(subject: str) -> re.Pattern[str]:
+    """The registrant has N full-time and M part-time employees."""
+    regular = "(?:permanent |regular )?"
+    return re.compile(
+        rf"{_has(subject)} {ABOUT}{NUMBER} {regular}full[- ]time(?: {_PEOPLE})? and {ABOUT}[\d,]+ {regular}"
+        rf"part[- ]time {_PEOPLE}\b(?! (?:in|at|who|engaged)\b)"
+    )
+
+
+def _has(subject: str) -> str:
+    group = r"(?:,? (?:and|together with|including) (?:its|our|all)(?: [\w-]+){0,3} subsidiaries,?)?"
+    # a clause of time may stand between the two: "The Company, at June 30, 1996, employed 40 people"
+    between = r"(?:,? (?:at|as of|on) [A-Z][a-z]+ \d{1,2}, \d{4},)?"
+    has = r"(?: currently| presently| also| collectively)? (?:had|has|have|employed|employs|employ)(?: currently)?"
+    return rf"(?<![\w’'-])(?:{subject}){group}{between}{has}"

@@ -1,0 +1,138 @@
+"""The registrant: the words by which a filing speaks of the company that files it.
+
+"We", "the Company" and the like, the name that the source gives it, and the short names that the filing itself
+defines ("SanDisk Corporation ("SanDisk" or the "Company")"). Never those of subsidiaries. Knows nothing about tasks.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from harness.retrieval.filings.filing import Filing
+
+_ENDINGS = {
+    "INC": r"Inc(?:\.|orporated)?",
+    "CORP": r"Corp(?:\.|oration)?",
+    "CO": r"Co(?:\.|mpany)?",
+    "LTD": r"(?:Ltd\.?|Limited)",
+    "LLC": r"L\.?L\.?C\.?",
+    "LP": r"L\.?P\.?",
+    "PLC": r"plc",
+}
+_LONG = {"INCORPORATED": "INC", "CORPORATION": "CORP", "COMPANY": "CO", "LIMITED": "LTD"}
+_ACCENTS = {"a": "aáàâä", "c": "cç", "e": "eéèêë", "i": "iíï", "n": "nñ", "o": "oóôö", "u": "uúü"}
+# A first word that many companies share says nothing by itself.
+_COMMON = frozenset(
+    "american associated central communications community eastern federal first general global home industrial "
+    "innovative international national northern pacific peoples southern standard union united western".split()
+)
+_SUFFIX = (
+    r"(?:,? (?i:Inc\.?|Incorporated|Corp\.?|Corporation|Company|Companies|Co\.|Ltd\.?|Limited|L\.?L\.?C\.?|L\.?P\.?|plc)(?![a-z]))"
+)
+_QUOTED = re.compile(r"[\"“]([^\"“”]{2,40}?),?[\"”]")
+# (the "Company"), ("Peekskill" or the "Company"), (“Astrotech,” “the Company,” “we”)
+_DEFINED = re.compile(
+    rf"(?P<name>[A-Z][\w&.’'\-]*(?:,? (?:of |and |& |the )?[A-Z][\w&.’'\-]*){{0,6}}?{_SUFFIX}) ?"
+    r"\((?P<inner>[^()]{0,160}[\"“](?:the )?(?:Company|Registrant|Corporation|we),?[\"”][^()]{0,80})\)"
+)
+_COMPANY = "[Tt]he (?:[Cc]ompany|[Rr]egistrant|Corporation)"
+
+
+@dataclass(frozen=True, slots=True)
+class Registrant:
+    """How a filing speaks of its company; patterns without groups of their own.
+
+    `subject` matches it as the subject of a sentence, `possessive` its owner's form, `full_name` its name in full
+    (None: unknown). `given_name` is the name that the source gives.
+    """
+
+    subject: str
+    possessive: str
+    full_name: str | None
+    given_name: str | None
+    doubtful_sections: frozenset[str]
+    """Sections that call another company "the Company": they hold its financial statements too."""
+
+
+def registrant_of(filing: Filing) -> Registrant:
+    """What names the registrant in this filing."""
+    given = filing.facts.get("company") or filing.facts.get("company_name") or None
+    full = _name_pattern(given) if given else None
+    names = {full} if full else set()
+    for name in _names_in_text(filing, full):
+        names.add(re.escape(name))
+    if full is None:
+        full = next((re.escape(found["name"]) for found in _definitions(filing)), None)
+    if given and (word := given.split()[0].strip(",.")) and len(word) > 4 and word.lower() not in _COMMON:
+        names.add(_word_pattern(word))
+    longest_first = sorted(names, key=lambda name: (-len(name), name))
+    subject = "|".join(["[Ww]e", _COMPANY, *longest_first])
+    owners = "|".join(["[Oo]ur", *(rf"(?:{name})[’']s?" for name in (_COMPANY, *longest_first))])
+    doubtful = frozenset(section.name for section in filing.sections if _has_others(section.text, full))
+    return Registrant(f"(?:{subject})", f"(?:{owners})", full, given, doubtful)
+
+
+def _name_pattern(given: str) -> str:
+    """A pattern of a name as EDGAR has it: `HOME HEALTH CORP OF AMERICA INC \\PA\\`, `WALT DISNEY CO/`."""
+    words = re.sub(r"[/\\][A-Z]{0,5}[/\\]?\s*$", "", given).replace(",", " ").replace("/", " ").split()
+    if len(words) > 1 and words[0].upper() == "THE":
+        words = words[1:]
+    parts = [_word_pattern(word.strip(".")) for word in words]
+    while len(parts) > 1 and _ending(words[len(parts) - 1]) is not None:
+        parts.pop()
+    return rf"(?:The )?{',? '.join(parts)}{_SUFFIX}{{0,2}}"
+
+
+def _ending(word: str) -> str | None:
+    plain = word.strip(".").upper()
+    return _ENDINGS.get(_LONG.get(plain, plain))
+
+
+def _word_pattern(word: str) -> str:
+    if word in ("&", "and", "AND"):
+        return "(?:&|and)"
+    if (ending := _ending(word)) is not None:
+        return ending
+    letters = "".join(_letter(char) for char in word)
+    return rf"\b{letters}\b"
+
+
+def _letter(char: str) -> str:
+    lower = char.lower()
+    if lower in _ACCENTS:
+        return f"[{_ACCENTS[lower]}{_ACCENTS[lower].upper()}]"
+    return f"[{lower}{lower.upper()}]" if char.isalpha() else rf"{re.escape(char)}"
+
+
+def _has_others(text: str, full: str | None) -> bool:
+    """Whether a text calls companies of several names, or of another one, the Company."""
+    names = {found["name"] for found in _DEFINED.finditer(text)}
+    return len(names) > 1 if full is None else any(not re.search(full, name) for name in names)
+
+
+def _definitions(filing: Filing) -> Iterator[re.Match[str]]:
+    """Where the filing's first pages define who "the Company" is."""
+    section = filing.section("1")
+    if section is not None:
+        yield from _DEFINED.finditer(section.text[:4000])
+
+
+def _names_in_text(filing: Filing, full: str | None) -> Iterator[str]:
+    """Short names in quotes behind the registrant's full name, and the defined name where none is given."""
+    if full is None:
+        found = next(_definitions(filing), None)
+        if found is not None:
+            yield found["name"]
+            yield from _short_names(found["inner"])
+        return
+    named = re.compile(rf"{full} ?\((?P<inner>[^()]{{0,200}})\)")
+    for section in filing.sections:
+        for found in named.finditer(section.text):
+            yield from _short_names(found["inner"])
+
+
+def _short_names(inner: str) -> Iterator[str]:
+    for name in _QUOTED.findall(inner):
+        bare = name.strip(" ,®™")
+        if bare[:1].isupper() and not re.fullmatch(r"(?:The |the )?(?:Company|Registrant|Corporation|We|Our|Us)", bare):
+            yield bare
