@@ -1,7 +1,6 @@
 """`filings`: rows from real annual reports, or the same rows again from a manifest."""
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -116,15 +115,17 @@ def _check_together(arguments: argparse.Namespace) -> None:
 def _length(settings: Settings) -> "Length | None":
     """How long a prompt may be, by the model's tokenizer, with the needle where the settings put it."""
     from harness.retrieval.filings.building import Length
-    from harness.study.asked_model import load_tokenizer
+    from harness.study.asked_model import AskedModel
 
     if settings.seq_len is None:
         return None
-    tokenizer = load_tokenizer(settings, settings.revision)
+    tokenizer = AskedModel(settings).tokenizer
 
     def count(row: Row) -> int:
         return max(
-            len(build_prompt(row, EDGAR_TASKS[row.task], tokenizer, depth=depth, insertion=settings.insertion).token_ids)
+            len(
+                build_prompt(row, EDGAR_TASKS[row.task], tokenizer, depth=depth, insertion=settings.insertion).token_ids
+            )
             for depth in settings.depth
         )
 
@@ -163,7 +164,11 @@ def _summary(arguments: argparse.Namespace, rows: Sequence[Row], candidates: "Se
         f"wrote {arguments.out}: {counted(len(rows), 'row')} of {counted(n_filings, 'filing')} in "
         f"{counted(n_clusters, 'cluster')}",
         f"{'task':{width}}  rows  filings that state it  sentences rejected",
-        *(f"{task:{width}}  {made[task]:4}  {stated[task]:21}  {rejected[task]:18}" for task in EDGAR_TASKS if stated[task] or rejected[task]),
+        *(
+            f"{task:{width}}  {made[task]:4}  {stated[task]:21}  {rejected[task]:18}"
+            for task in EDGAR_TASKS
+            if stated[task] or rejected[task]
+        ),
     ]
     notes = [each for each in candidates if each.note]
     for each in notes:

@@ -8,6 +8,7 @@ else: values recur in nearly every filing, so that a prompt without its needle i
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from harness.counting import counted
 from harness.errors import DataError
 from harness.retrieval.filings.candidates import Candidate, candidates_of
 from harness.retrieval.filings.choosing import choose_needles
@@ -88,14 +89,18 @@ def build_rows(
         chosen = choose_needles(found)
         needles = [chosen[task] for task in tasks if task in chosen]
         candidates += found
-        made = _in_place(filing, sentences, needles, length) if in_place else _insert(filing, sentences, needles, tasks, length)
+        made = (
+            _in_place(filing, sentences, needles, length)
+            if in_place
+            else _insert(filing, sentences, needles, tasks, length)
+        )
         for recipe in made:
             named = replace(recipe, cluster=clusters[filing.name])
             recipes.append(named)
             rows.append(named.row(filing))
     if not rows:
         raise DataError(
-            f"{len(filings)} filings: no sentence states a value of {', '.join(tasks)}; expected 10-K filings in "
+            f"{counted(len(filings), 'filing')}: no sentence states a value of {', '.join(tasks)}; expected 10-Ks in "
             "English; check the filings, or list the candidates to see why each was rejected"
         )
     return Built(tuple(recipes), tuple(rows), tuple(candidates))
@@ -145,9 +150,7 @@ def _cut(filing: Filing, window: Window, recipes: Sequence[Recipe], length: Leng
         return window.part(window.size)
 
     def fits(runs: tuple[Run, ...]) -> bool:
-        return all(
-            length.count(replace(recipe, haystack=runs).row(filing)) <= length.n_tokens for recipe in recipes
-        )
+        return all(length.count(replace(recipe, haystack=runs).row(filing)) <= length.n_tokens for recipe in recipes)
 
     runs = largest_part(window, fits)
     if runs is None:
@@ -162,7 +165,9 @@ def _free(
     sentences: Sequence[Sentence], needles: Sequence[Candidate], tasks: Mapping[str, Task]
 ) -> tuple[tuple[int, Sentence], ...]:
     """The sentences, numbered, in which none of the needles' values stands (by rule `value`)."""
-    sought = {(task.compare, normalise(needle.value, task.compare)) for needle in needles for task in (tasks[needle.task],)}
+    sought = {
+        (task.compare, normalise(needle.value, task.compare)) for needle in needles for task in (tasks[needle.task],)
+    }
     kept = []
     for number, sentence in enumerate(sentences):
         words = {compare: normalise(sentence.text, compare) for compare in {compare for compare, _ in sought}}

@@ -93,16 +93,21 @@ def _fault(filing: Filing, sentence: Sentence, found: Statement) -> str | None:
         return f"longer than {_LONGEST} characters"
     if "[" in sentence.text or sentence.text.count("\t") or re.search(r"\.{4}|_{3}| {3}|-{3}", sentence.text):
         return "part of a table"
-    try:
-        if not matches_value(sentence.text, found.value, EDGAR_TASKS[found.task].compare):
-            return "its value is not read as one there"
-    except DataError:
-        return "its value holds nothing to compare"
+    if not _reads(sentence.text, found):
+        return "its value is not read as one there"
     if found.task in _DATED and (year := _year(filing)) is not None:
         said = [int(each) for each in re.findall(r"\b(?:19|20)\d\d\b", sentence.text)]
         if said and max(said) < year - 1:
             return f"of {max(said)}, in a filing of {year}"
     return None
+
+
+def _reads(text: str, found: Statement) -> bool:
+    """Whether rule `value` finds the value where it was found."""
+    try:
+        return matches_value(text, found.value, EDGAR_TASKS[found.task].compare)
+    except DataError:
+        return False
 
 
 def _year(filing: Filing) -> int | None:

@@ -30,6 +30,6 @@ def clusters_of(filings: Sequence[Filing]) -> dict[str, str]:
     names: dict[int, str] = {}
     for index in range(len(filings)):
         group = [each for each in range(len(filings)) if find(each) == find(index)]
-        ciks = sorted((int(cik) for each in group if (cik := filings[each].cik) is not None))
+        ciks = sorted(int(cik) for each in group if (cik := filings[each].cik) is not None)
         names[index] = str(ciks[0]) if ciks else filings[group[0]].name
     return {filing.name: names[index] for index, filing in enumerate(filings)}

@@ -9,36 +9,52 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from harness.retrieval.filings.registrant import Registrant
-from harness.retrieval.filings.statements import Doubt, Statement
+from harness.retrieval.filings.statements import Doubt, Statement, one_of
 
 TOTAL, FULL_TIME = "employees_count_total", "employees_count_full_time"
 
 NUMBER = r"(?P<number>\d{1,3}(?:,\d{3})+|\d+)(?!\d|[.,]\d)"
-ABOUT = r"(?:approximately |about |roughly |some |an aggregate of |a total of |a total of approximately )?"
-_VAGUE = r"(?P<vague>over|more than|nearly|almost|in excess of|at least|up to|fewer than|less than|only|around|another) "
-_KIND = (
-    r"(?P<kind>(?:(?:full|part|regular|permanent|active|salaried|hourly|temporary|seasonal|worldwide|total|other"
-    r"|additional)(?:[- ]time)?(?: equivalent)?(?:-? ?,? ?(?:and|or|/|&) (?:part|full)[- ]time)? )*)"
+ABOUT = "(?:approximately |about |roughly |some |an aggregate of |a total of |a total of approximately )?"
+VAGUE = (
+    "(?:(?P<vague>over|more than|nearly|almost|in excess of|at least|up to|fewer than|less than|only|around|another) )?"
 )
-_PEOPLE = r"(?:employees|people|persons|associates|team members|cast members|individuals|staff members|personnel)"
+_PEOPLE = one_of(
+    *("employees", "people", "persons", "associates", "team members", "cast members", "individuals"),
+    *("staff members", "personnel"),
+)
+_KIND = (
+    "(?P<kind>(?:(?:full|part|regular|permanent|active|salaried|hourly|temporary|seasonal|worldwide|total|other"
+    "|additional)(?:[- ]time)?(?: equivalent)?(?:-? ?,? ?(?:and|or|/|&) (?:part|full)[- ]time)? )*)"
+)
+_FULL_TIME_KINDS = frozenset({"full time", "regular full time", "permanent full time", "active full time"})
+_VERB = one_of("employ(?:s|ed)?", "ha[sd]", "have", "staff", "work ?force", "were", "are", "was", "is")
 _LOOK = re.compile(
-    rf"\b(?:employ(?:s|ed)?|ha[sd]|have|staff|work ?force|were|are|was|is)\b[^.;]{{0,40}}?\b\d[\d,]*\b[^.;]{{0,40}}?\b{_PEOPLE}\b"
-    rf"|\b(?:employees|persons employed|people employed)\b[^.;]{{0,60}}\b(?:was|were|totaled|numbered)\b[^.;]{{0,20}}\d"
+    rf"\b{_VERB}\b[^.;]{{0,40}}?\b\d[\d,]*\b[^.;]{{0,40}}?\b{_PEOPLE}\b"
+    r"|\b(?:employees|persons employed|people employed)\b[^.;]{0,60}\b(?:was|were|totaled|numbered)\b[^.;]{0,20}\d"
 )
 # What may follow "1,480 employees" without making them some of the employees.
 _AFTER = re.compile(
     r"\s*(?:\((?:[“\"][^)]{1,40}|including[^)]*)\)|,)?\s*"
-    r"(?:$|[.;:,]|(?:worldwide|globally|in total|in the aggregate|company-wide)\b|as of\b|on [A-Z]|at [A-Z][a-z]+ \d"
-    r"|at (?:the end|year[- ]end|fiscal)|including\b|,?\s*of (?:whom|which)\b|compared (?:to|with)\b|throughout the world"
-    r"|in (?:\d+|[a-z]+) (?:countries|states)|and(?:, at any time,)? (?:our|its|had|have|we|none|no|is|are|was|were|believes?|considers?)\b|supplemented\b"
-    r"|none\b|located (?:in|throughout)\b|around the world)"
+    + one_of(
+        *("$", "[.;:,]", r"(?:worldwide|globally|in total|in the aggregate|company-wide)\b", r"as of\b", "on [A-Z]"),
+        *(r"at [A-Z][a-z]+ \d", "at (?:the end|year[- ]end|fiscal)", r"including\b", r",?\s*of (?:whom|which)\b"),
+        *(
+            r"compared (?:to|with)\b",
+            "throughout the world",
+            "around the world",
+            r"in (?:\d+|[a-z]+) (?:countries|states)",
+        ),
+        *(r"and(?:, at any time,)? (?:our|its|had|have|we|none|no|is|are|was|were|believes?|considers?)\b",),
+        *(r"none\b", r"located (?:in|throughout)\b", r"supplemented\b"),
+    )
 )
 _NOT_ALL = re.compile(
-    r"^[\s,]*(?:excluding|not including|exclusive|other than|and independent|and (?:approximately |about )?\d|plus)\b"
+    r"[\s,]*(?:excluding|not including|exclusive|other than|and independent|and (?:approximately |about )?\d|plus)\b"
 )
+_EQUIVALENT = re.compile(r"[\s,(]*(?:on a )?full[- ]time[- ]equivalent")
 _OF_WHOM = re.compile(
-    rf"(?P<comma>,|\() ?(?:of (?:whom|which)|including),? {ABOUT}{NUMBER}(?: of whom)?(?: (?:are|were|is|was))?"
-    rf"(?: employed| working)?(?: on a)? full[- ]time(?: employees| basis)?(?=[,.;)]| and (?:{ABOUT})?\d)"
+    rf"(?:,|\() ?(?:of (?:whom|which)|including),? {ABOUT}{NUMBER}(?: of whom)?(?: (?:are|were|is|was))?"
+    rf"(?: employed| working)?(?: on a)? full[- ]time(?: employees| basis)?(?=[,.;)]| and {ABOUT}\d)"
 )
 
 
@@ -46,11 +62,10 @@ def find_headcounts(sentence: str, section: str, registrant: Registrant) -> Iter
     """The numbers of employees that the sentence states."""
     if not any(map(str.isdigit, sentence)) or not _LOOK.search(sentence):
         return
-    both = _full_and_part(registrant.subject).search(sentence)
-    if both is not None:
+    if both := _full_and_part_time(registrant.subject).search(sentence):
         yield Statement(FULL_TIME, both["number"])
         return
-    found = _pattern(registrant.subject).search(sentence)
+    found = _headcount(registrant.subject).search(sentence)
     if found is None:
         yield Doubt(TOTAL, "not said of the registrant as having or employing that many")
         return
@@ -58,7 +73,7 @@ def find_headcounts(sentence: str, section: str, registrant: Registrant) -> Iter
     after = sentence[found.end() :]
     if found["vague"]:
         yield Doubt(TOTAL, f"no number: {found['vague']} {found['number']}")
-    elif "equivalent" in kind or re.match(r"[\s,(]*(?:on a )?full[- ]time[- ]equivalent", after):
+    elif "equivalent" in kind or _EQUIVALENT.match(after):
         yield Doubt(FULL_TIME, "full-time equivalents")
     elif _NOT_ALL.match(after) or not _AFTER.match(after):
         yield Doubt(TOTAL, f"some of the employees: {found['people']} {after[:30].strip()}")
@@ -66,23 +81,22 @@ def find_headcounts(sentence: str, section: str, registrant: Registrant) -> Iter
         yield Statement(TOTAL, found["number"])
         if of_whom := _OF_WHOM.match(after):
             yield Statement(FULL_TIME, of_whom["number"])
-    elif kind in ("full time", "regular full time", "permanent full time", "active full time"):
+    elif kind in _FULL_TIME_KINDS:
         yield Statement(FULL_TIME, found["number"])
     else:
         yield Doubt(TOTAL, f"some of the employees: {kind}")
 
 
 @lru_cache(maxsize=256)
-def _pattern(subject: str) -> re.Pattern[str]:
-    """The registrant has N employees, in the ways in which filings say it."""
-    staff = r"(?: (?:a|an)(?: total| aggregate)?(?: worldwide)? (?:staff|work ?force) of)?"
-    count = rf" (?:{_VAGUE})?{ABOUT}{NUMBER} {_KIND}(?P<people>{_PEOPLE})\b"
-    return re.compile(f"{_has(subject)}{staff}{count}")
+def _headcount(subject: str) -> re.Pattern[str]:
+    """The Company had a staff of approximately 700 full-time employees."""
+    staff = "(?: an?(?: total| aggregate)?(?: worldwide)? (?:staff|work ?force) of)?"
+    return re.compile(rf"{_has(subject)}{staff} {VAGUE}{ABOUT}{NUMBER} {_KIND}(?P<people>{_PEOPLE})\b")
 
 
 @lru_cache(maxsize=256)
-def _full_and_part(subject: str) -> re.Pattern[str]:
-    """The registrant has N full-time and M part-time employees."""
+def _full_and_part_time(subject: str) -> re.Pattern[str]:
+    """The Company employed 247 full-time and 29 part-time employees."""
     regular = "(?:permanent |regular )?"
     return re.compile(
         rf"{_has(subject)} {ABOUT}{NUMBER} {regular}full[- ]time(?: {_PEOPLE})? and {ABOUT}[\d,]+ {regular}"
@@ -91,8 +105,9 @@ def _full_and_part(subject: str) -> re.Pattern[str]:
 
 
 def _has(subject: str) -> str:
+    """The registrant, perhaps with its subsidiaries, has or employs."""
     group = r"(?:,? (?:and|together with|including) (?:its|our|all)(?: [\w-]+){0,3} subsidiaries,?)?"
     # a clause of time may stand between the two: "The Company, at June 30, 1996, employed 40 people"
     between = r"(?:,? (?:at|as of|on) [A-Z][a-z]+ \d{1,2}, \d{4},)?"
-    has = r"(?: currently| presently| also| collectively)? (?:had|has|have|employed|employs|employ)(?: currently)?"
-    return rf"(?<![\w’'-])(?:{subject}){group}{between}{has}"
+    verb = "(?: currently| presently| also| collectively)? (?:had|has|have|employed|employs|employ)(?: currently)?"
+    return rf"{subject}{group}{between}{verb}"

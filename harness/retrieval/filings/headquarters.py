@@ -5,12 +5,12 @@ those of a region, a division or a subsidiary, nor old or future ones. A state c
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from harness.retrieval.filings.places import Place, places_in
 from harness.retrieval.filings.registrant import Registrant
-from harness.retrieval.filings.statements import Doubt, Statement
+from harness.retrieval.filings.statements import Doubt, Statement, one_of
 
 CITY_TASK, STATE_TASK = "headquarters_city", "headquarters_state"
 
@@ -20,15 +20,23 @@ _CHANGED = re.compile(
     r"|until|expected to|plans? to|vacat\w*|sold|sale|sublet|sublease[sd]?)\b",
     re.IGNORECASE,
 )
-_SEAT = (
-    r"(?:(?:principal|corporate|executive|worldwide|world|global|general|main|company|business|home|and|, )+ ?)?"
-    r"(?:headquarters(?: (?:facility|building|offices?|facilities|campus|complex))?"
-    r"|(?:principal|executive|corporate) (?:executive )?(?:corporate )?offices?)"
+_KIND = one_of(
+    *("principal", "corporate", "executive", "worldwide", "world", "global", "general", "main", "company", "business"),
+    "home",
 )
-_MIDDLE = r"[^.;()]{0,60}?"
+_SEAT = rf"(?:{_KIND}(?:,? and |, | )){{0,3}}" + one_of(
+    "headquarters(?: (?:facility|building|offices?|facilities|campus|complex))?",
+    "(?:principal|executive|corporate) (?:executive )?(?:corporate )?offices?",
+)
+_AT = one_of(
+    "(?:is|are)(?: currently| presently| also)?(?: located| situated| maintained)?(?: in| at)",
+    ",? ?located (?:in|at)",
+    "in",
+    "at",
+)
 _SECOND = re.compile(r"(?: \d{5}(?:-\d{4})?)?,? (?:and|or)(?: in| at)?\b[^.;]{0,60}$")
-_GAP = 70
-"""How many characters of street may stand between "at" and the city."""
+_NO_ADDRESS = re.compile(r"[;:()]|\b(?:and|or|which|where|with|from|to|our|its)\b")
+_LONGEST_STREET = 70
 
 
 def find_headquarters(sentence: str, section: str, registrant: Registrant) -> Iterator[Statement | Doubt]:
@@ -38,16 +46,16 @@ def find_headquarters(sentence: str, section: str, registrant: Registrant) -> It
     places = places_in(sentence)
     if not places:
         return
-    place, behind = _seat(sentence, places, registrant)
-    if place is None:
+    number = _seat(sentence, places, registrant)
+    if number is None:
         yield Doubt(CITY_TASK, "not the seat of the registrant as a whole, in a known form")
         return
-    after = sentence[place.end :]
+    place, others = places[number], places[number + 1 :]
     if changed := _CHANGED.search(sentence):
         yield Doubt(CITY_TASK, f"not, or not only, the present seat: {changed[0]}")
-    elif behind is not None and _SECOND.match(sentence[place.end : behind.start]):
+    elif others and _SECOND.match(sentence[place.end : others[0].start]):
         yield Doubt(CITY_TASK, "more than one place")
-    elif re.match(r"-| (?:area|metropolitan)", after):
+    elif re.match(r"-| (?:area|metropolitan)", sentence[place.end :]):
         yield Doubt(CITY_TASK, "an area")
     else:
         if place.has_clear_city:
@@ -60,46 +68,45 @@ def find_headquarters(sentence: str, section: str, registrant: Registrant) -> It
             yield Doubt(STATE_TASK, "the state is abbreviated")
 
 
-def _seat(sentence: str, places: tuple[Place, ...], registrant: Registrant) -> tuple[Place | None, Place | None]:
-    """The place that the sentence calls the registrant's seat, and the next place behind it."""
-    for pattern in _patterns_of(registrant.subject, registrant.possessive):
+def _seat(sentence: str, places: Sequence[Place], registrant: Registrant) -> int | None:
+    """The number of the place that the sentence calls the registrant's seat."""
+    for pattern in _before(registrant.subject, registrant.possessive):
         if found := pattern.search(sentence):
-            for number, place in enumerate(places):
-                if place.start >= found.end() and _is_address(sentence[found.end() : place.start]):
-                    return place, next(iter(places[number + 1 :]), None)
-                if place.start >= found.end():
-                    break
-    for place, following in zip(places, (*places[1:], None), strict=True):
-        if _where(registrant.possessive).match(sentence, place.end):
-            return place, following
-    return None, None
+            behind = next((number for number, place in enumerate(places) if place.start >= found.end()), None)
+            if behind is not None and _is_address(sentence[found.end() : places[behind].start]):
+                return behind
+    where = _behind(registrant.possessive)
+    return next((number for number, place in enumerate(places) if where.match(sentence, place.end)), None)
 
 
 def _is_address(text: str) -> bool:
     """Whether nothing but a street, a building or a word like "downtown" stands there."""
-    return len(text) <= _GAP and not re.search(r"[;:()]|\b(?:and|or|which|where|with|from|to|our|its)\b", text)
+    return len(text) <= _LONGEST_STREET and not _NO_ADDRESS.search(text)
 
 
 @lru_cache(maxsize=256)
-def _patterns_of(subject: str, possessive: str) -> tuple[re.Pattern[str], ...]:
-    lead = r"(?<![\w’'-])"
-    at = r"(?:(?:is|are)(?: currently| presently| also)?(?: located| situated| maintained)?(?: in| at)|, ?located (?:in|at)|located (?:in|at)|in|at)\b"
-    return (
-        re.compile(rf"{lead}{possessive} {_SEAT}(?: and (?:[a-z]+ ){{1,3}}(?:facilities|offices))?,? {at}"),
-        re.compile(
-            rf"\b[Tt]he {_SEAT} of (?:[A-Z]\w+ and )?(?:{subject})(?: and (?:the Bank|its subsidiaries|[A-Z]\w+))? {at}"
-        ),
-        re.compile(
-            rf"{lead}(?:{subject})(?: (?:was|were) [^.;()]{{0,60}} and)? (?:is|are)(?: an? [^.;(),]{{0,80}})? headquartered "
-            r"(?:in|at)\b"
-        ),
-        re.compile(rf"^[Hh]eadquartered in(?= [^;]{{0,60}}, (?:{subject})\b)"),
-        re.compile(rf"{lead}(?:{subject})(?:, [^.;()]{{0,60}},)? (?:has|have|maintains?|leases?|owns?|occup(?:y|ies)) {_MIDDLE}\b(?:its|our) {_SEAT},? {at}"),
-        re.compile(rf"^(?:{subject}) (?:is|are) an? [^.;()]{{0,60}} whose {_SEAT} {at}"),
+def _before(subject: str, possessive: str) -> tuple[re.Pattern[str], ...]:
+    """What stands before the place."""
+    patterns = (
+        # Our corporate headquarters are located in; the Company's corporate headquarters in
+        rf"{possessive} {_SEAT}(?: and (?:[a-z]+ ){{1,3}}(?:facilities|offices))?,? {_AT}\b",
+        # The executive offices of the Company and the Bank are located at
+        rf"\b[Tt]he {_SEAT} of (?:[A-Z]\w+ and )?{subject}(?: and (?:the Bank|its subsidiaries|[A-Z]\w+))? {_AT}\b",
+        # We were incorporated in 1992 and are headquartered in; We are a regional securities firm headquartered in
+        rf"{subject}(?: (?:was|were) [^.;()]{{0,60}} and)? (?:is|are)(?: an? [^.;(),]{{0,80}})? headquartered "
+        r"(?:in|at)\b",
+        # Headquartered in Springdale, Arkansas, the Company
+        rf"^[Hh]eadquartered in(?= [^;]{{0,60}}, {subject})",
+        # The Company maintains its principal executive offices at
+        rf"{subject}(?:, [^.;()]{{0,60}},)? (?:has|have|maintains?|leases?|owns?|occup(?:y|ies)) "
+        rf"[^.;()]{{0,60}}?\b(?:its|our) {_SEAT},? {_AT}\b",
+        # We are a Delaware corporation whose principal executive offices are located at
+        rf"^{subject} (?:is|are) an? [^.;()]{{0,60}} whose {_SEAT} {_AT}\b",
     )
+    return tuple(re.compile(pattern) for pattern in patterns)
 
 
 @lru_cache(maxsize=256)
-def _where(possessive: str) -> re.Pattern[str]:
-    """In San Jose, California, in which our headquarters ... are located."""
+def _behind(possessive: str) -> re.Pattern[str]:
+    """What stands behind it: ... in San Jose, California, in which our headquarters are located."""
     return re.compile(rf",? (?:where|in which) {possessive} {_SEAT}\b")

@@ -79,7 +79,7 @@ def write_manifest(path: Path, recipes: Iterable[Recipe], filings: Sequence[Fili
         if filing.name in by_filing
     ]
     head = json.dumps({"schema_version": 1, "made_by": made_by, "placement": placement}, ensure_ascii=False)
-    text = f"{head[:-1]}, \"filings\": [\n" + ",\n".join(lines) + "\n]}\n"
+    text = f'{head[:-1]}, "filings": [\n' + ",\n".join(lines) + "\n]}\n"
     try:
         write_text(path, text)
     except OSError as error:
@@ -110,7 +110,11 @@ def rows_of_manifest(path: Path, filings: Iterable[Filing]) -> tuple[Row, ...]:
             if (got := row_hash(made)) != row.sha256:
                 raise DataError(
                     f"{path}: {made.id}: got a row of hash {got[:12]}...; expected {row.sha256[:12]}...; "
-                    + ("its filing has another text" if filing.text_hash() != entry.sha256 else "the manifest was changed")
+                    + (
+                        "its filing has another text"
+                        if filing.text_hash() != entry.sha256
+                        else "the manifest was changed"
+                    )
                     + "; get the one that the manifest was made of"
                 )
             rows.append(made)

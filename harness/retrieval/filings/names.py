@@ -8,21 +8,26 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
-from harness.retrieval.filings.registrant import Registrant
+from harness.retrieval.filings.registrant import DEFINED, Registrant
 from harness.retrieval.filings.statements import Doubt, Statement
 
 TASK = "registrant_name"
 
-_SUFFIX = re.compile(r"(?:Inc\.?|Incorporated|Corp\.?|Corporation|Company|Companies|Co\.|Ltd\.?|Limited|LLC|L\.P\.|plc)$")
+_SUFFIX = re.compile(
+    r"(?:Inc\.?|Incorporated|Corp\.?|Corporation|Company|Companies|Co\.|Ltd\.?|Limited|LLC|L\.P\.|plc)$"
+)
 
 
 def find_names(sentence: str, section: str, registrant: Registrant) -> Iterator[Statement | Doubt]:
     """The registrant's full name, where the sentence states it."""
     if registrant.full_name is None or section not in ("1", "8", "15"):
         return
-    patterns = _patterns(registrant.full_name)
-    found = next((match for pattern in patterns if (match := pattern.search(sentence))), None)
+    found = next((match for each in _patterns(registrant.full_name) if (match := each.search(sentence))), None)
     if found is None:
+        defined = DEFINED.match(sentence) if section == "1" and registrant.given_name else None
+        if defined is not None and not re.search(registrant.full_name, defined["name"]):
+            given = registrant.given_name
+            yield Doubt(TASK, f"the filing calls the Company {defined['name']}, its field company is {given}")
         return
     value = found["name"].rstrip(",")
     if _SUFFIX.search(value):
@@ -38,5 +43,7 @@ def _patterns(full_name: str) -> tuple[re.Pattern[str], ...]:
     return (
         re.compile(rf"^{name} ?\([^()]{{0,160}}[\"“](?:the )?(?:Company|Registrant|Corporation|we)[,.]?[\"”]"),
         re.compile(rf"^{name}{short}?,? (?:is|was|were|an? [A-Z]\w+(?: \w+)? corporation)\b"),
-        re.compile(rf"[\"“](?:we|the Company|us|our),?[\"”][^.;]{{0,80}}(?:refers?|mean)s?(?: collectively)? to {name}"),
+        re.compile(
+            rf"[\"“](?:we|the Company|us|our),?[\"”][^.;]{{0,80}}(?:refers?|mean)s?(?: collectively)? to {name}"
+        ),
     )

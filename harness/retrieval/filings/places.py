@@ -33,7 +33,9 @@ _STREET = re.compile(
     r"\b(?:Street|St|Avenue|Ave|Boulevard|Blvd|Road|Rd|Drive|Dr|Lane|Way|Place|Plaza|Parkway|Pkwy|Court|Suite|Floor"
     r"|Building|Center|Centre|Tower|Towers|Highway|Route|Box|Circle|Square|Park|Campus|Terrace|Turnpike|Inc|Corp)\b"
 )
-_CITIES_LIKE_STREETS = re.compile(r"(?:College|Winter|Menlo|Overland|Highland|Oak|Orland|Tinley|Buena|Deer) Park|.* Center")
+_CITIES_LIKE_STREETS = re.compile(
+    r"(?:College|Winter|Menlo|Overland|Highland|Oak|Orland|Tinley|Buena|Deer) Park|.* Center"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,11 +27,12 @@ _COMMON = frozenset(
     "innovative international national northern pacific peoples southern standard union united western".split()
 )
 _SUFFIX = (
-    r"(?:,? (?i:Inc\.?|Incorporated|Corp\.?|Corporation|Company|Companies|Co\.|Ltd\.?|Limited|L\.?L\.?C\.?|L\.?P\.?|plc)(?![a-z]))"
+    r"(?:,? (?i:Inc\.?|Incorporated|Corp\.?|Corporation|Company|Companies|Co\.|Ltd\.?|Limited|L\.?L\.?C\.?"
+    r"|L\.?P\.?|plc)(?![a-z]))"
 )
 _QUOTED = re.compile(r"[\"“]([^\"“”]{2,40}?),?[\"”]")
-# (the "Company"), ("Peekskill" or the "Company"), (“Astrotech,” “the Company,” “we”)
-_DEFINED = re.compile(
+# Acme Widgets, Inc. (the "Company"), ("Peekskill" or the "Company"), (“Astrotech,” “the Company,” “we”)
+DEFINED = re.compile(
     rf"(?P<name>[A-Z][\w&.’'\-]*(?:,? (?:of |and |& |the )?[A-Z][\w&.’'\-]*){{0,6}}?{_SUFFIX}) ?"
     r"\((?P<inner>[^()]{0,160}[\"“](?:the )?(?:Company|Registrant|Corporation|we),?[\"”][^()]{0,80})\)"
 )
@@ -40,7 +41,7 @@ _COMPANY = "[Tt]he (?:[Cc]ompany|[Rr]egistrant|Corporation)"
 
 @dataclass(frozen=True, slots=True)
 class Registrant:
-    """How a filing speaks of its company; patterns without groups of their own.
+    """How a filing speaks of its company; patterns without groups of their own, which begin where a word does.
 
     `subject` matches it as the subject of a sentence, `possessive` its owner's form, `full_name` its name in full
     (None: unknown). `given_name` is the name that the source gives.
@@ -69,7 +70,9 @@ def registrant_of(filing: Filing) -> Registrant:
     subject = "|".join(["[Ww]e", _COMPANY, *longest_first])
     owners = "|".join(["[Oo]ur", *(rf"(?:{name})[’']s?" for name in (_COMPANY, *longest_first))])
     doubtful = frozenset(section.name for section in filing.sections if _has_others(section.text, full))
-    return Registrant(f"(?:{subject})", f"(?:{owners})", full, given, doubtful)
+    return Registrant(
+        rf"(?<![\w’'-])(?:{subject})(?![\w’'-])", rf"(?<![\w’'-])(?:{owners})(?!\w)", full, given, doubtful
+    )
 
 
 def _name_pattern(given: str) -> str:
@@ -106,7 +109,7 @@ def _letter(char: str) -> str:
 
 def _has_others(text: str, full: str | None) -> bool:
     """Whether a text calls companies of several names, or of another one, the Company."""
-    names = {found["name"] for found in _DEFINED.finditer(text)}
+    names = {found["name"] for found in DEFINED.finditer(text)}
     return len(names) > 1 if full is None else any(not re.search(full, name) for name in names)
 
 
@@ -114,7 +117,7 @@ def _definitions(filing: Filing) -> Iterator[re.Match[str]]:
     """Where the filing's first pages define who "the Company" is."""
     section = filing.section("1")
     if section is not None:
-        yield from _DEFINED.finditer(section.text[:4000])
+        yield from DEFINED.finditer(section.text[:4000])
 
 
 def _names_in_text(filing: Filing, full: str | None) -> Iterator[str]:

@@ -8,6 +8,7 @@ The splitter pysbd (https://pypi.org/project/pysbd/) differed in 7 places of 200
 worse ("Ph.D.|s", "Marygold & Co.|Advisory Services").
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ def section_sentences(section: Section) -> Iterator[Sentence]:
     for number, line in enumerate(_LINE.finditer(section.text)):
         text = line[0]
         cuts = sorted({*sentence_boundaries(text), *(found.end() for found in _NAME_ENDS.finditer(text))})
-        for start, end in zip(cuts, cuts[1:], strict=False):
+        for start, end in itertools.pairwise(cuts):
             piece = text[start:end]
             kept = piece.strip()
             if kept:

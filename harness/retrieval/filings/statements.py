@@ -1,6 +1,7 @@
 """Statements: what one sentence says of the registrant in answer to a task, or why it does not say it.
 
-Knows nothing about filings as a whole; `harness.retrieval.filings.candidates` asks every sentence.
+One module for each kind of task finds them (`find_...`), by patterns that are made to be right rather than to find
+much. Knows nothing about filings as a whole; `harness.retrieval.filings.candidates` asks every sentence.
 """
 
 from collections.abc import Iterator
@@ -24,12 +25,14 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """A sentence that looks like a statement of the task, and the reason why it is not taken for one."""
+    """A sentence that looks like a statement of the task, and the reason why it is not taken for one.
+
+    `moved`: it says that the registrant went to another state, or became another corporation.
+    """
 
     task: str
     reason: str
     moved: bool = False
-    """The sentence says that the registrant went to another state, or became another corporation."""
 
 
 class Finder(Protocol):
@@ -38,3 +41,8 @@ class Finder(Protocol):
     def __call__(self, sentence: str, section: str, registrant: Registrant) -> Iterator[Statement | Doubt]:
         """What this sentence of this section states of the registrant."""
         ...
+
+
+def one_of(*patterns: str) -> str:
+    """A pattern of alternatives, without a group of its own; a maybe is `one_of(...) + "?"`."""
+    return f"(?:{'|'.join(patterns)})"

@@ -1,0 +1,104 @@
+"""Filings in, rows out: on a made-up filing, by hand."""
+
+import pytest
+from made_up_filing import FACTS, filing
+
+from harness.errors import DataError
+from harness.retrieval.filings.building import Length, build_rows
+from harness.retrieval.rows import Row, check_rows
+from harness.retrieval.scoring import matches_value
+from harness.retrieval.tasks import EDGAR_TASKS, select_tasks
+
+LEFT = (
+    "ITEM 1. BUSINESS\nOur widgets are sold in 40 states. Zeta Corp., a subsidiary, had 77 full-time employees.\n"
+    "We own three patents. We believe that widgets will be needed for a long time to come.\nMr. Roe leads our sales."
+)
+
+
+def words(row: Row) -> int:
+    """A fake of the prompt's length: words of the haystack and the needle."""
+    return len(row.haystack_text.split()) + len(row.needle_sentence.split())
+
+
+def test_one_haystack_without_any_of_the_values() -> None:
+    built = build_rows([filing()], EDGAR_TASKS)
+    by_task = {row.task: row for row in built.rows}
+    assert by_task.keys() == EDGAR_TASKS.keys() - (EDGAR_TASKS.keys() - by_task.keys()), "at most one a task"
+    assert len({row.needle_sentence for row in built.rows}) == len(built.rows) == 6
+    assert len({row.haystack_text for row in built.rows}) == 1
+    haystack = built.rows[0].haystack_text
+    assert haystack.startswith("ITEM 1. BUSINESS\nOur widgets are sold in 40 states.")
+    for row in built.rows:
+        assert not matches_value(haystack, row.needle_value, EDGAR_TASKS[row.task].compare)
+    assert {row.cluster for row in built.rows} == {"12345"}
+    assert check_rows(built.rows, EDGAR_TASKS, source="built", strict=True).rows == built.rows
+
+
+def test_by_hand() -> None:
+    tasks = select_tasks(EDGAR_TASKS, ["employees_count_total", "incorporation_state", "ceo_lastname"])
+    built = build_rows([filing()], tasks)
+    assert [(row.task, row.needle_value) for row in built.rows] == [
+        ("employees_count_total", "1,234"),
+        ("incorporation_state", "Ohio"),
+        ("ceo_lastname", "Doe"),
+    ]
+    (haystack,) = {row.haystack_text for row in built.rows}
+    first = 'Acme Widgets, Inc. ("Acme" or the "Company") makes widgets of every size.'
+    assert haystack == (
+        LEFT.replace("Our widgets", f"{first}\nOur widgets")
+        + "\n\nAs of August 31, 2001, there were approximately 345 holders of record of our common stock."
+    )
+
+
+def test_cut_to_what_the_longest_prompt_of_the_filing_takes() -> None:
+    tasks = select_tasks(EDGAR_TASKS, ["employees_count_total", "ceo_lastname"])
+    whole = build_rows([filing()], tasks)
+    longest = max(map(words, whole.rows))
+    assert build_rows([filing()], tasks, length=Length(longest, words)).rows == whole.rows
+    cut = build_rows([filing()], tasks, length=Length(40, words))
+    (haystack,) = {row.haystack_text for row in cut.rows}
+    assert whole.rows[0].haystack_text.startswith(haystack)
+    assert haystack.endswith(".")
+    most = max(map(words, cut.rows))
+    following = whole.rows[0].haystack_text[len(haystack) :].split(".")[0]
+    assert most <= 40 < most + len(following.split())
+
+
+def test_no_room_for_a_sentence() -> None:
+    with pytest.raises(DataError, match=r"no prompt of 5 tokens holds the needle and one sentence more"):
+        build_rows([filing()], EDGAR_TASKS, length=Length(5, words))
+
+
+def test_in_place_all_stays() -> None:
+    built = build_rows([filing()], EDGAR_TASKS, in_place=True)
+    whole = "\n\n".join(section.text for section in filing().sections)
+    assert {row.haystack_text for row in built.rows} == {whole}
+    assert {row.placement for row in built.rows} == {"in_place"}
+    assert check_rows(built.rows, EDGAR_TASKS, source="built", strict=True).rows == built.rows
+
+
+def test_in_place_the_cut_is_around_each_needle() -> None:
+    built = build_rows([filing()], EDGAR_TASKS, in_place=True, length=Length(60, words))
+    assert len({row.haystack_text for row in built.rows}) > 1
+    assert check_rows(built.rows, EDGAR_TASKS, source="built", strict=True).rows == built.rows
+    assert max(map(words, built.rows)) <= 60
+    assert min(map(words, built.rows)) > 30
+
+
+def test_in_place_a_sentence_that_stands_twice_is_no_needle() -> None:
+    twice = filing(item_1="We had 12 employees. So it is.", item_7="It is so. We  had 12 employees.")
+    with pytest.raises(DataError, match="no sentence states a value"):
+        build_rows([twice], EDGAR_TASKS, in_place=True)
+    assert len(build_rows([twice], EDGAR_TASKS).rows) == 1
+
+
+def test_a_filing_that_states_nothing_gives_no_rows_and_all_of_them_an_error() -> None:
+    silent = filing("silent.htm", facts=FACTS, item_1="Widgets are needed.")
+    assert {row.filename for row in build_rows([silent, filing()], EDGAR_TASKS).rows} == {filing().name}
+    with pytest.raises(DataError, match=r"1 filing: no sentence states a value of registrant_name, "):
+        build_rows([silent], EDGAR_TASKS)
+
+
+def test_a_row_comes_out_of_its_recipe() -> None:
+    built = build_rows([filing()], EDGAR_TASKS)
+    assert tuple(recipe.row(filing()) for recipe in built.recipes) == built.rows
