@@ -34,6 +34,9 @@ SHARED = frozenset(
 )
 """File systems that several machines write to, by the names that systems give them; those of FUSE come on top."""
 
+WAIT_SECONDS = 0.2
+"""How long to wait before asking again for what another process holds."""
+
 LOCAL_FUSE = frozenset({"fuseblk", "fuse.ntfs", "fuse.ntfs-3g", "fuse.exfat", "fuse.fuse-overlayfs"})
 """Disks of this machine behind FUSE."""
 

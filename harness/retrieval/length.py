@@ -6,18 +6,12 @@ touched, and the most is kept that fits. A shorter prompt stays as it is: nothin
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from harness.errors import DataError
 from harness.retrieval.placement import sentence_boundaries
 from harness.retrieval.rows import Row
-
-
-def cut_rows(rows: Iterable[Row], n_tokens: int, count: Callable[[Row], int]) -> tuple[tuple[Row, ...], int]:
-    """Every row as `cut_to_length` gives it, and how many of them it cut."""
-    pairs = [(row, cut_to_length(row, n_tokens, count)) for row in rows]
-    return tuple(cut for _, cut in pairs), sum(cut is not row for row, cut in pairs)
 
 
 def cut_to_length(row: Row, n_tokens: int, count: Callable[[Row], int]) -> Row:

@@ -13,7 +13,7 @@ prompt, how an answer is judged, and a question without content.
 import hashlib
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol, get_args
 
 from harness.errors import DataError, ModelError
@@ -381,29 +381,3 @@ class Trial:
     compare: Compare
     max_new_tokens: int
     null_prompt: Prompt | None = None
-
-
-def build_trial(
-    row: Row,
-    task: Task,
-    tokenizer: Tokenizer,
-    *,
-    seed: int,
-    insertion: Insertion,
-    max_new_tokens: int,
-    null_query: bool,
-) -> Trial:
-    """The trial of one row; its needle stands at the row's identification depth by `seed`.
-
-    Raises:
-        DataError, ModelError: as `build_prompt`.
-    """
-    depth = identification_depth(row, seed)
-    blank = replace(task, question=NULL_QUERY)
-    return Trial(
-        prompt=build_prompt(row, task, tokenizer, depth=depth, insertion=insertion),
-        value=row.needle_value,
-        compare=task.compare,
-        max_new_tokens=max_new_tokens,
-        null_prompt=build_prompt(row, blank, tokenizer, depth=depth, insertion=insertion) if null_query else None,
-    )

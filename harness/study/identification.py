@@ -13,14 +13,14 @@ from harness.errors import DataError
 from harness.experiment.heads import check_window
 from harness.experiment.rankings import HeadRanking
 from harness.retrieval.clusters import join_equal_texts
-from harness.retrieval.length import cut_rows
-from harness.retrieval.prompts import Prompt, Tokenizer, build_prompt, build_trial, identification_depth
+from harness.retrieval.prompts import identification_depth
 from harness.retrieval.rows import Row, filing_hash, split_rows
 from harness.retrieval.tasks import Task
 from harness.retrieval.traces import traces_of
 from harness.settings import DEMO, Settings
 from harness.study.asked_model import AskedModel
 from harness.study.inputs import data_source, first_filings, split_share
+from harness.study.prompt_book import PromptBook
 
 DEFAULT_METHOD = "summed_attention"
 """Attention from the last prompt token to the needle."""
@@ -47,17 +47,8 @@ def cut_to_seq_len(model: AskedModel, tasks: Mapping[str, Task], rows: Sequence[
     Raises:
         HarnessError: a prompt cannot be built, or is longer even without any haystack.
     """
-    settings = model.settings
-    if settings.seq_len is None:
-        return tuple(rows), 0
-    return cut_rows(
-        rows, settings.seq_len, lambda row: len(_prompt(row, tasks[row.task], model.tokenizer, settings).token_ids)
-    )
-
-
-def _prompt(row: Row, task: Task, tokenizer: Tokenizer, settings: Settings) -> Prompt:
-    depth = identification_depth(row, settings.seed)
-    return build_prompt(row, task, tokenizer, depth=depth, insertion=settings.insertion)
+    seed = model.settings.seed
+    return PromptBook(model, tasks, model.settings).cut(rows, lambda row: identification_depth(row, seed))
 
 
 def identify_heads(
@@ -86,21 +77,9 @@ def identify_heads(
 
     chosen = find_method(method, variant)
     settings, blueprint, seed = model.settings, model.blueprint, model.settings.seed
+    book = PromptBook(model, tasks, settings)
     trials = {
-        task.id: [
-            build_trial(
-                row,
-                task,
-                model.tokenizer,
-                seed=seed,
-                insertion=settings.insertion,
-                max_new_tokens=settings.max_new_tokens,
-                null_query=chosen.null_query,
-            )
-            for row in rows
-            if row.task == task.id
-        ]
-        for task in tasks.values()
+        task: [book.trial(row, null_query=chosen.null_query) for row in rows if row.task == task] for task in tasks
     }
     for trial in chain.from_iterable(trials.values()):
         chosen.check(trial)

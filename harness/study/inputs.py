@@ -7,6 +7,7 @@ wrong with one is said before any work begins. Knows nothing of pytest, and load
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from harness.demo import RANKING_FILE
 from harness.errors import DataError, SettingsError
@@ -14,10 +15,9 @@ from harness.experiment.conditions import Study
 from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import Blueprint, ModelShape
 from harness.experiment.intervention import Manner
+from harness.experiment.keys import RunKey
 from harness.experiment.rankings import HeadRanking
 from harness.retrieval.clusters import join_equal_texts
-from harness.retrieval.length import cut_rows
-from harness.retrieval.prompts import build_prompt
 from harness.retrieval.rows import (
     SPLIT_SHARE,
     Excluded,
@@ -33,6 +33,7 @@ from harness.retrieval.tasks import EDGAR_TASKS, Task, load_tasks, select_tasks
 from harness.retrieval.traces import Seen, seen_again
 from harness.settings import DEMO, Settings
 from harness.study.asked_model import AskedModel
+from harness.study.prompt_book import PromptBook
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,41 @@ class Inputs:
     def manner(self) -> Manner:
         """How heads are ablated."""
         return Manner(self.settings.mode, self.settings.phase)
+
+    @cached_property
+    def prompts(self) -> PromptBook:
+        """The prompts of these rows, and of those that are read beside them."""
+        return PromptBook(self.model, self.tasks, self.settings)
+
+    @cached_property
+    def by_id(self) -> Mapping[str, Row]:
+        """The evaluation rows by their ids."""
+        return {row.id: row for row in self.rows}
+
+    @cached_property
+    def run_key(self) -> RunKey:
+        """What records depend on beside prompt and heads, found out without loading weights."""
+        import torch
+        import transformers
+
+        from harness.model.generation.engines import engine_version
+
+        settings, blueprint = self.settings, self.blueprint
+        fingerprint, adapter = self.model.fingerprints
+        return RunKey(
+            fingerprint=fingerprint,
+            revision=blueprint.shape.revision,
+            dtype=blueprint.dtype,
+            attention=blueprint.attention,
+            device_type=blueprint.device_type,
+            engine=engine_version(settings.engine),
+            max_new_tokens=settings.max_new_tokens,
+            torch_version=torch.__version__,
+            transformers_version=transformers.__version__,
+            quantization=settings.quantization,
+            adapter=adapter,
+            architectures=tuple(sorted("".join(entry.split()) for entry in settings.architectures)),
+        )
 
     @property
     def ranking_overlap(self) -> int | None:
@@ -107,9 +143,8 @@ def read_inputs(settings: Settings) -> Inputs:
     all_rows = join_equal_texts(table.rows)
     rows = evaluation_rows(all_rows, settings, split_seed, share)
     evaluated = {row.filename for row in rows}
-    n_cut = None
-    if settings.seq_len is not None:
-        rows, n_cut = _cut(rows, settings, settings.seq_len, tasks, model)
+    book = PromptBook(model, tasks, settings)
+    rows, n_cut = book.cut(rows, book.placed_depth)
     inputs = Inputs(
         settings=settings,
         tasks=tasks,
@@ -123,7 +158,7 @@ def read_inputs(settings: Settings) -> Inputs:
         split_seed=split_seed,
         split_share=share,
         overlap=_overlap([row for row in table.rows if row.filename in evaluated], ranking),
-        n_cut=n_cut,
+        n_cut=None if settings.seq_len is None else n_cut,
     )
     # asked for now, so that what they lack is said before any work begins
     if settings.mode == "mean":
@@ -221,19 +256,6 @@ def first_filings(rows: Sequence[Row], most: int | None, seed: int) -> tuple[Row
     return tuple(row for row in rows if row.filename in kept)
 
 
-def _cut(
-    rows: Sequence[Row], settings: Settings, n_tokens: int, tasks: Mapping[str, Task], model: AskedModel
-) -> tuple[tuple[Row, ...], int]:
-    """The rows cut to whole prompts of at most `n_tokens` tokens, needle in its place; and how many were cut."""
-
-    def count(row: Row) -> int:
-        depth = placed_depth(row, settings)
-        prompt = build_prompt(row, tasks[row.task], model.tokenizer, depth=depth, insertion=settings.insertion)
-        return len(prompt.token_ids)
-
-    return cut_rows(rows, n_tokens, count)
-
-
 def _ranking(settings: Settings) -> HeadRanking:
     if settings.heads is not None:
         return read_ranking(settings.heads, top_k=max(settings.k))
@@ -255,8 +277,3 @@ def _overlap(rows: Sequence[Row], ranking: HeadRanking) -> Mapping[str, Seen] | 
     if ranking.traces is not None:
         seen.update(seen_again(others, ranking.traces, seed))
     return seen
-
-
-def placed_depth(row: Row, settings: Settings) -> float:
-    """Where a row's needle goes: its own depth, or the one asked for."""
-    return settings.depth[0] if row.depth is None else row.depth

@@ -11,17 +11,13 @@ from functools import cached_property
 from typing import Protocol
 
 from harness.experiment.intervention import Intervention, MeanValues
-from harness.experiment.keys import RunKey, means_key, tokens_digest
-from harness.experiment.locks import try_claim
+from harness.experiment.keys import means_key, tokens_digest
+from harness.experiment.locks import WAIT_SECONDS, try_claim
 from harness.experiment.plan import Job
 from harness.experiment.store import Store
-from harness.retrieval.length import cut_to_length
 from harness.retrieval.prompts import Prompt, PromptKind, identification_depth
 from harness.retrieval.rows import Row
-from harness.study.inputs import Inputs, donor_row, mean_rows, placed_depth
-
-WAIT_SECONDS = 0.2
-"""How long to wait before asking again for means that another process computes."""
+from harness.study.inputs import Inputs, donor_row, mean_rows
 
 
 class Average(Protocol):
@@ -31,40 +27,26 @@ class Average(Protocol):
         """The means."""
 
 
-class Build(Protocol):
-    """Makes a row's prompt, its needle at a depth."""
-
-    def __call__(self, row: Row, depth: float, kind: PromptKind = "full", /) -> Prompt:
-        """The prompt."""
-
-
 class Interventions:
-    """What ablated heads put out in a run, in its inputs' manner.
+    """What ablated heads put out in a run, in its inputs' manner; the store knows the run by `run_id`."""
 
-    `run_key` says what the run's records depend on, and is asked for only where means are looked up.
-    """
-
-    def __init__(self, inputs: Inputs, store: Store, build: Build, run_key: Callable[[], RunKey], run_id: str) -> None:
+    def __init__(self, inputs: Inputs, store: Store, *, run_id: str) -> None:
         self._inputs = inputs
         self._store = store
-        self._build = build
-        self._run_key = run_key
         self._run_id = run_id
         self._found: MeanValues | None = None
-        self._rows = {row.id: row for row in inputs.rows}
-        self._donors: dict[tuple[str, PromptKind], Prompt] = {}
+        self._donors: dict[str, Row] = {}
 
     @cached_property
     def mean_prompts(self) -> tuple[Prompt, ...]:
         """The prompts that means are taken over, as for ranking heads: the identification rows of the tasks studied."""
-        seed = self._inputs.split_seed
-        return tuple(self._prompt(row, identification_depth(row, seed)) for row in mean_rows(self._inputs))
+        prompts, seed = self._inputs.prompts, self._inputs.split_seed
+        return tuple(prompts.read(row, identification_depth(row, seed)) for row in mean_rows(self._inputs))
 
     @cached_property
     def _means_key(self) -> str:
-        return means_key(
-            self._run_key(), (tokens_digest(prompt.token_ids, prompt.value_ids) for prompt in self.mean_prompts)
-        )
+        digests = (tokens_digest(prompt.token_ids, prompt.value_ids) for prompt in self.mean_prompts)
+        return means_key(self._inputs.run_key, digests)
 
     @property
     def means(self) -> MeanValues | None:
@@ -74,20 +56,11 @@ class Interventions:
         return self._found
 
     def donor(self, row_id: str, kind: PromptKind) -> Prompt:
-        """The donor's prompt, of the same kind, its needle as deep as the row's own; built once."""
-        if (row_id, kind) not in self._donors:
-            row = self._rows[row_id]
-            donor = donor_row(self._inputs, row)
-            self._donors[row_id, kind] = self._prompt(donor, placed_depth(row, self._inputs.settings), kind)
-        return self._donors[row_id, kind]
-
-    def _prompt(self, row: Row, depth: float, kind: PromptKind = "full") -> Prompt:
-        """Of a row as it was read; cut, where haystacks are."""
-        if self._inputs.settings.seq_len is not None:
-            row = cut_to_length(
-                row, self._inputs.settings.seq_len, lambda each: len(self._build(each, depth).token_ids)
-            )
-        return self._build(row, depth, kind)
+        """The donor's prompt, of the same kind, its needle as deep as the row's own."""
+        row, prompts = self._inputs.by_id[row_id], self._inputs.prompts
+        if row_id not in self._donors:
+            self._donors[row_id] = donor_row(self._inputs, row)
+        return prompts.read(self._donors[row_id], prompts.placed_depth(row), kind)
 
     def known(self, job: Job) -> bool:
         """Whether it is known what the job's heads put out."""

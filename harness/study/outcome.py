@@ -222,7 +222,7 @@ def _configuration(run: Run, root: Path) -> dict[str, Shown]:
 
 
 def _model_info(run: Run) -> ModelInfo:
-    shape, key, asked = run.inputs.shape, run.run_key, run.inputs.settings.model
+    shape, key, asked = run.inputs.shape, run.inputs.run_key, run.inputs.settings.model
     kept = run.inputs.blueprint.quantized_file
     return ModelInfo(
         id=DEMO if asked == DEMO else shape.id or asked,

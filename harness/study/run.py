@@ -9,15 +9,14 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Protocol
 
 from harness.experiment.completion import Completion
 from harness.experiment.conditions import Condition
-from harness.experiment.heads import Head, check_window
+from harness.experiment.heads import Head
 from harness.experiment.intervention import Intervention, MeanValues
-from harness.experiment.keys import RunKey, job_key, tokens_digest
-from harness.experiment.locks import try_claim
+from harness.experiment.keys import job_key
+from harness.experiment.locks import WAIT_SECONDS, try_claim
 from harness.experiment.plan import Job, Plan, RowWork, jobs_of, make_plan
 from harness.experiment.record import Record
 from harness.experiment.store import Store
@@ -25,17 +24,9 @@ from harness.retrieval.prompts import (
     PROMPT_KINDS,
     Prompt,
     PromptKind,
-    Tokenizer,
-    build_prompt,
-    most_new_tokens,
-    plain_text_prompt,
 )
-from harness.retrieval.rows import Row
-from harness.study.inputs import Inputs, placed_depth
+from harness.study.inputs import Inputs
 from harness.study.interventions import Interventions
-
-WAIT_SECONDS = 0.2
-"""How long to wait before asking again for rows that other processes hold."""
 
 
 class Engine(Protocol):
@@ -88,21 +79,8 @@ class Run:
         self.store = store
         self.id = run_id
         self.share = share
-        self.interventions = Interventions(inputs, store, self._build, lambda: self.run_key, run_id)
-        self._rows = {row.id: row for row in inputs.rows}
-        self._prompts: dict[tuple[str, PromptKind], Prompt] = {}
-        self._digests: dict[tuple[str, PromptKind], str] = {}
+        self.interventions = Interventions(inputs, store, run_id=run_id)
         self._keys: dict[Job, str] = {}
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The model's tokenizer, loaded without the model."""
-        return self.inputs.model.tokenizer
-
-    @cached_property
-    def run_key(self) -> RunKey:
-        """What all of this run's records depend on."""
-        return run_key(self.inputs)
 
     def plan(self, conditions: Sequence[Condition], *, from_nothing: bool = False) -> Plan:
         """What is left to do for these conditions; with `refresh`, all that this run has not done.
@@ -161,20 +139,8 @@ class Run:
         return {job: record for job, record in found.items() if record is not None}
 
     def prompt(self, row_id: str, kind: PromptKind) -> Prompt:
-        """The row's prompt, built once. Raises ModelError where it and an answer are longer than the model's window."""
-        if (row_id, kind) not in self._prompts:
-            row, settings, blueprint = self._rows[row_id], self.inputs.settings, self.inputs.blueprint
-            prompt = self._build(row, placed_depth(row, settings), kind)
-            longest = max(most_new_tokens(kind, settings.max_new_tokens), len(prompt.value_ids))
-            check_window(blueprint.window, blueprint.shape.id, row_id, len(prompt.token_ids) + longest)
-            self._prompts[row_id, kind] = prompt
-        return self._prompts[row_id, kind]
-
-    def _build(self, row: Row, depth: float, kind: PromptKind = "full") -> Prompt:
-        if kind == "plain_text":
-            return plain_text_prompt(row, self.tokenizer)
-        task, insertion = self.inputs.tasks[row.task], self.inputs.settings.insertion
-        return build_prompt(row, task, self.tokenizer, depth=depth, kind=kind, insertion=insertion)
+        """The prompt that a row is asked with. Raises ModelError where the model's window cannot hold it."""
+        return self.inputs.prompts.asked(self.inputs.by_id[row_id], kind)
 
     def _do(self, work: RowWork, engine: Engine) -> None:
         """Answer those of a row's jobs that nobody has done meanwhile, and store them together."""
@@ -203,20 +169,13 @@ class Run:
         return None if record is None else record.completion.all_ids
 
     def _text(self, answer: Completion) -> str:
-        return str(self.tokenizer.decode(list(answer.token_ids), skip_special_tokens=True))
+        return str(self.inputs.model.tokenizer.decode(list(answer.token_ids), skip_special_tokens=True))
 
     def _key(self, job: Job) -> str:
         if job not in self._keys:
-            tokens = self._tokens(job.row_id, job.prompt)
-            self._keys[job] = job_key(self.run_key, job, tokens, self.interventions.digest(job))
+            tokens = self.inputs.prompts.digest(self.inputs.by_id[job.row_id], job.prompt)
+            self._keys[job] = job_key(self.inputs.run_key, job, tokens, self.interventions.digest(job))
         return self._keys[job]
-
-    def _tokens(self, row_id: str, kind: PromptKind) -> str:
-        """The digest of a prompt's tokens, taken once."""
-        if (row_id, kind) not in self._digests:
-            prompt = self.prompt(row_id, kind)
-            self._digests[row_id, kind] = tokens_digest(prompt.token_ids, prompt.value_ids)
-        return self._digests[row_id, kind]
 
     def _is_stored(self, job: Job) -> bool:
         return self.interventions.known(job) and self.store.has(self._key(job), run=self._trusted)
@@ -228,28 +187,3 @@ class Run:
     def _trusted(self) -> str | None:
         """The run whose records count: with `refresh` this one alone, else (`None`) any."""
         return self.id if self.inputs.settings.refresh else None
-
-
-def run_key(inputs: Inputs) -> RunKey:
-    """What records depend on beside prompt and heads, found out without loading weights."""
-    import torch
-    import transformers
-
-    from harness.model.generation.engines import engine_version
-
-    settings, blueprint = inputs.settings, inputs.blueprint
-    fingerprint, adapter = inputs.model.fingerprints
-    return RunKey(
-        fingerprint=fingerprint,
-        revision=blueprint.shape.revision,
-        dtype=blueprint.dtype,
-        attention=blueprint.attention,
-        device_type=blueprint.device_type,
-        engine=engine_version(settings.engine),
-        max_new_tokens=settings.max_new_tokens,
-        torch_version=torch.__version__,
-        transformers_version=transformers.__version__,
-        quantization=settings.quantization,
-        adapter=adapter,
-        architectures=tuple(sorted("".join(entry.split()) for entry in settings.architectures)),
-    )

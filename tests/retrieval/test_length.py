@@ -9,7 +9,7 @@ from tiny_models import tiny_tokenizer
 
 from harness.demo.filings import demo_rows
 from harness.errors import DataError
-from harness.retrieval.length import cut_rows, cut_to_length
+from harness.retrieval.length import cut_to_length
 from harness.retrieval.placement import sentence_boundaries
 from harness.retrieval.prompts import build_prompt
 from harness.retrieval.rows import Placement, Row, occurrences
@@ -105,7 +105,6 @@ def test_whole_prompts(depth: float, in_place: bool) -> None:
         return len(build_prompt(row, EDGAR_TASKS[row.task], tiny_tokenizer(), depth=depth).token_ids)
 
     whole = tokens(row)
-    longer = replace(row, task=row.task, filename="longer")
     for n_tokens in (whole - 1, whole - 300):
         cut = cut_to_length(row, n_tokens, tokens)
         prompt = build_prompt(cut, EDGAR_TASKS[row.task], tiny_tokenizer(), depth=depth)
@@ -114,6 +113,4 @@ def test_whole_prompts(depth: float, in_place: bool) -> None:
         assert row.needle_sentence in tiny_tokenizer().decode(list(needle))
         absent = build_prompt(cut, EDGAR_TASKS[row.task], tiny_tokenizer(), depth=depth, kind="needle_absent")
         assert row.needle_sentence not in absent.text
-    rows, n_cut = cut_rows([row, longer], whole - 1, lambda each: tokens(each) - 9 * (each.filename == "longer"))
-    assert n_cut == 1
-    assert rows[1] is longer
+    assert cut_to_length(row, whole, tokens) is row

@@ -4,8 +4,6 @@ The tokenizers are built here: byte-level BPE (a character's bytes may fall into
 with spaces as parts of words and byte fallback (in the manner of SentencePiece), and one token a character.
 
 Plain text prompts: the needle left out, a start that is read, and tokens that are measured.
-
-A trial's two prompts, and what judges its answer.
 """
 
 from collections.abc import Callable
@@ -15,7 +13,7 @@ import pytest
 import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_models import opened, tiny_tokenizer
+from tiny_models import opened
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -25,14 +23,11 @@ from harness.errors import DataError, ModelError
 from harness.retrieval.placement import Insertion
 from harness.retrieval.prompts import (
     MEASURED_TOKENS,
-    NULL_QUERY,
     START_TOKENS,
     Prompt,
     PromptKind,
     Tokenizer,
-    Trial,
     build_prompt,
-    build_trial,
     identification_depth,
     plain_text_prompt,
 )
@@ -455,41 +450,3 @@ def test_special_tokens_behind_the_text_are_dropped() -> None:
 def test_no_text_is_an_error() -> None:
     with pytest.raises(DataError, match="0 tokens without the needle; expected at least 2"):
         plain_text_prompt(replace(PLAIN_TEXT_ROW, haystack_text=" "), Ending())  # type: ignore[arg-type]  # all it needs
-
-
-TRIALS_ROW = next(row for row in demo_rows(1, n_sentences=3) if row.task == "incorporation_year")
-TRIALS_TASK = EDGAR_TASKS[TRIALS_ROW.task]
-
-
-def build(row: Row = TRIALS_ROW, task: Task = TRIALS_TASK, *, null_query: bool = True) -> Trial:
-    return build_trial(
-        row, task, tiny_tokenizer(), seed=5, insertion="sentence", max_new_tokens=7, null_query=null_query
-    )
-
-
-def test_the_prompt_is_the_rows_at_its_identification_depth() -> None:
-    trial = build(null_query=False)
-    assert trial.prompt == build_prompt(
-        TRIALS_ROW, TRIALS_TASK, tiny_tokenizer(), depth=identification_depth(TRIALS_ROW, 5)
-    )
-    assert (trial.value, trial.compare, trial.max_new_tokens) == (TRIALS_ROW.needle_value, "number", 7)
-    assert trial.null_prompt is None
-
-
-def test_the_null_prompt_differs_in_the_question_alone() -> None:
-    trial = build()
-    assert trial.null_prompt is not None
-    assert trial.null_prompt.text == trial.prompt.text.replace(TRIALS_TASK.question, NULL_QUERY)
-    start = trial.prompt.question_start
-    assert trial.null_prompt.token_ids[:start] == trial.prompt.token_ids[:start]
-    needle = slice(trial.prompt.needle_start, trial.prompt.needle_end)
-    assert trial.null_prompt.token_ids[needle] == trial.prompt.token_ids[needle]
-    asked = trial.null_prompt.token_ids[trial.null_prompt.question_start : trial.null_prompt.question_end]
-    assert tiny_tokenizer().decode(list(asked)) == NULL_QUERY
-
-
-def test_templates_and_system_messages_are_kept() -> None:
-    task = replace(TRIALS_TASK, template="{question}\n\n{context}\n\nAnswer", system="Be brief.")
-    trial = build(task=task)
-    assert trial.null_prompt is not None
-    assert trial.null_prompt.text.startswith(f"Be brief.\n\n{NULL_QUERY}\n\n")

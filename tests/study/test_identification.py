@@ -10,12 +10,13 @@ from tiny_models import load, save_checkpoint
 from harness.demo.filings import demo_rows
 from harness.errors import DataError, ModelError, SettingsError
 from harness.model.identification.summed_attention import summed_attention
-from harness.retrieval.prompts import build_prompt, build_trial, identification_depth
+from harness.retrieval.prompts import build_prompt, identification_depth
 from harness.retrieval.rows import Row, SplitName, filing_hash, split_of
 from harness.retrieval.tasks import EDGAR_TASKS
 from harness.settings import Settings
 from harness.study.asked_model import AskedModel
 from harness.study.identification import cut_to_seq_len, identification_rows, identify_heads
+from harness.study.prompt_book import PromptBook
 
 TASKS = {name: EDGAR_TASKS[name] for name in ("incorporation_year", "ceo_lastname")}
 ROWS = tuple(row for row in demo_rows(10, n_sentences=2) if row.task in TASKS)
@@ -83,17 +84,9 @@ def test_scores_are_those_of_prompts_at_seeded_depths(checkpoint: Path) -> None:
     ranking = identify_heads(AskedModel(settings), TASKS, rows, top_k=4, progress=False)
     loaded = load(str(checkpoint))
     assert ranking.mean_scores is not None
-    for name, task in TASKS.items():
+    for name in TASKS:
         trials = [
-            build_trial(
-                row,
-                task,
-                loaded.tokenizer,
-                seed=3,
-                insertion="published",
-                max_new_tokens=20,
-                null_query=False,
-            )
+            PromptBook(AskedModel(settings), TASKS, settings).trial(row, null_query=False)
             for row in rows
             if row.task == name
         ]

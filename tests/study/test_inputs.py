@@ -24,7 +24,6 @@ from harness.study.inputs import (
     Inputs,
     evaluation_rows,
     first_filings,
-    placed_depth,
     read_data,
     read_inputs,
 )
@@ -191,7 +190,6 @@ class TestEvaluationRows:
         fixed = replace(ROWS[0], split="evaluation", depth=0.1)
         free = replace(ROWS[2], split="evaluation")
         assert evaluation_rows([fixed, free], settings, 0) == (fixed, free)
-        assert (placed_depth(fixed, settings), placed_depth(free, settings)) == (0.1, 0.25)
 
     @pytest.mark.parametrize("max_rows", [None, 1])
     def test_none_left(self, max_rows: int | None) -> None:

@@ -5,7 +5,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,18 +20,18 @@ from harness.experiment.completion import Completion
 from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
 from harness.experiment.gate_conditions import PLAIN_TEXT, over_plain_text
 from harness.experiment.head_files import write_ranking
-from harness.experiment.heads import Head, ModelShape
+from harness.experiment.heads import Blueprint, Head, ModelShape
 from harness.experiment.intervention import ZEROED, Intervention, MeanValues
 from harness.experiment.locks import try_claim
 from harness.experiment.plan import jobs_of
 from harness.experiment.rankings import rank
 from harness.experiment.store import Store
-from harness.retrieval.prompts import Prompt, plain_text_prompt
+from harness.retrieval.prompts import Prompt
 from harness.retrieval.rows import write_rows
 from harness.settings import Settings
 from harness.study.asked_model import AskedModel
 from harness.study.inputs import Inputs, read_inputs
-from harness.study.run import Progress, Run, run_key
+from harness.study.run import Progress, Run
 
 ONE = Condition("mine", "one", (Head(0, 1),))
 SAME = Condition("mine", "same", (Head(0, 1),))
@@ -340,17 +340,6 @@ def test_progress_is_told_after_each_row(inputs: Inputs, store: Path) -> None:
     assert str(Progress(0, 90, 0.0)) == "ablation: 0/90 rows, 0.0 rows/s, ..."
 
 
-def test_prompts_follow_the_settings(inputs: Inputs, store: Path) -> None:
-    row = inputs.rows[0]
-    deep = replace(inputs, settings=replace(inputs.settings, depth=(1.0,)))
-    with Store(store) as opened:
-        middle, end = (Run(each, opened, run_id="a").prompt(row.id, "full") for each in (inputs, deep))
-        absent = Run(inputs, opened, run_id="a").prompt(row.id, "needle_absent")
-    assert 0 < middle.depth < end.depth == 1.0
-    assert row.needle_sentence in middle.text
-    assert row.needle_sentence not in absent.text
-
-
 @pytest.mark.parametrize("change", [{"max_new_tokens": 5}, {"attn": "eager"}, {"dtype": "float64"}, {"depth": (0.9,)}])
 def test_other_settings_find_no_stale_records(change: dict[str, object], inputs: Inputs, store: Path) -> None:
     execute(inputs, store, [ONE])
@@ -359,7 +348,7 @@ def test_other_settings_find_no_stale_records(change: dict[str, object], inputs:
 
 
 def test_the_run_key_names_the_weights_and_the_engine(inputs: Inputs) -> None:
-    key = run_key(inputs)
+    key = inputs.run_key
     assert len(key.fingerprint) == 64
     assert (key.dtype, key.attention, key.max_new_tokens) == ("float32", "sdpa", 20)
     assert key.engine.startswith(f"{inputs.settings.engine}-")
@@ -371,23 +360,28 @@ def test_the_run_key_holds_all_that_an_answer_depends_on(inputs: Inputs, monkeyp
     shape = replace(inputs.shape, revision="0123abc")
     blueprint = replace(inputs.blueprint, shape=shape, attention="eager", dtype="bfloat16", device_type="cuda")
     settings = replace(inputs.settings, revision="main", dtype="auto", quantization="4bit")
-    key = run_key(replace(inputs, settings=settings, model=AskedModel(settings), blueprint=blueprint))
+    key = replace(inputs, settings=settings, model=AskedModel(settings), blueprint=blueprint).run_key
     assert (key.fingerprint, key.adapter) == ("its content", "its adapter")
     assert (key.revision, key.dtype, key.attention, key.device_type) == ("0123abc", "bfloat16", "eager", "cuda")
     assert key.quantization == "4bit"
 
 
+@dataclass(frozen=True, eq=False)
+class Narrow(AskedModel):
+    """A model of a small window."""
+
+    window: int = 0
+
+    @property
+    def blueprint(self) -> Blueprint:
+        return replace(AskedModel(self.settings).blueprint, window=self.window)
+
+
 def test_a_prompt_beyond_the_window_is_named_before_any_model_is_loaded(inputs: Inputs, store: Path) -> None:
-    longest = max(inputs.rows, key=lambda row: len(row.haystack_text)).id
-    with Store(store) as opened:
-        n_tokens = len(Run(inputs, opened, run_id="a").prompt(longest, "full").token_ids)
-    for window, fits in ((n_tokens + 20, True), (n_tokens + 19, False)):
-        narrow = replace(inputs, blueprint=replace(inputs.blueprint, window=window))
-        if fits:
-            execute(narrow, store, [BASELINE], load=FakeEngine)
-            continue
-        with pytest.raises(ModelError, match=f"{longest}: {n_tokens + 20} tokens, new ones included; .* {window},"):
-            execute(narrow, store, [BASELINE], load=nothing_to_load)
+    row = inputs.rows[0]
+    narrow = replace(inputs, model=Narrow(inputs.settings, window=len(inputs.prompts.asked(row).token_ids)))
+    with pytest.raises(ModelError, match=f"{row.id}: .* tokens, new ones included; .*, the window of tiny;"):
+        execute(narrow, store, [BASELINE], load=nothing_to_load)
 
 
 def test_prompts_of_a_row_come_kind_by_kind(inputs: Inputs, store: Path) -> None:
@@ -402,19 +396,12 @@ def test_prompts_of_a_row_come_kind_by_kind(inputs: Inputs, store: Path) -> None
     ]
 
 
-def test_plain_text_is_that_of_the_document(inputs: Inputs, store: Path) -> None:
-    row = inputs.rows[0]
-    with Store(store) as opened:
-        run = Run(inputs, opened, run_id="a")
-        assert run.prompt(row.id, "plain_text") == plain_text_prompt(row, run.tokenizer)
-
-
 def test_another_entry_for_an_architecture_finds_no_stale_records(inputs: Inputs) -> None:
     settings = inputs.settings
     keys = {
-        run_key(replace(inputs, settings=replace(settings, architectures=entries)))
+        replace(inputs, settings=replace(settings, architectures=entries)).run_key
         for entries in [(), ("phi = a.b, c.d",), ("phi = a.b, c.e",)]
     }
     assert len(keys) == 3
     spaced = replace(settings, architectures=("phi=a.b,c.d",))
-    assert run_key(replace(inputs, settings=spaced)) in keys, "spaces say nothing"
+    assert replace(inputs, settings=spaced).run_key in keys, "spaces say nothing"

@@ -1,0 +1,107 @@
+"""The prompt book: every prompt of a study, built, cut to length, checked against the model's window and digested once.
+
+Which rows are asked, and which are read for something else, its users say; how a row becomes a prompt is said here
+alone. Needs the model's tokenizer, not its weights. Knows nothing of conditions, of what is stored, nor of pytest.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from harness.experiment.heads import check_window
+from harness.experiment.keys import tokens_digest
+from harness.retrieval.length import cut_to_length
+from harness.retrieval.prompts import (
+    NULL_QUERY,
+    Prompt,
+    PromptKind,
+    Trial,
+    build_prompt,
+    identification_depth,
+    most_new_tokens,
+    plain_text_prompt,
+)
+from harness.retrieval.rows import Row
+from harness.retrieval.tasks import Task
+from harness.settings import Settings
+from harness.study.asked_model import AskedModel
+
+
+@dataclass(frozen=True, eq=False)
+class PromptBook:
+    """The prompts of one study, in the words of its tasks and the tokens of its model.
+
+    Whatever builds a prompt raises HarnessError where a row cannot be one, or the tokenizer cannot serve.
+    """
+
+    model: AskedModel
+    tasks: Mapping[str, Task]
+    settings: Settings
+    _asked: dict[tuple[Row, PromptKind], Prompt] = field(default_factory=dict, init=False, repr=False)
+    _read: dict[tuple[Row, float, PromptKind], Prompt] = field(default_factory=dict, init=False, repr=False)
+    _digests: dict[tuple[Row, PromptKind], str] = field(default_factory=dict, init=False, repr=False)
+
+    def placed_depth(self, row: Row) -> float:
+        """Where the needle of a row goes that is asked: its own depth, or the one that the settings name."""
+        return self.settings.depth[0] if row.depth is None else row.depth
+
+    def asked(self, row: Row, kind: PromptKind = "full") -> Prompt:
+        """The prompt that a row is asked with, built once.
+
+        Raises ModelError where it and an answer are longer than the model's window.
+        """
+        if (row, kind) not in self._asked:
+            prompt, blueprint = self._build(row, self.placed_depth(row), kind), self.model.blueprint
+            longest = max(most_new_tokens(kind, self.settings.max_new_tokens), len(prompt.value_ids))
+            check_window(blueprint.window, blueprint.shape.id, row.id, len(prompt.token_ids) + longest)
+            self._asked[row, kind] = prompt
+        return self._asked[row, kind]
+
+    def digest(self, row: Row, kind: PromptKind = "full") -> str:
+        """The `tokens_digest` of the prompt that a row is asked with, taken once."""
+        if (row, kind) not in self._digests:
+            prompt = self.asked(row, kind)
+            self._digests[row, kind] = tokens_digest(prompt.token_ids, prompt.value_ids)
+        return self._digests[row, kind]
+
+    def read(self, row: Row, depth: float, kind: PromptKind = "full") -> Prompt:
+        """The prompt of a row that is read, not asked, its needle at a depth; cut where the asked ones are; built once.
+
+        `row` is as it was read from its file: what is cut depends on where the needle stands.
+        """
+        if (row, depth, kind) not in self._read:
+            self._read[row, depth, kind] = self._build(self._cut(row, depth), depth, kind)
+        return self._read[row, depth, kind]
+
+    def trial(self, row: Row, *, null_query: bool) -> Trial:
+        """The trial of one row; its needle stands at the row's identification depth by the settings' seed."""
+        task, depth = self.tasks[row.task], identification_depth(row, self.settings.seed)
+        blank = replace(task, question=NULL_QUERY)
+        return Trial(
+            prompt=self._build(row, depth),
+            value=row.needle_value,
+            compare=task.compare,
+            max_new_tokens=self.settings.max_new_tokens,
+            null_prompt=self._build(row, depth, task=blank) if null_query else None,
+        )
+
+    def cut(self, rows: Iterable[Row], depth_of: Callable[[Row], float]) -> tuple[tuple[Row, ...], int]:
+        """The rows cut to whole prompts of at most `seq_len` tokens, where the settings name one; how many were cut.
+
+        `depth_of` says where the needle of each is going to stand.
+
+        Raises:
+            DataError: a prompt is longer even without any haystack.
+        """
+        pairs = [(row, self._cut(row, depth_of(row))) for row in rows]
+        return tuple(cut for _, cut in pairs), sum(cut is not row for row, cut in pairs)
+
+    def _cut(self, row: Row, depth: float) -> Row:
+        if self.settings.seq_len is None:
+            return row
+        return cut_to_length(row, self.settings.seq_len, lambda each: len(self._build(each, depth).token_ids))
+
+    def _build(self, row: Row, depth: float, kind: PromptKind = "full", *, task: Task | None = None) -> Prompt:
+        tokenizer, insertion = self.model.tokenizer, self.settings.insertion
+        if kind == "plain_text":
+            return plain_text_prompt(row, tokenizer)
+        return build_prompt(row, task or self.tasks[row.task], tokenizer, depth=depth, kind=kind, insertion=insertion)

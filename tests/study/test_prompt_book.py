@@ -1,0 +1,133 @@
+"""Every prompt of a study, from one place: built once, where the settings say, as long as they say.
+
+A trial's two prompts, and what judges its answer.
+"""
+
+from dataclasses import dataclass, replace
+from typing import cast
+
+import pytest
+from tiny_models import tiny_tokenizer
+
+from harness.demo.filings import demo_rows
+from harness.errors import DataError, ModelError
+from harness.experiment.heads import Blueprint, ModelShape
+from harness.experiment.keys import tokens_digest
+from harness.retrieval.prompts import (
+    NULL_QUERY,
+    PROMPT_KINDS,
+    Tokenizer,
+    Trial,
+    build_prompt,
+    identification_depth,
+    plain_text_prompt,
+)
+from harness.retrieval.tasks import EDGAR_TASKS, Task
+from harness.settings import Settings
+from harness.study.asked_model import AskedModel
+from harness.study.prompt_book import PromptBook
+
+ROW = next(row for row in demo_rows(1, n_sentences=3) if row.task == "incorporation_year")
+LONG = next(row for row in demo_rows(2, n_sentences=40) if row.task == "incorporation_year")
+TASK = EDGAR_TASKS[ROW.task]
+
+
+@dataclass
+class FakeModel:
+    """All that a prompt book asks of a model."""
+
+    tokenizer: Tokenizer
+    blueprint: Blueprint
+
+
+def book(window: int | None = None, task: Task = TASK, **settings: object) -> PromptBook:
+    model = FakeModel(tiny_tokenizer(), Blueprint(ModelShape(3, 4, id="tiny"), "cpu", "float32", "sdpa", window))
+    given = Settings(**settings)  # type: ignore[arg-type]  # each of its type
+    return PromptBook(cast(AskedModel, model), {task.id: task}, given)
+
+
+def test_a_needle_stands_where_the_settings_say_or_at_the_rows_own_depth() -> None:
+    for row, depth in ((ROW, 0.75), (replace(ROW, depth=0.1), 0.1)):
+        asked = book(depth=(0.75, 0.25), insertion="published").asked(row)
+        assert asked == build_prompt(row, TASK, tiny_tokenizer(), depth=depth, insertion="published")
+    absent = book().asked(ROW, "needle_absent")
+    assert ROW.needle_sentence not in absent.text
+    assert book().asked(ROW, "plain_text") == plain_text_prompt(ROW, tiny_tokenizer())
+
+
+def test_each_prompt_is_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts = book(seq_len=700)
+    first = [(prompts.asked(ROW, kind), prompts.digest(ROW, kind)) for kind in PROMPT_KINDS]
+    read = prompts.read(LONG, 0.5)
+    monkeypatch.setattr(PromptBook, "_build", None)
+    for kind, (prompt, digest) in zip(PROMPT_KINDS, first, strict=True):
+        assert prompts.asked(ROW, kind) is prompt
+        assert prompts.digest(ROW, kind) == digest == tokens_digest(prompt.token_ids, prompt.value_ids)
+    assert prompts.read(LONG, 0.5) is read
+    assert len(set(first)) == 3
+
+
+def test_rows_of_one_id_are_told_apart() -> None:
+    """A row that is asked may be cut, and is read whole for another row at another depth."""
+    prompts = book()
+    cut = replace(LONG, haystack_text=LONG.haystack_text[:400])
+    assert prompts.asked(LONG) != prompts.asked(cut)
+    assert prompts.digest(LONG) != prompts.digest(cut)
+    assert prompts.read(LONG, 0.0) != prompts.read(LONG, 1.0)
+
+
+def test_the_window_holds_prompt_and_answer_or_value() -> None:
+    n_tokens = len(book().asked(ROW).token_ids)
+    assert book(n_tokens + 7, max_new_tokens=7).asked(ROW)
+    words = (
+        rf"^{ROW.id}: {n_tokens + 7} tokens, new ones included; expected at most {n_tokens + 6}, the window of tiny;"
+    )
+    with pytest.raises(ModelError, match=words):
+        book(n_tokens + 6, max_new_tokens=7).asked(ROW)
+    n_value = len(book().asked(ROW).value_ids)
+    with pytest.raises(ModelError, match="the window of tiny"):
+        book(n_tokens + n_value - 1, max_new_tokens=1).asked(ROW)
+    text = book().asked(ROW, "plain_text")
+    assert book(len(text.token_ids) + len(text.value_ids), max_new_tokens=10_000).asked(ROW, "plain_text") == text
+
+
+def test_rows_are_cut_to_one_length_needle_and_depth_kept() -> None:
+    depths = {ROW.id: 0.2, LONG.id: 0.9}
+    most = len(book().asked(ROW).token_ids)
+    prompts = book(seq_len=most)
+    (short, cut), n_cut = prompts.cut([ROW, LONG], lambda row: depths[row.id])
+    assert (short, n_cut) == (ROW, 1)
+    assert most - 100 < len(prompts.read(LONG, 0.9).token_ids) <= most
+    assert prompts.read(LONG, 0.9) == build_prompt(cut, TASK, tiny_tokenizer(), depth=0.9)
+    assert book().cut([ROW, LONG], lambda row: 0.5) == ((ROW, LONG), 0)
+    with pytest.raises(DataError, match="no more than the needle in it; expected at most 30"):
+        book(seq_len=30).cut([ROW], lambda row: 0.5)
+
+
+def trial(task: Task = TASK, *, null_query: bool = True) -> Trial:
+    return book(task=task, seed=5, max_new_tokens=7).trial(ROW, null_query=null_query)
+
+
+def test_a_trials_prompt_is_the_rows_at_its_identification_depth() -> None:
+    found = trial(null_query=False)
+    assert found.prompt == build_prompt(ROW, TASK, tiny_tokenizer(), depth=identification_depth(ROW, 5))
+    assert (found.value, found.compare, found.max_new_tokens) == (ROW.needle_value, "number", 7)
+    assert found.null_prompt is None
+
+
+def test_the_null_prompt_differs_in_the_question_alone() -> None:
+    found = trial()
+    assert found.null_prompt is not None
+    assert found.null_prompt.text == found.prompt.text.replace(TASK.question, NULL_QUERY)
+    start = found.prompt.question_start
+    assert found.null_prompt.token_ids[:start] == found.prompt.token_ids[:start]
+    needle = slice(found.prompt.needle_start, found.prompt.needle_end)
+    assert found.null_prompt.token_ids[needle] == found.prompt.token_ids[needle]
+    asked = found.null_prompt.token_ids[found.null_prompt.question_start : found.null_prompt.question_end]
+    assert tiny_tokenizer().decode(list(asked)) == NULL_QUERY
+
+
+def test_templates_and_system_messages_are_kept_in_a_trial() -> None:
+    found = trial(replace(TASK, template="{question}\n\n{context}\n\nAnswer", system="Be brief."))
+    assert found.null_prompt is not None
+    assert found.null_prompt.text.startswith(f"Be brief.\n\n{NULL_QUERY}\n\n")
