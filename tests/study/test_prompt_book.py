@@ -41,7 +41,7 @@ class FakeModel:
 
 
 def book(window: int | None = None, task: Task = TASK, **settings: object) -> PromptBook:
-    model = FakeModel(tiny_tokenizer(), Blueprint(ModelShape(3, 4, id="tiny"), "cpu", "float32", "sdpa", window))
+    model = FakeModel(tiny_tokenizer(), Blueprint(ModelShape(3, 4, id="tiny"), "sdpa", "float32", "cpu", window))
     given = Settings(**settings)  # type: ignore[arg-type]  # each of its type
     return PromptBook(cast(AskedModel, model), {task.id: task}, given)
 
