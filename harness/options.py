@@ -7,7 +7,7 @@ pytest, reads no files, and imports next to nothing: every pytest run that has t
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -42,6 +42,15 @@ class Option:
     def field(self) -> str:
         """The field of `Settings` that it sets."""
         return self.name.replace("-", "_")
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What was given for an option: where, the value, and the folder that relative paths in it are taken from."""
+
+    where: str
+    value: Value
+    folder: Path
 
 
 def _path(text: str) -> Path:
@@ -261,17 +270,17 @@ OPTIONS: tuple[Option, ...] = (
 """Every option, in the order of the help."""
 
 
-def resolve_settings(given: Mapping[str, tuple[str, Value]], root: Path) -> Settings:
-    """Settings from what was given: option name -> (where it was given, its value).
+def resolve_settings(given: Mapping[str, Given], project: Path) -> Settings:
+    """Settings from what was given, by the option's name.
 
-    Text is read by the option's own rule, and relative paths are taken from `root`. Raises SettingsError, naming
-    where the value was given.
+    Text is read by the option's own rule; where nothing is given, paths are taken from the folder of the project.
+    Raises SettingsError, naming where the value was given.
     """
     values: dict[str, Value] = {}
     for option in OPTIONS:
         if option.name not in given:
             continue
-        where, value = given[option.name]
+        where, value = given[option.name].where, given[option.name].value
         try:
             read = option.parse(value) if isinstance(value, str) else value
         except SettingsError as error:
@@ -279,17 +288,20 @@ def resolve_settings(given: Mapping[str, tuple[str, Value]], root: Path) -> Sett
         values[option.field] = read
     settings = Settings(**values)  # type: ignore[arg-type]  # each option's rule gives its field's type
     if settings.judged_k > max(settings.k):
-        where, _ = given["gate-k"]
-        raise SettingsError(f"{where}: {settings.gate_k}; expected at most the largest k, {max(settings.k)}")
+        raise SettingsError(
+            f"{given['gate-k'].where}: {settings.gate_k}; expected at most the largest k, {max(settings.k)}"
+        )
+    folders = {option.field: given[option.name].folder for option in OPTIONS if option.name in given}
     placed = {
-        each.name: root / value for each in fields(Settings) if isinstance(value := getattr(settings, each.name), Path)
+        name: folders.get(name, project) / value for name, value in vars(settings).items() if isinstance(value, Path)
     }
-    settings = Settings(**{**vars(settings), **placed, "model": _model(settings.model, root)})
+    model = _model(settings.model, folders.get("model", project))
+    settings = Settings(**{**vars(settings), **placed, "model": model})
     return replace(settings, store=settings.store_file)
 
 
-def _model(model: str, root: Path) -> str:
-    """A folder or GGUF file below the root as an absolute path; anything else as it stands."""
-    place = root / model
+def _model(model: str, folder: Path) -> str:
+    """A folder or GGUF file that is there as an absolute path; anything else as it stands."""
+    place = folder / model
     there = place.is_dir() or (place.suffix.lower() == ".gguf" and place.is_file())
     return str(place) if model != DEMO and there else model

@@ -8,16 +8,19 @@ this loads neither torch nor transformers, pandas or matplotlib.
 
 import shlex
 import signal
+import sys
 import threading
 import uuid
 from collections.abc import Callable, Generator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, SettingsError
 from harness.hookspec import AblationHooks
+from harness.invocation import asked_settings, flag, given, project_folder, told, typed_again, typed_in
 from harness.marks import (
     CONDITION,
     GATE,
@@ -29,8 +32,8 @@ from harness.marks import (
     is_asking,
     only_case,
 )
-from harness.options import OPTIONS, Option, resolve_settings
-from harness.settings import Settings, Value
+from harness.options import OPTIONS
+from harness.settings import Settings
 
 if TYPE_CHECKING:  # every pytest run with the plugin installed imports this module, and most need nothing of these
     from harness.experiment.conditions import Condition
@@ -62,9 +65,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("ablation", "ablation of attention heads")
     for option in OPTIONS:
         if option.switch:
-            group.addoption(_flag(option), action="store_true", default=None, help=option.help)
+            group.addoption(flag(option), action="store_true", default=None, help=option.help)
         else:
-            group.addoption(_flag(option), default=None, metavar=option.metavar, help=option.help)
+            group.addoption(flag(option), default=None, metavar=option.metavar, help=option.help)
         parser.addini(f"ablation_{option.field}", option.help, type="string", default="")
 
 
@@ -82,7 +85,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "them, `ablation_verdict` what came of it",
     )
     try:
-        config.stash[SETTINGS] = resolve_settings(_given(config), config.rootpath)
+        config.stash[SETTINGS] = asked_settings(config)
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from None
     worker: Mapping[str, Any] | None = getattr(config, "workerinput", None)
@@ -97,8 +100,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """xdist: tell a worker which session it belongs to."""
+    """xdist: tell a worker which session it belongs to, and where that was started."""
     node.workerinput["ablation_run"] = node.config.stash[RUN_ID]
+    node.workerinput["ablation_typed_in"] = str(typed_in(node.config))
+    node.workerinput["ablation_project"] = str(project_folder(node.config))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -116,7 +121,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     from harness.study.workers import workers_that_fit
 
     try:
-        return workers_that_fit(resolve_settings(_given(config), config.rootpath))
+        return workers_that_fit(asked_settings(config))
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from None
 
@@ -134,6 +139,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         raise pytest.UsageError("--ablation-dry-run: given with -n; expected one process; leave out -n")
     _terminate_like_interrupt(session.config)
     try:
+        _check_asserts(session.config)
         _study(session.config).begin()
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from None
@@ -178,6 +184,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     study = _study(config)
     try:
+        _check_asserts(config)
         study.begin()
         study.declare(condition for item in asking for condition in conditions_of(item, study))
     except HarnessError as error:
@@ -272,14 +279,7 @@ def ablation_model(request: pytest.FixtureRequest) -> object:
 @pytest.fixture(scope="session")
 def ablation_results(request: pytest.FixtureRequest) -> "Mapping[str, Result]":
     """Every declared condition's result by name; asking for it runs the plan."""
-    from harness.terminal import progress_line
-
-    study = _study(request.config)
-    try:
-        with progress_line(request.config) as show:
-            return study.results(show)
-    except HarnessError as error:
-        _stop(request.session, error)
+    return _results(request)
 
 
 @pytest.fixture
@@ -299,8 +299,7 @@ def ablation_gate(request: pytest.FixtureRequest) -> "Gate":
 @pytest.fixture
 def ablation_result(request: pytest.FixtureRequest, ablation_condition: "Condition") -> "Result":
     """The figures of the test's own condition: `accuracy`, `interval`, `drop`, `n`, `missing`."""
-    results: Mapping[str, Result] = request.getfixturevalue("ablation_results")
-    found = results[ablation_condition.name]
+    found = _results(request)[ablation_condition.name]
     request.node.user_properties.extend(found.properties())
     return found
 
@@ -308,10 +307,24 @@ def ablation_result(request: pytest.FixtureRequest, ablation_condition: "Conditi
 @pytest.fixture
 def ablation_verdict(request: pytest.FixtureRequest, ablation_gate: "Gate") -> "GateVerdict":
     """What came of the test's own gate: `passed`, `figures`, and the `message` to read where it did not pass."""
-    request.getfixturevalue("ablation_results")
+    _results(request)
     found = _study(request.config).verdict(ablation_gate, _again(request))
     request.node.user_properties.extend([("gate", ablation_gate.name), ("verdict", found.figures["verdict"])])
     return found
+
+
+def _results(request: pytest.FixtureRequest) -> "Mapping[str, Result]":
+    """The plan's results, run where they are not there yet.
+
+    Each test asks anew: pytest would hand on what ended a session's fixture, a timeout of one test say, to all others.
+    """
+    from harness.terminal import progress_line
+
+    try:
+        with progress_line(request.config) as show:
+            return _study(request.config).results(show)
+    except HarnessError as error:
+        _stop(request.session, error)
 
 
 def _case(request: pytest.FixtureRequest, kind: Kind) -> Any:
@@ -328,34 +341,18 @@ def _case(request: pytest.FixtureRequest, kind: Kind) -> Any:
 
 def _again(request: pytest.FixtureRequest) -> str:
     """The command that runs just this test as this session was asked to, and leaves this session's report alone."""
-    options = [
-        where if value is True else f"{where}={value}"
-        for name, (where, value) in _given(request.config).items()
-        if where.startswith("--") and name != "run"
-    ]
-    return shlex.join(["pytest", request.node.nodeid, *options, "--ablation-run=again"])
+    path, at, case = request.node.nodeid.partition("::")
+    test = _seen_from(typed_in(request.config), request.node.path) if at else path
+    return shlex.join(["pytest", f"{test}{at}{case}", *typed_again(request.config), "--ablation-run=again"])
 
 
-def _flag(option: Option) -> str:
-    return f"--ablation-{option.name}"
-
-
-def _given(config: pytest.Config) -> dict[str, tuple[str, Value]]:
-    """What was given for each option, and where: the command line beats the ini file."""
-    given: dict[str, tuple[str, Value]] = {}
-    for option in OPTIONS:
-        ini = config.getini(f"ablation_{option.field}")
-        if ini:
-            given[option.name] = (f"ini value ablation_{option.field}", ini)
-        on_command_line = config.getoption(f"ablation_{option.field}")
-        if on_command_line is not None:
-            given[option.name] = (_flag(option), on_command_line)
-    return given
+def _seen_from(folder: Path, path: Path) -> str:
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
 
 def _is_wanted(config: pytest.Config) -> bool:
     """Whether an ablation setting was given; where none was, only the collected tests can tell."""
-    return bool(_given(config))
+    return bool(given(config))
 
 
 def _is_worker(config: pytest.Config) -> bool:
@@ -384,7 +381,7 @@ def _study(config: pytest.Config) -> "StudySession":
         settings = config.stash[SETTINGS]
         config.stash[STUDY] = StudySession(
             settings,
-            config.rootpath,
+            project_folder(config),
             place=_place(config),
             own_score=_own_score(config),
             writes=not (settings.dry_run or config.option.collectonly),
@@ -396,9 +393,10 @@ def _place(config: pytest.Config) -> "Place":
     from harness.study.session import Place
 
     worker: Mapping[str, Any] | None = getattr(config, "workerinput", None)
+    place = Place(config.stash[RUN_ID], typed_in=typed_in(config), command=told(config))
     if worker is None:
-        return Place(config.stash[RUN_ID])
-    return Place(config.stash[RUN_ID], int(worker["workerid"].removeprefix("gw")), worker["workercount"])
+        return place
+    return replace(place, worker=int(worker["workerid"].removeprefix("gw")), workers=worker["workercount"])
 
 
 def _own_score(config: pytest.Config) -> "Callable[[Row, str], dict[str, float]]":
@@ -421,6 +419,15 @@ def _stop(session: pytest.Session, error: HarnessError) -> NoReturn:
     """What went wrong for one condition went wrong for all: end the session with one line."""
     session.shouldfail = str(error)
     raise pytest.fail.Exception(str(error), pytrace=False) from None
+
+
+def _check_asserts(config: pytest.Config) -> None:
+    """Raise a SettingsError where no assert of a test is run: every eval would pass."""
+    if sys.flags.optimize and config.getoption("assertmode") == "plain":
+        raise SettingsError(
+            "python -O with --assert=plain: no assert is run, and every test would pass; expected one that is; "
+            "leave out -O (PYTHONOPTIMIZE), or --assert=plain"
+        )
 
 
 def _terminate_like_interrupt(config: pytest.Config) -> None:

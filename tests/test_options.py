@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import SettingsError
-from harness.options import OPTIONS, Option, resolve_settings
+from harness.options import OPTIONS, Given, Option, resolve_settings
 from harness.settings import Settings, Value
 
 ROOT = Path("/project")
 
 
 def resolve(**given: Value) -> Settings:
-    named = {name.replace("_", "-"): (f"--{name}", value) for name, value in given.items()}
+    named = {name.replace("_", "-"): Given(f"--{name}", value, ROOT) for name, value in given.items()}
     return resolve_settings(named, ROOT)
 
 
@@ -121,8 +121,8 @@ def test_ks_come_sorted_whatever_their_order(ks: list[int], spaces: str) -> None
 def test_a_model_in_a_folder_below_the_root_is_found(tmp_path: Path) -> None:
     for name in ("tiny", "demo"):
         (tmp_path / name).mkdir()
-    assert resolve_settings({"model": ("--model", "tiny")}, tmp_path).model == str(tmp_path / "tiny")
-    assert resolve_settings({"model": ("--model", "demo")}, tmp_path).model == "demo"
+    assert resolve_settings({"model": Given("--model", "tiny", tmp_path)}, tmp_path).model == str(tmp_path / "tiny")
+    assert resolve_settings({"model": Given("--model", "demo", tmp_path)}, tmp_path).model == "demo"
 
 
 def test_the_store_lies_among_the_reports_unless_it_is_named() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 from harness.errors import SettingsError
 from harness.experiment.heads import ModelShape
 from harness.files import try_folder
-from harness.options import OPTIONS, resolve_settings
-from harness.settings import Settings, Value
+from harness.options import OPTIONS, Given, resolve_settings
+from harness.settings import Settings
 
 
 def add_options(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
@@ -26,8 +26,8 @@ def given_settings(arguments: argparse.Namespace, names: Sequence[str]) -> Setti
     Raises:
         SettingsError: a value cannot be read.
     """
-    given: dict[str, tuple[str, Value]] = {
-        name: (f"--{name}", value)
+    given = {
+        name: Given(f"--{name}", value, Path.cwd())
         for name in names
         if (value := getattr(arguments, name.replace("-", "_"))) is not None
     }

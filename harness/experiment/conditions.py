@@ -11,7 +11,7 @@ Declared conditions are those that tests ask for, each once, and as text that an
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Literal
@@ -349,6 +349,24 @@ def distinct(conditions: Iterable[Condition]) -> tuple[Condition, ...]:
                 "meaning a name; give one of them another name"
             )
     return tuple(by_name.values())
+
+
+def in_order(conditions: Iterable[Condition], tasks: Sequence[str]) -> tuple[Condition, ...]:
+    """The conditions by experiment, task, k and draw, those of one's own by name: in no test's order.
+
+    `tasks` gives the tasks' order; for the experiments' see `UNTOUCHED` and `EXPERIMENTS`.
+    """
+    experiments, places = [*UNTOUCHED, *EXPERIMENTS], {task: place for place, task in enumerate(tasks)}
+
+    def place(condition: Condition) -> tuple[int, tuple[int, ...], tuple[int, ...], int, int, str]:
+        if condition.experiment not in experiments:
+            return len(experiments), (), (), 0, 0, condition.name
+        source = () if condition.source_task is None else (places.get(condition.source_task, len(places)),)
+        asked = tuple(places.get(task, len(places)) for task in condition.tasks or ())
+        of = experiments.index(condition.experiment)
+        return of, source, asked, condition.k or 0, condition.seed or 0, condition.name
+
+    return tuple(sorted(conditions, key=place))
 
 
 def write_conditions(conditions: Iterable[Condition]) -> str:

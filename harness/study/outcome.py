@@ -4,7 +4,6 @@ The store's records are scored, and what was asked of which model, on which data
 them; `harness.findings.report.report_writing` makes the report of it. Knows nothing of pytest.
 """
 
-import shlex
 import subprocess
 import sys
 import time
@@ -154,8 +153,9 @@ PROGRAMS = ("torch", "transformers", "pytest")
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """When a session began, on the calendar and on the clock."""
+    """How a session began: by which command, and when, on the calendar and on the clock."""
 
+    command: str | None = None
     started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     clock: float = field(default_factory=time.monotonic)
 
@@ -187,7 +187,7 @@ def run_report(  # what is reported, of which run, how scored, since when, and h
             exit=how,
             commit=_commit(root),
             out_of_memory=sum(record.completion.halvings > 0 for record in records.values()),
-            command=shlex.join(["pytest", *sys.argv[1:]]),
+            command=since.command,
         ),
         configuration=_configuration(run, root),
         versions=program_versions() | {"scorer": str(SCORER_VERSION)},

@@ -19,6 +19,7 @@ from harness.experiment.conditions import (
     Builder,
     Condition,
     distinct,
+    in_order,
     read_conditions,
     write_conditions,
 )
@@ -45,12 +46,15 @@ PLOTS = "plots"
 class Place:
     """Where in a session this process stands: the session's id, and this worker's number among `workers`.
 
-    `worker` is `None` for the main process, which alone reports.
+    `worker` is `None` for the main process, which alone reports. The session was started in the folder `typed_in`, by
+    `command`, where that is known.
     """
 
     run_id: str
     worker: int | None = None
     workers: int = 1
+    typed_in: Path | None = None
+    command: str | None = None
 
 
 class StudySession:
@@ -75,7 +79,7 @@ class StudySession:
         self._failure: HarnessError | None = None
         self.drawing_error: ReportError | None = None
         self.repairs: tuple[Repair, ...] = ()
-        self._since = Beginning()
+        self._since = Beginning(place.command)
         self._leases = Leases()
 
     @property
@@ -85,9 +89,9 @@ class StudySession:
 
     @property
     def report_name(self) -> str:
-        """The report's file, from the project's folder where it lies in it."""
-        file = self.folder / REPORT_FILE
-        return str(file.relative_to(self.root) if file.is_relative_to(self.root) else file)
+        """The report's file, so that it can be opened from where the command was typed."""
+        file, here = self.folder / REPORT_FILE, self.place.typed_in or self.root
+        return str(file.relative_to(here) if file.is_relative_to(here) else file)
 
     @property
     def run(self) -> Run:
@@ -107,7 +111,8 @@ class StudySession:
             place = self.place
             share = 0.0 if place.worker is None else place.worker / place.workers
             path = self.settings.store_file
-            store = Store(path if self.writes or path.is_file() else IN_MEMORY)
+            counts = self.settings.dry_run and path.is_file()  # what is stored already; a collection does not ask
+            store = Store(path if self.writes or counts else IN_MEMORY)
             self._run = Run(inputs, store, run_id=place.run_id, share=share)
         return self._run
 
@@ -152,7 +157,9 @@ class StudySession:
         return tuple(build_gate(self.run.inputs, name) for name in names)
 
     def declare(self, conditions: Iterable[Condition]) -> None:
-        """What this session's tests need, the baseline always; noted in the store for the reporting process.
+        """What this session's tests need, the baseline always, in an order of its own, whatever that of the tests is.
+
+        It is noted in the store for the reporting process.
 
         Raises:
             HarnessError: two different conditions of one name, or a head that the model has not.
@@ -164,7 +171,7 @@ class StudySession:
         for condition in conditions:
             for head in condition.heads:
                 self.run.inputs.shape.check(head, f"condition {condition.name}")
-        self.conditions = conditions
+        self.conditions = in_order(conditions, tuple(self.run.inputs.tasks))
         if self.writes:
             self.run.store.declare(self.place.run_id, write_conditions(self.conditions))
 

@@ -44,3 +44,19 @@ def test_a_dry_run_counts_what_is_stored(project: Project, request: pytest.Fixtu
 def test_collect_only(project: Project) -> None:
     assert len(project.ids("evals")) == 37
     assert "reports" not in project.left()
+
+
+@pytest.mark.usefixtures("no_model")
+@pytest.mark.parametrize("content", [b"", b"not SQLite" * 100], ids=["empty", "another program's"])
+def test_collect_only_does_not_ask_the_store(project: Project, content: bytes) -> None:
+    """Nor need it be writable: neither it nor its folder is here."""
+    store = project.pytester.mkdir("kept") / "store.sqlite"
+    store.write_bytes(content)
+    store.chmod(0o444)
+    store.parent.chmod(0o555)
+    try:
+        assert len(project.ids("evals", f"--ablation-store={store}")) == 37
+    finally:
+        store.parent.chmod(0o755)
+    assert store.read_bytes() == content
+    assert [path.name for path in store.parent.iterdir()] == ["store.sqlite"]

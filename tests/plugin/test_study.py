@@ -55,3 +55,30 @@ def test_on_request(project: Project) -> None:
         project.run(f"evals/on_request/{name}.py").assert_outcomes(passed=cases)
         assert {each["experiment"] for each in project.report()["conditions"]} == {"baseline", name}
     assert {each["source_task"] for each in project.report()["conditions"][1:]} == set(TASKS)
+
+
+def test_the_order_of_the_report_is_not_that_of_the_tests(project: Project) -> None:
+    """pytest-randomly, say, shuffles them: the same study is to give the same report."""
+    project.pytester.makepyfile(
+        test_mine="""
+        import pytest
+        from harness import Condition
+
+        @pytest.mark.ablation(*(Condition(name, heads=[(0, place)]) for place, name in enumerate("bca")))
+        def test_mine(ablation_result):
+            pass
+    """
+    )
+    study = ("test_mine.py", "evals", "-k", "mine or within_task or random_control or baseline")
+    project.run(*study)
+    usual, samples = project.report(), project.samples()
+    assert names(usual) == [
+        *("baseline", "needle_absent"),
+        *WITHIN,
+        *(f"random_control[seed{seed}-k0{k}]" for k in (1, 2) for seed in range(5)),
+        *("a", "b", "c"),
+    ]
+    project.pytester.makeconftest("def pytest_collection_modifyitems(items): items.reverse()")
+    project.run(*study)
+    assert lasting(project.report()) == lasting(usual)
+    assert project.samples() == samples
