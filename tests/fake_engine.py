@@ -1,11 +1,11 @@
 """An engine that computes nothing: a fake for tests."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from tiny_models import tiny_tokenizer
 
-from harness.experiment.completion import Completion
+from harness.experiment.completion import Ask, Completion
 from harness.experiment.heads import Head
 from harness.experiment.intervention import Intervention, MeanValues
 from harness.retrieval.prompts import Prompt
@@ -25,15 +25,14 @@ class FakeEngine:
         self.calls: list[tuple[str, str, tuple[Heads, ...], tuple[int, ...] | None]] = []
         self.interventions: list[Intervention] = []
 
-    def __call__(
-        self,
-        prompt: Prompt,
-        head_sets: Sequence[Heads],
-        baseline_ids: tuple[int, ...] | None,
-        intervention: Intervention,
-    ) -> tuple[Completion, ...]:
-        self.interventions.append(intervention)
-        self.calls.append((prompt.row_id, prompt.kind, tuple(head_sets), baseline_ids))
+    def __call__(self, asks: Sequence[Ask]) -> Iterator[tuple[int, tuple[Completion, ...]]]:
+        for number, ask in enumerate(asks):
+            yield number, self.answer(ask)
+
+    def answer(self, ask: Ask) -> tuple[Completion, ...]:
+        baseline_ids = ask.baseline_ids
+        self.interventions.append(ask.intervention)
+        self.calls.append((ask.prompt.row_id, ask.prompt.kind, ask.head_sets, baseline_ids))
         return tuple(
             Completion(
                 token_ids=ids_in("x" * len(heads) or "none"),
@@ -43,7 +42,7 @@ class FakeEngine:
                 hooks_fired=len(heads),
                 smallest_gap=0.5,
             )
-            for heads in head_sets
+            for heads in ask.head_sets
         )
 
     device = "a fake card"

@@ -54,6 +54,29 @@ class Plan:
     stored: int
 
 
+LEAST_GROUPS = 4
+"""Groups of rows that there should be for each worker: with fewer, some would be done long before others."""
+
+
+def by_filing(work: Sequence[RowWork], workers: int = 1) -> tuple[tuple[RowWork, ...], ...]:
+    """The rows of each filing together, in the order of their first ones; their prompts may begin alike.
+
+    Where that leaves fewer than `LEAST_GROUPS` for each of several workers, groups are cut in halves until there are as
+    many, or one for each row.
+    """
+    filings: dict[str, list[RowWork]] = {}
+    for each in work:
+        filings.setdefault(each.row.filename, []).append(each)
+    most = max(map(len, filings.values()), default=1)
+    while True:
+        groups = tuple(
+            tuple(rows[start : start + most]) for rows in filings.values() for start in range(0, len(rows), most)
+        )
+        if workers == 1 or most == 1 or len(groups) >= LEAST_GROUPS * workers:
+            return groups
+        most = (most + 1) // 2
+
+
 def jobs_of(condition: Condition, rows: Iterable[Row], manner: Manner = DEFAULT_MANNER) -> tuple[Job, ...]:
     """The condition's jobs, one for each row of its tasks, in the order of the rows."""
     return tuple(_job(condition, row, manner) for row in rows if _covers(condition, row))

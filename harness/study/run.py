@@ -7,39 +7,29 @@ callback.
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Protocol
 
-from harness.experiment.completion import Completion
+from harness.experiment.completion import Ask, Completion
 from harness.experiment.conditions import Condition
-from harness.experiment.heads import Head
-from harness.experiment.intervention import Intervention, MeanValues
+from harness.experiment.intervention import MeanValues
 from harness.experiment.keys import job_key
 from harness.experiment.locks import WAIT_SECONDS, try_claim
-from harness.experiment.plan import Job, Plan, RowWork, jobs_of, make_plan
+from harness.experiment.plan import Job, Plan, RowWork, by_filing, jobs_of, make_plan
 from harness.experiment.record import Record
 from harness.experiment.store import Store
-from harness.retrieval.prompts import (
-    PROMPT_KINDS,
-    Prompt,
-    PromptKind,
-)
+from harness.retrieval.prompts import PROMPT_KINDS, Prompt, PromptKind, most_new_tokens
 from harness.study.inputs import Inputs
 from harness.study.interventions import Interventions
 
 
 class Engine(Protocol):
-    """Answers one prompt once for each head set, in their order; the baseline's tokens where they are known."""
+    """Answers prompts, each once for each of its head sets."""
 
-    def __call__(
-        self,
-        prompt: Prompt,
-        head_sets: Sequence[frozenset[Head]],
-        baseline_ids: tuple[int, ...] | None,
-        intervention: Intervention,
-    ) -> Sequence[Completion]:
-        """The completions, in the order of `head_sets`."""
+    def __call__(self, asks: Sequence[Ask], /) -> Iterator[tuple[int, tuple[Completion, ...]]]:
+        """Each ask's number and completions, in the order of its head sets, as soon as it is answered."""
 
     @property
     def device(self) -> str:
@@ -71,14 +61,15 @@ class Run:
     """One run over its inputs and a store.
 
     `id` tells this run from others in the store; `share` is where among the rows this process begins, from 0 up to 1,
-    so that processes that share the work begin apart.
+    so that the `workers` that share the work begin apart.
     """
 
-    def __init__(self, inputs: Inputs, store: Store, *, run_id: str, share: float = 0.0) -> None:
+    def __init__(self, inputs: Inputs, store: Store, *, run_id: str, share: float = 0.0, workers: int = 1) -> None:
         self.inputs = inputs
         self.store = store
         self.id = run_id
         self.share = share
+        self.workers = workers
         self.interventions = Interventions(inputs, store, run_id=run_id)
         self._keys: dict[Job, str] = {}
 
@@ -109,21 +100,22 @@ class Run:
                 lambda done, n: progress(Progress(done, n, time.monotonic() - began, "rows for the mean")),
             )
         began = time.monotonic()
-        start = int(self.share * len(plan.work))
-        waiting = [*plan.work[start:], *plan.work[:start]]
+        groups = by_filing(plan.work, self.workers)
+        start = int(self.share * len(groups))
+        waiting = [*groups[start:], *groups[:start]]
         done = 0
         while waiting:
             held_by_others = []
-            for work in waiting:
-                with try_claim(self.store.path, work.row.id) as mine:
-                    if mine:
-                        self._do(work, engine)
-                if not mine:
-                    held_by_others.append(work)
-                    continue
-                done += 1
-                progress(Progress(done, len(plan.work), time.monotonic() - began))
-            if len(held_by_others) == len(waiting):
+            for group in waiting:
+                with ExitStack() as claims:
+                    mine = [work for work in group if claims.enter_context(try_claim(self.store.path, work.row.id))]
+                    for _ in self._do(mine, engine):
+                        done += 1
+                        progress(Progress(done, len(plan.work), time.monotonic() - began))
+                ids = {work.row.id for work in mine}
+                if left := tuple(work for work in group if work.row.id not in ids):
+                    held_by_others.append(left)
+            if sum(map(len, held_by_others)) == sum(map(len, waiting)):
                 time.sleep(WAIT_SECONDS)
             waiting = held_by_others
 
@@ -142,25 +134,44 @@ class Run:
         """The prompt that a row is asked with. Raises ModelError where the model's window cannot hold it."""
         return self.inputs.prompts.asked(self.inputs.by_id[row_id], kind)
 
-    def _do(self, work: RowWork, engine: Engine) -> None:
-        """Answer those of a row's jobs that nobody has done meanwhile, and store them together."""
-        missing = [job for job in work.jobs if not self._is_stored(job)]
-        jobs = sorted(missing, key=lambda job: PROMPT_KINDS.index(job.prompt))
-        records = []
-        for kind, of_kind in itertools.groupby(jobs, key=lambda job: job.prompt):
-            records += self._answer(work.row.id, kind, tuple(of_kind), engine)
-        self.store.put_row(records, run=self.id, refresh=self.inputs.settings.refresh)
+    def _do(self, group: Sequence[RowWork], engine: Engine) -> Iterator[str]:
+        """Answer those of these rows' jobs that nobody has done meanwhile; each row's id once all of its are kept.
 
-    def _answer(self, row_id: str, kind: PromptKind, jobs: Sequence[Job], engine: Engine) -> list[tuple[str, Record]]:
-        prompt = self.prompt(row_id, kind)
+        What is said to one prompt is kept at once: a process that ends in the middle leaves little to do again.
+        """
+        jobs: list[tuple[Job, ...]] = []
+        left = {work.row.id: 0 for work in group}
+        for work in group:
+            missing = [job for job in work.jobs if not self._is_stored(job)]
+            missing.sort(key=lambda job: PROMPT_KINDS.index(job.prompt))
+            of_kinds = [tuple(found) for _, found in itertools.groupby(missing, key=lambda job: job.prompt)]
+            left[work.row.id] = len(of_kinds)
+            jobs += of_kinds
+        yield from (row_id for row_id, n_prompts in left.items() if not n_prompts)
         began = time.perf_counter()
-        head_sets, intervention = [job.heads for job in jobs], self.interventions.of(jobs)
-        answers = engine(prompt, head_sets, self._baseline_ids(row_id, kind, jobs), intervention)
-        seconds = (time.perf_counter() - began) / len(jobs)
-        return [
-            (self._key(job), Record(job, answer, self._text(answer), seconds, engine.device))
-            for job, answer in zip(jobs, answers, strict=True)
-        ]
+        for number, answers in engine([self._ask(each) for each in jobs]):
+            seconds = (time.perf_counter() - began) / len(answers)
+            records = [
+                (self._key(job), Record(job, answer, self._text(answer), seconds, engine.device))
+                for job, answer in zip(jobs[number], answers, strict=True)
+            ]
+            self.store.put_row(records, run=self.id, refresh=self.inputs.settings.refresh)
+            row_id = jobs[number][0].row_id
+            left[row_id] -= 1
+            if not left[row_id]:
+                yield row_id
+            began = time.perf_counter()
+
+    def _ask(self, jobs: Sequence[Job]) -> Ask:
+        """What is asked of one prompt."""
+        row_id, kind = jobs[0].row_id, jobs[0].prompt
+        return Ask(
+            self.prompt(row_id, kind),
+            tuple(job.heads for job in jobs),
+            self._baseline_ids(row_id, kind, jobs),
+            self.interventions.of(jobs),
+            most_new_tokens(kind, self.inputs.settings.max_new_tokens),
+        )
 
     def _baseline_ids(self, row_id: str, kind: PromptKind, jobs: Sequence[Job]) -> tuple[int, ...] | None:
         """The stored baseline's tokens, end token included; `None` where it is among the jobs."""

@@ -113,7 +113,7 @@ class StudySession:
             path = self.settings.store_file
             counts = self.settings.dry_run and path.is_file()  # what is stored already; a collection does not ask
             store = Store(path if self.writes or counts else IN_MEMORY)
-            self._run = Run(inputs, store, run_id=place.run_id, share=share)
+            self._run = Run(inputs, store, run_id=place.run_id, share=share, workers=place.workers)
         return self._run
 
     def close(self) -> None:
@@ -298,7 +298,7 @@ class StudySession:
         loaded = self.model
         if not isinstance(loaded, LoadedModel):
             raise TypeError(f"model: {loaded!r}; expected a LoadedModel")
-        return ModelEngine(loaded, self.settings.engine, self.settings.max_new_tokens)
+        return ModelEngine(loaded, self.settings.engine)
 
     def _report(self, how: Exit) -> tuple[ReportData, Sequence[Sample]]:
         return run_report(self.run, self.conditions, self._own_score, since=self._since, how=how, root=self.root)

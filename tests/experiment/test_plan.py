@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
 from harness.experiment.heads import Head
 from harness.experiment.intervention import Manner
-from harness.experiment.plan import Job, jobs_of, make_plan
+from harness.experiment.plan import Job, RowWork, by_filing, jobs_of, make_plan
 from harness.retrieval.rows import Row
 
 
@@ -111,3 +111,20 @@ def test_a_plan_is_everything_asked_for_less_what_is_stored(
     assert plan.distinct == len(wanted)
     assert plan.stored == sum(map(stored, wanted))
     assert all(job.row_id == work.row.id for work in plan.work for job in work.jobs)
+
+
+def test_rows_of_a_filing_stand_together() -> None:
+    work = [RowWork(Row(f"f{filing}", "ceo_lastname", "n", "v", "h"), ()) for filing in (0, 1, 0, 2, 1, 0, 0)]
+    names = [[each.row.filename for each in group] for group in by_filing(work)]
+    assert names == [["f0"] * 4, ["f1"] * 2, ["f2"]]
+    assert not by_filing([])
+
+
+def test_groups_are_cut_where_there_are_few_for_each_worker() -> None:
+    work = [RowWork(Row(f"f{row % 2}", "ceo_lastname", "n", "v", "h"), ()) for row in range(16)]
+    assert [len(group) for group in by_filing(work, 1)] == [8, 8]
+    assert [len(group) for group in by_filing(work, 2)] == [2] * 8
+    assert [len(group) for group in by_filing(work, 100)] == [1] * 16
+    assert [each for group in by_filing(work, 2) for each in group] == [
+        each for group in by_filing(work) for each in group
+    ]

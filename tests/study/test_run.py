@@ -11,12 +11,12 @@ from typing import NoReturn
 
 import numpy as np
 import pytest
-from fake_engine import END, FakeEngine, Heads, ids_in
+from fake_engine import END, FakeEngine, ids_in
 from tiny_models import save_checkpoint
 
 from harness.demo.filings import demo_rows
 from harness.errors import ModelError
-from harness.experiment.completion import Completion
+from harness.experiment.completion import Ask, Completion
 from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
 from harness.experiment.gate_conditions import PLAIN_TEXT, over_plain_text
 from harness.experiment.head_files import write_ranking
@@ -26,7 +26,6 @@ from harness.experiment.locks import try_claim
 from harness.experiment.plan import jobs_of
 from harness.experiment.rankings import rank
 from harness.experiment.store import Store
-from harness.retrieval.prompts import Prompt
 from harness.retrieval.rows import write_rows
 from harness.settings import Settings
 from harness.study.asked_model import AskedModel
@@ -262,16 +261,10 @@ def test_what_a_refresh_has_not_come_to_is_missing(inputs: Inputs, store: Path) 
 
 def test_rows_done_before_an_error_stay(inputs: Inputs, store: Path) -> None:
     class FailingEngine(FakeEngine):
-        def __call__(
-            self,
-            prompt: Prompt,
-            head_sets: Sequence[Heads],
-            baseline_ids: tuple[int, ...] | None,
-            intervention: Intervention,
-        ) -> tuple[Completion, ...]:
+        def answer(self, ask: Ask) -> tuple[Completion, ...]:
             if len(self.calls) == 2:
                 raise ModelError("row 3: broken")
-            return super().__call__(prompt, head_sets, baseline_ids, intervention)
+            return super().answer(ask)
 
     with pytest.raises(ModelError, match="row 3"):
         execute(inputs, store, [ONE], load=FailingEngine)
@@ -328,7 +321,8 @@ def test_a_share_says_where_to_begin(inputs: Inputs, store: Path) -> None:
     with Store(store) as opened:
         Run(inputs, opened, run_id="a", share=0.5).execute([ONE], lambda: engine, lambda _: None)
     ids = ids_of(inputs)
-    assert [call[0] for call in engine.calls] == ids[3:] + ids[:3]
+    # half of three filings of two rows: from the second filing on
+    assert [call[0] for call in engine.calls] == ids[2:] + ids[:2]
 
 
 def test_progress_is_told_after_each_row(inputs: Inputs, store: Path) -> None:
@@ -405,3 +399,19 @@ def test_another_entry_for_an_architecture_finds_no_stale_records(inputs: Inputs
     assert len(keys) == 3
     spaced = replace(settings, architectures=("phi=a.b,c.d",))
     assert replace(inputs, settings=spaced).run_key in keys, "spaces say nothing"
+
+
+def test_prompts_that_are_done_stay_when_their_group_is_broken_off(inputs: Inputs, store: Path) -> None:
+    """Two rows of one filing are asked together; the second fails, and the first is not asked again."""
+
+    class FailingEngine(FakeEngine):
+        def answer(self, ask: Ask) -> tuple[Completion, ...]:
+            if len(self.calls) == 1:
+                raise ModelError("broken")
+            return super().answer(ask)
+
+    first, second = ids_of(inputs)[:2]
+    assert first.split("/")[0] == second.split("/")[0]
+    with pytest.raises(ModelError, match="broken"):
+        execute(inputs, store, [ONE], load=FailingEngine)
+    assert next(call[0] for call in execute(inputs, store, [ONE], run_id="b").calls) == second

@@ -84,17 +84,7 @@ def run_rows(
         if not ask.head_sets:
             yield number, ()
         elif _is_for_the_reference(loaded, ask.prompt):
-            yield (
-                number,
-                reference.run_row(
-                    loaded,
-                    ask.prompt,
-                    ask.head_sets,
-                    ask.baseline_ids,
-                    ask.intervention,
-                    max_new_tokens=ask.max_new_tokens,
-                ),
-            )
+            yield from ((number, completions) for _, completions in reference.run_rows(loaded, [ask]))
         elif isinstance(ask.intervention.values, Prompt):
             yield from _Walk(loaded, [ask], branches).run([number], least)
         else:

@@ -1,20 +1,19 @@
 """The ways of computing completions, by the names that users give: `shared`, and `reference`, its oracle.
 
-A way is a module with `run_row` and `ENGINE_VERSION`, which changes whenever the meaning of what it computes does.
+A way is a module with `run_rows` and `ENGINE_VERSION`, which changes whenever the meaning of what it computes does.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType, ModuleType
 
-from harness.experiment.completion import Completion
-from harness.experiment.heads import Head
-from harness.experiment.intervention import Intervention, MeanValues
+from harness.experiment.completion import Ask, Completion
+from harness.experiment.intervention import MeanValues
 from harness.model.generation import engine, reference
 from harness.model.intervention.head_values import mean_values
 from harness.model.loading.devices import device_names
 from harness.model.loading.loaded_model import LoadedModel
-from harness.retrieval.prompts import Prompt, most_new_tokens
+from harness.retrieval.prompts import Prompt
 
 ENGINES = MappingProxyType[str, ModuleType]({"shared": engine, "reference": reference})
 """The module of each way."""
@@ -31,21 +30,11 @@ class ModelEngine:
 
     loaded: LoadedModel
     way: str
-    max_new_tokens: int
 
-    def __call__(
-        self,
-        prompt: Prompt,
-        head_sets: Sequence[frozenset[Head]],
-        baseline_ids: tuple[int, ...] | None,
-        intervention: Intervention,
-    ) -> Sequence[Completion]:
-        """A completion for each head set (`harness.model.generation.reference.run_row`)."""
-        most = most_new_tokens(prompt.kind, self.max_new_tokens)
-        completions: Sequence[Completion] = ENGINES[self.way].run_row(
-            self.loaded, prompt, head_sets, baseline_ids, intervention, max_new_tokens=most
-        )
-        return completions
+    def __call__(self, asks: Sequence[Ask]) -> Iterator[tuple[int, tuple[Completion, ...]]]:
+        """Each ask's number and completions, as it is done (`harness.model.generation.reference.run_row`)."""
+        answers: Iterator[tuple[int, tuple[Completion, ...]]] = ENGINES[self.way].run_rows(self.loaded, asks)
+        return answers
 
     @property
     def device(self) -> str:

@@ -10,14 +10,14 @@ Knows nothing of what the tokens mean, nor of what else is computed for the row.
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from transformers import Cache
 from transformers.cache_utils import DynamicLayer
 
 from harness.errors import ModelError
-from harness.experiment.completion import Completion
+from harness.experiment.completion import Ask, Completion
 from harness.experiment.heads import Head
 from harness.experiment.intervention import ZEROED, Intervention
 from harness.model.intervention.ablation import Ablation
@@ -65,6 +65,22 @@ def run_row(
             baseline_ids = completion.all_ids
         completions.append(completion)
     return tuple(completions)
+
+
+def run_rows(loaded: LoadedModel, asks: Sequence[Ask]) -> Iterator[tuple[int, tuple[Completion, ...]]]:
+    """Each ask's number and completions, one after the other (`run_row`)."""
+    for number, ask in enumerate(asks):
+        yield (
+            number,
+            run_row(
+                loaded,
+                ask.prompt,
+                ask.head_sets,
+                ask.baseline_ids,
+                ask.intervention,
+                max_new_tokens=ask.max_new_tokens,
+            ),
+        )
 
 
 def check_request(
