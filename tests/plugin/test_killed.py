@@ -16,9 +16,9 @@ from plugin.project import TASKS, Project, lasting
 
 KILLS = 20
 MOST_AT_ONCE = 2
-"""Computations between two kills; `KILLS` times as many are fewer than the rows."""
+"""Prompts that are kept between two kills; `KILLS` times as many are fewer than the rows."""
 LONGEST_WAIT = 0.06
-"""Seconds from the beginning of a computation, which takes about half of it, to a kill."""
+"""Seconds from the moment that a prompt is answered, which takes about half of it to be kept, to a kill."""
 FILINGS = 24
 STUDY = ("evals/test_within_task.py", "evals/test_general.py", "evals/test_across_task.py", "evals/test_transfer.py")
 WATCHED = """
@@ -27,7 +27,7 @@ WATCHED = """
     from harness.experiment.store import Store
     from harness.study.run import Run
 
-    answer, put_row = Run._answer, Store.put_row
+    ask, put_row = Run._ask, Store.put_row
 
     def log(word, keys):
         lines = "".join(f"{word} {os.getpid()} {key}\\n" for key in keys)
@@ -41,25 +41,26 @@ WATCHED = """
             return False
         return True
 
-    def watched_answer(self, row_id, kind, jobs, engine):
-        permits = Path("permits")
-        while permits.exists() and not any(take(permit) for permit in permits.iterdir()):
-            time.sleep(0.002)
+    def watched_ask(self, jobs):
         log("computing", [self._key(job) for job in jobs])
-        time.sleep(0.03)
-        return answer(self, row_id, kind, jobs, engine)
+        return ask(self, jobs)
 
     def watched_put_row(self, records, **how):
         kept = list(records)
+        permits = Path("permits")
+        while permits.exists() and not any(take(permit) for permit in permits.iterdir()):
+            time.sleep(0.002)
+        log("storing", [key for key, _ in kept])
+        time.sleep(0.03)
         put_row(self, kept, **how)
         log("stored", [key for key, _ in kept])
 
-    Run._answer, Store.put_row = watched_answer, watched_put_row
+    Run._ask, Store.put_row = watched_ask, watched_put_row
 """
-"""Notes which records are being computed and which are stored, by whom; one line a record.
+"""Notes which records are being computed, are about to be stored and are stored, by whom; one line a record.
 
-Where there is a folder `permits`, each computation takes a file out of it first, and waits where there is none: so a
-fast machine never runs out of rows before the last kill.
+The rows of a filing are computed together. Where there is a folder `permits`, what was said to a prompt is stored only
+with a file out of it, and waits where there is none: so a fast machine never runs out of rows before the last kill.
 """
 
 
@@ -80,19 +81,19 @@ def lines(project: Project) -> list[list[str]]:
     return [line.split() for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
-def permit(project: Project, session: "subprocess.Popen[str]", computations: int) -> None:
-    """Let so many computations begin, and wait until they have."""
+def permit(project: Project, session: "subprocess.Popen[str]", prompts: int) -> None:
+    """Let what was said to so many prompts be stored, and wait until that has begun."""
     permits = project.path / "permits"
-    for number in range(computations):
+    for number in range(prompts):
         (permits / str(number)).touch()
     while any(permits.iterdir()):
         assert session.poll() is None, "it ended before it could be killed: give it more rows"
         time.sleep(0.002)
 
 
-def computing(project: Project) -> int:
-    """The process that began to compute last."""
-    return [int(pid) for word, pid, _key in lines(project) if word == "computing"][-1]
+def storing(project: Project) -> int:
+    """The process that began to store last."""
+    return [int(pid) for word, pid, _key in lines(project) if word == "storing"][-1]
 
 
 def test_killed_twenty_times(large: Project) -> None:
@@ -111,7 +112,7 @@ def test_killed_twenty_times(large: Project) -> None:
         for _ in range(KILLS // 2):
             permit(large, session, chance.randint(1, MOST_AT_ONCE))
             time.sleep(chance.uniform(0, LONGEST_WAIT))
-            os.kill(computing(large), signal.SIGKILL)
+            os.kill(storing(large), signal.SIGKILL)
         session.kill()
     for _ in range(KILLS - KILLS // 2):
         with large.start(*STUDY, "-q", output=subprocess.DEVNULL) as session:
@@ -127,6 +128,6 @@ def test_killed_twenty_times(large: Project) -> None:
     assert large.samples() == samples
     stored: set[str] = set()
     for word, _pid, key in lines(large):
-        assert word == "stored" or key not in stored, "computed after it was stored"
+        assert word != "computing" or key not in stored, "computed after it was stored"
         if word == "stored":
             stored.add(key)
