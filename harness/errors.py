@@ -13,6 +13,10 @@ class SettingsError(HarnessError):
     """An option or ini value is bad."""
 
 
+class BusyError(SettingsError):
+    """What was asked for is in use by another process of the same session."""
+
+
 class DataError(HarnessError):
     """A file of rows or tasks, or a row in it, is bad."""
 

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import psutil
 
-from harness.errors import SettingsError, StoreError
+from harness.errors import BusyError, SettingsError, StoreError
 
 SHARED = frozenset(
     {
@@ -115,16 +115,18 @@ def gpu_names(n_visible: int, visible: str | None) -> tuple[str, ...]:
 
 
 class Leases:
-    """The GPUs that this process holds until it closes them, or ends."""
+    """The GPUs that this process holds until it closes them, or ends; `session` is said to whoever finds them taken."""
 
-    def __init__(self, folder: Path = FOLDER) -> None:
+    def __init__(self, folder: Path = FOLDER, *, session: str = "") -> None:
         self._folder = folder
+        self._session = session
         self._held = ExitStack()
 
     def take(self, names: Sequence[str], n: int) -> tuple[int, ...]:
         """Lease `n` of these GPUs, the first that are free; their places in `names`.
 
         Raises:
+            BusyError: there would be enough, but other processes of this session hold them; then none is taken.
             SettingsError: fewer are free; then none is taken.
         """
         try:
@@ -132,11 +134,16 @@ class Leases:
             with ExitStack() as taken, (self._folder / "choosing").open("a") as turn:
                 fcntl.flock(turn, fcntl.LOCK_EX)  # one process chooses at a time, so that two never hold half each
                 places: list[int] = []
+                holders: list[str] = []
                 for place, name in enumerate(names):
-                    if len(places) < n and self._try(name, taken):
+                    if len(places) < n and (holder := self._try(name, taken)) is None:
                         places.append(place)
+                    elif len(places) < n:
+                        holders.append(str(holder))
                 if len(places) < n:
-                    raise SettingsError(
+                    ours = holders.count(self._session) if self._session else 0
+                    kind = BusyError if len(places) + ours >= n else SettingsError
+                    raise kind(
                         f"GPUs: {len(places)} of the {len(names)} visible ones are free; expected {n} for this process "
                         "alone; start fewer workers, as -n auto does, or end what holds the others"
                     )
@@ -152,13 +159,17 @@ class Leases:
         """Let go of all."""
         self._held.close()
 
-    def _try(self, name: str, taken: ExitStack) -> bool:
-        """Whether the GPU was free; it is held by `taken` then."""
-        file = (self._folder / re.sub(r"[^A-Za-z0-9.-]", "_", name)).open("a")
+    def _try(self, name: str, taken: ExitStack) -> str | None:
+        """`None` where the GPU was free, and `taken` holds it now; else the session of its holder."""
+        file = (self._folder / re.sub(r"[^A-Za-z0-9.-]", "_", name)).open("a+")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            file.close()
-            return False
+            with file:
+                file.seek(0)
+                return file.read()
         taken.callback(file.close)
-        return True
+        file.truncate(0)
+        file.write(self._session)
+        file.flush()
+        return None

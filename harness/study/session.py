@@ -5,13 +5,14 @@ once on first need, and writes the report from what the store holds, however the
 a study the results are read from the store too, and only the main process reports.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from harness.errors import HarnessError, ReportError, SettingsError
+from harness.errors import BusyError, HarnessError, ReportError, SettingsError
 from harness.experiment.conditions import (
     BASELINE,
     EXPERIMENTS,
@@ -40,6 +41,8 @@ from harness.study.run import Engine, Progress, Run
 from harness.study.workers import own_device_map, share_threads
 
 PLOTS = "plots"
+IDLE_SECONDS = 1.0
+"""How long a worker without a GPU waits before it looks again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ class StudySession:
         self.drawing_error: ReportError | None = None
         self.repairs: tuple[Repair, ...] = ()
         self._since = Beginning(place.command)
-        self._leases = Leases()
+        self._leases = Leases(session=place.run_id)
 
     @property
     def folder(self) -> Path:
@@ -184,8 +187,8 @@ class StudySession:
         """The model (a `LoadedModel`), loaded once; a ModelError where it cannot be."""
         device_map = self.settings.device_map
         if self.place.worker is not None:
-            share_threads(self.place.workers)
             device_map = own_device_map(self.settings, self._leases)
+            share_threads(self.place.workers)
         return self.run.inputs.model.load(device_map=device_map)
 
     def results(self, progress: Callable[[Progress], None]) -> Mapping[str, Result]:
@@ -197,7 +200,7 @@ class StudySession:
             raise self._failure
         if self._results is None:
             try:
-                self.run.execute(self.conditions, self._engine, progress)
+                self._execute(progress)
                 report, _ = self._report("passed")
             except HarnessError as error:
                 self._failure = error
@@ -217,7 +220,16 @@ class StudySession:
         if self.place.worker is None or not self.writes or self._failure is not None or self._results is not None:
             return
         with suppress(HarnessError, KeyboardInterrupt):
-            self.run.execute(self.conditions, self._engine, lambda _: None)
+            self._execute(lambda _: None)
+
+    def _execute(self, progress: Callable[[Progress], None]) -> None:
+        """Run the plan; a worker to whom the others leave no GPU waits for what they compute, or for one of theirs."""
+        while True:
+            try:
+                self.run.execute(self.conditions, self._engine, progress)
+                return
+            except BusyError:
+                time.sleep(IDLE_SECONDS)
 
     def verdict(self, gate: Gate, again: str) -> GateVerdict:
         """What came of a gate, once `results` are there; `again` is the command that runs just this gate."""

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 import harness.model.loading.devices
-from plugin.project import Project, lasting, names, usage_error
+from plugin.project import TASKS, Project, lasting, names, usage_error
 
 STUDY = ("evals/test_within_task.py", "evals/test_general.py")
 
@@ -62,6 +62,66 @@ def test_workers_without_a_test_do_their_part(mark: str, executed: list[str], pr
     result.assert_outcomes(passed=len(executed) // 3, skipped=not executed)
     noted = project.path / "executed.txt"
     assert sorted(noted.read_text().split() if noted.exists() else []) == executed
+
+
+ONE_GPU = """
+    import os
+    from pathlib import Path
+    import harness.model.loading.devices as devices
+    import harness.study.session as session
+
+    worker, leases, own = os.environ.get("PYTEST_XDIST_WORKER"), session.Leases, session.own_device_map
+
+    def own_device_map(settings, held):
+        found = own(settings, held)
+        with Path("leased.txt").open("a") as file:
+            file.write(f"{worker} {found}\\n")
+        return "cpu"
+
+    if worker:
+        devices.visible_gpus = lambda: ("0",)
+        session.Leases = lambda **named: leases(Path("gpus"), **named)
+        session.own_device_map = own_device_map
+"""
+"""One made-up GPU, which is the CPU."""
+
+
+def test_workers_for_whom_no_gpu_is_left_idle(project: Project) -> None:
+    """As after `-n auto` on a machine of many cores, where only the collected tests told that there is a study."""
+    project.pytester.makeconftest(ONE_GPU)
+    result = project.run(*STUDY, "-n", "3")
+    result.assert_outcomes(passed=6)
+    (leased,) = (project.path / "leased.txt").read_text().splitlines()
+    assert leased.endswith(" cuda:0")
+    assert (project.report()["run"]["exit"], project.report()["run"]["missing"]) == ("passed", [])
+
+
+SMALL_DEMO = f"""
+    from dataclasses import replace
+    from pathlib import Path
+    import harness.demo.filings
+    import harness.study.asked_model
+    import harness.study.inputs
+
+    here, rows = Path(__file__).parent, harness.demo.filings.demo_rows(3, n_sentences=2)
+    evaluated = tuple(replace(row, split="evaluation") for row in rows if row.task in {TASKS})
+    harness.demo.filings.demo_rows = lambda: evaluated
+    harness.study.asked_model.MODEL_FOLDER = here / "tiny"
+    harness.study.inputs.RANKING_FILE = here / "heads.json"
+"""
+"""The project's own files are the demo's: a study of which no setting tells."""
+
+
+def test_where_marks_alone_tell_the_header_stands_in_the_summary(project: Project) -> None:
+    project.only_ini()
+    project.pytester.makeconftest(SMALL_DEMO)
+    result = project.run_alone("evals/test_baseline.py", "-n", "2")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["*= ablation =*", "ablation: model demo, *", "ablation: mode zero, *", "baseline *"])
+    assert sum(line.startswith("ablation: model") for line in result.outlines) == 1
+    project.pytester.makepyfile(test_other="def test_other(): pass")
+    result = project.run_alone("test_other.py", "-n", "2")
+    assert "ablation" not in result.stdout.str(), "a study of an earlier run is none of this one"
 
 
 def test_a_bad_option_is_one_line(project: Project) -> None:

@@ -1,12 +1,13 @@
 """What a worker has to itself, on a machine of made-up GPUs."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from harness.errors import SettingsError
+from harness.errors import BusyError, SettingsError
 from harness.experiment.locks import Leases
 from harness.model.loading import devices
 from harness.settings import Settings
@@ -63,6 +64,23 @@ def test_without_gpus_nothing_is_leased(leases: Callable[[], Leases], monkeypatc
     monkeypatch.setattr(devices, "visible_gpus", lambda: ())
     assert [own_device_map(Settings(), leases()) for _ in range(2)] == [None, None]
     assert workers_that_fit(Settings()) is None
+
+
+@pytest.mark.usefixtures("four")
+def test_who_holds_the_gpus_decides_whether_waiting_helps(tmp_path: Path) -> None:
+    """Those of another session may be held for days; those of one's own work on the same rows."""
+    ours, mine = Leases(tmp_path, session="one"), Leases(tmp_path, session="one")
+    theirs = Leases(tmp_path, session="another")
+    with contextlib.closing(ours), contextlib.closing(mine), contextlib.closing(theirs):
+        assert own_device_map(Settings(gpus=2), theirs) == "cuda:0,cuda:1"
+        assert own_device_map(Settings(gpus=2), ours) == "cuda:2,cuda:3"
+        with pytest.raises(BusyError, match="0 of the 4 visible ones are free"):
+            own_device_map(Settings(gpus=2), mine)
+        with pytest.raises(SettingsError) as refused:
+            own_device_map(Settings(gpus=3), mine)
+        assert not isinstance(refused.value, BusyError)
+        ours.close()
+        assert own_device_map(Settings(gpus=2), mine) == "cuda:2,cuda:3"
 
 
 @pytest.mark.usefixtures("four")
