@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.commands.arguments import add_options, check_writable, given_settings
+from harness.commands.arguments import add_options, check_writable, given_settings, whole_number
 from harness.commands.output import say, show
 from harness.counting import counted
 from harness.errors import SettingsError
@@ -17,7 +17,7 @@ from harness.retrieval.tasks import EDGAR_TASKS, select_tasks
 from harness.settings import Settings
 
 if TYPE_CHECKING:  # read where they are needed: no other command needs them
-    from harness.retrieval.filings.building import Length
+    from harness.retrieval.filings.building import Length, Recipe
     from harness.retrieval.filings.candidates import Candidate
 
 HELP = "make rows of real 10-K filings, from sentences that state a value"
@@ -25,6 +25,9 @@ FILINGS_OPTIONS = ("model", "revision", "seq-len", "depth", "insertion", "tasks"
 """The plugin's options that `filings` has too."""
 COLUMNS = ("filing", "task", "value", "reason", "note", "section", "start", "end", "sentence")
 """Of the file of candidates."""
+DRAWN_COLUMNS = ("task", "value", "filing", "section", "start", "end", "right", "reason")
+"""Of the file of drawn rows; the last two are for whoever judges them."""
+N_DRAWN = 60
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +52,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="list all sentences that were considered, with the reason of each that was rejected: "
         "a .jsonl, .csv or .parquet file",
     )
+    parser.add_argument(
+        "--draw",
+        type=Path,
+        metavar="FILE",
+        help=f"draw {N_DRAWN} of the rows, to be judged by eye: a .csv, .jsonl or .parquet file without any text",
+    )
+    parser.add_argument(
+        "--draw-seed", type=whole_number(0), default=0, metavar="S", help="the draw's seed (default: %(default)s)"
+    )
     manifest = parser.add_mutually_exclusive_group()
     manifest.add_argument(
         "--write-manifest", type=Path, metavar="FILE", help="write a JSON file from which the same rows are made again"
@@ -65,7 +77,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     settings = given_settings(arguments, FILINGS_OPTIONS)
     _check_together(arguments)
-    for option in ("out", "candidates", "write_manifest"):
+    for option in ("out", "candidates", "draw", "write_manifest"):
         if (file := getattr(arguments, option)) is not None:
             check_writable(file, f"--{option.replace('_', '-')}")
     if arguments.manifest is not None:
@@ -80,6 +92,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _build(arguments: argparse.Namespace, settings: Settings) -> None:
     from harness.retrieval.filings.building import build_rows
+    from harness.retrieval.filings.drawing import draw
     from harness.retrieval.filings.manifest import write_manifest
     from harness.retrieval.filings.reading import read_filings
 
@@ -91,6 +104,9 @@ def _build(arguments: argparse.Namespace, settings: Settings) -> None:
     write_rows(built.rows, arguments.out)
     if arguments.candidates is not None:
         write_records(arguments.candidates, COLUMNS, [_record(each) for each in built.candidates])
+    if arguments.draw is not None:
+        drawn = draw(built.recipes, N_DRAWN, seed=arguments.draw_seed)
+        write_records(arguments.draw, DRAWN_COLUMNS, [_drawn(each) for each in drawn])
     if arguments.write_manifest is not None:
         write_manifest(arguments.write_manifest, built.recipes, filings, made_by=_made_by(arguments, settings))
     show(_summary(arguments, built.rows, built.candidates))
@@ -99,7 +115,7 @@ def _build(arguments: argparse.Namespace, settings: Settings) -> None:
 def _check_together(arguments: argparse.Namespace) -> None:
     """Refuse options that do nothing beside each other, or not without each other."""
     if arguments.manifest is not None:
-        for option in ("candidates", "in_place", "tasks", "seq_len", "model"):
+        for option in ("candidates", "draw", "in_place", "tasks", "seq_len", "model"):
             if getattr(arguments, option):
                 raise SettingsError(
                     f"--{option.replace('_', '-')}: given beside --manifest; expected one of the two: a manifest "
@@ -138,6 +154,11 @@ def _record(candidate: "Candidate") -> list[str | int | None]:
         *(candidate.filing, candidate.task, candidate.value or None, candidate.reason, candidate.note),
         *(sentence.section, sentence.start, sentence.end, sentence.text),
     ]
+
+
+def _drawn(recipe: "Recipe") -> list[str | int | None]:
+    needle = recipe.needle
+    return [recipe.task, recipe.value, recipe.filing, needle.section, needle.start, needle.end, None, None]
 
 
 def _made_by(arguments: argparse.Namespace, settings: Settings) -> str:

@@ -55,6 +55,15 @@ def test_the_list_of_candidates_has_every_reason(folder: Path) -> None:
     assert rejected["reason"] == "not said of the registrant as having or employing that many"
 
 
+def test_a_draw_to_be_judged_holds_no_text(folder: Path) -> None:
+    out = folder.parent
+    assert main(["filings", str(folder), "--out", f"{out}/rows.jsonl", "--draw", f"{out}/drawn.csv"]) == 0
+    lines = (out / "drawn.csv").read_text().splitlines()
+    assert lines[0] == "task,value,filing,section,start,end,right,reason"
+    assert len(lines) == 7
+    assert any(line.startswith(f"holder_record_amount,345,{filing().name},5,0,") for line in lines)
+
+
 def test_cut_to_tokens_of_a_model_and_made_again(folder: Path, checkpoint: Path, capsys: Capture) -> None:
     out = folder.parent
     cut = ["filings", str(folder), "--model", str(checkpoint), "--seq-len", "250", "--out", f"{out}/rows.jsonl"]
@@ -88,7 +97,10 @@ def test_bad_input(folder: Path, capsys: Capture) -> None:
     )
     line = refusal(capsys, "filings", folder, "--out", out, "--tasks", "shoe_size")
     assert "tasks: got 'shoe_size'; expected one or more of registrant_name" in line
-    assert "got no filings" in refusal(capsys, "filings", folder.parent / "empty", "--out", out) or True
+    (folder.parent / "empty").mkdir()
+    assert "got no filings" in refusal(capsys, "filings", folder.parent / "empty", "--out", out)
+    (folder / "a.json").write_text('{"item_1": "We sell widgets."}')
+    assert "1 filing: no sentence states a value" in refusal(capsys, "filings", folder, "--out", out)
     assert not out.exists()
 
 

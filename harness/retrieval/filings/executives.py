@@ -83,12 +83,13 @@ def _named(sentence: str, registrant: Registrant) -> list[re.Match[str]]:
 def _elsewhere(sentence: str, found: re.Match[str], subject: str) -> str | None:
     """What stands behind the title, or before the name, where it is not the registrant's title."""
     behind = re.split(r"[.;]|\bsince\b", sentence[found.end() :], maxsplit=1)[0]
-    if part := re.match(r"\s*[-–—(][^,.;]{0,40}", behind):
+    # "CEO Worldwide Stores", "Chief Executive Officer - Ground Operations"
+    if part := re.match(r"\s*[-–—(][^,.;]{0,40}|\s+[A-Z][^,.;]{0,40}", behind):
         return part[0].strip()
-    known = re.compile(rf"(?:of|at|for) (?:the )?(?:Board|Directors)|.*{subject}")
-    for other in re.finditer(r"(?<!as )\b(?:of|at|for) (?:the )?[A-Z][^,;]{0,60}", behind):
-        if not known.match(other[0]):
-            return other[0].strip()
+    known = re.compile(rf"(?:the )?(?:Board|Directors)\b|.*{subject}")
+    for other in re.finditer(r"(?<!as )\b(?:of|at|for) (?=((?:the )?[A-Z][^,;]{0,60}))", behind):
+        if not known.match(other[1]):
+            return f"of {other[1].strip()}"
     before = re.search(r"\bof wh(?:ich|om),?\s*$", sentence[: found.start()])
     return before[0].strip() if before else None
 

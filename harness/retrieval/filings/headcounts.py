@@ -77,7 +77,7 @@ def find_headcounts(sentence: str, section: str, registrant: Registrant) -> Iter
         yield Doubt(FULL_TIME, "full-time equivalents")
     elif _NOT_ALL.match(after) or not _AFTER.match(after):
         yield Doubt(TOTAL, f"some of the employees: {found['people']} {after[:30].strip()}")
-    elif not kind or kind in ("worldwide", "total") or ("full" in kind and "part" in kind):
+    elif not kind or kind in ("worldwide", "total", "active") or ("full" in kind and "part" in kind):
         yield Statement(TOTAL, found["number"])
         if of_whom := _OF_WHOM.match(after):
             yield Statement(FULL_TIME, of_whom["number"])
@@ -90,7 +90,7 @@ def find_headcounts(sentence: str, section: str, registrant: Registrant) -> Iter
 @lru_cache(maxsize=256)
 def _headcount(subject: str) -> re.Pattern[str]:
     """The Company had a staff of approximately 700 full-time employees."""
-    staff = "(?: an?(?: total| aggregate)?(?: worldwide)? (?:staff|work ?force) of)?"
+    staff = "(?: an?(?: total| aggregate| worldwide| global)? (?:staff|work ?force) of)?"
     return re.compile(rf"{_has(subject)}{staff} {VAGUE}{ABOUT}{NUMBER} {_KIND}(?P<people>{_PEOPLE})\b")
 
 
@@ -106,7 +106,9 @@ def _full_and_part_time(subject: str) -> re.Pattern[str]:
 
 def _has(subject: str) -> str:
     """The registrant, perhaps with its subsidiaries, has or employs."""
-    group = r"(?:,? (?:and|together with|including) (?:its|our|all)(?: [\w-]+){0,3} subsidiaries,?)?"
+    group = (
+        r"(?:,? (?:and|together with|including) (?:its|our|all)(?: [\w-]+){0,3} subsidiaries,?)?(?: \([^()]{1,60}\))?"
+    )
     # a clause of time may stand between the two: "The Company, at June 30, 1996, employed 40 people"
     between = r"(?:,? (?:at|as of|on) [A-Z][a-z]+ \d{1,2}, \d{4},)?"
     verb = "(?: currently| presently| also| collectively)? (?:had|has|have|employed|employs|employ)(?: currently)?"

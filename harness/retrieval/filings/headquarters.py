@@ -21,12 +21,12 @@ _CHANGED = re.compile(
     re.IGNORECASE,
 )
 _KIND = one_of(
-    *("principal", "corporate", "executive", "worldwide", "world", "global", "general", "main", "company", "business"),
-    "home",
+    *("[Pp]rincipal", "[Cc]orporate", "[Ee]xecutive", "[Ww]orldwide", "[Ww]orld", "[Gg]lobal", "[Gg]eneral", "main"),
+    *("company", "business", "home"),
 )
 _SEAT = rf"(?:{_KIND}(?:,? and |, | )){{0,3}}" + one_of(
-    "headquarters(?: (?:facility|building|offices?|facilities|campus|complex))?",
-    "(?:principal|executive|corporate) (?:executive )?(?:corporate )?offices?",
+    "[Hh]eadquarters(?: (?:facility|building|offices?|facilities|campus|complex))?",
+    "(?:[Pp]rincipal|[Ee]xecutive|[Cc]orporate) (?:[Ee]xecutive )?(?:corporate )?[Oo]ffices?",
 )
 _AT = one_of(
     "(?:is|are)(?: currently| presently| also)?(?: located| situated| maintained)?(?: in| at)",

@@ -34,7 +34,10 @@ _LOOK = re.compile(
     rf"|\b{STATE} corporation\b|\b[Ii]ncorporated in\b"
 )
 _PAST = re.compile(r"\b(?:was|were)\b|^Incorporated|^Originally")
-_MOVED = re.compile(r"re-?incorporat|re-?domicil|changed (?:its|our) state", re.IGNORECASE)
+_MOVED = re.compile(
+    r"re-?incorporat|re-?domicil|re-?domesticat|changed (?:its|our) state|conver(?:ted|ting|sion) (?:in)?to an?\b",
+    re.IGNORECASE,
+)
 _TWO = re.compile(
     _MOVED.pattern + r"|re-?organiz|predecessor|successor|merged (?:with and )?into|subsidiar(?:y|ies) of|spun off"
     "|spin-off|holding company for",

@@ -42,7 +42,10 @@ def _patterns(full_name: str) -> tuple[re.Pattern[str], ...]:
     short = r"(?:,? ?\([^()]{0,160}\))"
     return (
         re.compile(rf"^{name} ?\([^()]{{0,160}}[\"“](?:the )?(?:Company|Registrant|Corporation|we)[,.]?[\"”]"),
-        re.compile(rf"^{name}{short}?,? (?:is|was|were|an? [A-Z]\w+(?: \w+)? corporation)\b"),
+        re.compile(
+            rf"^{name}{short}?,? (?:is (?:an?|the|one of)|was (?:incorporated|organized|formed|founded)"
+            r"|an? [A-Z]\w+(?: \w+)? corporation)\b"
+        ),
         re.compile(
             rf"[\"“](?:we|the Company|us|our),?[\"”][^.;]{{0,80}}(?:refers?|mean)s?(?: collectively)? to {name}"
         ),

@@ -34,6 +34,8 @@ def test_stated(sentence: str, name: str) -> None:
         ("Mr. Adams has served as its Chief Executive Officer.", "no name beside the title"),
         ("Zeta's shares are owned by John Feltl, its Chief Executive Officer.", "no name beside the title"),
         ("Mr. Doe has been Chief Executive Officer and a director of Palm Beach Bank.", "perhaps of another company"),
+        ("Mr. Doe is the CEO and Chairman of the Board of Directors of Zeta Corp.", "perhaps of another company"),
+        ("Mr. Doe has served as CEO Worldwide Stores since 2022.", "perhaps of another company"),
         ("John Smith is the Chief Executive Officer - Ground Operations.", "perhaps of another company"),
         (
             "Jane Doe, our former Chairman, and Mr. Roe, our Chief Executive Officer, met.",

@@ -55,6 +55,11 @@ def test_who_moved_states_two() -> None:
     assert [isinstance(each, Doubt) and each.moved for each in found] == [True, True]
 
 
+def test_who_was_converted_moved_too() -> None:
+    sentence = "We were incorporated in Delaware in 2003 and converted to a Texas corporation in 2024."
+    assert all("converted to a" in reason for reason in doubted(find_incorporation, sentence))
+
+
 def test_the_past_is_told_from_the_present() -> None:
     def past(sentence: str) -> list[bool]:
         return [each.past for each in find_incorporation(sentence, "1", ACME) if isinstance(each, Statement)]

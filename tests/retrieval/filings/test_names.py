@@ -24,7 +24,7 @@ def test_a_short_name_is_doubted() -> None:
     assert doubted(find_names, "Acme Widgets is a maker of widgets.") == ["not the name in full: Acme Widgets"]
 
 
-@pytest.mark.parametrize("sentence", ["Acme Widgets, Inc. sold land.", "We bought it from Acme Widgets, Inc. in 1990."])
+@pytest.mark.parametrize("sentence", ["Acme Widgets, Inc. sold land.", "Acme Widgets, Inc. is seeking land."])
 def test_a_mere_mention_is_no_candidate(sentence: str) -> None:
     assert doubted(find_names, sentence) == []
 
