@@ -19,7 +19,7 @@ NOTHING = MappingProxyType[str, Any]({})
 TEMPLATE = "{% for message in messages %}<s>{{ message['content'] }}{% endfor %}<end>"
 
 
-def save_gguf(file: Path, kind: str = "F32", changed: Mapping[str, Any] = NOTHING) -> Path:
+def save_gguf(file: Path, kind: str = "F32", changed: Mapping[str, Any] = NOTHING, architecture: str = "qwen2") -> Path:
     """The file; `changed` are entries to add, or with `None` to leave out."""
     model = tiny_model(ARCHITECTURE)
     config, tokens = model.config, tiny_tokenizer().convert_ids_to_tokens(list(range(VOCABULARY)))
@@ -41,10 +41,8 @@ def save_gguf(file: Path, kind: str = "F32", changed: Mapping[str, Any] = NOTHIN
         "tokenizer.ggml.eos_token_id": 257,
         "tokenizer.chat_template": TEMPLATE,
     } | dict(changed)
-    writer = GGUFWriter(file, str(changed.get("architecture", ARCHITECTURE)))
+    writer = GGUFWriter(file, architecture)
     for name, value in entries.items():
-        if name == "architecture":
-            continue
         match value:
             case int():
                 writer.add_uint32(name, value)

@@ -19,6 +19,9 @@ from harness.retrieval.rows import Row
 Score = Callable[[Row, str], tuple[bool, bool]]
 """(row, completion) -> whether it matches by the rule `value`, and by the rule `published`."""
 
+Flags = Callable[[Row, Record], frozenset[Fault]]
+"""(row, record) -> what is wrong with a completion beside what its text alone tells."""
+
 OwnScore = Callable[[Row, str], Mapping[str, float]]
 """(row, completion) -> a user's own metrics by name."""
 
@@ -138,6 +141,7 @@ def score_samples(
     score: Score,
     own: OwnScore | None = None,
     *,
+    flags: Flags | None = None,
     manner: Manner = DEFAULT_MANNER,
 ) -> tuple[Sample, ...]:
     """A sample for each row of each condition that has a record, condition by condition in the order given.
@@ -147,7 +151,7 @@ def score_samples(
     Equal answers to a row are scored once. Raises SettingsError where two different conditions share a name.
     """
     by_id = {row.id: row for row in rows}
-    scored: dict[tuple[str, str, bool], _Scored] = {}
+    scored: dict[tuple[str, str, tuple[int, ...]], _Scored] = {}
     samples = []
     for condition in distinct(conditions):
         for job in jobs_of(condition, rows, manner) if condition.prompt != "plain_text" else ():
@@ -155,11 +159,13 @@ def score_samples(
             if record is None:
                 continue
             row, text, ended = by_id[job.row_id], record.text, record.completion.ended
-            key = (row.id, text, ended)
+            key = (row.id, text, record.completion.all_ids)
             if key not in scored:
                 metrics = own(row, text) if own is not None else {}
                 finite = {name: _finite(value) for name, value in metrics.items()}
-                scored[key] = _Scored(*score(row, text), faults_of(text, row.needle_value, ended=ended), finite)
+                faults = faults_of(text, row.needle_value, ended=ended)
+                faults |= flags(row, record) if flags is not None else frozenset()
+                scored[key] = _Scored(*score(row, text), faults, finite)
             samples.append(_sample(condition, row, record, scored[key]))
     return tuple(samples)
 

@@ -4,55 +4,81 @@ Pure functions of (completion, value, compare), so kept completions are scored a
 version, without a model. Knows nothing about rows or tasks.
 
 Two rules. `value` compares whole tokens and is ours. `published` is the substring rule of the EDGAR haystack
-study (https://github.com/dersual/EDGAR-Haystack), kept so that figures can be set beside that study's. Number
-words are read by text2num (https://pypi.org/project/text2num/), in English.
+study (https://github.com/dersual/EDGAR-Haystack), kept so that figures can be set beside that study's.
+
+Of a completion that thinks aloud, what follows the thought is the answer.
 """
 
+import html
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Iterable
 from decimal import Decimal
+from functools import lru_cache
 from typing import Literal
 
-from text_to_num import alpha2digit  # type: ignore[import-untyped]  # it ships no types
-
 from harness.errors import DataError
+from harness.retrieval.number_words import NO_NUMBER, SCALE, SCALES, exactly_written, words_as_digits
 
-SCORER_VERSION = 1
+SCORER_VERSION = 2
 """Grows whenever a rule can judge an old completion differently."""
 
 Compare = Literal["text", "number"]
+Tokens = tuple[str, ...]
 
-_SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
-# Not beside a letter, nor beside a separator and more digits: none is read out of 3M, 5th, 1.2.3 or 1,2345.
+# Not beside a letter, nor beside a separator and more digits: none is read out of 3M, 3 M, 5th, 1.2.3 or 1,2345.
 _NUMBER = re.compile(
     r"(?<!\w)(?<!\d[.,'])(?P<sign>-?)"
-    r"(?P<digits>(?:\d{1,3}(?:[,']\d{3})+|\d+)(?:\.\d+)?|(?<!\.)\.\d+)(?!\w|[.,']\d)"
-    rf"(?P<scales>(?:\s+(?:{'|'.join(_SCALES)})\b)*)"
+    r"(?P<digits>(?:\d{1,3}(?:[,']\d{3})+|\d+)(?:\.\d+)?|(?<!\.)\.\d+)(?!\w|[.,']\d|\s[kmb]\b)"
+    rf"(?P<scales>(?:[\s-]+{SCALE})*)"
 )
 _GROUPS = re.compile(r"(?<![\w.,])\d{1,3}(?:,\d{3})+(?![\w,])")
-_TYPOGRAPHY = str.maketrans({"’": "'", "−": "-", "‑": "-", "‐": "-", "–": " ", "—": " "})
 _SPACED = re.compile(r"(?<![\w.,])\d{1,3}(?:[\u00a0\u2009\u202f]\d{3})+(?!\w)")
+_MIXED = re.compile(r"(?<![\w.,/])\d+\s+\d/\d+(?![\w/])")
+_MONTHS = (
+    "jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|"
+    "nov(?:ember)?|dec(?:ember)?"
+)
+# "March 5,1988" and "1985,1986": commas that cannot stand within one number
+_BETWEEN_NUMBERS = re.compile(rf"(\b(?:{_MONTHS})\.?\s+\d{{1,2}}|(?<![\w.,'])\d{{4,}}),(?=\d{{4,}}\b)")
+_DASHES = str.maketrans({"−": "-", "‑": "-", "‐": "-", "–": " ", "—": " "})
+_APOSTROPHES = str.maketrans(dict.fromkeys("’‘‛´`ʼʻʹ′＇", "'"))
+_ENTITY = re.compile(r"&(?:#\d+|#x[0-9a-f]+|[a-z]\w*);", re.IGNORECASE)
+_TRADEMARK = re.compile(r"\((?:tm|sm|r)\)", re.IGNORECASE)
+_EMPHASIS = re.compile(r"(?<![^\W_])_+|_+(?![^\W_])")
 
 
-def matches_value(completion: str, value: str, compare: Compare) -> bool:
-    """Rule `value`: the value's tokens stand in the completion, whole, in order and side by side.
+def matches_value(completion: str, value: str, compare: Compare, others: Iterable[str] = ()) -> bool:
+    """Rule `value`: the value's tokens stand in the completion's answer, whole, in order and side by side.
 
     For `number` the tokens are the numbers alone: words between them do not matter, and of several numbers in
     a completion any one may be the value (an answer that lists numbers is for a validity check to find).
+    `others` are other values of the task: where one that is longer is said, the value within it is not ("Virginia" in
+    "West Virginia").
 
     Raises:
         DataError: the value has no tokens: it would be found everywhere.
     """
-    sought, found = normalise(value, compare), normalise(completion, compare)
+    sought = normalise(value, compare)
     if not sought:
         expected = "a number" if compare == "number" else "a letter or a digit"
         raise DataError(f"needle_value: got {value!r}; expected {expected} in it; correct the value")
-    return any(found[at : at + len(sought)] == sought for at in range(len(found) - len(sought) + 1))
+    return sought in _said(completion, [value, *others], compare)
+
+
+def hedges(completion: str, value: str, compare: Compare, others: Iterable[str]) -> bool:
+    """Whether the answer says two different values of the task, which are texts: right or not, it is a guess."""
+    return compare == "text" and len(_said(completion, [value, *others], compare)) > 1
+
+
+def answer_of(completion: str) -> str:
+    """What follows the thought of a model that thinks aloud; nothing where the thought has no end."""
+    return completion.rpartition("</think>")[2].partition("<think>")[0]
 
 
 def matches_published(completion: str, value: str) -> bool:
-    """Rule `published`: both in lower case, commas out, number words as digits; then value in completion.
+    """Rule `published`: value and answer in lower case, commas out, number words as digits; then value in completion.
 
     So `5` is found in `1500`, as by the study's rule. Two departures: number words are read as whole numbers
     ("seven hundred" is 700, where the study's word-by-word reading gave "7 100"), and an empty value is an
@@ -64,7 +90,7 @@ def matches_published(completion: str, value: str) -> bool:
     sought = _published(value)
     if not sought:
         raise DataError(f"needle_value: got {value!r}; expected text; correct the value")
-    return sought in _published(completion)
+    return sought in _published(answer_of(completion))
 
 
 def unigram_recall(completion: str, value: str) -> float:
@@ -79,41 +105,74 @@ def unigram_recall(completion: str, value: str) -> float:
     return (sought & found).total() / sought.total() if sought else 0.0
 
 
-def normalise(text: str, compare: Compare) -> tuple[str, ...]:
+@lru_cache(maxsize=1 << 14)
+def normalise(text: str, compare: Compare) -> Tokens:
     """The tokens that rule `value` compares.
 
-    Both: compatibility form (NFKC), case folded. `text`: runs of letters, digits and their marks, with
-    thousands separators taken out and & read as "and"; all other characters, currency signs among them, only
-    separate. Number words stay words: "Second" is a name.
+    Both: HTML entities read, trademark and other signs that the compatibility form would glue to a word taken out; then
+    that form (NFKC), case folded. `text`: runs of letters, digits and their marks, with thousands separators taken out
+    and & read as "and"; all other characters, currency signs and apostrophes among them, only separate. Number words
+    stay words: "Second" is a name.
 
     `number`: every number, as an exact decimal in plain digits ("1,500.50" gives "1500.5"), in order; nothing
     else. Read are digits, with groups of three after comma, apostrophe or no-break space, a decimal point
-    and a minus sign; number words ("seven hundred", "twenty-five"); and both ("1.5 million"). Not read are
-    digits that are part of something else (3M, 5th, 1.2.3, x²), dozens, and years said in pairs
-    ("nineteen ninety-three").
+    and a minus sign; number words ("seven hundred", "one thousand, two hundred", "nineteen ninety-three"); and both
+    ("1.5 million", "half a million"). Not read are digits that are part of something else (3M, 5th, 1.2.3, x²), dozens,
+    fractions, vague quantities ("several hundred"), and a "one" that counts nothing ("no one").
     """
     return _numbers(text) if compare == "number" else _words(text)
 
 
-def _words(text: str) -> tuple[str, ...]:
-    folded = _GROUPS.sub(lambda found: found[0].replace(",", ""), _folded(text)).replace("&", " and ")
+def _said(completion: str, values: Iterable[str], compare: Compare) -> set[Tokens]:
+    """Which of the values the answer says; none is said that stands within a longer one."""
+    found = normalise(answer_of(completion), compare)
+    sought = {tokens for value in values if (tokens := normalise(value, compare))}
+    spans = {
+        (at, at + len(tokens)): tokens
+        for tokens in sought
+        for at in range(len(found) - len(tokens) + 1)
+        if found[at : at + len(tokens)] == tokens
+    }
+    return {tokens for span, tokens in spans.items() if not any(_within(span, other) for other in spans)}
+
+
+def _within(span: tuple[int, int], other: tuple[int, int]) -> bool:
+    return span != other and other[0] <= span[0] and span[1] <= other[1]
+
+
+def _words(text: str) -> Tokens:
+    marked = _folded(_TRADEMARK.sub(" ", _plain(text)))
+    folded = _GROUPS.sub(lambda found: found[0].replace(",", ""), marked).replace("&", " and ")
     return tuple("".join(char if _in_word(char) else " " for char in folded).split())
 
 
-def _numbers(text: str) -> tuple[str, ...]:
-    joined = _SPACED.sub(lambda found: "".join(found[0].split()), text)
+def _numbers(text: str) -> Tokens:
+    joined = _SPACED.sub(lambda found: "".join(found[0].split()), _plain(text))
     # NFKC writes 10² as 102 and 2½ as 21⁄2; a letter in their place keeps them from being read as numbers.
-    plain = "".join("x" if unicodedata.category(char) == "No" else char for char in joined)
+    plain = "".join(NO_NUMBER if unicodedata.category(char) == "No" else char for char in joined)
+    apart = _BETWEEN_NUMBERS.sub(r"\1, ", _EMPHASIS.sub(" ", _folded(plain).translate(_DASHES)))
     # Digits first: text2num reads "3 million" as two numbers.
-    digits = _NUMBER.sub(_decimal, _folded(plain).translate(_TYPOGRAPHY))
-    return tuple(_decimal(found) for found in _NUMBER.finditer(_words_as_digits(digits)))
+    digits = _NUMBER.sub(_decimal, exactly_written(_MIXED.sub(NO_NUMBER, apart)))
+    return tuple(_decimal(found) for found in _NUMBER.finditer(words_as_digits(digits)))
+
+
+def _plain(text: str) -> str:
+    """Text without HTML entities, with one apostrophe, and without signs whose compatibility form is letters."""
+    read = _ENTITY.sub(_unescaped, text).translate(_APOSTROPHES)
+    return "".join(" " if unicodedata.category(char) in ("So", "Sk") else char for char in read)
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    """Their names are told apart by case, but what they stand for here is not."""
+    lower = html.unescape(found[0].lower())
+    return html.unescape(found[0]) if lower == found[0].lower() else lower
 
 
 def _decimal(found: re.Match[str]) -> str:
     """A match of `_NUMBER` in plain digits; exact, so no arithmetic with Decimal's limited precision."""
     sign, digits, exponent = Decimal(re.sub("[,']", "", found["digits"])).as_tuple()
     assert isinstance(exponent, int)  # finite: it was written in digits
-    exponent += sum(_SCALES[word] for word in found["scales"].split())
+    exponent += sum(SCALES[word.strip(NO_NUMBER)] for word in re.split(r"[\s-]+", found["scales"]) if word)
     plain = format(Decimal((sign, digits, exponent)), "f")
     if "." in plain:
         plain = plain.rstrip("0").rstrip(".")
@@ -121,12 +180,7 @@ def _decimal(found: re.Match[str]) -> str:
 
 
 def _published(text: str) -> str:
-    return _words_as_digits(text.lower().replace(",", "")).strip()
-
-
-def _words_as_digits(text: str) -> str:
-    """English number words as digits, from zero up (by default the library leaves small ones as words)."""
-    return str(alpha2digit(text, "en", 0))
+    return words_as_digits(text.lower().replace(",", "")).strip()
 
 
 def _folded(text: str) -> str:

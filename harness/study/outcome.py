@@ -19,15 +19,16 @@ from harness.experiment.conditions import Condition
 from harness.experiment.gate_conditions import GATES, Gate, make_gate
 from harness.experiment.plan import Job, jobs_of
 from harness.experiment.record import Record
+from harness.findings.degenerate import Fault
 from harness.findings.report.report_data import ConditionResult, Exit, ReportData
 from harness.findings.report.report_writing import DataInfo, Judged, ModelInfo, RunInfo, Setup, build_report
-from harness.findings.samples import DONOR_VALUE, OwnScore, Sample, score_samples, text_samples
+from harness.findings.samples import DONOR_VALUE, Flags, OwnScore, Sample, score_samples, text_samples
 from harness.findings.verdicts.gate_results import gate_result
 from harness.findings.verdicts.gate_samples import Answers
 from harness.findings.verdicts.gates import Margins
 from harness.findings.verdicts.verdict_data import GateResult
 from harness.retrieval.rows import Row
-from harness.retrieval.scoring import SCORER_VERSION, matches_published, matches_value
+from harness.retrieval.scoring import SCORER_VERSION, hedges, matches_published, matches_value
 from harness.retrieval.traces import seen_words
 from harness.settings import DEMO, Shown
 from harness.study.inputs import Inputs, donor_row
@@ -169,15 +170,17 @@ def run_report(  # what is reported, of which run, how scored, since when, and h
         HarnessError: the store cannot be read, or two different conditions share a name.
     """
     inputs, settings = run.inputs, run.inputs.settings
+    values = values_of_tasks(inputs.all_rows)
 
     def score(row: Row, completion: str) -> tuple[bool, bool]:
-        value = matches_value(completion, row.needle_value, inputs.tasks[row.task].compare)
+        value = matches_value(completion, row.needle_value, inputs.tasks[row.task].compare, values[row.task])
         published = matches_published(completion, row.needle_value)
         return (published if settings.scorer == "published" else value), published
 
     own = _with_donors(own_score, inputs) if settings.mode == "resample" else own_score
     records = run.records(conditions)
-    samples = score_samples(conditions, inputs.rows, records, score, own, manner=inputs.manner)
+    flags = _flags(run, values) if records else None
+    samples = score_samples(conditions, inputs.rows, records, score, own, flags=flags, manner=inputs.manner)
     judged = judge_gates(run, conditions, records, samples)
     setup = Setup(
         run=RunInfo(
@@ -198,18 +201,42 @@ def run_report(  # what is reported, of which run, how scored, since when, and h
     return build_report(setup, conditions, inputs.rows, samples, judged), samples
 
 
+def values_of_tasks(rows: Iterable[Row]) -> dict[str, tuple[str, ...]]:
+    """The different values that each task's rows ask for."""
+    found: dict[str, dict[str, None]] = {}
+    for row in rows:
+        found.setdefault(row.task, {})[row.needle_value] = None
+    return {task: tuple(values) for task, values in found.items()}
+
+
+def _flags(run: Run, values: Mapping[str, Sequence[str]]) -> Flags:
+    """What is wrong with a completion beside its text: two values of its task, or special tokens within it."""
+    special = {number for number, token in run.inputs.model.tokenizer.added_tokens_decoder.items() if token.special}
+
+    def flags(row: Row, record: Record) -> frozenset[Fault]:
+        found: set[Fault] = set()
+        if hedges(record.text, row.needle_value, run.inputs.tasks[row.task].compare, values[row.task]):
+            found.add("hedging")
+        if not special.isdisjoint(record.completion.token_ids):
+            found.add("turn_marker")
+        return frozenset(found)
+
+    return flags
+
+
 def _with_donors(own_score: OwnScore, inputs: Inputs) -> OwnScore:
     """The user's metrics, and whether a completion matches the donor's value by the rule `value`.
 
     A head that hands over the answer makes the model say the donor's; damage alone does not.
     """
     donors: dict[str, Row] = {}
+    values = values_of_tasks(inputs.all_rows)
 
     def score(row: Row, completion: str) -> Mapping[str, float]:
         if row.id not in donors:
             donors[row.id] = donor_row(inputs, row)
         donor = donors[row.id]
-        said = matches_value(completion, donor.needle_value, inputs.tasks[row.task].compare)
+        said = matches_value(completion, donor.needle_value, inputs.tasks[row.task].compare, values[row.task])
         return {**own_score(row, completion), DONOR_VALUE: float(said)}
 
     return score

@@ -29,6 +29,11 @@ from harness.findings.degenerate import Fault, faults_of
         ("1993 or 1994", "Smith", set()),
         ("5 of 7", "Unit 5", set()),
         ("seven, or 8", "7", {"several_numbers"}),
+        ("<think>7 or 8?</think>7", "7", set()),
+        ("<think>7 or", "7", {"empty"}),
+        ("Smith<|im_end|>", "Smith", {"turn_marker"}),
+        ("Smith [INST] And", "Smith", {"turn_marker"}),
+        ("Smith <b>", "Smith", set()),
     ],
 )
 def test_kinds(completion: str, value: str, expected: set[str]) -> None:

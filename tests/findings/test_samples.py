@@ -73,6 +73,21 @@ def test_what_is_not_a_number_is_unknown() -> None:
     assert sample.line()["own"] == {"length": 1.0, "bad": None}
 
 
+def test_what_a_text_alone_does_not_tell() -> None:
+    """Two answers that read alike are told apart by their tokens."""
+    plain = record(ROWS[1], BASELINE, "x")
+    marked = record(ROWS[1], MINE, "x")
+    marked = replace(marked, completion=replace(marked.completion, token_ids=(5, 9)))
+    samples = score_samples(
+        [BASELINE, MINE],
+        ROWS,
+        {r.job: r for r in (plain, marked)},
+        score,
+        flags=lambda row, record: frozenset({"turn_marker"} if 9 in record.completion.token_ids else ()),
+    )
+    assert [sample.faults for sample in samples] == [frozenset(), {"turn_marker"}]
+
+
 def test_one_name_has_one_meaning() -> None:
     other = replace(MINE, heads=(Head(0, 0),))
     with pytest.raises(SettingsError, match="condition mine: declared twice"):

@@ -44,6 +44,7 @@ def test_summary(project: Project) -> None:
             f"within_task +k=2 {ACCURACY} +drop",
             "random_control +k=1 .* 5 draws",
             "random_control +k=2 .* 5 draws",
+            "warning: none of the untouched model's 6 completions ended within 3 tokens; .*",
             "report: reports/latest/report.json",
         ],
         consecutive=True,

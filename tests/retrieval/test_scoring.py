@@ -1,16 +1,64 @@
 """Scoring: both rules on cases worked out by hand, the traps of earlier work, and properties."""
 
+import json
 import unicodedata
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import DataError
-from harness.retrieval.scoring import Compare, matches_published, matches_value, normalise, unigram_recall
+from harness.retrieval.scoring import (
+    Compare,
+    answer_of,
+    hedges,
+    matches_published,
+    matches_value,
+    normalise,
+    unigram_recall,
+)
+
+CASES = [json.loads(line) for line in Path(__file__).with_name("scoring_cases.jsonl").read_text("utf-8").splitlines()]
+"""Answers as models give them, each with its value, whether it is right, and what kind of trap it is."""
 
 exhaustive = settings(derandomize=True, deadline=None)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['kind']}: {case['value']} in {case['completion']}")
+def test_answers_as_models_give_them(case: dict[str, Any]) -> None:
+    said = matches_value(case["completion"], case["value"], case["compare"], case.get("others", ()))
+    assert said is case["right"]
+
+
+@pytest.mark.parametrize(
+    ("completion", "hedging"),
+    [
+        ("Delaware or Texas", True),
+        ("It is Delaware, not West Virginia.", True),
+        ("West Virginia", False),
+        ("Delaware. Delaware!", False),
+        ("Texas", False),
+        ("Ohio", False),
+        ("<think>Delaware or Texas?</think>Texas", False),
+    ],
+)
+def test_two_values_of_a_task_in_one_answer(completion: str, hedging: bool) -> None:
+    states = ("Delaware", "Virginia", "West Virginia", "Texas")
+    assert hedges(completion, "Delaware", "text", states) is hedging
+    assert not hedges("25 or 3", "25", "number", ["3"]), "several numbers may be no guess: 25 full-time, 3 part-time"
+
+
+def test_the_answer_follows_the_thought() -> None:
+    assert answer_of("Delaware") == "Delaware"
+    assert answer_of("<think>a</think>b") == "b"
+    assert answer_of("a</think>b<think>c</think>d") == "d"
+    assert answer_of("a</think>b<think>c") == "b"
+    assert answer_of("<think>a") == ""
+    assert matches_published("<think>Ohio</think>Texas", "Texas")
+    assert not matches_published("<think>Ohio</think>Texas", "Ohio")
 
 
 @pytest.mark.parametrize(

@@ -240,6 +240,41 @@ def test_completions_are_scored_by_the_rule_asked_for(run_report_run: Known, tmp
         assert sample.own == {"length": len(text)}
 
 
+def test_hedging_and_special_tokens_are_counted(run_report_run: Known, tmp_path: Path) -> None:
+    """Two registrants in one answer are a guess; a special token within it means that the turn had ended."""
+    inputs = run_report_run.inputs
+    asked = next(row for row in inputs.rows if row.task == "registrant_name")
+    other = next(row for row in inputs.rows if row.task == "headquarters_city")
+    names = [row.needle_value for row in inputs.all_rows if row.task == "registrant_name"]
+    rival = next(name for name in names if name != asked.needle_value)
+    hedging = run_report_said(asked, f"{asked.needle_value} or {rival}")
+    marked = run_report_said(other, other.needle_value)
+    scored = Known(inputs, run_report_run.store, run_id="b")
+    scored.known = {
+        each.job: replace(each, completion=replace(each.completion, token_ids=ids))
+        for each, ids in ((hedging, (9, 10)), (marked, (9, 4, 10)))
+    }
+    report, samples = run_report(scored, [BASELINE], own_score, since=Beginning(), how="passed", root=tmp_path)
+    assert {sample.task: (sample.match, sample.faults) for sample in samples} == {
+        "registrant_name": (True, {"hedging"}),
+        "headquarters_city": (True, {"turn_marker"}),
+    }
+    found = report["conditions"][0]["degenerate"]
+    assert found is not None
+    assert (found["any"], found["hedging"], found["turn_marker"]) == (2, 1, 1)
+
+
+def test_a_value_within_a_longer_one_of_its_task_is_not_said(run_report_run: Known, tmp_path: Path) -> None:
+    inputs = run_report_run.inputs
+    row = next(row for row in inputs.rows if row.task == "headquarters_city")
+    longer = replace(row, filename="another.txt", needle_value=f"West {row.needle_value}")
+    for rows, match in ((inputs.all_rows, True), ((*inputs.all_rows, longer), False)):
+        scored = Known(replace(inputs, all_rows=tuple(rows)), run_report_run.store, run_id="b")
+        scored.known = {Job(row.id, frozenset()): run_report_said(row, longer.needle_value)}
+        _, (sample,) = run_report(scored, [BASELINE], own_score, since=Beginning(), how="passed", root=tmp_path)
+        assert sample.match is match
+
+
 def test_the_commit_of_a_repository(run_report_run: Known, tmp_path: Path) -> None:
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@t", "-C", str(tmp_path)]
     subprocess.run([*git, "init", "-q"], check=True)

@@ -148,6 +148,8 @@ def degenerate(samples: Sequence[Sample]) -> Degenerate:
         "repeating": of["repeating"],
         "cut_off": of["cut_off"],
         "several_numbers": of["several_numbers"],
+        "hedging": of["hedging"],
+        "turn_marker": of["turn_marker"],
     }
 
 

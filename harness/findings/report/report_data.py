@@ -6,7 +6,7 @@ in nats. Knows nothing of how the figures come about (`condition_results`) or of
 findings beside them say stands in `verdict_data`.
 """
 
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from harness.findings.verdicts.verdict_data import Contrast, GateResult, Specificity
 
@@ -130,13 +130,19 @@ class Drop(TypedDict):
 
 
 class Degenerate(TypedDict):
-    """Completions by what is wrong with them as text; one may have several faults, and counts once in `any`."""
+    """Completions by what is wrong with them as text; one may have several faults, and counts once in `any`.
+
+    Reports of before version 2 of the scoring rules do not say `hedging`, two values of a task in one answer, and
+    `turn_marker`.
+    """
 
     any: int
     empty: int
     repeating: int
     cut_off: int
     several_numbers: int
+    hedging: NotRequired[int]
+    turn_marker: NotRequired[int]
 
 
 class OwnMetric(TypedDict):

@@ -39,6 +39,7 @@ def summary_lines(report: ReportData) -> Iterator[str]:
     yield from _many_lines(report, {curve.experiment for curve in every})
     yield from _own_lines(report)
     yield from _donor_lines(report)
+    yield from _ending_lines(report)
     yield from _degenerate_lines(report)
     yield from _specificity_lines(report)
     yield from missing_lines(report)
@@ -79,6 +80,25 @@ def _guessing(report: ReportData) -> str:
     return f"   at most {max(without):.1%} in a task; always the commonest value: at most {max(floors):.1%}"
 
 
+def _ending_lines(report: ReportData) -> Iterator[str]:
+    """Whether the untouched model, which should answer and end, goes on."""
+    for condition in report["conditions"]:
+        found, n = condition["degenerate"], condition["n"]
+        if condition["name"] != "baseline" or found is None or not n:
+            continue
+        if found["cut_off"] == n:
+            most = report["configuration"].get("max_new_tokens")
+            yield (
+                f"warning: none of the untouched model's {counted(n, 'completion')} ended within {most} tokens; allow "
+                "more with max-new-tokens, or see whether the model's files name its end token"
+            )
+        if marked := found.get("turn_marker", 0):
+            yield (
+                f"warning: {marked} of the untouched model's {counted(n, 'completion')} hold a turn marker: it goes on "
+                "into the next turn; see whether the model's files name all of its end tokens"
+            )
+
+
 def _degenerate_lines(report: ReportData) -> Iterator[str]:
     """The conditions with the most degenerate completions beyond the baseline's, and how many of which kind."""
     shares = {
@@ -93,6 +113,7 @@ def _degenerate_lines(report: ReportData) -> Iterator[str]:
         if worse and condition["name"] == worse[0] and found is not None:
             kinds = {"empty": found["empty"], "repeating": found["repeating"], "cut off": found["cut_off"]}
             kinds["several numbers"] = found["several_numbers"]
+            kinds |= {"hedging": found.get("hedging", 0), "with a turn marker": found.get("turn_marker", 0)}
             said = ", ".join(f"{n} {kind}" for kind, n in kinds.items() if n)
             yield (
                 f"degenerate completions: {before:.1%} in the baseline, over {DEGENERATE:.0%} more in "

@@ -176,6 +176,22 @@ def test_degenerate_completions_are_told_where_they_are_many() -> None:
     )
 
 
+def test_a_model_that_does_not_end_is_told() -> None:
+    report = copy.deepcopy(make_report({BASELINE: "++++", GENERAL_2: "+++-"}))
+    assert not any(line.startswith("warning: ") for line in summary_lines(report))
+    report["configuration"]["max_new_tokens"] = 20
+    whole: Degenerate = {"any": 4, "empty": 0, "repeating": 0, "cut_off": 4, "several_numbers": 0, "turn_marker": 1}
+    report["conditions"][0]["degenerate"] = whole
+    assert [line for line in summary_lines(report) if line.startswith("warning: ")] == [
+        "warning: none of the untouched model's 4 completions ended within 20 tokens; allow more with max-new-tokens, "
+        "or see whether the model's files name its end token",
+        "warning: 1 of the untouched model's 4 completions hold a turn marker: it goes on into the next turn; see "
+        "whether the model's files name all of its end tokens",
+    ]
+    report["conditions"][0]["degenerate"] = {**whole, "cut_off": 3, "turn_marker": 0}
+    assert not any(line.startswith("warning: ") for line in summary_lines(report))
+
+
 def test_specificity_is_told() -> None:
     report = copy.deepcopy(make_report({BASELINE: "++++"}))
     report["specificity"] = {
