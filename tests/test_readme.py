@@ -14,7 +14,7 @@ from harness.experiment.conditions import EXPERIMENTS, UNTOUCHED
 from harness.findings.comparing.fail_expression import Word, parse_checks
 from harness.model.generation.engine import MOST_SQUARE
 from harness.model.loading.architectures import ARCHITECTURES
-from harness.model.loading.traits import one_by_one
+from harness.model.loading.blueprints import one_by_one
 from harness.options import OPTIONS
 from harness.retrieval.rows import OPTIONAL, REQUIRED
 from harness.retrieval.tasks import EDGAR_TASKS, Task, load_tasks
@@ -44,7 +44,7 @@ def test_the_table_of_architectures() -> None:
             ARCHITECTURES[model_type].layers,
             ARCHITECTURES[model_type].projection,
             tiny_loaded(model_type).attention,
-            "together" if one_by_one(tiny_config(model_type)) is None else "one by one",
+            "together" if one_by_one(tiny_config(model_type), ARCHITECTURES[model_type]) is None else "one by one",
         )
         for model_type in MODEL_TYPES
     ]

@@ -24,11 +24,10 @@ from transformers import (
 )
 
 from harness.experiment.heads import Head
-from harness.model.loading.architectures import ARCHITECTURES, attention_outputs, shape_of
-from harness.model.loading.blueprints import ModelRequest
+from harness.model.loading.architectures import ARCHITECTURES, architecture_of, attention_outputs, shape_of
+from harness.model.loading.blueprints import ModelRequest, usable_attention
 from harness.model.loading.checkpoint import Checkpoint, open_checkpoint
 from harness.model.loading.loaded_model import LoadedModel, load_model
-from harness.model.loading.traits import usable_attention
 from harness.retrieval.prompts import Prompt, Trial
 
 N_LAYERS, N_HEADS, HEAD_DIM, WINDOW = 3, 4, 8, 12
@@ -96,6 +95,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "starcoder2": {**_GROUPED, "sliding_window": WINDOW},
 }
 MODEL_TYPES = tuple(sorted(ARCHITECTURES))
+REPRESENTATIVES = ("bloom", "deepseek_v3", "falcon", "gemma3", "gpt2", "gpt_oss", "llama")
+"""Of every way of computing one: positions as a bias, latent attention in a mixture, layers that return tuples, a model
+that sees pictures with windows, transposed weights, eager attention with sinks, and the usual one.
+
+What is an architecture's own, its row of facts and the four identities that rest on it, is tested on `MODEL_TYPES`.
+"""
 FLOAT32_PARTS = ("deepseek_v2", "deepseek_v3", "gemma2", "glm4_moe")
 """Architectures that compute a part in float32 always: routers and rotations, gemma2 its softmax."""
 MIXTURES = ("deepseek_v2", "deepseek_v3", "glm4_moe", "gpt_oss", "mixtral", "olmoe", "qwen2_moe", "qwen3_moe")
@@ -163,6 +168,7 @@ def wrap(model: PreTrainedModel) -> LoadedModel:
     return LoadedModel(
         model=model,
         tokenizer=tiny_tokenizer(),
+        architecture=architecture_of(model.config),
         outputs=outputs,
         shape=shape_of(outputs, model_id=f"tiny {model.config.model_type}"),
         end_token_ids=frozenset(END_TOKEN_IDS),

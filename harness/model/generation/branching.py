@@ -31,12 +31,8 @@ from harness.errors import AblationError
 from harness.experiment.heads import Head
 from harness.experiment.prefix_tree import PrefixTree
 from harness.model.intervention.projection_input import ZERO, HookInput, Replacement, as_call, projection_input
-from harness.model.loading.architectures import AttentionOutput, architecture_of
+from harness.model.loading.architectures import AttentionOutput
 from harness.model.loading.loaded_model import LoadedModel
-from harness.model.loading.traits import one_by_one
-
-RETURNS_TUPLE = frozenset({"bloom", "falcon"})
-"""Architectures whose layers return a tuple that begins with the hidden states; others return them bare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +56,7 @@ Walk = Callable[[torch.Tensor, Sequence[LayerCall]], torch.Tensor]
 
 def decoder_layers(loaded: LoadedModel) -> tuple[nn.Module, ...]:
     """The model's decoder layers, first to last."""
-    layers = loaded.model.get_submodule(architecture_of(loaded.model.config).layers)
+    layers = loaded.model.get_submodule(loaded.architecture.layers)
     return tuple(layers.children())
 
 
@@ -74,7 +70,6 @@ def forward_with(
     """
     layers = decoder_layers(loaded)
     calls: list[LayerCall] = []
-    bare = loaded.model.config.model_type not in RETURNS_TUPLE
     with ExitStack() as standing_in:
 
         def stand_in(layer: nn.Module, hidden: torch.Tensor, args: Any, kwargs: Any) -> Any:
@@ -82,7 +77,7 @@ def forward_with(
             if len(calls) == len(layers):
                 standing_in.close()
                 hidden = walk(hidden, calls)
-            return hidden if bare else (hidden,)
+            return (hidden,) if loaded.architecture.returns_tuple else hidden
 
         for layer in layers:
             standing_in.callback(_replace_forward(layer, stand_in))
@@ -117,11 +112,6 @@ Pair = tuple[int, int]
 """A row and the head that it loses."""
 
 
-def can_branch(loaded: LoadedModel) -> bool:
-    """Whether this model's layers may be run for several branches of a prompt (`traits.one_by_one`)."""
-    return one_by_one(loaded.model.config) is None
-
-
 class Branching:
     """Runs a model's layers on nodes of a tree, and keeps account of what was ablated.
 
@@ -130,7 +120,7 @@ class Branching:
     """
 
     def __init__(self, loaded: LoadedModel, replacement: Replacement = ZERO) -> None:
-        attention, _, _ = architecture_of(loaded.model.config).projection.rpartition(".")
+        attention, _, _ = loaded.architecture.projection.rpartition(".")
         self._attention = [layer.get_submodule(attention) for layer in decoder_layers(loaded)]
         self._outputs = loaded.outputs
         self.replacement = replacement

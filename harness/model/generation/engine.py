@@ -6,7 +6,7 @@ of all head sets that are asked of its prompts, and each prompt goes on from the
 then answered is `answering`'s.
 
 What it says is that of `harness.model.generation.reference`, up to rounding. Layers run by the model's own modules
-(`branching`); where that is not possible (`can_branch`), or a prompt would take memory of many positions x positions,
+(`branching`); where that is not possible (`one_by_one`), or a prompt would take memory of many positions x positions,
 the reference itself does the work.
 
 Breadth-first while the branches of a level fit into memory, else depth-first: one run of branches at a time,
@@ -27,7 +27,7 @@ from harness.experiment.intervention import ZEROED, Intervention
 from harness.experiment.token_trie import LEAST_SHARED, Front, token_trie
 from harness.model.generation import reference
 from harness.model.generation.answering import NOTHING, RowAnswers
-from harness.model.generation.branching import Branching, can_branch
+from harness.model.generation.branching import Branching
 from harness.model.generation.memory import branches_that_fit, is_out_of_memory
 from harness.model.generation.shared_prefill import SharedPrompt, handed_down, prefill
 from harness.model.intervention.ablation import check_free, check_heads
@@ -94,7 +94,7 @@ def run_rows(
 
 def _is_for_the_reference(loaded: LoadedModel, prompt: Prompt) -> bool:
     n_tokens = len(prompt.token_ids)
-    return not can_branch(loaded) or (n_tokens > MOST_SQUARE and takes_square_memory(loaded, n_tokens))
+    return loaded.one_by_one is not None or (n_tokens > MOST_SQUARE and takes_square_memory(loaded, n_tokens))
 
 
 class _Walk:

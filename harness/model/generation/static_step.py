@@ -32,9 +32,6 @@ ATTENTION = "retrieval_heads_static_step"
 HALVES = (torch.float16, torch.bfloat16)
 """Dtypes that the fast kernel knows."""
 
-VERIFIED = frozenset({"granite", "llama", "mistral", "olmo2", "phi3", "qwen2", "qwen3"})
-"""Architectures whose static step a test has compared with the plain one; each where every layer attends to all."""
-
 observers: list[Callable[[int], None]] = []
 """Told the number of rows at each replay for which no hook of a module ran; for whoever counts passes."""
 
@@ -45,7 +42,7 @@ def can_be_static(loaded: LoadedModel) -> bool:
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     devices = {parameter.device for parameter in loaded.model.parameters()}
     return (
-        config.model_type in VERIFIED
+        loaded.architecture.static
         and loaded.attention == "sdpa"
         and kinds == {"full_attention"}
         and getattr(config, "sliding_window", None) is None

@@ -53,11 +53,10 @@ class AttentionReader:
     """
 
     def __init__(self, loaded: LoadedModel, capacity: int) -> None:
-        if loaded.model.config.model_type == "falcon" and loaded.model.config.alibi:
-            # its eager attention adds the bias twice (transformers 5.17 to 5.23), its sdpa attention once
+        if loaded.architecture.doubles_alibi and loaded.model.config.alibi:
             raise ModelError(
-                f"{loaded.shape.id}: falcon with alibi; expected a model whose eager attention is what it "
-                "computes; its heads cannot be scored by attention"
+                f"{loaded.shape.id}: {loaded.model.config.model_type} with alibi; expected a model whose eager "
+                "attention is what it computes; its heads cannot be scored by attention"
             )
         self._loaded = loaded
         self._layers = [NodeLayer(capacity) for _ in range(loaded.shape.n_layers)]

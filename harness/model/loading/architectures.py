@@ -1,8 +1,10 @@
-"""Where each architecture keeps its decoder layers and, in a layer, the attention's output projection.
+"""What is known of each architecture: where it keeps its attention heads, and how it computes.
 
-One table by `model_type`; everything else is derived from the loaded model and checked, layer by layer. The
-width of a head is the projection's input size / heads, never `hidden_size / heads`, which is another number
-for Qwen3, Gemma or Mistral-Nemo. Each entry is verified by a test against the model with its weights cut.
+One table by `model_type`, a row an architecture: the paths of the decoder layers and of the attention's output
+projection in a layer, and the facts that sharing work or saving memory rests on. Everything else is derived from the
+model and checked, layer by layer. The width of a head is the projection's input size / heads, never
+`hidden_size / heads`, which is another number for Qwen3, Gemma or Mistral-Nemo. Each row is verified by tests that
+measure its facts on a model.
 
 A model outside the table is served by an entry of the user's, one line of text (`with_entries`); what the entry
 leads to is checked like the rest. Heads must be in every layer: hybrid models, some of whose layers have no
@@ -13,7 +15,7 @@ transformers 5 (https://github.com/huggingface/transformers, `models/<model_type
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -26,45 +28,66 @@ from harness.experiment.heads import ModelShape
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """Two module paths: the list of layers from the causal model, the output projection from a layer."""
+    """One architecture's row.
+
+    `layers` is the path of the list of layers from the causal model, `projection` that of the output projection from a
+    layer. `one_by_one` says why a row's conditions must each be computed alone; `None` where its layers may be run for
+    several branches of a prompt at once, as a test has done and compared. `returns_tuple`: a layer returns a tuple that
+    begins with the hidden states, not these bare. `static`: a decoding step that never changes its shape has been
+    compared with the model's own, where every layer attends to all. `writes_masks`: a mask of positions x positions is
+    written out whatever the attention. `doubles_alibi`: its eager attention adds the bias of alibi twice (transformers
+    5.17 to 5.23), its sdpa attention once.
+    """
 
     layers: str
     projection: str
+    one_by_one: str | None = None
+    returns_tuple: bool = False
+    static: bool = False
+    writes_masks: bool = False
+    doubles_alibi: bool = False
 
 
-_COMMON = Architecture(layers="model.layers", projection="self_attn.o_proj")
+BIASED = "its positions are a bias made for each row of a batch"
+"""Why models with alibi are computed one by one."""
+
+_USUAL = Architecture("model.layers", "self_attn.o_proj")
+_STATIC = replace(_USUAL, static=True)
+_FUSED = Architecture("transformer.h", "self_attention.dense", returns_tuple=True)
 
 ARCHITECTURES: Mapping[str, Architecture] = {
-    "bloom": Architecture(layers="transformer.h", projection="self_attention.dense"),
-    "cohere": _COMMON,
-    "cohere2": _COMMON,
-    "deepseek_v2": _COMMON,
-    "deepseek_v3": _COMMON,
-    "falcon": Architecture(layers="transformer.h", projection="self_attention.dense"),
-    "gemma": _COMMON,
-    "gemma2": _COMMON,
-    "gemma3": Architecture(layers="model.language_model.layers", projection="self_attn.o_proj"),
-    "gemma3_text": _COMMON,
-    "glm4": _COMMON,
-    "glm4_moe": _COMMON,
-    "gpt2": Architecture(layers="transformer.h", projection="attn.c_proj"),
-    "gpt_neox": Architecture(layers="gpt_neox.layers", projection="attention.dense"),
-    "gpt_oss": _COMMON,
-    "granite": _COMMON,
-    "llama": _COMMON,
-    "mistral": _COMMON,
-    "mixtral": _COMMON,
-    "olmo2": _COMMON,
-    "olmo3": _COMMON,
-    "olmoe": _COMMON,
-    "opt": Architecture(layers="model.decoder.layers", projection="self_attn.out_proj"),
-    "phi3": _COMMON,
-    "qwen2": _COMMON,
-    "qwen2_moe": _COMMON,
-    "qwen3": _COMMON,
-    "qwen3_moe": _COMMON,
-    "smollm3": _COMMON,
-    "starcoder2": _COMMON,
+    "bloom": replace(_FUSED, one_by_one=BIASED),
+    "cohere": _USUAL,
+    "cohere2": _USUAL,
+    "deepseek_v2": _USUAL,
+    "deepseek_v3": _USUAL,
+    # a mask of its own, or its alibi's bias
+    "falcon": replace(_FUSED, writes_masks=True, doubles_alibi=True),
+    "gemma": _USUAL,
+    "gemma2": _USUAL,
+    "gemma3": replace(_USUAL, layers="model.language_model.layers"),
+    "gemma3_text": _USUAL,
+    "glm4": _USUAL,
+    "glm4_moe": _USUAL,
+    "gpt2": Architecture("transformer.h", "attn.c_proj"),
+    "gpt_neox": Architecture("gpt_neox.layers", "attention.dense"),
+    "gpt_oss": _USUAL,
+    "granite": _STATIC,
+    "llama": _STATIC,
+    "mistral": _STATIC,
+    "mixtral": _USUAL,
+    "olmo2": _STATIC,
+    "olmo3": _USUAL,
+    "olmoe": _USUAL,
+    "opt": Architecture("model.decoder.layers", "self_attn.out_proj"),
+    "phi3": _STATIC,
+    "qwen2": _STATIC,
+    # the mask of a window that no layer has
+    "qwen2_moe": replace(_USUAL, writes_masks=True),
+    "qwen3": _STATIC,
+    "qwen3_moe": _USUAL,
+    "smollm3": _USUAL,
+    "starcoder2": _USUAL,
 }
 
 ATTENTION_KINDS = (None, "full_attention", "sliding_attention", "chunked_attention", "attention")
@@ -98,7 +121,8 @@ def with_entries(lines: Sequence[str]) -> dict[str, Architecture]:
             raise ModelError(
                 f"architectures: {model_type!r} is known already; expected model types outside the table; leave it out"
             )
-        table[model_type] = Architecture(layers, projection)
+        alone = f"no test has branched the layers of {model_type}"
+        table[model_type] = Architecture(layers, projection, one_by_one=alone)
     return table
 
 
@@ -120,10 +144,10 @@ def architecture_of(
     return entry
 
 
-def attention_outputs(
-    model: PreTrainedModel, *, architectures: Mapping[str, Architecture] = ARCHITECTURES
-) -> tuple[AttentionOutput, ...]:
+def attention_outputs(model: PreTrainedModel, architecture: Architecture | None = None) -> tuple[AttentionOutput, ...]:
     """Every layer's output projection, first layer first; the weights may be anywhere, or not there yet.
+
+    `architecture` is the table's by default.
 
     Raises:
         ModelError: an architecture outside the table, a path that leads nowhere, layers without attention or with
@@ -131,7 +155,7 @@ def attention_outputs(
             with the config's width of a head, or that is sharded over processes: then a local column is not the
             head that its index says.
     """
-    entry = architecture_of(model.config, architectures=architectures)
+    entry = architecture or architecture_of(model.config)
     where = type(model).__name__
     layers = _submodule(model, entry.layers)
     if not isinstance(layers, nn.ModuleList):

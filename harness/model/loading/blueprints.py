@@ -1,13 +1,13 @@
-"""Drawing a model's blueprint: what will be loaded, from its config and what was asked, without its weights.
+"""What a model will be, from its config and what was asked, without its weights; and what its config alone says.
 
 The model is built by transformers itself, with weights that take no memory (torch's meta device): layers, projections
-and attention are those that loading will give, and not guessed.
+and attention are those that loading will give, and not guessed. Of a model that sees pictures too, what counts is its
+language model's config.
 
 Knows nothing of where files are.
 """
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +17,8 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from harness.errors import ModelError
 from harness.experiment.cost import ModelSize
 from harness.experiment.heads import Blueprint
-from harness.model.loading import traits
-from harness.model.loading.altered_weights import check_quantization
-from harness.model.loading.architectures import Architecture, attention_outputs, shape_of
+from harness.model.loading.altered_weights import check_quantization, quantization_of
+from harness.model.loading.architectures import BIASED, Architecture, attention_outputs, shape_of
 from harness.model.loading.checkpoints import Source, quiet
 from harness.model.loading.devices import device_map_of
 from harness.model.loading.gguf_files import read_content
@@ -50,7 +49,7 @@ class ModelRequest:
 
 
 def draw_blueprint(
-    source: Source, config: PreTrainedConfig, entries: Mapping[str, Architecture], asked: ModelRequest
+    source: Source, config: PreTrainedConfig, architecture: Architecture, asked: ModelRequest
 ) -> tuple[Blueprint, ModelSize]:
     """The model that a source's config stands for, loaded as asked; and its size.
 
@@ -71,19 +70,19 @@ def draw_blueprint(
     # both before the model is built, which writes its own dtype into the config
     dtype = _dtype(asked, config, on_gpu=on_gpu)
     gpu_dtype = None if on_gpu or asked.device_map == "cpu" else _dtype(asked, config, on_gpu=True)
-    attention = traits.usable_attention(config, asked.attention)
+    attention = usable_attention(config, asked.attention)
     with quiet(source), torch.device("meta"):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]  # the library's
             config, dtype=getattr(torch, dtype), attn_implementation=attention, trust_remote_code=False
         )
-    outputs = attention_outputs(model, architectures=entries)
+    outputs = attention_outputs(model, architecture)
     blueprint = Blueprint(
         shape=shape_of(outputs, model_id=source.name, revision=source.revision),
         attention=str(model.config._attn_implementation),
         dtype=dtype,
         device_type="cuda" if on_gpu else "cpu",
-        window=traits.window(config),
-        one_by_one=traits.one_by_one(config, asked.quantization),
+        window=window(config),
+        one_by_one=one_by_one(config, architecture, asked.quantization),
         gpu_dtype=gpu_dtype,
         quantized_file=None if source.gguf_path is None else read_content(source.gguf_path).quantized,
     )
@@ -91,7 +90,7 @@ def draw_blueprint(
         model,
         bytes_per_number=float(getattr(torch, dtype).itemsize),
         quantization=asked.quantization,
-        architectures=entries,
+        architecture=architecture,
     )
     return blueprint, size
 
@@ -113,3 +112,51 @@ def _dtype(asked: ModelRequest, config: PreTrainedConfig, *, on_gpu: bool) -> st
     if dtype not in DTYPES:
         raise ModelError(f"dtype {dtype!r}; expected one of {', '.join(DTYPES)}")
     return str(config.dtype or "float32").removeprefix("torch.") if dtype == "auto" else dtype
+
+
+def one_by_one(config: PreTrainedConfig, architecture: Architecture, quantization: str | None = None) -> str | None:
+    """Why this model's conditions must each be computed alone; `None` where its layers may be branched.
+
+    `quantization` is what is asked for beside the config.
+    """
+    if getattr(config, "alibi", False):
+        return BIASED
+    if architecture.one_by_one is not None:
+        return architecture.one_by_one
+    if rotates_by_length(config):
+        return "its rotary frequencies depend on how many tokens are fed at once"
+    if "8bit" in (quantization, quantization_of(config)):
+        # which columns are left in 16 bits is decided over the whole batch
+        return "how 8-bit products are rounded depends on what is computed together"
+    return None
+
+
+def rotates_by_length(config: PreTrainedConfig) -> bool:
+    """Whether rotary frequencies depend on how many tokens are fed: pieces would be rotated differently."""
+    parameters = getattr(config.get_text_config(), "rope_parameters", None) or {}
+    kinds = [parameters, *(value for value in parameters.values() if isinstance(value, dict))]
+    return any(kind.get("rope_type") in ("dynamic", "longrope") for kind in kinds)
+
+
+def usable_attention(config: PreTrainedConfig, asked: str | None) -> str | None:
+    """The attention to ask transformers for; `None` is its own choice, sdpa or else eager.
+
+    A model that soft-caps its attention (Gemma 2) gets eager: sdpa cannot, and transformers up to 5.17 at
+    least leaves the cap out without a word.
+
+    Raises:
+        ModelError: sdpa was asked for by name, for such a model.
+    """
+    if getattr(config.get_text_config(), "attn_logit_softcapping", None) is None:
+        return asked
+    if asked == "sdpa":
+        raise ModelError(
+            f"attention 'sdpa': {config.model_type} soft-caps its attention, which sdpa cannot; expected 'eager'"
+        )
+    return asked or "eager"
+
+
+def window(config: PreTrainedConfig) -> int | None:
+    """The most positions that the model was made for; `None` where its config sets no limit."""
+    declared: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return declared

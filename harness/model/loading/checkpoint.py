@@ -7,7 +7,6 @@ weights are loaded (`loaded_model`). A source's files are taken to stay as they 
 Knows nothing of what is done with the model.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -28,21 +27,15 @@ from harness.model.loading.gguf_files import read_content
 class Checkpoint:
     """What is known of a model before its weights are read.
 
-    `asked` is what it was opened for; `entries` are the architectures that are known, the model's own among them.
-    `drawn` is its size as it will be loaded.
+    `asked` is what it was opened for; `drawn` is its size as it will be loaded.
     """
 
     asked: ModelRequest
     source: Source
     config: PreTrainedConfig
-    entries: Mapping[str, Architecture]
+    architecture: Architecture
     blueprint: Blueprint
     drawn: ModelSize
-
-    @property
-    def architecture(self) -> Architecture:
-        """Where the model keeps its heads."""
-        return architecture_of(self.config, architectures=self.entries)
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerFast:
@@ -95,11 +88,11 @@ def open_checkpoint(asked: ModelRequest) -> Checkpoint:
         )
     if source.gguf_path is not None:
         config.dtype = getattr(torch, read_content(source.gguf_path).dtype)
-    architecture_of(config, architectures=entries)
-    blueprint, size = draw_blueprint(source, config, entries, asked)
+    architecture = architecture_of(config, architectures=entries)
+    blueprint, size = draw_blueprint(source, config, architecture, asked)
     if asked.adapter is not None:
         check_adapter(asked.adapter)
-    return Checkpoint(asked, source, config, entries, blueprint, size)
+    return Checkpoint(asked, source, config, architecture, blueprint, size)
 
 
 def _load_tokenizer(source: Source, config: PreTrainedConfig) -> PreTrainedTokenizerFast:

@@ -23,9 +23,15 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from harness.errors import ModelError
 from harness.experiment import heads as blueprint
 from harness.experiment.heads import Blueprint, ModelShape
-from harness.model.loading import traits
+from harness.model.loading import blueprints
 from harness.model.loading.altered_weights import add_adapter, quantization_config, try_out
-from harness.model.loading.architectures import ARCHITECTURES, AttentionOutput, attention_outputs, shape_of
+from harness.model.loading.architectures import (
+    ARCHITECTURES,
+    Architecture,
+    AttentionOutput,
+    attention_outputs,
+    shape_of,
+)
 from harness.model.loading.checkpoint import Checkpoint
 from harness.model.loading.checkpoints import Source, check_fit, fetch, opened, quiet
 from harness.model.loading.devices import device_map_of, room_of
@@ -43,6 +49,7 @@ class LoadedModel:
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
+    architecture: Architecture
     outputs: tuple[AttentionOutput, ...]
     shape: ModelShape
     end_token_ids: frozenset[int]
@@ -53,7 +60,12 @@ class LoadedModel:
     @property
     def window(self) -> int | None:
         """The most positions that the model was made for; `None` where its config sets no limit."""
-        return traits.window(self.model.config)
+        return blueprints.window(self.model.config)
+
+    @property
+    def one_by_one(self) -> str | None:
+        """Why a row's conditions must each be computed alone, `None` where they need not."""
+        return blueprints.one_by_one(self.model.config, self.architecture)
 
 
 def check_window(loaded: LoadedModel, row_id: str, n_tokens: int) -> None:
@@ -81,10 +93,11 @@ def load_model(checkpoint: Checkpoint, *, device_map: str | None = None) -> Load
     model.requires_grad_(False).train(False)
     device = _input_device(model)
     try_out(model, device, f"model {source.asked!r}")
-    outputs = attention_outputs(model, architectures=checkpoint.entries)
+    outputs = attention_outputs(model, checkpoint.architecture)
     loaded = LoadedModel(
         model=model,
         tokenizer=tokenizer,
+        architecture=checkpoint.architecture,
         outputs=outputs,
         shape=shape_of(outputs, model_id=source.name, revision=source.revision),
         end_token_ids=_end_tokens(source, model, tokenizer),

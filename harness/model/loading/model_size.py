@@ -3,7 +3,6 @@
 Knows nothing of speed or memory that is free.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -13,7 +12,6 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from harness.experiment.cost import LayerSize, ModelSize
 from harness.model.loading.altered_weights import BYTES, quantization_of, quantized_weights
 from harness.model.loading.architectures import (
-    ARCHITECTURES,
     Architecture,
     AttentionOutput,
     architecture_of,
@@ -28,7 +26,6 @@ def config_size(
     config: PreTrainedConfig,
     *,
     bytes_per_number: float,
-    architectures: Mapping[str, Architecture] = ARCHITECTURES,
 ) -> ModelSize:
     """The size of the model that a config describes, in which no weight is allocated.
 
@@ -37,7 +34,7 @@ def config_size(
     """
     with torch.device("meta"):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]  # the library's
-    return model_size(model, bytes_per_number=bytes_per_number, architectures=architectures)
+    return model_size(model, bytes_per_number=bytes_per_number)
 
 
 def model_size(
@@ -45,7 +42,7 @@ def model_size(
     *,
     bytes_per_number: float | None = None,
     quantization: str | None = None,
-    architectures: Mapping[str, Architecture] = ARCHITECTURES,
+    architecture: Architecture | None = None,
 ) -> ModelSize:
     """The size of a model as its config describes it: neither packed into few bits, nor with an adapter.
 
@@ -55,8 +52,9 @@ def model_size(
     Raises:
         ModelError: an architecture outside the table.
     """
-    outputs = attention_outputs(model, architectures=architectures)
-    layers = model.get_submodule(architecture_of(model.config, architectures=architectures).layers)
+    architecture = architecture or architecture_of(model.config)
+    outputs = attention_outputs(model, architecture)
+    layers = model.get_submodule(architecture.layers)
     cached = cached_numbers(model.config, outputs[0])
     size = ModelSize(
         layers=tuple(

@@ -9,15 +9,11 @@ from collections.abc import Iterator
 import torch
 from transformers import DynamicCache
 
+from harness.model.loading.blueprints import rotates_by_length
 from harness.model.loading.loaded_model import LoadedModel
-from harness.model.loading.traits import rotates_by_length
 
 PIECE = 256
 """Tokens fed at once where a whole prompt would take memory that grows with its square."""
-
-WRITES_MASKS = frozenset({"falcon", "qwen2_moe"})
-"""Architectures that write out a mask under every attention: falcon its own or its alibi bias, qwen2_moe one of a
-window that no layer has."""
 
 
 def pieces(loaded: LoadedModel, ids: torch.Tensor) -> Iterator[torch.Tensor]:
@@ -34,7 +30,6 @@ def pieces(loaded: LoadedModel, ids: torch.Tensor) -> Iterator[torch.Tensor]:
 
 def takes_square_memory(loaded: LoadedModel, n_positions: int) -> bool:
     """Whether a prompt of this length, fed whole, takes memory of positions x positions."""
-    config = loaded.model.config
-    layers = DynamicCache(config=config).layers
+    layers = DynamicCache(config=loaded.model.config).layers
     windows = any(getattr(layer, "sliding_window", n_positions) < n_positions for layer in layers)
-    return loaded.attention == "eager" or windows or config.model_type in WRITES_MASKS
+    return loaded.attention == "eager" or windows or loaded.architecture.writes_masks

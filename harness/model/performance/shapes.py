@@ -11,9 +11,9 @@ import torch
 from tokenizers import Tokenizer, models
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from harness.model.loading.architectures import attention_outputs, shape_of
+from harness.model.loading.architectures import architecture_of, attention_outputs, shape_of
+from harness.model.loading.blueprints import usable_attention
 from harness.model.loading.loaded_model import LoadedModel
-from harness.model.loading.traits import usable_attention
 
 
 def _llama_3(n_layers: int, n_heads: int, hidden_size: int, intermediate_size: int) -> LlamaConfig:
@@ -57,6 +57,7 @@ def random_model(
     return LoadedModel(
         model=model,
         tokenizer=PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"?": 0}, unk_token="?"))),  # type: ignore[no-untyped-call]  # the library's
+        architecture=architecture_of(config),
         outputs=outputs,
         shape=shape_of(outputs, model_id=name),
         end_token_ids=frozenset(),

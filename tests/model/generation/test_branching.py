@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from tiny_models import HEAD_DIM, MODEL_TYPES, N_LAYERS, cut_weights, random_ids, tiny_loaded, wrap
+from tiny_models import HEAD_DIM, MODEL_TYPES, N_LAYERS, REPRESENTATIVES, cut_weights, random_ids, tiny_loaded, wrap
 
 from harness.errors import AblationError
 from harness.experiment.heads import Head
@@ -16,7 +16,6 @@ from harness.experiment.prefix_tree import PrefixTree, prefix_tree
 from harness.model.generation.branching import Branching, LayerCall, decoder_layers, forward_with
 from harness.model.generation.node_cache import NodeCache, NodeLayer
 from harness.model.loading.loaded_model import LoadedModel
-from harness.model.loading.traits import VERIFIED
 
 IDS = random_ids(14, seed=2)
 
@@ -28,6 +27,18 @@ def as_ever(hidden: torch.Tensor, calls: Sequence[LayerCall]) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
+@torch.inference_mode()
+def test_what_a_layer_returns_is_known(model_type: str) -> None:
+    loaded = tiny_loaded(model_type)
+    returned: list[object] = []
+    for layer in decoder_layers(loaded):
+        handle = layer.register_forward_hook(lambda module, args, result: returned.append(result))
+        loaded.model(input_ids=torch.tensor([IDS]))
+        handle.remove()
+    assert [isinstance(each, tuple) for each in returned] == [loaded.architecture.returns_tuple] * N_LAYERS
+
+
+@pytest.mark.parametrize("model_type", REPRESENTATIVES)
 @torch.inference_mode()
 def test_running_every_layer_gives_the_models_logits(model_type: str) -> None:
     loaded = tiny_loaded(model_type)
@@ -83,10 +94,15 @@ def run_tree(loaded: LoadedModel, branching: Branching, tree: PrefixTree) -> tor
         )
 
 
-@pytest.mark.parametrize("model_type", sorted(VERIFIED))
-def test_each_leaf_is_the_model_with_its_weights_cut(model_type: str) -> None:
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+def test_layers_may_be_branched_unless_the_architecture_says_why_not(model_type: str) -> None:
+    """Each leaf is the model with its weights cut; a bias that is made for each row of the batch fits no branches."""
     loaded = tiny_loaded(model_type)
     branching, tree = Branching(loaded), prefix_tree(SETS, N_LAYERS)
+    if loaded.one_by_one is not None:
+        with pytest.raises(RuntimeError, match="must match the existing size"):
+            run_tree(loaded, branching, tree)
+        return
     logits = run_tree(loaded, branching, tree)
     branching.check()
     for leaf, heads in enumerate(tree.leaves):

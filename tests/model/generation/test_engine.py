@@ -17,6 +17,7 @@ from tiny_models import (
     MODEL_TYPES,
     N_HEADS,
     N_LAYERS,
+    REPRESENTATIVES,
     WINDOW,
     doubled,
     load,
@@ -36,7 +37,7 @@ from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import Head
 from harness.experiment.intervention import ZEROED, Intervention, MeanValues, Phase
 from harness.model.generation import engine, reference
-from harness.model.generation.branching import Branching, can_branch, decoder_layers
+from harness.model.generation.branching import Branching, decoder_layers
 from harness.model.intervention.ablation import Ablation
 from harness.model.loading.loaded_model import LoadedModel
 from harness.model.performance.layer_counter import LayerCounter
@@ -104,7 +105,7 @@ def assert_clean(loaded: LoadedModel) -> None:
 @given(data=st.data())
 def test_equal_to_the_plain_loop_in_float64(data: st.DataObject) -> None:
     """Any tree, length, end tokens, draft, intervention and number of branches."""
-    model_type = data.draw(st.sampled_from(MODEL_TYPES))
+    model_type = data.draw(st.sampled_from(REPRESENTATIVES))
     ends = data.draw(st.frozensets(st.integers(0, 255), max_size=100))
     loaded = replace(doubled(model_type), end_token_ids=ends)
     prompt = replace(
@@ -126,8 +127,13 @@ def test_equal_to_the_plain_loop_in_float64(data: st.DataObject) -> None:
     )
 
 
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
-@pytest.mark.parametrize(("phase", "branches"), [("all", None), ("all", 1), ("all", 2), ("decode", 2)])
+@pytest.mark.parametrize(
+    ("model_type", "phase", "branches"),
+    [
+        *((each, "all", 2) for each in MODEL_TYPES),
+        *((each, *how) for each in REPRESENTATIVES for how in (("all", None), ("all", 1), ("decode", 2))),
+    ],
+)
 def test_equal_to_the_plain_loop_in_float32(model_type: str, phase: Phase, branches: int | None) -> None:
     loaded = replace(tiny_loaded(model_type), end_token_ids=frozenset(range(0, 256, 16)))
     for seed in range(2):
@@ -155,7 +161,7 @@ def test_rows_of_one_filing_are_each_what_the_plain_loop_says(
     data: st.DataObject, group: list[tuple[tuple[int, ...], tuple[frozenset[Head], ...]]]
 ) -> None:
     """Fronts of any length, of any of the rows, over any trees; with means, with donors, from the last token on."""
-    model_type = data.draw(st.sampled_from(MODEL_TYPES))
+    model_type = data.draw(st.sampled_from(REPRESENTATIVES))
     ends = data.draw(st.frozensets(st.integers(0, 255), max_size=100))
     loaded = replace(doubled(model_type), end_token_ids=ends)
     values = data.draw(st.sampled_from([None, None, MEANS, random_prompt(5, seed=3)]))
@@ -204,16 +210,10 @@ def test_a_common_front_is_read_once(branches: int | None) -> None:
     assert five.prefill_passes == one.prefill_passes > 0
 
 
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
-def test_what_is_fallen_back_on_is_known(model_type: str) -> None:
-    """Bloom tells positions by a bias for each row of the batch."""
-    assert can_branch(tiny_loaded(model_type)) == (model_type != "bloom")
-
-
 def test_rotary_frequencies_that_depend_on_the_length_are_not_branched() -> None:
     loaded = wrap(copy.deepcopy(tiny_loaded("llama").model))
     loaded.model.config.rope_parameters["rope_type"] = "dynamic"
-    assert not can_branch(loaded)
+    assert loaded.one_by_one is not None
 
 
 def follow_gold(loaded: LoadedModel, prompt: Prompt, n_tokens: int) -> Prompt:
@@ -313,7 +313,7 @@ def test_other_errors_are_not_taken_for_lack_of_memory(monkeypatch: pytest.Monke
     assert_clean(doubled("llama"))
 
 
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize("model_type", REPRESENTATIVES)
 def test_weights_that_come_and_go_change_nothing(model_type: str) -> None:
     """Offloaded by accelerate: on a device only while their module runs."""
     whole = tiny_loaded(model_type)

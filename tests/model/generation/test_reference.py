@@ -15,6 +15,7 @@ from tiny_models import (
     MODEL_TYPES,
     N_HEADS,
     N_LAYERS,
+    REPRESENTATIVES,
     VOCABULARY,
     WINDOW,
     cut_weights,
@@ -96,7 +97,7 @@ def test_baseline_is_what_the_library_generates(model_type: str) -> None:
     assert completion.hooks_fired == 0
 
 
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize("model_type", REPRESENTATIVES)
 def test_ablated_run_is_that_of_the_model_with_its_weights_cut(model_type: str) -> None:
     loaded = endless(tiny_loaded(model_type))
     prompt = random_prompt(N_TOKENS, seed=1)
@@ -117,7 +118,7 @@ def mean(layer: int, position: int) -> torch.Tensor:
     return torch.from_numpy(MEANS.vectors[layer]).float()
 
 
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize("model_type", REPRESENTATIVES)
 @pytest.mark.parametrize(
     ("intervention", "values", "first"),
     [
@@ -149,7 +150,7 @@ def donors_values(loaded: LoadedModel, donor: Prompt, n_prompt: int) -> Values:
     return lambda layer, position: found.values(loaded.outputs[layer], position, torch.zeros(1, 1, width))[0]
 
 
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize("model_type", REPRESENTATIVES)
 @pytest.mark.parametrize(("phase", "n_donor"), [("all", N_TOKENS - 5), ("all", N_TOKENS + 5), ("decode", N_TOKENS)])
 def test_resampled(model_type: str, phase: Phase, n_donor: int) -> None:
     loaded, prompt = endless(tiny_loaded(model_type)), random_prompt(N_TOKENS, seed=1)
@@ -162,7 +163,7 @@ def test_resampled(model_type: str, phase: Phase, n_donor: int) -> None:
     assert completion.token_ids == slow_tokens(loaded.model, ids, HEADS, values, first, n_tokens=5)
 
 
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize("model_type", REPRESENTATIVES)
 @pytest.mark.parametrize("phase", get_args(Phase))
 def test_a_row_resampled_from_itself_is_untouched(model_type: str, phase: Phase) -> None:
     """In float64; the gold value is what the model says, so that its tokens are the donor's own steps."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from tiny_models import MODEL_TYPES, N_HEADS, N_LAYERS, random_ids, random_trial, tiny_loaded
+from tiny_models import N_HEADS, N_LAYERS, REPRESENTATIVES, random_ids, random_trial, tiny_loaded
 
 from harness.errors import DataError
 from harness.model.identification.qr_score import QR_SCORE, calibrated, qr_score
@@ -70,7 +70,7 @@ def slow_score(rest: NDArray[np.float64]) -> NDArray[np.float64]:
     return result
 
 
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize("model_type", REPRESENTATIVES)
 def test_it_is_its_definition(model_type: str) -> None:
     loaded = tiny_loaded(model_type)
     trial = random_trial(30, needle=(20, 26))

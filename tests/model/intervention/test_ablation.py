@@ -16,6 +16,7 @@ from tiny_models import (
     MODEL_TYPES,
     N_HEADS,
     N_LAYERS,
+    REPRESENTATIVES,
     cut_weights,
     random_ids,
     tiny_loaded,
@@ -78,8 +79,13 @@ def hooks_of(outputs: tuple[AttentionOutput, ...]) -> int:
     return sum(len(o.module._forward_pre_hooks) + len(o.module._forward_hooks) for o in outputs)
 
 
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
-@pytest.mark.parametrize("heads", [{Head(0, 1), Head(2, 0), Head(2, 3)}, WHOLE_LAYER], ids=["some", "layer"])
+@pytest.mark.parametrize(
+    ("model_type", "heads"),
+    [
+        *((each, frozenset({Head(0, 1), Head(2, 0), Head(2, 3)})) for each in MODEL_TYPES),
+        *((each, WHOLE_LAYER) for each in REPRESENTATIVES),
+    ],
+)
 def test_equal_to_the_model_with_its_weights_cut(model_type: str, heads: frozenset[Head]) -> None:
     """Bit for bit, in prefill and decoding; and as before afterwards."""
     loaded = tiny_loaded(model_type)
@@ -93,7 +99,7 @@ def test_equal_to_the_model_with_its_weights_cut(model_type: str, heads: frozens
     assert ablation.fired == {head.layer: 3 for head in heads}
 
 
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize("model_type", REPRESENTATIVES)
 def test_each_row_loses_its_own_heads(model_type: str) -> None:
     """Bit for bit; but a mixture's experts compute their rows together, which rounds otherwise."""
     loaded = tiny_loaded(model_type)

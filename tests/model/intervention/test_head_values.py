@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from slow_loop import slow_tokens
-from tiny_models import HEAD_DIM, MODEL_TYPES, N_HEADS, N_LAYERS, WINDOW, random_prompt, tiny_loaded
+from tiny_models import HEAD_DIM, N_HEADS, N_LAYERS, REPRESENTATIVES, WINDOW, random_prompt, tiny_loaded
 
 from harness.errors import AblationError, ModelError
 from harness.experiment.heads import Head
@@ -75,7 +75,7 @@ def slow_means(loaded: LoadedModel, prompts: list[Prompt]) -> np.ndarray:
     return means
 
 
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize("model_type", REPRESENTATIVES)
 def test_means_over_positions_but_the_first_then_over_prompts(model_type: str) -> None:
     loaded = tiny_loaded(model_type)
     found = mean_values(loaded, PROMPTS)
@@ -152,7 +152,7 @@ def at(donor: Donor, loaded: LoadedModel, layer: int, position: int) -> torch.Te
     return donor.values(loaded.outputs[layer], position, torch.zeros(1, 1, N_HEADS * HEAD_DIM))[0]
 
 
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize("model_type", REPRESENTATIVES)
 @pytest.mark.parametrize("n_prompt", [WINDOW, WINDOW + 3, 2 * WINDOW])
 def test_positions_are_counted_from_the_ends(model_type: str, n_prompt: int) -> None:
     loaded = replace(tiny_loaded(model_type), end_token_ids=frozenset())

@@ -14,9 +14,9 @@ from tiny_models import (
     FLOAT32_PARTS,
     HEAD_DIM,
     MIXTURES,
-    MODEL_TYPES,
     N_HEADS,
     N_LAYERS,
+    REPRESENTATIVES,
     cut_weights,
     random_ids,
     tiny_loaded,
@@ -65,7 +65,7 @@ MEANS = MeanValues(np.random.default_rng(1).normal(size=(N_LAYERS, WIDTH)))
 IDS = torch.tensor([random_ids(20, seed=n) for n in (1, 2)])
 
 
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize("model_type", REPRESENTATIVES)
 @torch.inference_mode()
 def test_a_mean_is_a_constant_beside_cut_weights(model_type: str) -> None:
     """Zero the columns that read the heads, and add what they make of the mean to the projection's output."""

@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 import torch
-from tiny_models import MODEL_TYPES, cut_weights, random_ids, tiny_loaded
+from tiny_models import REPRESENTATIVES, cut_weights, random_ids, tiny_loaded
 
 from harness.errors import AblationError
 from harness.experiment.heads import Head
@@ -21,7 +21,7 @@ def logits_of(model: torch.nn.Module, ids: torch.Tensor = IDS) -> torch.Tensor:
     return logits
 
 
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize("model_type", REPRESENTATIVES)
 def test_it_is_a_cut_copy_for_a_while(model_type: str) -> None:
     loaded = tiny_loaded(model_type)
     before = logits_of(loaded.model)
@@ -32,7 +32,7 @@ def test_it_is_a_cut_copy_for_a_while(model_type: str) -> None:
     assert torch.equal(logits_of(loaded.model), before)
 
 
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize("model_type", REPRESENTATIVES)
 def test_what_is_forgotten_is_as_good_as_cut(model_type: str) -> None:
     loaded = tiny_loaded(model_type)
     before = logits_of(loaded.model)

@@ -60,7 +60,7 @@ def test_an_entry_can_be_added() -> None:
     model.config.model_type = "mine"  # type: ignore[misc]  # a class variable, of one object here
     with pytest.raises(ModelError, match="model_type 'mine'"):
         attention_outputs(model)
-    outputs = attention_outputs(model, architectures={"mine": ARCHITECTURES["llama"]})
+    outputs = attention_outputs(model, ARCHITECTURES["llama"])
     assert [output.head_dim for output in outputs] == [HEAD_DIM] * N_LAYERS
 
 
@@ -79,7 +79,7 @@ def test_an_entry_can_be_added() -> None:
 )
 def test_a_wrong_entry_is_refused(entry: Architecture, message: str) -> None:
     with pytest.raises(ModelError, match=message) as caught:
-        attention_outputs(tiny_model("llama"), architectures={"llama": entry})
+        attention_outputs(tiny_model("llama"), entry)
     assert "\n" not in str(caught.value)
 
 
@@ -139,7 +139,7 @@ def test_layers_that_differ_by_their_config() -> None:
     kinds = ["sliding_attention", "full_attention"]
     config = AutoConfig.for_model("gemma4_text", num_hidden_layers=2, hidden_size=32, layer_types=kinds)
     with pytest.raises(ModelError, match="its layers differ in head_dim; expected as many heads of one width in each"):
-        attention_outputs(drawn(config), architectures={"gemma4_text": ARCHITECTURES["llama"]})
+        attention_outputs(drawn(config), ARCHITECTURES["llama"])
 
 
 def drawn(config: PreTrainedConfig) -> PreTrainedModel:
@@ -153,8 +153,8 @@ def test_entries_stand_beside_the_table() -> None:
     entries = with_entries(["phi = model.layers, self_attn.dense", "mine=a.b,c"])
     assert entries == {
         **ARCHITECTURES,
-        "phi": Architecture("model.layers", "self_attn.dense"),
-        "mine": Architecture("a.b", "c"),
+        "phi": Architecture("model.layers", "self_attn.dense", one_by_one="no test has branched the layers of phi"),
+        "mine": Architecture("a.b", "c", one_by_one="no test has branched the layers of mine"),
     }
     with pytest.raises(ModelError, match="architectures: 'llama' is known already"):
         with_entries(["llama = model.layers, self_attn.o_proj"])
@@ -178,7 +178,7 @@ def test_hybrids_are_refused(model_type: str) -> None:
     settings, projection, layers = HYBRIDS[model_type]
     config = AutoConfig.for_model(model_type, num_hidden_layers=3, hidden_size=32, num_attention_heads=4, **settings)
     with pytest.raises(ModelError, match=f"no attention with a '{projection}' in layers {layers}; .*hybrid models"):
-        attention_outputs(drawn(config), architectures={model_type: Architecture("model.layers", projection)})
+        attention_outputs(drawn(config), Architecture("model.layers", projection))
 
 
 def test_a_layer_of_linear_attention_is_no_layer_of_heads() -> None:

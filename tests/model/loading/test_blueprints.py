@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import MODEL_TYPES, N_HEADS, N_LAYERS, load, opened, save_checkpoint, tiny_loaded
+from tiny_models import N_HEADS, N_LAYERS, REPRESENTATIVES, load, opened, save_checkpoint, tiny_config, tiny_loaded
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from harness.errors import ModelError
-from harness.model.loading.traits import one_by_one
+from harness.model.loading.architectures import ARCHITECTURES
+from harness.model.loading.blueprints import one_by_one, rotates_by_length, usable_attention, window
 
 PHI = "phi = model.layers, self_attn.dense"
 
@@ -19,7 +20,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_checkpoint(tmp_path_factory.mktemp("checkpoints") / "tiny-llama")
 
 
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize("model_type", REPRESENTATIVES)
 def test_it_is_what_is_loaded(model_type: str, tmp_path: Path) -> None:
     """Though there are no weights when it is drawn."""
     folder = save_checkpoint(tmp_path / "tiny", model_type)
@@ -29,7 +30,7 @@ def test_it_is_what_is_loaded(model_type: str, tmp_path: Path) -> None:
     loaded = load(str(folder), device_map="cpu")
     assert (blueprint.shape, blueprint.attention, blueprint.dtype) == (loaded.shape, loaded.attention, loaded.dtype)
     assert (blueprint.window, blueprint.device_type) == (loaded.window, "cpu")
-    assert blueprint.one_by_one == one_by_one(loaded.model.config)
+    assert blueprint.one_by_one == loaded.one_by_one
     assert blueprint.attention == ("eager" if model_type in ("bloom", "gemma2", "gpt_oss") else "sdpa")
     assert loaded.attention == tiny_loaded(model_type).attention
 
@@ -94,3 +95,48 @@ def test_an_architecture_of_the_users(tmp_path: Path) -> None:
     assert loaded.shape == blueprint.shape
     assert [output.head_dim for output in loaded.outputs] == [8] * N_LAYERS
     assert loaded.device == torch.device("cpu")
+
+
+def test_reasons() -> None:
+    falcon, llama = tiny_config("falcon"), tiny_config("llama")
+    falcon.alibi = True
+    assert one_by_one(falcon, ARCHITECTURES["falcon"]) == "its positions are a bias made for each row of a batch"
+    llama.rope_parameters = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
+    assert (
+        one_by_one(llama, ARCHITECTURES["llama"]) == "its rotary frequencies depend on how many tokens are fed at once"
+    )
+    bloom = ARCHITECTURES["bloom"]
+    assert one_by_one(tiny_config("bloom"), bloom) == "its positions are a bias made for each row of a batch"
+
+
+def test_rotation_by_length_may_differ_between_kinds_of_layers() -> None:
+    config = tiny_config("gemma3_text")
+    assert not rotates_by_length(config)
+    config.rope_parameters["full_attention"]["rope_type"] = "longrope"
+    assert rotates_by_length(config)
+
+
+def test_a_soft_cap_is_never_left_out() -> None:
+    """Under sdpa transformers 5.17 computed Gemma 2 without its cap, and said nothing."""
+    assert usable_attention(tiny_config("gemma2"), None) == "eager"
+    assert usable_attention(tiny_config("gemma2"), "flex_attention") == "flex_attention"
+    assert usable_attention(tiny_config("llama"), None) is None
+    assert usable_attention(tiny_config("llama"), "sdpa") == "sdpa"
+    with pytest.raises(ModelError, match=r"attention 'sdpa': gemma2 soft-caps .* expected 'eager'"):
+        usable_attention(tiny_config("gemma2"), "sdpa")
+
+
+def test_windows() -> None:
+    assert window(tiny_config("gpt2")) == window(tiny_config("llama")) == 640
+    assert window(AutoConfig.for_model("bloom")) is None
+
+
+def test_of_a_model_that_sees_pictures_its_language_model_counts() -> None:
+    """Gemma 3 of 4B and more; its own config has none of this."""
+    text = tiny_config("gemma3_text")
+    text.rope_parameters["full_attention"] |= {"rope_type": "dynamic", "factor": 2.0}
+    text.attn_logit_softcapping = 2.0
+    config = AutoConfig.for_model("gemma3", text_config=text.to_dict())
+    assert window(config) == 640
+    assert rotates_by_length(config)
+    assert usable_attention(config, None) == "eager"

@@ -51,7 +51,7 @@ def test_what_is_no_output_projection(model_type: str, projection: str) -> None:
     if model_type == "llama":
         loaded.model.config.head_dim = None  # else its width tells already
     entry = Architecture(layers=ARCHITECTURES[model_type].layers, projection=projection)
-    wrong = replace(loaded, outputs=attention_outputs(loaded.model, architectures={model_type: entry}))
+    wrong = replace(loaded, outputs=attention_outputs(loaded.model, entry))
     with pytest.raises(ModelError, match=NO_VALUES):
         check(wrong)
     assert not wrong.outputs[0].module._forward_pre_hooks
@@ -82,8 +82,8 @@ def test_a_projection_that_is_called_again() -> None:
 def test_a_model_without_a_cache() -> None:
     config = AutoConfig.for_model("openai-gpt", n_embd=32, n_layer=3, n_head=N_HEADS, vocab_size=VOCABULARY)
     model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]  # the library's
-    entries = {"openai-gpt": Architecture("transformer.h", "attn.c_proj")}
-    loaded = replace(tiny_loaded(), model=model, outputs=attention_outputs(model, architectures=entries))
+    entry = Architecture("transformer.h", "attn.c_proj")
+    loaded = replace(tiny_loaded(), model=model, outputs=attention_outputs(model, entry))
     with pytest.raises(
         ModelError, match="keeps keys and values of 0 layers; expected all 3 of the entry, each its own"
     ):

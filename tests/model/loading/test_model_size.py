@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny_models import HEAD_DIM, MODEL_TYPES, N_HEADS, N_LAYERS, random_ids, tiny_config, tiny_loaded, tiny_model
+from tiny_models import HEAD_DIM, N_HEADS, N_LAYERS, REPRESENTATIVES, random_ids, tiny_config, tiny_loaded, tiny_model
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.experiment.cost import LayerSize, single_flops
@@ -48,7 +48,7 @@ def test_operations_are_those_that_torch_counts(model_type: str) -> None:
     assert counter.get_total_flops() == single_flops(size, n) + square + unembedding
 
 
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize("model_type", REPRESENTATIVES)
 def test_a_config_is_enough(model_type: str) -> None:
     config = tiny_config(model_type)
     assert config_size(config, bytes_per_number=4.0) == model_size(tiny_loaded(model_type).model)

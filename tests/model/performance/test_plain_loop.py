@@ -1,7 +1,7 @@
 """The plain loops say what the reference says."""
 
 import pytest
-from tiny_models import MODEL_TYPES, random_prompt, tiny_loaded
+from tiny_models import REPRESENTATIVES, random_prompt, tiny_loaded
 
 from harness.experiment.heads import Head
 from harness.model.generation import reference
@@ -11,7 +11,7 @@ PROMPT = random_prompt(20)
 SETS = (frozenset[Head](), frozenset({Head(0, 1), Head(2, 2)}))
 
 
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize("model_type", REPRESENTATIVES)
 def test_tokens_are_the_references(model_type: str) -> None:
     loaded = tiny_loaded(model_type)
     expected = [each.all_ids for each in reference.run_row(loaded, PROMPT, SETS, None, max_new_tokens=6)]
