@@ -1,4 +1,4 @@
-"""pytest's face: options, marker, fixtures, header, summary and the hooks that put a study together.
+"""pytest's face: options, markers, header, summary and the hooks that put a study together.
 
 Tests declare conditions with `@pytest.mark.ablation(...)` and ask for the fixture `ablation_result`; they do not run
 the model. After collection and deselection the conditions of all selected tests are one plan, run once on first need;
@@ -6,52 +6,55 @@ each test then reads its own condition's figures. Inert until a test does so or 
 this loads neither torch nor transformers, pandas or matplotlib.
 """
 
-import shlex
 import signal
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Generator, Mapping
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Generator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from harness.errors import HarnessError, SettingsError
-from harness.hookspec import AblationHooks
-from harness.invocation import asked_settings, flag, given, project_folder, told, typed_again, typed_in
-from harness.marks import (
-    CONDITION,
-    GATE,
-    KINDS,
-    Kind,
-    cases,
-    check_marks,
-    conditions_of,
-    is_asking,
-    only_case,
+from harness.fixtures import (
+    ablation_condition,
+    ablation_gate,
+    ablation_model,
+    ablation_result,
+    ablation_results,
+    ablation_verdict,
 )
+from harness.hookspec import AblationHooks
+from harness.invocation import asked_settings, flag, given, project_folder, typed_in
+from harness.marks import KINDS, cases, conditions_of, is_asking
 from harness.options import OPTIONS
-from harness.settings import Settings
+from harness.stash import (
+    FAILURE,
+    REFUSED,
+    REPORT,
+    RUN_ID,
+    SETTINGS,
+    STUDY,
+    has_workers,
+    is_worker,
+    study_of,
+    workers_declared,
+)
 
-if TYPE_CHECKING:  # every pytest run with the plugin installed imports this module, and most need nothing of these
-    from harness.experiment.conditions import Condition
-    from harness.experiment.gate_conditions import Gate
-    from harness.findings.report.report_data import Exit, ReportData
-    from harness.retrieval.rows import Row
-    from harness.study.outcome import GateVerdict, Result
-    from harness.study.session import Place, StudySession
+if TYPE_CHECKING:  # every pytest run with the plugin installed imports this module
+    from harness.findings.report.report_data import Exit
 
-SETTINGS = pytest.StashKey[Settings]()
-RUN_ID = pytest.StashKey[str]()
-STUDY: "pytest.StashKey[StudySession]" = pytest.StashKey()
-REPORT: "pytest.StashKey[ReportData]" = pytest.StashKey()
-FAILURE = pytest.StashKey[str]()
+__all__ = [
+    "ablation_condition",
+    "ablation_gate",
+    "ablation_model",
+    "ablation_result",
+    "ablation_results",
+    "ablation_verdict",
+]
+"""Fixtures, which pytest finds here."""
+
 TERMINABLE = pytest.StashKey[bool]()
-REFUSED = pytest.StashKey[str]()
-"""Why the study that the collected tests ask for cannot begin."""
-
 EXITS: "Mapping[int, Exit]" = {0: "passed", 1: "failed", 2: "interrupted"}
 
 
@@ -128,19 +131,19 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """What was asked for, when anything was."""
-    return _study(config).header() if _is_wanted(config) else []
+    return study_of(config).header() if _is_wanted(config) else []
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Read and check everything that the settings name, while an error is still one clean line."""
     if not _is_wanted(session.config):
         return
-    if session.config.stash[SETTINGS].dry_run and _has_workers(session.config):
+    if session.config.stash[SETTINGS].dry_run and has_workers(session.config):
         raise pytest.UsageError("--ablation-dry-run: given with -n; expected one process; leave out -n")
     _terminate_like_interrupt(session.config)
     try:
         _check_asserts(session.config)
-        _study(session.config).begin()
+        study_of(session.config).begin()
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from None
 
@@ -151,7 +154,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         given = [each for mark in metafunc.definition.iter_markers(kind.mark) for each in mark.args]
         if not given or kind.case not in metafunc.fixturenames or REFUSED in metafunc.config.stash:
             continue
-        study = _study(metafunc.config)
+        study = study_of(metafunc.config)
         try:
             study.begin()
         except HarnessError as error:
@@ -171,7 +174,7 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
         if REFUSED not in stash:
             raise
         collected = True
-    if REFUSED in stash and not _is_worker(session.config):
+    if REFUSED in stash and not is_worker(session.config):
         raise pytest.UsageError(stash[REFUSED])
     return collected
 
@@ -182,7 +185,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     config, asking = session.config, [item for item in session.items if is_asking(item)]
     if not asking or REFUSED in config.stash:
         return
-    study = _study(config)
+    study = study_of(config)
     try:
         _check_asserts(config)
         study.begin()
@@ -226,8 +229,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Write the report, whatever happened; a report that cannot be written is an error of the session."""
     study = session.config.stash.get(STUDY, None)
     store = session.config.stash[SETTINGS].store
-    if study is None and _has_workers(session.config) and store is not None and _declared(session.config, store):
-        study = _study(session.config)  # the workers may have begun one
+    if study is None and has_workers(session.config) and store is not None and workers_declared(session.config, store):
+        study = study_of(session.config)  # the workers may have begun one
     if study is None:
         return
     stopped = session.shouldstop or session.shouldfail or EXITS.get(int(exitstatus)) == "interrupted"
@@ -259,95 +262,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         if config.get_verbosity() < 0:
             write_brief(terminalreporter, report, study.report_name)
         else:
-            due = _has_workers(config) and not _is_wanted(config)
+            due = has_workers(config) and not _is_wanted(config)
             write_summary(terminalreporter, report, study.report_name, header=study.header() if due else ())
     if report is not None:
         for repair in config.stash[STUDY].repairs:
             terminalreporter.write_line(f"ablation: {repair}", yellow=True)
-
-
-@pytest.fixture(scope="session")
-def ablation_model(request: pytest.FixtureRequest) -> object:
-    """The model under study (`harness.model.loading.loaded_model.LoadedModel`), loaded once a process."""
-    study = _study(request.config)
-    try:
-        return study.model
-    except HarnessError as error:
-        _stop(request.session, error)
-
-
-@pytest.fixture(scope="session")
-def ablation_results(request: pytest.FixtureRequest) -> "Mapping[str, Result]":
-    """Every declared condition's result by name; asking for it runs the plan."""
-    return _results(request)
-
-
-@pytest.fixture
-def ablation_condition(request: pytest.FixtureRequest) -> "Condition":
-    """The condition that a test asserts on: one of those that its mark gives."""
-    found: Condition = _case(request, CONDITION)
-    return found
-
-
-@pytest.fixture
-def ablation_gate(request: pytest.FixtureRequest) -> "Gate":
-    """The gate that a test reads the verdict of: one of those that its mark names."""
-    found: Gate = _case(request, GATE)
-    return found
-
-
-@pytest.fixture
-def ablation_result(request: pytest.FixtureRequest, ablation_condition: "Condition") -> "Result":
-    """The figures of the test's own condition: `accuracy`, `interval`, `drop`, `n`, `missing`."""
-    found = _results(request)[ablation_condition.name]
-    request.node.user_properties.extend(found.properties())
-    return found
-
-
-@pytest.fixture
-def ablation_verdict(request: pytest.FixtureRequest, ablation_gate: "Gate") -> "GateVerdict":
-    """What came of the test's own gate: `passed`, `figures`, and the `message` to read where it did not pass."""
-    _results(request)
-    found = _study(request.config).verdict(ablation_gate, _again(request))
-    request.node.user_properties.extend([("gate", ablation_gate.name), ("verdict", found.figures["verdict"])])
-    return found
-
-
-def _results(request: pytest.FixtureRequest) -> "Mapping[str, Result]":
-    """The plan's results, run where they are not there yet.
-
-    Each test asks anew: pytest would hand on what ended a session's fixture, a timeout of one test say, to all others.
-    """
-    from harness.terminal import progress_line
-
-    try:
-        with progress_line(request.config) as show:
-            return _study(request.config).results(show)
-    except HarnessError as error:
-        _stop(request.session, error)
-
-
-def _case(request: pytest.FixtureRequest, kind: Kind) -> Any:
-    """The test's case, or the one thing that its mark gives; a HarnessError fails this test alone."""
-    try:
-        check_marks(request.node, kind)
-        case = getattr(request, "param", None) or only_case(request.node, kind, lambda: _study(request.config))
-        if isinstance(case, HarnessError):
-            raise case
-    except HarnessError as error:
-        raise pytest.fail.Exception(str(error), pytrace=False) from None
-    return case
-
-
-def _again(request: pytest.FixtureRequest) -> str:
-    """The command that runs just this test as this session was asked to, and leaves this session's report alone."""
-    path, at, case = request.node.nodeid.partition("::")
-    test = _seen_from(typed_in(request.config), request.node.path) if at else path
-    return shlex.join(["pytest", f"{test}{at}{case}", *typed_again(request.config), "--ablation-run=again"])
-
-
-def _seen_from(folder: Path, path: Path) -> str:
-    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
 
 def _is_wanted(config: pytest.Config) -> bool:
@@ -355,70 +274,9 @@ def _is_wanted(config: pytest.Config) -> bool:
     return bool(given(config))
 
 
-def _is_worker(config: pytest.Config) -> bool:
-    return hasattr(config, "workerinput")
-
-
-def _has_workers(config: pytest.Config) -> bool:
-    """Whether this is the process that hands xdist's workers their tests, and collects none itself."""
-    return config.pluginmanager.has_plugin("dsession")
-
-
-def _declared(config: pytest.Config, store: Path) -> bool:
-    """Whether workers of this session began a study; a file that is there for another reason is left alone."""
-    if not store.is_file():
-        return False
-    from harness.experiment.store import has_declared
-
-    return has_declared(store, config.stash[RUN_ID])
-
-
-def _study(config: pytest.Config) -> "StudySession":
-    """The session's study, made on first need."""
-    if STUDY not in config.stash:
-        from harness.study.session import StudySession
-
-        settings = config.stash[SETTINGS]
-        config.stash[STUDY] = StudySession(
-            settings,
-            project_folder(config),
-            place=_place(config),
-            own_score=_own_score(config),
-            writes=not (settings.dry_run or config.option.collectonly),
-        )
-    return config.stash[STUDY]
-
-
-def _place(config: pytest.Config) -> "Place":
-    from harness.study.session import Place
-
-    worker: Mapping[str, Any] | None = getattr(config, "workerinput", None)
-    place = Place(config.stash[RUN_ID], typed_in=typed_in(config), command=told(config))
-    if worker is None:
-        return place
-    return replace(place, worker=int(worker["workerid"].removeprefix("gw")), workers=worker["workercount"])
-
-
-def _own_score(config: pytest.Config) -> "Callable[[Row, str], dict[str, float]]":
-    def own_score(row: "Row", completion: str) -> dict[str, float]:
-        try:
-            answers = config.hook.pytest_ablation_score(row=row, completion=completion)
-        except Exception as error:
-            raise HarnessError(f"pytest_ablation_score: {row.id}: {error!r}; expected numbers by name") from error
-        return {name: value for answer in answers for name, value in (answer or {}).items()}
-
-    return own_score
-
-
 def _will_ask(item: pytest.Item) -> bool:
     """Whether a test, in whichever process, asks for results: not one that is skipped, or may be."""
     return is_asking(item) and not any(map(item.get_closest_marker, ("skip", "skipif")))
-
-
-def _stop(session: pytest.Session, error: HarnessError) -> NoReturn:
-    """What went wrong for one condition went wrong for all: end the session with one line."""
-    session.shouldfail = str(error)
-    raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
 def _check_asserts(config: pytest.Config) -> None:
