@@ -66,7 +66,7 @@ def ablation_verdict(request: pytest.FixtureRequest, ablation_gate: "Gate") -> "
     """What came of the test's own gate: `passed`, `figures`, and the `message` to read where it did not pass."""
     _results(request)
     found = study_of(request.config).verdict(ablation_gate, _again(request))
-    request.node.user_properties.extend([("gate", ablation_gate.name), ("verdict", found.figures["verdict"])])
+    request.node.user_properties.extend([("gate", ablation_gate.name), ("verdict", found.figures.verdict)])
     return found
 
 

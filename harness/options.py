@@ -11,14 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
+from harness.choices import Insertion, Mode, Phase, RandomMatch
 from harness.errors import SettingsError
 from harness.settings import (
     DEMO,
     EngineName,
-    Insertion,
-    Match,
-    Mode,
-    Phase,
     Quantization,
     Scorer,
     Settings,
@@ -230,7 +227,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("random-draws", _integer(1), "number of random controls at each k (default: 5)", "N"),
     Option(
         "random-match",
-        _choice(*get_args(Match)),
+        _choice(*get_args(RandomMatch)),
         "draw control heads from the whole pool or layer by layer (default: uniform)",
         "HOW",
     ),

@@ -8,16 +8,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
+from harness.choices import Insertion, Mode, Phase, RandomMatch
+
 DEMO = "demo"
 """The name of the embedded model, of its rows and of its ranking."""
 
-Insertion = Literal["sentence", "published"]
-Match = Literal["uniform", "layer"]
 Scorer = Literal["value", "published"]
 Quantization = Literal["8bit", "4bit"]
 EngineName = Literal["shared", "reference"]
-Mode = Literal["zero", "mean", "resample"]
-Phase = Literal["all", "decode"]
 Shown = str | int | float | bool | list[str] | list[int] | list[float] | None
 Value = str | int | float | bool | Path | None | tuple[str, ...] | tuple[int, ...] | tuple[float, ...]
 
@@ -55,7 +53,7 @@ class Settings:
     max_rows: int | None = None
     seed: int = 0
     random_draws: int = 5
-    random_match: Match = "uniform"
+    random_match: RandomMatch = "uniform"
     mode: Mode = "zero"
     phase: Phase = "all"
     scorer: Scorer = "value"

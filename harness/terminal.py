@@ -11,7 +11,7 @@ import pytest
 from harness.findings.report.gate_message import gate_lines, verdict_lines
 from harness.findings.report.report_data import ReportData
 from harness.findings.report.summary import missing_lines, summary_lines
-from harness.findings.verdicts.gates import Kind
+from harness.findings.verdicts.verdict_data import Kind
 from harness.study.run import Progress
 
 COLOURS: Mapping[Kind, dict[str, bool]] = {

@@ -31,9 +31,10 @@ OWN = tuple(
                 (task,),
                 k=1,
                 seed=d,
-                match="layer",
+                random_match="layer",
                 mismatches=d,
-                controls_for=f"own:{task}",
+                controls_for=f"within_task[{task}-k01]",
+                gate="own",
             )
             for d in range(2)
         ),
@@ -43,11 +44,12 @@ OWN = tuple(
 GATE = Gate("own", 1, OWN)
 
 
-def sample(condition: Condition, row: Row, match: bool, faults: frozenset[Fault] = frozenset()) -> Sample:
+def sample(condition: Condition, row: Row, match: bool, faults: tuple[Fault, ...] = ()) -> Sample:
     return Sample(
         condition=condition.name,
         row=row.id,
         filename=row.filename,
+        cluster=row.cluster_name,
         task=row.task,
         depth=None,
         value=row.needle_value,
@@ -59,6 +61,7 @@ def sample(condition: Condition, row: Row, match: bool, faults: frozenset[Fault]
         gold_logprob=-1.0,
         baseline_logprob=-1.0,
         faults=faults,
+        own={},
     )
 
 

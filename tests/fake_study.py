@@ -6,7 +6,7 @@ serve every task: `general` runs out of heads at k = 10.
 """
 
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 
 from harness.experiment.completion import Completion
@@ -21,10 +21,10 @@ from harness.experiment.heads import Head, ModelShape
 from harness.experiment.plan import Job, jobs_of
 from harness.experiment.rankings import HeadRanking, rank
 from harness.experiment.record import Record
-from harness.findings.report.report_data import ReportData
-from harness.findings.report.report_writing import DataInfo, ModelInfo, RunInfo, Setup, build_report
+from harness.findings.report.report_data import DataInfo, ExcludedRow, ModelSection, ReportData, RunInfo
+from harness.findings.report.report_writing import Setup, build_report
 from harness.findings.samples import Sample, score_samples
-from harness.retrieval.rows import Excluded, Row
+from harness.retrieval.rows import Row
 from harness.retrieval.tasks import EDGAR_TASKS
 
 TASKS = tuple(EDGAR_TASKS)
@@ -119,12 +119,21 @@ def score(row: Row, completion: str) -> tuple[bool, bool]:
 
 def make_setup(ranking: HeadRanking | None, shape: ModelShape = SHAPE) -> Setup:
     return Setup(
-        run=RunInfo("latest", "2026-01-02T03:04:05+00:00", 12.5, "passed", command="pytest evals"),
+        run=RunInfo(
+            name="latest", started="2026-01-02T03:04:05+00:00", seconds=12.5, exit="passed", command="pytest evals"
+        ),
         configuration={"k": list(KS), "seed": 0, "gate-margin": 0.1, "model": None},
         versions={"harness": "0.1.0", "python": "3.11.9", "torch": None},
-        model=ModelInfo("demo", shape.n_layers, shape.n_heads, head_dim=24, dtype="float32", device="cpu"),
+        model=ModelSection(
+            id="demo", n_layers=shape.n_layers, n_heads=shape.n_heads, head_dim=24, dtype="float32", device="cpu"
+        ),
         ranking=ranking,
-        data=DataInfo("demo", 0, (Excluded("filing_900.txt/ceo_lastname", "needle is in the haystack"),), 0),
+        data=DataInfo(
+            source="demo",
+            split_seed=0,
+            excluded=(ExcludedRow(row="filing_900.txt/ceo_lastname", reason="needle is in the haystack"),),
+            ranking_overlap=0,
+        ),
     )
 
 
@@ -145,7 +154,3 @@ def make_report(
 def whole_report() -> ReportData:
     """Nine tasks, all experiments; not to be changed by those who read it."""
     return make_report()[0]
-
-
-def by_name(report: ReportData) -> Mapping[str, Mapping[str, object]]:
-    return {condition["name"]: dict(condition) for condition in report["conditions"]}

@@ -27,7 +27,7 @@ def test_parsing_loads_nothing_heavy() -> None:
         "import sys; from harness.cli import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
-        "heavy = {'torch', 'transformers', 'pandas', 'matplotlib', 'scipy', 'numpy'} & set(sys.modules)\n"
+        "heavy = {'torch', 'transformers', 'pandas', 'matplotlib', 'scipy', 'numpy', 'pydantic'} & set(sys.modules)\n"
         "sys.exit(', '.join(sorted(heavy)) or 0)"
     )
     done = subprocess.run(

@@ -2,8 +2,8 @@
 
 Four floors: 1 `retrieval`, 2 `experiment`, 3 `model`, 4 `findings`. Above them `study`, one study from settings to
 outcome, and the faces: pytest's (`plugin`, `terminal`, `hookspec`), the shell's (`cli`, `commands`, `gate_simulation`)
-and the front door (`harness` itself). Below all lie `errors`, `files`, `strict_json`, `counting`, and what was
-asked for (`settings`, `options`). Only the model floor, and the demo's tokenizer and training, import torch or
+and the front door (`harness` itself). Below all lie `errors`, `files`, `strict_json`, `counting`, `choices`, and what
+was asked for (`settings`, `options`). Only the model floor, and the demo's tokenizer and training, import torch or
 transformers as they are imported; `study` and the faces reach the model floor inside functions only, `findings` never.
 """
 
@@ -21,15 +21,16 @@ FILES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted((ROOT / "harness").rglob("*.py"))
 }
-BELOW_ALL = {"errors", "files", "strict_json", "counting"}
+BELOW_ALL = {"choices", "errors", "files", "strict_json", "counting"}
 FLOORS = {"retrieval", "experiment", "model", "findings"}
 MAY_IMPORT = {
+    "choices": set[str](),
     "counting": set[str](),
     "errors": set[str](),
     "files": set[str](),
     "strict_json": set[str](),
-    "settings": {"errors"},
-    "options": {"errors", "settings"},
+    "settings": {"choices", "errors"},
+    "options": {"choices", "errors", "settings"},
     "retrieval": BELOW_ALL,
     "experiment": {*BELOW_ALL, "retrieval"},
     "model": {*BELOW_ALL, "retrieval", "experiment"},

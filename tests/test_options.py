@@ -140,4 +140,6 @@ def test_little_of_the_harness_is_imported() -> None:
         check=True,
         cwd=Path(__file__).parents[1],
     )
-    assert done.stdout.strip() == "['harness', 'harness.errors', 'harness.options', 'harness.settings']"
+    assert (
+        done.stdout.strip() == "['harness', 'harness.choices', 'harness.errors', 'harness.options', 'harness.settings']"
+    )

@@ -9,6 +9,7 @@ from typing import get_args
 
 from tiny_models import MODEL_TYPES, tiny_config, tiny_loaded
 
+from harness.choices import Mode, Phase
 from harness.cli import COMMANDS
 from harness.experiment.conditions import EXPERIMENTS, UNTOUCHED
 from harness.findings.comparing.fail_expression import Word, parse_checks
@@ -18,7 +19,6 @@ from harness.model.loading.blueprints import one_by_one
 from harness.options import OPTIONS
 from harness.retrieval.rows import OPTIONAL, REQUIRED
 from harness.retrieval.tasks import EDGAR_TASKS, Task, load_tasks
-from harness.settings import Mode, Phase
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

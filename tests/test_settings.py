@@ -3,22 +3,10 @@
 import json
 from dataclasses import fields
 from pathlib import Path
-from typing import get_args
 
-import harness.experiment.conditions
-import harness.experiment.intervention
-import harness.retrieval.placement
-from harness.settings import Insertion, Match, Mode, Phase, Settings
+from harness.settings import Settings
 
 ROOT = Path("/project")
-
-
-def test_words_repeated_here_are_those_of_the_floors() -> None:
-    """This module imports nothing; what it repeats must not drift."""
-    assert get_args(Match) == get_args(harness.experiment.conditions.Match)
-    assert get_args(Mode) == get_args(harness.experiment.intervention.Mode)
-    assert get_args(Phase) == get_args(harness.experiment.intervention.Phase)
-    assert get_args(Insertion) == get_args(harness.retrieval.placement.Insertion)
 
 
 def test_the_store_lies_among_the_reports_unless_it_is_named() -> None:

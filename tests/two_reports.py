@@ -1,8 +1,10 @@
 """Small reports to compare: three tasks of one filing list, made from a letter a row."""
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
 
+from changed_section import changed
+from fake_gates import GATE, make_answers, make_rows
 from fake_study import make_ranking, make_setup, score
 
 from harness.experiment.completion import Completion
@@ -13,6 +15,8 @@ from harness.experiment.record import Record
 from harness.findings.comparing.compare import Source
 from harness.findings.report.report_writing import build_report
 from harness.findings.samples import score_samples
+from harness.findings.verdicts.gate_results import gate_result
+from harness.findings.verdicts.verdict_data import Kind, Margins
 from harness.retrieval.rows import Row
 
 ROWS = tuple(
@@ -46,10 +50,12 @@ def source(right: Mapping[Condition, str] = RIGHT, *, name: str = "a", rows: tup
                 records[job] = Record(job, Completion((1,), 2, logprob, -0.1, 1, 1.0), text, 0.1)
     samples = score_samples(right, rows, records, lambda row, text: (score(row, text)[1], score(row, text)[1]))
     setup = make_setup(make_ranking(tasks=("ceo_lastname", "incorporation_year")))
-    return Source(name, build_report(setup, tuple(right), rows, samples), [sample.line() for sample in samples])
+    return Source(name, build_report(setup, tuple(right), rows, samples), samples)
 
 
-def set_gates(source: Source, verdicts: Mapping[str, str]) -> None:
-    """Give the report gates, of which names and verdicts alone are known."""
-    data: Any = source.data
-    data["gates"] = [{"name": name, "verdict": verdict} for name, verdict in verdicts.items()]
+def with_gates(source: Source, verdicts: Mapping[str, Kind]) -> Source:
+    """The report with gates of these names and verdicts, whatever else they say."""
+    rows = make_rows(2)
+    gate = gate_result(GATE, rows, make_answers(GATE, rows, {}, {}), Margins(), candidates=(), leaked_filings=0)
+    gates = [changed(gate, {"name": name, "verdict": verdict}) for name, verdict in verdicts.items()]
+    return replace(source, data=changed(source.data, {"gates": gates}))

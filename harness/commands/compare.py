@@ -3,14 +3,15 @@
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.commands.arguments import check_writable
 from harness.commands.output import say, show
 from harness.files import write_text
-from harness.findings.comparing.compare import Source, compare
-from harness.findings.comparing.comparison_text import comparison_lines
-from harness.findings.comparing.fail_expression import failures, parse_checks
-from harness.findings.report.report_writing import SAMPLES_FILE
+from harness.findings.report.report_files import SAMPLES_FILE
+
+if TYPE_CHECKING:  # parsing does not read reports
+    from harness.findings.comparing.compare import Source
 
 HELP = "compare two reports, condition by condition and row by row"
 EXIT_FAILED = 1
@@ -33,6 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Show what differs from A to B; 1 where a check of --fail-on fails."""
+    from harness.findings.comparing.compare import compare
+    from harness.findings.comparing.comparison_text import comparison_lines
+    from harness.findings.comparing.fail_expression import failures, parse_checks
+
     checks = tuple(check for expression in arguments.fail_on for check in parse_checks(expression))
     if arguments.json is not None:
         check_writable(arguments.json, "--json")
@@ -48,8 +53,9 @@ def run(arguments: argparse.Namespace) -> int:
     return EXIT_FAILED if failed else 0
 
 
-def _source(path: Path) -> Source:
+def _source(path: Path) -> "Source":
     """A report with its samples, where they stand beside it and are any."""
+    from harness.findings.comparing.compare import Source
     from harness.findings.report.reading import load
 
     report = load(path)

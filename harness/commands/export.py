@@ -4,8 +4,7 @@ import argparse
 from pathlib import Path
 
 from harness.commands.output import show
-from harness.findings.report.tables import export_csv
-from harness.study.session import PLOTS
+from harness.findings.report.report_files import PLOTS
 
 HELP = "write the tables of a report"
 
@@ -27,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Write a report's tables."""
     from harness.findings.report.reading import load
+    from harness.findings.report.tables import export_csv
 
     report = load(arguments.report)
     show(f"wrote {path}" for path in export_csv(report.data, arguments.csv or report.path.with_name(PLOTS)))

@@ -6,7 +6,7 @@ from typing import get_args
 
 from harness.commands.output import show
 from harness.errors import SettingsError
-from harness.study.session import PLOTS
+from harness.findings.report.report_files import PLOTS
 
 HELP = "draw the figures of a report"
 

@@ -5,6 +5,7 @@ import shlex
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness import __version__
 from harness.commands.arguments import model_shape
@@ -13,14 +14,12 @@ from harness.errors import SettingsError
 from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import ModelShape
 from harness.experiment.rankings import HeadRanking
-from harness.findings.published.published_limits import limit_lines
-from harness.findings.published.published_report import fitting_ranking, published_report
 from harness.findings.published.result_files import PublishedResults, read_published
-from harness.findings.report.report_writing import DataInfo, ModelInfo, RunInfo, Setup, write_report
-from harness.findings.report.summary import summary_lines
-from harness.findings.report.tables import export_csv
+from harness.findings.report.report_files import PLOTS
 from harness.settings import Settings
-from harness.study.session import PLOTS
+
+if TYPE_CHECKING:  # parsing does not write reports
+    from harness.findings.report.report_writing import Setup
 
 HELP = "make a report of published result files"
 
@@ -46,6 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Write report, tables and figures; show the summary and what the files cannot support."""
     from harness.findings.figures.plots import draw_plots
+    from harness.findings.published.published_limits import limit_lines
+    from harness.findings.published.published_report import fitting_ranking, published_report
+    from harness.findings.report.report_writing import write_report
+    from harness.findings.report.summary import summary_lines
+    from harness.findings.report.tables import export_csv
 
     if (arguments.model is None) != (arguments.model_shape is None):
         raise SettingsError("--model and --model-shape: one of them alone; expected both or neither")
@@ -64,7 +68,10 @@ def run(arguments: argparse.Namespace) -> None:
     show([f"report: {path}"])
 
 
-def _setup(arguments: argparse.Namespace, results: PublishedResults, ranking: HeadRanking | None) -> Setup:
+def _setup(arguments: argparse.Namespace, results: PublishedResults, ranking: HeadRanking | None) -> "Setup":
+    from harness.findings.report.report_data import DataInfo, ModelSection, RunInfo
+    from harness.findings.report.report_writing import Setup
+
     shape: ModelShape | None = arguments.model_shape
     if shape is not None and ranking is not None:
         ranking.check_shape(shape)
@@ -78,7 +85,9 @@ def _setup(arguments: argparse.Namespace, results: PublishedResults, ranking: He
         ),
         configuration={"files": list(results.files), "scorer": "published"},
         versions={"harness": __version__},
-        model=None if shape is None else ModelInfo(arguments.model, shape.n_layers, shape.n_heads),
+        model=None
+        if shape is None
+        else ModelSection(id=arguments.model, n_layers=shape.n_layers, n_heads=shape.n_heads),
         ranking=ranking,
-        data=DataInfo(str(arguments.folder)),
+        data=DataInfo(source=str(arguments.folder)),
     )

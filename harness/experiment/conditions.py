@@ -14,16 +14,13 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
-from typing import Literal
 
+from harness.choices import GateHeads, RandomMatch
 from harness.errors import HeadsError, SettingsError
 from harness.experiment.controls import matched, shuffled
 from harness.experiment.heads import Head, ModelShape
 from harness.experiment.rankings import HeadRanking
 from harness.retrieval.prompts import PromptKind
-
-Match = Literal["uniform", "layer"]
-"""How control heads are drawn: from the whole pool, or from the layers of the heads they control for."""
 
 _NAME = re.compile(r"[A-Za-z0-9_.:+\-\[\]]*", re.ASCII)
 
@@ -33,8 +30,9 @@ class Condition:
     """An experiment at one setting: the heads to zero (none for the baseline) and the rows it asks for.
 
     `tasks` are the tasks whose rows it covers, None for every row; `k` is how many heads were asked for;
-    `overlap` how many of the heads are among the row's task's own top-k; `mismatches` how many control heads
-    come from another layer than the heads they control for, which `controls_for` names.
+    `overlap` how many of the heads are among the row's task's own top-k. Of control heads, `random_match` says how they
+    are drawn, `mismatches` how many come from another layer than the heads they control for, `controls_for` names the
+    condition of these, and `gate` the gate, `own` or `shared`, that they belong to; `random_control` belongs to none.
 
     A condition of one's own: `Condition("mine", heads=[(17, 24)])`; pairs become heads.
 
@@ -51,10 +49,11 @@ class Condition:
     prompt: PromptKind = "full"
     source_task: str | None = None
     seed: int | None = None
-    match: Match | None = None
+    random_match: RandomMatch | None = None
     overlap: int | None = None
     mismatches: int | None = None
     controls_for: str | None = None
+    gate: GateHeads | None = None
 
     def __post_init__(self) -> None:
         if not self.experiment or not _NAME.fullmatch(self.experiment + self.setting):
@@ -101,7 +100,7 @@ class Study:
     ks: tuple[int, ...]
     seed: int = 0
     random_draws: int = 5
-    random_match: Match = "uniform"
+    random_match: RandomMatch = "uniform"
 
     def __post_init__(self) -> None:
         if not self.tasks:
@@ -150,8 +149,8 @@ def across_task(study: Study) -> tuple[Condition, ...]:
     return tuple(conditions)
 
 
-def general(study: Study) -> tuple[Condition, ...]:
-    """The top-k shared heads, on all rows. A HeadsError where no head is shared."""
+def shared_heads(study: Study) -> tuple[Condition, ...]:
+    """The top-k heads that tasks share, on all rows: the experiment `general`. A HeadsError where none is shared."""
     shared = tuple(entry.head for entry in study.ranking.shared())
     if not shared:
         raise HeadsError(
@@ -182,23 +181,23 @@ def random_control(study: Study) -> tuple[Condition, ...]:
     )
 
 
-def random_controls_for(
-    study: Study, heads: tuple[Head, ...], *, label: str, tasks: tuple[str, ...] | None = None
-) -> tuple[Condition, ...]:
-    """One control for each draw: `len(heads)` random heads, on the rows of `tasks` (None: all rows).
+def random_controls_for(study: Study, controlled: Condition, *, gate: GateHeads) -> tuple[Condition, ...]:
+    """A gate's controls of a condition, one for each draw: as many random heads, on the same rows.
 
-    `label` says in the control's name what it controls for. In a `uniform` draw the heads are those of
-    `random_control` at the same k, so that they are computed once.
+    In a `uniform` draw the heads are those of `random_control` at the same k, so that they are computed once.
     """
+    heads, n = controlled.heads, controlled.k_effective
+    label = gate if controlled.source_task is None else f"{gate}:{controlled.source_task}"
     return tuple(
         replace(
             _control(study, order, heads, draw),
-            setting=f"{label}-seed{draw}-{_k(len(heads))}",
-            k=len(heads),
-            tasks=tasks,
-            controls_for=label,
+            setting=f"{label}-seed{draw}-{_k(n)}",
+            k=n,
+            tasks=controlled.tasks,
+            controls_for=controlled.name,
+            gate=gate,
         )
-        for draw, order in enumerate(_draws(study, max(*study.ks, len(heads))))
+        for draw, order in enumerate(_draws(study, max(*study.ks, n)))
     )
 
 
@@ -277,7 +276,7 @@ EXPERIMENTS: Mapping[str, Builder] = MappingProxyType(
     {
         "within_task": within_task,
         "across_task": across_task,
-        "general": general,
+        "general": shared_heads,
         "global": global_heads,
         "random_control": random_control,
         "transfer": transfer,
@@ -329,10 +328,10 @@ def _draws(study: Study, k: int) -> tuple[tuple[Head, ...], ...]:
 def _control(study: Study, order: tuple[Head, ...], controlled: tuple[Head, ...], draw: int) -> Condition:
     """As many heads of a draw as are controlled for, on all rows."""
     if study.random_match == "uniform":
-        return Condition("random_control", heads=order[: len(controlled)], seed=draw, match="uniform")
+        return Condition("random_control", heads=order[: len(controlled)], seed=draw, random_match="uniform")
     heads = matched(order, controlled)
     mismatches = sum(ours.layer != theirs.layer for ours, theirs in zip(heads, controlled, strict=True))
-    return Condition("random_control", heads=heads, seed=draw, match="layer", mismatches=mismatches)
+    return Condition("random_control", heads=heads, seed=draw, random_match="layer", mismatches=mismatches)
 
 
 def distinct(conditions: Iterable[Condition]) -> tuple[Condition, ...]:

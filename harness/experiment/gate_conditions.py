@@ -11,14 +11,15 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from harness.choices import GateHeads
 from harness.errors import SettingsError
 from harness.experiment.conditions import (
     BASELINE,
     NEEDLE_ABSENT,
     Condition,
     Study,
-    general,
     random_controls_for,
+    shared_heads,
     within_task,
 )
 from harness.experiment.heads import Head
@@ -42,11 +43,19 @@ class Part:
 
 @dataclass(frozen=True)
 class Gate:
-    """What is judged together: the parts cover different rows, which are pooled. `k` heads were asked for."""
+    """What is judged together: the parts cover different rows, which are pooled.
 
-    experiment: str
+    `heads` says whose are judged, `own` or `shared`, and is the gate's name among `GATES`. `k` of them were asked for.
+    """
+
+    heads: GateHeads
     k: int
     parts: tuple[Part, ...]
+
+    @property
+    def experiment(self) -> str:
+        """The experiment that zeroes these heads."""
+        return self.parts[0].retrieval.experiment
 
     @property
     def k_effective(self) -> tuple[int, int]:
@@ -58,7 +67,7 @@ class Gate:
     def setting(self) -> str:
         """As `own-all-k20`; named by the heads that there are, not by those asked for."""
         fewest, most = self.k_effective
-        return f"{self.experiment}-all-k{most:02d}" if fewest == most else f"{self.experiment}-all-k{fewest:02d}-{most}"
+        return f"{self.heads}-all-k{most:02d}" if fewest == most else f"{self.heads}-all-k{fewest:02d}-{most}"
 
     @property
     def name(self) -> str:
@@ -80,13 +89,13 @@ class Gate:
 def own_gate(study: Study, k: int) -> Gate:
     """Each task's own top-k, on that task's rows."""
     best = within_task(replace(study, ks=(k,)))
-    return Gate("own", k, tuple(_part(study, condition) for condition in best))
+    return Gate("own", k, tuple(_part(study, condition, "own") for condition in best))
 
 
 def shared_gate(study: Study, k: int) -> Gate:
     """The top-k shared heads, on all rows. A HeadsError where no head is shared."""
-    (shared,) = general(replace(study, ks=(k,)))
-    return Gate("shared", k, (_part(study, shared),))
+    (shared,) = shared_heads(replace(study, ks=(k,)))
+    return Gate("shared", k, (_part(study, shared, "shared"),))
 
 
 GATES: Mapping[str, Callable[[Study, int], Gate]] = MappingProxyType({"own": own_gate, "shared": shared_gate})
@@ -121,11 +130,5 @@ def candidates_in_controls(gate: Gate, candidates: Collection[Head]) -> tuple[st
     )
 
 
-def control_label(retrieval: Condition) -> str | None:
-    """What a gate's controls say they control for; `None` of heads that no gate judges."""
-    return {"within_task": f"own:{retrieval.source_task}", "general": "shared"}.get(retrieval.experiment)
-
-
-def _part(study: Study, retrieval: Condition) -> Part:
-    label = control_label(retrieval) or retrieval.name
-    return Part(retrieval, random_controls_for(study, retrieval.heads, label=label, tasks=retrieval.tasks))
+def _part(study: Study, retrieval: Condition, gate: GateHeads) -> Part:
+    return Part(retrieval, random_controls_for(study, retrieval, gate=gate))

@@ -5,21 +5,14 @@ Knows no models and no tensors: `harness.model.intervention.projection_input` ma
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from harness.choices import Mode, Phase
 from harness.retrieval.prompts import Prompt
 
 if TYPE_CHECKING:  # the command line reads this module as it parses, where numpy would be most of the time
     import numpy as np
     from numpy.typing import NDArray
-
-Mode = Literal["zero", "mean", "resample"]
-"""What ablated heads put out: `zero`, nothing; `mean`, what they put out on average on other rows; `resample`, what
-they put out on one other row, the donor."""
-
-Phase = Literal["all", "decode"]
-"""When heads are ablated: `all`, at every token of the prompt and while decoding; `decode`, from the prompt's last
-token on, whose output is the first new token. The prompt before it is read by the untouched model."""
 
 
 @dataclass(frozen=True, slots=True)

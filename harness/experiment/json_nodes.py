@@ -128,12 +128,21 @@ def read_json(path: Path, kind: type[HarnessError] = HeadsError) -> Node:
         raise kind(f"{path}: {error.strerror}; expected a JSON file that can be read") from error
     except UnicodeDecodeError:
         raise kind(f"{path.name}: not a text file; expected JSON in UTF-8") from None
+    return parse_json(text, path.name, kind)
+
+
+def parse_json(text: str, source: str, kind: type[HarnessError] = HeadsError) -> Node:
+    """The document in a text; `source` is what messages call it, `kind` the error of whatever is wrong with it.
+
+    Raises:
+        HarnessError: of that kind; the text is empty or not JSON (cut off, say), or an object in it has a key twice.
+    """
     if not text.strip():
-        raise kind(f"{path.name}: an empty file; expected JSON")
+        raise kind(f"{source}: an empty file; expected JSON")
     try:
-        return Node(strict_json.parse(text), path.name, kind=kind)
+        return Node(strict_json.parse(text), source, kind=kind)
     except json.JSONDecodeError as error:
         end = " at the end of the file, which may be cut off" if error.pos >= len(text.rstrip()) else ""
-        raise kind(f"{path.name}: line {error.lineno}, column {error.colno}: {error.msg}{end}; expected JSON") from None
+        raise kind(f"{source}: line {error.lineno}, column {error.colno}: {error.msg}{end}; expected JSON") from None
     except ValueError as error:
-        raise kind(f"{path.name}: {error}; expected JSON without it") from None
+        raise kind(f"{source}: {error}; expected JSON without it") from None

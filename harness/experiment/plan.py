@@ -11,9 +11,10 @@ Knows no models, no prompts and no store: what is stored, a function says.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from harness.choices import Mode, Phase
 from harness.experiment.conditions import BASELINE, Condition
 from harness.experiment.heads import Head
-from harness.experiment.intervention import DEFAULT_MANNER, Manner, Mode, Phase
+from harness.experiment.intervention import DEFAULT_MANNER, Manner
 from harness.retrieval.prompts import PromptKind
 from harness.retrieval.rows import Row
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
+from harness.choices import Mode, Phase
 from harness.experiment.completion import Completion
 from harness.experiment.heads import Head
-from harness.experiment.intervention import Mode, Phase
 from harness.experiment.plan import Job
 from harness.retrieval.prompts import PromptKind
 

@@ -6,14 +6,15 @@ record makes no sample: it is missing, never wrong. Knows nothing of models or o
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple, NotRequired, TypedDict
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple
 
 from harness.experiment.conditions import Condition, distinct
 from harness.experiment.intervention import DEFAULT_MANNER, Manner
 from harness.experiment.plan import Job, jobs_of
 from harness.experiment.record import Record
 from harness.findings.degenerate import Fault, faults_of
+from harness.findings.section import UNIQUE, Count, EachOnce, Fraction, Name, Section
 from harness.retrieval.rows import Row
 
 Score = Callable[[Row, str], tuple[bool, bool]]
@@ -29,77 +30,40 @@ DONOR_VALUE = "donor_value"
 """The metric of resample ablation: whether the completion holds the donor's value."""
 
 
-class SampleLine(TypedDict):
-    """A line of `samples.jsonl`: one row under one condition."""
+class Sample(Section):
+    """One scored completion, of one row under one condition: a line of `samples.jsonl`."""
 
-    condition: str
-    row: str
+    condition: Name
+    row: Name
     filename: str
-    cluster: NotRequired[str]  # older files do not say it
-    task: str
-    depth: float | None
+    cluster: str
+    """What the row belongs to beside others; its filing where it names none."""
+    task: Name
+    depth: Fraction | None
+    """Where in its haystack the needle stands."""
     value: str
+    """What would be right."""
     completion: str
     match: bool
+    """Whether it is right by the rule that was asked for."""
     published_match: bool
+    """Whether it is right by the published rule."""
     ended: bool
-    faults: list[str]
-    tokens: int
+    """Whether it came to an end token."""
+    faults: Annotated[tuple[Fault, ...], EachOnce, UNIQUE]
+    """What is wrong with it as text (`degenerate`)."""
+    tokens: Count
+    """How many were generated, the end token left out."""
     gold_logprob: float | None
+    """Of the right value's tokens after the prompt; null where it is infinite or not a number, as below."""
     baseline_logprob: float | None
+    """Of the untouched model's completion."""
     own: dict[str, float | None]
+    """A user's own metrics by name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One scored completion. `tokens` counts those generated, the end token left out; `faults` say what is wrong with
-    it as text (`degenerate`).
-
-    A log-probability or own metric that is infinite or not a number is `None`.
-    """
-
-    condition: str
-    row: str
-    filename: str
-    task: str
-    depth: float | None
-    value: str
-    completion: str
-    match: bool
-    published_match: bool
-    ended: bool
-    tokens: int
-    gold_logprob: float | None
-    baseline_logprob: float | None
-    faults: frozenset[Fault] = frozenset()
-    own: Mapping[str, float | None] = field(default_factory=dict)
-    cluster: str | None = None
-
-    @property
-    def cluster_name(self) -> str:
-        """What the row belongs to beside others (`Row.cluster_name`)."""
-        return self.filename if self.cluster is None else self.cluster
-
-    def line(self) -> SampleLine:
-        """What `samples.jsonl` says of it."""
-        return {
-            "condition": self.condition,
-            "row": self.row,
-            "filename": self.filename,
-            "cluster": self.cluster_name,
-            "task": self.task,
-            "depth": self.depth,
-            "value": self.value,
-            "completion": self.completion,
-            "match": self.match,
-            "published_match": self.published_match,
-            "ended": self.ended,
-            "faults": sorted(self.faults),
-            "tokens": self.tokens,
-            "gold_logprob": self.gold_logprob,
-            "baseline_logprob": self.baseline_logprob,
-            "own": dict(self.own),
-        }
+Pairing = tuple[Sample, Sample]
+"""Two samples of one row: before, and after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +148,7 @@ def _sample(condition: Condition, row: Row, record: Record, scored: _Scored) -> 
         condition=condition.name,
         row=row.id,
         filename=row.filename,
+        cluster=row.cluster_name,
         task=row.task,
         depth=row.depth,
         value=row.needle_value,
@@ -194,9 +159,8 @@ def _sample(condition: Condition, row: Row, record: Record, scored: _Scored) -> 
         tokens=len(record.completion.token_ids),
         gold_logprob=_finite(record.completion.gold_logprob),
         baseline_logprob=_finite(record.completion.baseline_logprob),
-        faults=scored.faults,
-        own=scored.own,
-        cluster=row.cluster,
+        faults=tuple(sorted(scored.faults)),
+        own=dict(scored.own),
     )
 
 

@@ -18,6 +18,11 @@ class Interval:
     low: float
     high: float
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """As a report says it."""
+        return self.low, self.high
+
 
 def wilson(matches: int, n: int) -> Interval | None:
     """Wilson's 95 % score interval of a proportion, without continuity correction; `None` where n is 0.

@@ -7,12 +7,10 @@ is broken, or at a bare character position, as the EDGAR haystack study did
 
 import re
 from dataclasses import dataclass
-from typing import Literal
 
+from harness.choices import Insertion
 from harness.errors import DataError
 from harness.retrieval.rows import Row, occurrences
-
-Insertion = Literal["sentence", "published"]
 
 # A sentence ends with a stop and closing marks before whitespace, an ideographic stop, or a blank line.
 _ENDS = re.compile(

@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, get_args
 
+from harness.choices import Insertion
 from harness.errors import DataError, ModelError
-from harness.retrieval.placement import Insertion, place_needle
+from harness.retrieval.placement import place_needle
 from harness.retrieval.rows import Row
 from harness.retrieval.scoring import Compare
 from harness.retrieval.tasks import Task

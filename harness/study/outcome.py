@@ -4,34 +4,38 @@ The store's records are scored, and what was asked of which model, on which data
 them; `harness.findings.report.report_writing` makes the report of it. Knows nothing of pytest.
 """
 
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from harness import __version__
 from harness.errors import HeadsError
 from harness.experiment.conditions import Condition
 from harness.experiment.gate_conditions import GATES, Gate, make_gate
 from harness.experiment.plan import Job, jobs_of
 from harness.experiment.record import Record
 from harness.findings.degenerate import Fault
-from harness.findings.report.report_data import ConditionResult, Exit, ReportData
-from harness.findings.report.report_writing import DataInfo, Judged, ModelInfo, RunInfo, Setup, build_report
+from harness.findings.report.report_data import (
+    ConditionResult,
+    DataInfo,
+    ExcludedRow,
+    Exit,
+    ModelSection,
+    ReportData,
+    RunInfo,
+)
+from harness.findings.report.report_writing import Judged, Setup, build_report
 from harness.findings.samples import DONOR_VALUE, Flags, OwnScore, Sample, score_samples, text_samples
 from harness.findings.verdicts.gate_results import gate_result
 from harness.findings.verdicts.gate_samples import Answers
-from harness.findings.verdicts.gates import Margins
-from harness.findings.verdicts.verdict_data import GateResult
+from harness.findings.verdicts.verdict_data import GateResult, Margins
 from harness.retrieval.rows import Row
 from harness.retrieval.scoring import SCORER_VERSION, hedges, matches_published, matches_value
 from harness.retrieval.traces import seen_words
 from harness.settings import DEMO, Shown
 from harness.study.inputs import Inputs, donor_row
+from harness.study.programs import commit_of, program_versions
 from harness.study.run import Run
 
 
@@ -77,7 +81,7 @@ def judge_gates(
             gate,
             inputs.rows,
             answers,
-            Margins(settings.margin_of(gate.experiment), settings.gate_flat, settings.gate_floor),
+            Margins(margin=settings.margin_of(gate.heads), flat=settings.gate_flat, floor=settings.gate_floor),
             candidates=inputs.ranking.all_candidates(),
             leaked_filings=inputs.ranking_overlap,
             leaked_how=seen_words(inputs.overlap or {}),
@@ -102,28 +106,28 @@ class Result:
     @property
     def n(self) -> int:
         """Rows with a sound record."""
-        return self.figures["n"]
+        return self.figures.n
 
     @property
     def missing(self) -> int:
         """Rows asked for that have none."""
-        return self.figures["requested"] - self.n
+        return self.figures.requested - self.n
 
     @property
     def accuracy(self) -> float | None:
         """Matches of the n rows; `None` where n is 0."""
-        return self.figures["accuracy"]
+        return self.figures.accuracy
 
     @property
-    def interval(self) -> list[float] | None:
+    def interval(self) -> tuple[float, float] | None:
         """Wilson 95 % interval of the accuracy."""
-        return self.figures["interval"]
+        return self.figures.interval
 
     @property
     def drop(self) -> float | None:
         """The baseline's accuracy minus this one's, on the same rows."""
-        drop = self.figures["drop"]
-        return None if drop is None else drop["estimate"]
+        drop = self.figures.drop
+        return None if drop is None else drop.estimate
 
     def properties(self) -> Iterator[tuple[str, object]]:
         """Scalars for a test's `user_properties`."""
@@ -145,11 +149,7 @@ class GateVerdict:
     message: str
 
     def __repr__(self) -> str:
-        return f"<{'; '.join([self.message.partition(chr(10))[0], *self.figures['reasons']])}>"
-
-
-PROGRAMS = ("torch", "transformers", "pytest")
-"""Programs whose versions a report names beside Python's and the harness's own."""
+        return f"<{'; '.join([self.message.partition(chr(10))[0], *self.figures.reasons])}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,11 +160,29 @@ class Beginning:
     started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     clock: float = field(default_factory=time.monotonic)
 
+    @property
+    def seconds(self) -> float:
+        """How long ago that was."""
+        return round(time.monotonic() - self.clock, 3)
 
-def run_report(  # what is reported, of which run, how scored, since when, and how it ended
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a run: the report on it, and the samples that this rests on."""
+
+    report: ReportData
+    samples: Sequence[Sample]
+
+    def at_end(self, how: Exit, since: Beginning) -> ReportData:
+        """The report of a session that ended so, just now."""
+        run = self.report.run.model_copy(update={"exit": how, "seconds": since.seconds})
+        return self.report.model_copy(update={"run": run})
+
+
+def run_outcome(  # what is reported, of which run, how scored, since when, and how it ended
     run: Run, conditions: Sequence[Condition], own_score: OwnScore, *, since: Beginning, how: Exit, root: Path
-) -> tuple[ReportData, Sequence[Sample]]:
-    """The report on what the store holds of these conditions, and its samples; `root` is the folder of the project.
+) -> Outcome:
+    """What the store holds of these conditions, scored, judged and reported; `root` is the folder of the project.
 
     Raises:
         HarnessError: the store cannot be read, or two different conditions share a name.
@@ -186,9 +204,9 @@ def run_report(  # what is reported, of which run, how scored, since when, and h
         run=RunInfo(
             name=settings.run,
             started=since.started,
-            seconds=round(time.monotonic() - since.clock, 3),
+            seconds=since.seconds,
             exit=how,
-            commit=_commit(root),
+            commit=commit_of(root),
             out_of_memory=sum(record.completion.halvings > 0 for record in records.values()),
             command=since.command,
         ),
@@ -196,9 +214,9 @@ def run_report(  # what is reported, of which run, how scored, since when, and h
         versions=program_versions() | {"scorer": str(SCORER_VERSION)},
         model=_model_info(run),
         ranking=inputs.ranking,
-        data=DataInfo(inputs.source, inputs.split_seed, inputs.excluded, inputs.ranking_overlap, inputs.n_cut),
+        data=_data_info(inputs),
     )
-    return build_report(setup, conditions, inputs.rows, samples, judged), samples
+    return Outcome(build_report(setup, conditions, inputs.rows, samples, judged), samples)
 
 
 def values_of_tasks(rows: Iterable[Row]) -> dict[str, tuple[str, ...]]:
@@ -248,10 +266,20 @@ def _configuration(run: Run, root: Path) -> dict[str, Shown]:
     return configuration if means is None else configuration | {"mean_sha256": means.sha256}
 
 
-def _model_info(run: Run) -> ModelInfo:
+def _data_info(inputs: Inputs) -> DataInfo:
+    return DataInfo(
+        source=inputs.source,
+        split_seed=inputs.split_seed,
+        excluded=tuple(ExcludedRow(row=each.row_id, reason=each.reason) for each in inputs.excluded),
+        ranking_overlap=inputs.ranking_overlap,
+        cut=inputs.n_cut,
+    )
+
+
+def _model_info(run: Run) -> ModelSection:
     shape, key, asked = run.inputs.shape, run.inputs.run_key, run.inputs.settings.model
     kept = run.inputs.blueprint.quantized_file
-    return ModelInfo(
+    return ModelSection(
         id=DEMO if asked == DEMO else shape.id or asked,
         n_layers=shape.n_layers,
         n_heads=shape.n_heads,
@@ -264,24 +292,3 @@ def _model_info(run: Run) -> ModelInfo:
         quantization=key.quantization if kept is None else f"{kept}, read as full weights",
         adapter=key.adapter,
     )
-
-
-def _commit(root: Path) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, timeout=10, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
-
-
-def program_versions() -> dict[str, str | None]:
-    """Versions of Python, of the harness, and of `PROGRAMS`; `None` for what is not installed."""
-    found: dict[str, str | None] = {"python": sys.version.split()[0], "harness": __version__}
-    for name in PROGRAMS:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = None
-    return found

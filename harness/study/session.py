@@ -6,7 +6,7 @@ a study the results are read from the store too, and only the main process repor
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,17 +30,17 @@ from harness.experiment.store import IN_MEMORY, Repair, Store
 from harness.files import try_folder
 from harness.findings.report.gate_message import gate_message, not_alone
 from harness.findings.report.report_data import Exit, ReportData
-from harness.findings.report.report_writing import REPORT_FILE, write_report
-from harness.findings.samples import OwnScore, Sample
+from harness.findings.report.report_files import PLOTS, REPORT_FILE
+from harness.findings.report.report_writing import write_report
+from harness.findings.samples import OwnScore
 from harness.findings.verdicts.verdict_data import GateResult
 from harness.settings import DEMO, Settings
 from harness.study.forecast import forecast, forecast_lines
 from harness.study.inputs import read_inputs
-from harness.study.outcome import Beginning, GateVerdict, Result, build_gate, run_report
+from harness.study.outcome import Beginning, GateVerdict, Outcome, Result, build_gate, run_outcome
 from harness.study.run import Engine, Progress, Run
 from harness.study.workers import own_device_map, share_threads
 
-PLOTS = "plots"
 IDLE_SECONDS = 1.0
 """How long a worker without a GPU waits before it looks again."""
 
@@ -77,6 +77,7 @@ class StudySession:
         self.conditions: tuple[Condition, ...] = ()
         self._own_score = own_score
         self._run: Run | None = None
+        self._outcome: Outcome | None = None
         self._results: Mapping[str, Result] | None = None
         self._gates: Mapping[str, GateResult] = {}
         self._failure: HarnessError | None = None
@@ -201,15 +202,15 @@ class StudySession:
         if self._results is None:
             try:
                 self._execute(progress)
-                report, _ = self._report("passed")
+                report = self._worked_out("passed").report
             except HarnessError as error:
                 self._failure = error
                 raise
-            by_name = {figures["name"]: figures for figures in report["conditions"]}
+            by_name = {figures.name: figures for figures in report.conditions}
             self._results = {
                 each.name: Result(each, by_name[each.name]) for each in self.conditions if each.name in by_name
             }
-            self._gates = {gate["name"]: gate for gate in report["gates"]}
+            self._gates = {gate.name: gate for gate in report.gates}
         return self._results
 
     def lend_a_hand(self) -> None:
@@ -237,7 +238,7 @@ class StudySession:
         each_task = self.settings.gate_tasks
         return GateVerdict(
             figures,
-            passed=figures["verdict"] == "pass" and not (each_task and not_alone(figures)),
+            passed=figures.verdict == "pass" and not (each_task and not_alone(figures)),
             message=gate_message(figures, report=self.report_name, again=again, each_task=each_task),
         )
 
@@ -260,12 +261,13 @@ class StudySession:
         from harness.findings.report.tables import export_csv
 
         try:
-            report, samples = self._report(how)
+            outcome = self._worked_out(how)
         except HarnessError:
             if self._failure is None:
                 raise
             return None
-        write_report(report, samples, self.folder)
+        report = outcome.at_end(how, self._since)
+        write_report(report, outcome.samples, self.folder)
         self.repairs = self.run.store.repairs(self.place.run_id)
         try:
             export_csv(report, self.folder / PLOTS)
@@ -312,8 +314,13 @@ class StudySession:
             raise TypeError(f"model: {loaded!r}; expected a LoadedModel")
         return ModelEngine(loaded, self.settings.engine)
 
-    def _report(self, how: Exit) -> tuple[ReportData, Sequence[Sample]]:
-        return run_report(self.run, self.conditions, self._own_score, since=self._since, how=how, root=self.root)
+    def _worked_out(self, how: Exit) -> Outcome:
+        """What came of the run, worked out once: after `results`, nothing more comes in."""
+        if self._outcome is None:
+            self._outcome = run_outcome(
+                self.run, self.conditions, self._own_score, since=self._since, how=how, root=self.root
+            )
+        return self._outcome
 
     def _declared_by_workers(self) -> tuple[Condition, ...]:
         """What other processes of this session declared; no store is made, and no input read, for asking."""

@@ -63,5 +63,5 @@ def test_what_cannot_be_used(folder: Path, other: Path, tmp_path: Path, capsys: 
     assert "no generl in either report" in refusal(capsys, "compare", folder, other, "--fail-on", "generl:fall>0.1")
     assert "--json: " in refusal(capsys, "compare", folder, other, "--json", tmp_path)
     (other / "samples.jsonl").write_text("{}\n")
-    assert "samples.jsonl:1: no sample" in refusal(capsys, "compare", folder, other)
+    assert "samples.jsonl:1: no 'condition'" in refusal(capsys, "compare", folder, other)
     assert "required: B" in usage_error(capsys, "compare", folder)

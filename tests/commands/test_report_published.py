@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from findings.published.test_published_report import SCHEMA
+from changed_section import plain_of
 from jsonschema import Draft202012Validator
 from published_files import documents, published_folder, write_documents
 
 from harness.cli import main
 from harness.findings.report.reading import load
+from harness.findings.report.report_data import ReportData
 
 from .refusals import Capture, refusal
 
@@ -21,10 +22,10 @@ def test_report_tables_and_figures(tmp_path: Path, capsys: Capture) -> None:
     assert shown[-2:] == ["left out, in no known format: notes.json", f"report: {out / 'report.json'}"]
     assert shown[-3].endswith("no gate can pass on these files")
     report = load(out)
-    Draft202012Validator(SCHEMA).validate(report.data)
+    Draft202012Validator(ReportData.model_json_schema()).validate(plain_of(report.data))
     assert report.samples().empty
     assert len(report.frame()) == (1 + 18) + 2 * (1 + 3 * 2) + 4 + 8
-    assert report.data["configuration"]["files"] == sorted(f"{name}.json" for name in documents() if name != "notes")
+    assert report.data.configuration["files"] == sorted(f"{name}.json" for name in documents() if name != "notes")
     drawn = {path.name for path in (out / "plots").iterdir()}
     figures = {"accuracy_by_k", "accuracy_by_task", "head_map", "retrieval_against_random", "transfer_map"}
     assert drawn >= {"figures.csv", "accuracy_by_k.csv", *(f"{name}.png" for name in figures)}

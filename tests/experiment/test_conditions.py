@@ -19,12 +19,12 @@ from harness.experiment.conditions import (
     across_task,
     bottom,
     distinct,
-    general,
     global_heads,
     leave_one_in,
     random_control,
     random_controls_for,
     read_conditions,
+    shared_heads,
     single,
     transfer,
     within_task,
@@ -147,7 +147,7 @@ def test_across_exclusive_leaves_the_overlap_out() -> None:
 
 
 def test_general_takes_the_shared_heads_on_all_rows() -> None:
-    conditions = by_name(general(study()))
+    conditions = by_name(shared_heads(study()))
     assert list(conditions) == ["general[k01]", "general[k02]", "general[k04]"]
     assert numbers(conditions["general[k04]"].heads) == [(3, 0), (3, 1), (3, 2)]
     assert (conditions["general[k04]"].k, conditions["general[k04]"].k_effective) == (4, 3)
@@ -157,7 +157,7 @@ def test_general_takes_the_shared_heads_on_all_rows() -> None:
 def test_general_without_shared_heads_is_an_error() -> None:
     lists = {task: (ScoredHead(Head(i, 0), 1.0),) for i, task in enumerate(TASKS)}
     with pytest.raises(HeadsError, match=r"^own\.json: no head is among the candidates of 7 in 9 tasks"):
-        general(study(ranking=HeadRanking("own.json", lists, 1)))
+        shared_heads(study(ranking=HeadRanking("own.json", lists, 1)))
 
 
 def test_global_takes_the_best_over_all_rows() -> None:
@@ -208,7 +208,7 @@ def test_random_controls_are_nested_disjoint_from_candidates_and_told_apart(matc
         assert not candidates & set(large)
         assert len(large) == 4
     last = conditions["random_control[seed2-k04]"]
-    assert (last.seed, last.match, last.k, last.tasks) == (2, match, 4, None)
+    assert (last.seed, last.random_match, last.k, last.tasks) == (2, match, 4, None)
     assert last.controls_for == "global[k04]"
     assert len({conditions[f"random_control[seed{d}-k04]"].heads for d in range(3)}) == 3
 
@@ -222,25 +222,26 @@ def test_draws_depend_on_seed_and_draw_and_not_on_what_else_is_asked_for() -> No
 
 
 def test_layer_matched_controls_come_from_the_layers_they_control_for() -> None:
-    controlled = (Head(1, 0), Head(2, 0), Head(1, 1))
-    for control in random_controls_for(study(random_match="layer"), controlled, label="mine"):
+    controlled = Condition("general", "k03", (Head(1, 0), Head(2, 0), Head(1, 1)))
+    for control in random_controls_for(study(random_match="layer"), controlled, gate="shared"):
         assert [head.layer for head in control.heads] == [1, 2, 1]
         assert control.mismatches == 0
     # layer 3 has 8 heads less 3 candidates: five are free
-    eight = tuple(Head(3, head) for head in range(8))
-    control = random_controls_for(study(random_match="layer", ks=(4,)), eight, label="mine")[0]
+    eight = Condition("general", "k08", tuple(Head(3, head) for head in range(8)))
+    control = random_controls_for(study(random_match="layer", ks=(4,)), eight, gate="shared")[0]
     assert [head.layer for head in control.heads] == [3] * 5 + [2] * 3
     assert control.mismatches == 3
 
 
 def test_a_gates_controls_are_those_of_random_control_where_draws_are_uniform() -> None:
-    heads = ranking().candidates("ceo_lastname")
-    controls = random_controls_for(study(), heads, label="own-ceo_lastname", tasks=("ceo_lastname",))
-    assert [c.name for c in controls] == [f"random_control[own-ceo_lastname-seed{d}-k04]" for d in range(5)]
+    best = within_task(study(ks=(4,)))[0]
+    controls = random_controls_for(study(), best, gate="own")
+    assert [c.name for c in controls] == [f"random_control[own:ceo_lastname-seed{d}-k04]" for d in range(5)]
     assert [c.heads for c in controls] == [c.heads for c in random_control(study(ks=(4,)))]
-    assert controls[0].controls_for == "own-ceo_lastname"
+    assert (controls[0].controls_for, controls[0].gate) == ("within_task[ceo_lastname-k04]", "own")
     assert controls[0].tasks == ("ceo_lastname",)
-    assert len(random_controls_for(study(), heads[:3], label="x")[0].heads) == 3
+    shared = random_controls_for(study(), replace(best, heads=best.heads[:3], source_task=None), gate="shared")
+    assert (shared[0].name, shared[0].k_effective) == ("random_control[shared-seed0-k03]", 3)
 
 
 def test_controls_are_as_many_as_the_heads_they_control_for() -> None:
@@ -259,7 +260,7 @@ def test_a_small_pool_is_an_error_that_says_by_how_much() -> None:
     )
     random_control(study(ks=(1, size // 2)))
     with pytest.raises(HeadsError, match="short"):
-        random_controls_for(study(ks=(1, k)), (Head(3, 0),), label="mine")
+        random_controls_for(study(ks=(1, k)), Condition("general", heads=(Head(3, 0),)), gate="shared")
 
 
 def test_every_experiment_has_a_builder_whose_names_are_distinct_and_fit_for_ids() -> None:
@@ -333,10 +334,11 @@ conditions = st.builds(
     prompt=st.sampled_from(["full", "needle_absent"]),
     source_task=st.none() | st.text(max_size=3),
     seed=st.none() | st.integers(0, 9),
-    match=st.sampled_from([None, "uniform", "layer"]),
+    random_match=st.sampled_from([None, "uniform", "layer"]),
     overlap=st.none() | st.integers(0, 9),
     mismatches=st.none() | st.integers(0, 9),
     controls_for=st.none() | st.text(max_size=3),
+    gate=st.sampled_from([None, "own", "shared"]),
 )
 
 

@@ -36,6 +36,7 @@ def test_rows_without_a_record_make_no_sample() -> None:
         condition="mine",
         row="filing_001.txt/b",
         filename="filing_001.txt",
+        cluster="filing_001.txt",
         task="b",
         depth=None,
         value="1",
@@ -43,9 +44,11 @@ def test_rows_without_a_record_make_no_sample() -> None:
         match=True,
         published_match=True,
         ended=True,
+        faults=(),
         tokens=3,
         gold_logprob=-1.5,
         baseline_logprob=None,
+        own={},
     )
 
 
@@ -70,7 +73,6 @@ def test_what_is_not_a_number_is_unknown() -> None:
     )
     assert (sample.gold_logprob, sample.baseline_logprob) == (None, None)
     assert sample.own == {"length": 1.0, "bad": None}
-    assert sample.line()["own"] == {"length": 1.0, "bad": None}
 
 
 def test_what_a_text_alone_does_not_tell() -> None:
@@ -85,7 +87,7 @@ def test_what_a_text_alone_does_not_tell() -> None:
         score,
         flags=lambda row, record: frozenset({"turn_marker"} if 9 in record.completion.token_ids else ()),
     )
-    assert [sample.faults for sample in samples] == [frozenset(), {"turn_marker"}]
+    assert [sample.faults for sample in samples] == [(), ("turn_marker",)]
 
 
 def test_one_name_has_one_meaning() -> None:

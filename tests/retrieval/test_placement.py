@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.choices import Insertion
 from harness.errors import DataError
-from harness.retrieval.placement import Insertion, place_needle, sentence_boundaries
+from harness.retrieval.placement import place_needle, sentence_boundaries
 from harness.retrieval.rows import Placement, Row
 
 NEEDLE = "The CEO is Smith."

@@ -17,10 +17,10 @@ from tiny_models import opened
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
+from harness.choices import Insertion
 from harness.demo import MODEL_FOLDER
 from harness.demo.filings import demo_rows
 from harness.errors import DataError, ModelError
-from harness.retrieval.placement import Insertion
 from harness.retrieval.prompts import (
     MEASURED_TOKENS,
     START_TOKENS,

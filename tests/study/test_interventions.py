@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from tiny_models import save_checkpoint
 
+from harness.choices import Mode
 from harness.demo.filings import demo_rows
 from harness.errors import DataError, ModelError
 from harness.experiment.head_files import write_ranking
 from harness.experiment.heads import Head, ModelShape
-from harness.experiment.intervention import ZEROED, MeanValues, Mode
+from harness.experiment.intervention import ZEROED, MeanValues
 from harness.experiment.keys import tokens_digest
 from harness.experiment.plan import Job
 from harness.experiment.rankings import rank

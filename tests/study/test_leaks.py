@@ -67,8 +67,8 @@ def test_filings_that_made_the_ranking_under_other_names(read: Read) -> None:
     inputs = read(tuple(replace(row, filename=f"other-{row.filename}") for row in MADE_FROM))
     assert (inputs.ranking_overlap, set((inputs.overlap or {}).values())) == (12, {"text"})
     found = judged(inputs)
-    assert found["verdict"] == "invalid"
-    assert found["reasons"][0].startswith(
+    assert found.verdict == "invalid"
+    assert found.reasons[0].startswith(
         "12 of the evaluated filings also made the ranking of the heads, 12 by an equal text;"
     )
 
@@ -83,16 +83,16 @@ def test_two_documents_under_eleven_names_each(read: Read) -> None:
     assert len({row.filename for row in inputs.rows}) == 22
     assert len({row.cluster_name for row in inputs.rows}) == 2
     found = judged(inputs)
-    assert (found["verdict"], found["filings"]) == ("inconclusive", 2)
+    assert (found.verdict, found.filings) == ("inconclusive", 2)
 
 
 def test_a_ranking_that_does_not_say_what_made_it_passes_where_someone_vouches(read: Read) -> None:
     rows = demo_rows(12, seed=8)
     unknown = read(rows, known=False)
     assert unknown.overlap is None
-    assert judged(unknown)["verdict"] == "inconclusive"
-    assert judged(read(rows, known=False, heads_held_out=True))["verdict"] == "pass"
-    assert judged(read(rows))["verdict"] == "pass"
+    assert judged(unknown).verdict == "inconclusive"
+    assert judged(read(rows, known=False, heads_held_out=True)).verdict == "pass"
+    assert judged(read(rows)).verdict == "pass"
 
 
 def test_the_share_asked_for_comes_before_the_rankings(read: Read) -> None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from changed_section import changed
 from fake_gates import GATE, make_answers, make_rows
 from fake_study import make_report
 
@@ -23,22 +24,23 @@ from harness.experiment.plan import Job, jobs_of
 from harness.experiment.record import Record
 from harness.experiment.store import Store
 from harness.findings.report.gate_message import gate_message
+from harness.findings.report.report_data import OwnMetric
 from harness.findings.samples import score_samples
 from harness.findings.verdicts.gate_results import gate_result
-from harness.findings.verdicts.gates import Margins
+from harness.findings.verdicts.verdict_data import Margins
 from harness.retrieval.rows import Row
 from harness.settings import Settings
 from harness.study.inputs import Inputs, donor_row, read_inputs
 from harness.study.outcome import (
-    PROGRAMS,
     Beginning,
     GateVerdict,
     Result,
     build_gate,
     declared_gates,
     judge_gates,
-    run_report,
+    run_outcome,
 )
+from harness.study.programs import PROGRAMS
 from harness.study.run import Run
 
 
@@ -86,7 +88,7 @@ def judged(run: Run, records: dict[Job, Record], gate: str = "shared") -> str:
     conditions = build_gate(inputs, gate).conditions
     samples = score_samples(conditions, inputs.rows, records, lambda row, text: (text == row.needle_value,) * 2)
     (found,) = judge_gates(run, conditions, records, samples).gates
-    return found["verdict"]
+    return found.verdict
 
 
 def test_a_verdict_from_records(run: Run) -> None:
@@ -96,9 +98,9 @@ def test_a_verdict_from_records(run: Run) -> None:
     samples = score_samples(gate.conditions, inputs.rows, records, lambda row, text: (text == row.needle_value,) * 2)
     found = judge_gates(run, gate.conditions, records, samples)
     (figures,) = found.gates
-    assert (figures["verdict"], figures["n"], figures["filings"]) == ("pass", 90, 10)
-    assert figures["plain_text"] is not None
-    assert figures["plain_text"]["untouched"] == pytest.approx(-0.5)
+    assert (figures.verdict, figures.n, figures.filings) == ("pass", 90, 10)
+    assert figures.plain_text is not None
+    assert figures.plain_text.untouched == pytest.approx(-0.5)
     assert found.lacking == []
     assert found.margin == 0.1
 
@@ -110,7 +112,7 @@ def test_plain_text_that_lacks_records_is_named(run: Run) -> None:
     lost = jobs_of(last, run.inputs.rows)[0]
     found = judge_gates(run, conditions, {job: record for job, record in records.items() if job != lost}, ())
     assert found.lacking == [last.name]
-    assert f"{last.name} (1 of 90 rows)" in found.gates[0]["reasons"][0]
+    assert f"{last.name} (1 of 90 rows)" in found.gates[0].reasons[0]
 
 
 def test_margins_and_leaks_are_the_runs(run: Run) -> None:
@@ -125,14 +127,12 @@ def test_margins_and_leaks_are_the_runs(run: Run) -> None:
 
 def test_a_result_is_its_conditions_part_of_the_report() -> None:
     report, _ = make_report(tasks=("ceo_lastname",), ks=(2,), experiments=("within_task",), n_filings=4)
-    figures = report["conditions"][1]
-    figures["n"], figures["requested"], figures["accuracy"] = 3, 4, 0.25
-    assert figures["drop"] is not None
-    figures["drop"]["estimate"] = 0.5
-    condition = Condition("within_task", figures["setting"], heads=((0, 1), (2, 3)))  # type: ignore[arg-type]  # pairs become heads
+    places: dict[str, object] = {"n": 3, "requested": 4, "accuracy": 0.25, "drop.estimate": 0.5}
+    figures = changed(report.conditions[1], places)
+    condition = Condition("within_task", figures.setting, heads=((0, 1), (2, 3)))  # type: ignore[arg-type]  # pairs become heads
     result = Result(condition, figures)
     assert (result.n, result.missing, result.accuracy, result.drop) == (3, 1, 0.25, 0.5)
-    assert result.interval == figures["interval"]
+    assert result.interval == figures.interval
     assert dict(result.properties()) == {
         "condition": condition.name,
         "k_effective": 2,
@@ -145,10 +145,9 @@ def test_a_result_is_its_conditions_part_of_the_report() -> None:
 
 def test_without_rows_there_is_no_accuracy_and_the_baseline_has_no_drop() -> None:
     report, _ = make_report(tasks=("ceo_lastname",), ks=(2,), experiments=("within_task",), n_filings=4)
-    figures = report["conditions"][0]
+    figures = report.conditions[0]
     assert Result(BASELINE, figures).drop is None
-    figures["n"], figures["accuracy"], figures["interval"] = 0, None, None
-    result = Result(BASELINE, figures)
+    result = Result(BASELINE, changed(figures, {"n": 0, "accuracy": None, "interval": None}))
     assert (result.n, result.missing, result.accuracy, result.interval) == (0, 4, None, None)
 
 
@@ -164,7 +163,7 @@ def test_what_a_bare_assert_shows_of_a_verdict() -> None:
 
 
 class Known(Run):
-    """A run_report_run that knows its records."""
+    """A run that knows its records."""
 
     known: Mapping[Job, Record] = {}
 
@@ -173,9 +172,9 @@ class Known(Run):
 
 
 @pytest.fixture(scope="module")
-def run_report_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Known]:
+def quiet_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Known]:
     """Of the demo's nine rows of one filing; nothing is computed."""
-    with Store(tmp_path_factory.mktemp("run_report_run") / "store.sqlite") as store:
+    with Store(tmp_path_factory.mktemp("quiet_run") / "store.sqlite") as store:
         yield Known(read_inputs(Settings(max_rows=9, run="mine")), store, run_id="a")
 
 
@@ -183,102 +182,103 @@ def own_score(row: Row, completion: str) -> dict[str, float]:
     return {"length": float(len(completion))}
 
 
-def run_report_said(row: Row, text: str) -> Record:
+def answered(row: Row, text: str) -> Record:
     job = Job(row.id, frozenset())
     return Record(job, Completion((1, 2), 3, -1.0, -1.0, 0, 1.0), text, 0.0)
 
 
-def test_after_resampling_the_donors_value_is_looked_for(run_report_run: Known, tmp_path: Path) -> None:
-    """Beside the user's metrics; the untouched model says it too, if it is run_report_said."""
-    inputs = replace(run_report_run.inputs, settings=replace(run_report_run.inputs.settings, mode="resample"))
+def test_after_resampling_the_donors_value_is_looked_for(quiet_run: Known, tmp_path: Path) -> None:
+    """Beside the user's metrics; the untouched model says it too, if it is said."""
+    inputs = replace(quiet_run.inputs, settings=replace(quiet_run.inputs.settings, mode="resample"))
     first, second = inputs.rows[:2]
-    resampled = Known(inputs, run_report_run.store, run_id="b")
+    resampled = Known(inputs, quiet_run.store, run_id="b")
     resampled.known = {
         each.job: each
         for each in (
-            run_report_said(first, f"It is {donor_row(inputs, first).needle_value}."),
-            run_report_said(second, "Nothing."),
+            answered(first, f"It is {donor_row(inputs, first).needle_value}."),
+            answered(second, "Nothing."),
         )
     }
-    report, samples = run_report(resampled, [BASELINE], own_score, since=Beginning(), how="passed", root=tmp_path)
+    found = run_outcome(resampled, [BASELINE], own_score, since=Beginning(), how="passed", root=tmp_path)
+    report, samples = found.report, found.samples
     assert [sample.own for sample in samples] == [
         {"length": float(len(samples[0].completion)), "donor_value": 1.0},
         {"length": 8.0, "donor_value": 0.0},
     ]
-    assert report["conditions"][0]["own"]["donor_value"] == {"n": 2, "mean": 0.5}
+    assert report.conditions[0].own["donor_value"] == OwnMetric(n=2, mean=0.5)
 
 
-def test_who_was_asked_with_what(run_report_run: Known, tmp_path: Path) -> None:
-    report, samples = run_report(
-        run_report_run, [BASELINE], own_score, since=Beginning(clock=0.0), how="failed", root=tmp_path
-    )
-    assert not samples
-    assert (report["run"]["name"], report["run"]["exit"], report["run"]["missing"]) == ("mine", "failed", ["baseline"])
-    assert report["run"]["seconds"] > 0
-    assert report["run"]["commit"] is None, "the folder is no repository"
-    assert set(report["versions"]) == {"python", "harness", *PROGRAMS, "scorer"}
-    assert report["versions"]["harness"] == __version__
-    assert report["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
-    model = report["model"]
+def test_who_was_asked_with_what(quiet_run: Known, tmp_path: Path) -> None:
+    found = run_outcome(quiet_run, [BASELINE], own_score, since=Beginning(clock=0.0), how="failed", root=tmp_path)
+    assert not found.samples
+    report = found.report
+    assert (report.run.name, report.run.exit, report.run.missing) == ("mine", "failed", ("baseline",))
+    assert report.run.seconds > 0
+    assert report.run.commit is None, "the folder is no repository"
+    assert set(report.versions) == {"python", "harness", *PROGRAMS, "scorer"}
+    assert report.versions["harness"] == __version__
+    assert report.versions["python"] == ".".join(map(str, sys.version_info[:3]))
+    model = report.model
     assert model is not None
-    assert (model["id"], model["n_layers"], model["n_heads"]) == ("demo", 8, 16)
-    assert report["data"]["rows"] == 9
-    assert report["data"]["ranking_overlap"] == 0
+    assert (model.id, model.n_layers, model.n_heads) == ("demo", 8, 16)
+    assert report.data.rows == 9
+    assert report.data.ranking_overlap == 0
 
 
-def test_completions_are_scored_by_the_rule_asked_for(run_report_run: Known, tmp_path: Path) -> None:
-    row = next(row for row in run_report_run.inputs.rows if row.task == "employees_count_total")
+def test_completions_are_scored_by_the_rule_asked_for(quiet_run: Known, tmp_path: Path) -> None:
+    row = next(row for row in quiet_run.inputs.rows if row.task == "employees_count_total")
     # the digits stand inside a longer number: the published rule looks for a substring
     text = f"9{row.needle_value}".replace(",", "")
     for scorer, matches in (("value", 0), ("published", 1)):
-        inputs = replace(run_report_run.inputs, settings=replace(run_report_run.inputs.settings, scorer=scorer))  # type: ignore[arg-type]  # a Scorer
-        scored = Known(inputs, run_report_run.store, run_id="b")
-        scored.known = {Job(row.id, frozenset()): run_report_said(row, text)}
-        report, (sample,) = run_report(scored, [BASELINE], own_score, since=Beginning(), how="passed", root=tmp_path)
-        (baseline,) = report["conditions"]
-        assert (baseline["matches"], baseline["published"]["matches"], baseline["n"]) == (matches, 1, 1)
+        inputs = replace(quiet_run.inputs, settings=replace(quiet_run.inputs.settings, scorer=scorer))  # type: ignore[arg-type]  # a Scorer
+        scored = Known(inputs, quiet_run.store, run_id="b")
+        scored.known = {Job(row.id, frozenset()): answered(row, text)}
+        found = run_outcome(scored, [BASELINE], own_score, since=Beginning(), how="passed", root=tmp_path)
+        (sample,), (baseline,) = found.samples, found.report.conditions
+        assert (baseline.matches, baseline.published_rule.matches, baseline.n) == (matches, 1, 1)
         assert sample.own == {"length": len(text)}
 
 
-def test_hedging_and_special_tokens_are_counted(run_report_run: Known, tmp_path: Path) -> None:
+def test_hedging_and_special_tokens_are_counted(quiet_run: Known, tmp_path: Path) -> None:
     """Two registrants in one answer are a guess; a special token within it means that the turn had ended."""
-    inputs = run_report_run.inputs
+    inputs = quiet_run.inputs
     asked = next(row for row in inputs.rows if row.task == "registrant_name")
     other = next(row for row in inputs.rows if row.task == "headquarters_city")
     names = [row.needle_value for row in inputs.all_rows if row.task == "registrant_name"]
     rival = next(name for name in names if name != asked.needle_value)
-    hedging = run_report_said(asked, f"{asked.needle_value} or {rival}")
-    marked = run_report_said(other, other.needle_value)
-    scored = Known(inputs, run_report_run.store, run_id="b")
+    hedging = answered(asked, f"{asked.needle_value} or {rival}")
+    marked = answered(other, other.needle_value)
+    scored = Known(inputs, quiet_run.store, run_id="b")
     scored.known = {
         each.job: replace(each, completion=replace(each.completion, token_ids=ids))
         for each, ids in ((hedging, (9, 10)), (marked, (9, 4, 10)))
     }
-    report, samples = run_report(scored, [BASELINE], own_score, since=Beginning(), how="passed", root=tmp_path)
-    assert {sample.task: (sample.match, set(sample.faults)) for sample in samples} == {
+    outcome = run_outcome(scored, [BASELINE], own_score, since=Beginning(), how="passed", root=tmp_path)
+    assert {sample.task: (sample.match, set(sample.faults)) for sample in outcome.samples} == {
         "registrant_name": (True, {"hedging"}),
         "headquarters_city": (True, {"turn_marker"}),
     }
-    found = report["conditions"][0]["degenerate"]
+    found = outcome.report.conditions[0].degenerate
     assert found is not None
-    assert (found["any"], found["hedging"], found["turn_marker"]) == (2, 1, 1)
+    assert (found.any, found.hedging, found.turn_marker) == (2, 1, 1)
 
 
-def test_a_value_within_a_longer_one_of_its_task_is_not_said(run_report_run: Known, tmp_path: Path) -> None:
-    inputs = run_report_run.inputs
+def test_a_value_within_a_longer_one_of_its_task_is_not_said(quiet_run: Known, tmp_path: Path) -> None:
+    inputs = quiet_run.inputs
     row = next(row for row in inputs.rows if row.task == "headquarters_city")
     longer = replace(row, filename="another.txt", needle_value=f"West {row.needle_value}")
     for rows, match in ((inputs.all_rows, True), ((*inputs.all_rows, longer), False)):
-        scored = Known(replace(inputs, all_rows=tuple(rows)), run_report_run.store, run_id="b")
-        scored.known = {Job(row.id, frozenset()): run_report_said(row, longer.needle_value)}
-        _, (sample,) = run_report(scored, [BASELINE], own_score, since=Beginning(), how="passed", root=tmp_path)
+        scored = Known(replace(inputs, all_rows=tuple(rows)), quiet_run.store, run_id="b")
+        scored.known = {Job(row.id, frozenset()): answered(row, longer.needle_value)}
+        outcome = run_outcome(scored, [BASELINE], own_score, since=Beginning(), how="passed", root=tmp_path)
+        (sample,) = outcome.samples
         assert sample.match is match
 
 
-def test_the_commit_of_a_repository(run_report_run: Known, tmp_path: Path) -> None:
+def test_the_commit_of_a_repository(quiet_run: Known, tmp_path: Path) -> None:
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@t", "-C", str(tmp_path)]
     subprocess.run([*git, "init", "-q"], check=True)
     subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "first"], check=True)
     head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
-    report, _ = run_report(run_report_run, [BASELINE], own_score, since=Beginning(), how="passed", root=tmp_path)
-    assert report["run"]["commit"] == head
+    report = run_outcome(quiet_run, [BASELINE], own_score, since=Beginning(), how="passed", root=tmp_path).report
+    assert report.run.commit == head

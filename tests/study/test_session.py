@@ -1,11 +1,11 @@
 """The study of a session, on a tiny model: declared, run once, reported; and what workers leave to the main process."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from changed_section import changed
 from tiny_models import save_checkpoint
 
 from harness.demo.filings import demo_rows
@@ -93,7 +93,7 @@ def test_from_conditions_to_a_report(session: Sessions, settings: Settings) -> N
     assert list(results) == names
     mine = results["mine"]
     assert (mine.n, mine.missing, mine.condition) == (6, 0, MINE)
-    assert mine.accuracy == mine.figures["matches"] / 6
+    assert mine.accuracy == mine.figures.matches / 6
     assert mine.interval is not None
     baseline = results["baseline"].accuracy
     assert baseline is not None
@@ -110,10 +110,10 @@ def test_from_conditions_to_a_report(session: Sessions, settings: Settings) -> N
 
     report = study.finish("failed")
     assert report is not None
-    assert (report["run"]["exit"], report["run"]["finished"], report["run"]["missing"]) == ("failed", True, [])
-    assert [condition["name"] for condition in report["conditions"]] == names
+    assert (report.run.exit, report.run.finished, report.run.missing) == ("failed", True, ())
+    assert [condition.name for condition in report.conditions] == names
     read = load(study.folder)
-    assert read.data == json.loads(json.dumps(report))
+    assert read.data == report
     assert len(read.samples()) == 6 + 4 * 3 + 6
     plots = {path.name for path in (study.folder / "plots").iterdir()}
     assert {"accuracy_by_k.png", "accuracy_by_k.csv", "figures.csv"} <= plots
@@ -130,8 +130,8 @@ def test_an_interrupted_run_reports_what_is_missing(session: Sessions, settings:
         study.results(interrupt)
     report = study.finish("interrupted")
     assert report is not None
-    assert (report["run"]["finished"], report["run"]["missing"]) == (False, ["baseline", "mine"])
-    assert [condition["n"] for condition in report["conditions"]] == [2, 2]
+    assert (report.run.finished, report.run.missing) == (False, ("baseline", "mine"))
+    assert [condition.n for condition in report.conditions] == [2, 2]
 
 
 def test_workers_compute_and_the_main_process_reports(session: Sessions, settings: Settings) -> None:
@@ -142,8 +142,8 @@ def test_workers_compute_and_the_main_process_reports(session: Sessions, setting
         assert study.finish("passed") is None
     report = session(settings, MAIN).finish("passed")
     assert report is not None
-    assert [condition["name"] for condition in report["conditions"]] == ["baseline", "mine"]
-    assert report["run"]["finished"]
+    assert [condition.name for condition in report.conditions] == ["baseline", "mine"]
+    assert report.run.finished
     assert session(settings, Place("other")).finish("passed") is None, "of its own session alone"
 
 
@@ -215,12 +215,12 @@ def test_gates_are_judged_with_the_results(session: Sessions, settings: Settings
     assert "within_task[ceo_lastname-k02]" in results
     assert not any(name.startswith("plain_text") for name in results), "nothing is asked of plain text"
     found = study.verdict(own, "pytest evals -m gate")
-    assert (found.figures["name"], found.figures["verdict"], found.passed) == (own.name, "invalid", False)
+    assert (found.figures.name, found.figures.verdict, found.passed) == (own.name, "invalid", False)
     assert found.message.startswith("gate[own-all-k02]: invalid")
     assert found.message.endswith("pytest evals -m gate")
     report = study.finish("passed")
     assert report is not None
-    assert [gate["name"] for gate in report["gates"]] == [own.name, shared.name]
+    assert [gate.name for gate in report.gates] == [own.name, shared.name]
 
 
 def test_a_gate_may_ask_for_each_task(session: Sessions, settings: Settings) -> None:
@@ -231,8 +231,8 @@ def test_a_gate_may_ask_for_each_task(session: Sessions, settings: Settings) -> 
         study.declare(own.conditions)
         study.results(ignore)
         figures = study._gates[own.name]
-        tasks = [{**task, "verdict": one if i else "pass"} for i, task in enumerate(figures["tasks"])]
-        study._gates = {own.name: {**figures, "verdict": "pass", "tasks": tasks}}  # type: ignore[typeddict-item]  # as is
+        verdicts = {f"tasks.{i}.verdict": one if i else "pass" for i in range(len(figures.tasks))}
+        study._gates = {own.name: changed(figures, {"verdict": "pass"} | verdicts)}
         assert study.verdict(own, "").passed is passed
 
 

@@ -14,7 +14,7 @@ from harness.errors import ReportError
 from harness.findings.comparing.setup_changes import SetupChange, setup_changes
 from harness.findings.report.curves import Level, level, pooled_level
 from harness.findings.report.report_data import ConditionResult, ReportData
-from harness.findings.samples import SampleLine
+from harness.findings.samples import Pairing, Sample
 from harness.findings.statistics import (
     Interval,
     cluster_mean,
@@ -139,10 +139,8 @@ class Comparison:
         return {"schema_version": SCHEMA_VERSION, "kind": KIND, **asdict(self)}
 
 
-Samples = Mapping[str, Mapping[str, SampleLine]]
+Samples = Mapping[str, Mapping[str, Sample]]
 """By condition and row."""
-Pair = tuple[SampleLine, SampleLine]
-"""A row's sample before and after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +149,7 @@ class Source:
 
     name: str
     data: ReportData
-    samples: Sequence[SampleLine] | None
+    samples: Sequence[Sample] | None
 
 
 def compare(before: Source, after: Source) -> Comparison:
@@ -159,7 +157,7 @@ def compare(before: Source, after: Source) -> Comparison:
 
     Raises ReportError where a report's samples hold one row twice under one condition.
     """
-    old, new = ({each["name"]: each for each in source.data["conditions"]} for source in (before, after))
+    old, new = ({each.name: each for each in source.data.conditions} for source in (before, after))
     samples = None
     if before.samples is not None and after.samples is not None:
         samples = (_by_condition(before, before.samples), _by_condition(after, after.samples))
@@ -178,10 +176,10 @@ def compare(before: Source, after: Source) -> Comparison:
     )
 
 
-def _by_condition(source: Source, samples: Iterable[SampleLine]) -> Samples:
-    found: dict[str, dict[str, SampleLine]] = {}
+def _by_condition(source: Source, samples: Iterable[Sample]) -> Samples:
+    found: dict[str, dict[str, Sample]] = {}
     for sample in samples:
-        condition, row = sample["condition"], sample["row"]
+        condition, row = sample.condition, sample.row
         if row in found.setdefault(condition, {}):
             raise ReportError(f"{source.name}: samples: row {row} twice under {condition}; expected it once; run again")
         found[condition][row] = sample
@@ -190,31 +188,29 @@ def _by_condition(source: Source, samples: Iterable[SampleLine]) -> Samples:
 
 def _lines(conditions: Iterable[ConditionResult]) -> dict[str, tuple[ConditionResult, ...]]:
     """Each line's conditions, by its name: conditions without k first, then by experiment, k and name."""
-    ordered = sorted(
-        conditions, key=lambda each: (each["k"] is not None, each["experiment"], each["k"] or 0, each["name"])
-    )
+    ordered = sorted(conditions, key=lambda each: (each.k is not None, each.experiment, each.k or 0, each.name))
     groups: dict[tuple[str, str], list[ConditionResult]] = {}
     for each in ordered:
-        groups.setdefault((each["experiment"], _pooled_setting(each)), []).append(each)
-    names = {each["name"] for each in ordered}
+        groups.setdefault((each.experiment, _pooled_setting(each)), []).append(each)
+    names = {each.name for each in ordered}
     lines: dict[str, tuple[ConditionResult, ...]] = {}
     for (experiment, setting), members in groups.items():
-        asked = [task for each in members for task in each["per_task"]]
+        asked = [task for each in members for task in each.per_task]
         pooled = f"{experiment}[{setting}]"
         if len(members) > 1 and setting and len(asked) == len(set(asked)) and pooled not in names:
             lines[pooled] = tuple(members)
         else:
-            lines.update({each["name"]: (each,) for each in members})
+            lines.update({each.name: (each,) for each in members})
     return lines
 
 
 def _pooled_setting(condition: ConditionResult) -> str:
     """What conditions of one line have in common; of a gate's controls also whose heads they control for."""
-    if condition["k"] is None:
+    if condition.k is None:
         return ""
-    controlled = [condition["controls_for"].partition(":")[0]] if condition["controls_for"] else []
-    draw = [] if condition["seed"] is None else [f"seed{condition['seed']}"]
-    return "-".join([*controlled, *draw, f"k{condition['k']:02d}"])
+    controlled = [] if condition.gate is None else [condition.gate]
+    draw = [] if condition.seed is None else [f"seed{condition.seed}"]
+    return "-".join([*controlled, *draw, f"k{condition.k:02d}"])
 
 
 def _line(
@@ -224,14 +220,14 @@ def _line(
     samples: tuple[Samples, Samples] | None,
 ) -> LineChange:
     """`members` are the line's conditions, of either report."""
-    names = tuple(each["name"] for each in members)
-    old, new = ([each for each in report["conditions"] if each["name"] in names] for report in reports)
-    before, after = (pooled_level(part for each in own for part in each["per_task"].values()) for own in (old, new))
-    heads = ({each["name"]: sorted(each["heads"]) for each in own} for own in (old, new))
+    names = tuple(each.name for each in members)
+    old, new = ([each for each in report.conditions if each.name in names] for report in reports)
+    before, after = (pooled_level(part for each in own for part in each.per_task.values()) for own in (old, new))
+    heads = ({each.name: sorted(each.heads) for each in own} for own in (old, new))
     heads_before, heads_after = heads
     return LineChange(
         name=name,
-        experiment=members[0]["experiment"],
+        experiment=members[0].experiment,
         conditions=names,
         before=before,
         after=after,
@@ -240,15 +236,15 @@ def _line(
         drop_after=_drop(reports[1], new, after),
         other_heads=sum(heads_before[each] != heads_after[each] for each in names),
         paired=None if samples is None else _paired(names, *samples),
-        parts=tuple(_line(each["name"], [each], reports, samples) for each in members) if len(members) > 1 else (),
+        parts=tuple(_line(each.name, [each], reports, samples) for each in members) if len(members) > 1 else (),
     )
 
 
 def _drop(report: ReportData, conditions: Sequence[ConditionResult], line: Level) -> float | None:
     """The drop over the line's tasks; `None` where rows are missing, so that it is always a paired one."""
-    if any(each["name"] == "baseline" for each in conditions):
+    if any(each.name == "baseline" for each in conditions):
         return None
-    baseline = level(report, "baseline", {task for each in conditions for task in each["per_task"]})
+    baseline = level(report, "baseline", {task for each in conditions for task in each.per_task})
     if baseline is None or baseline.accuracy is None or line.accuracy is None:
         return None
     whole = baseline.n == baseline.requested == line.requested == line.n
@@ -259,8 +255,8 @@ def _paired(names: Sequence[str], before: Samples, after: Samples) -> Paired | N
     pairs = [pair for name in sorted(names) for pair in _pairs(before.get(name, {}), after.get(name, {}))]
     if not pairs:
         return None
-    changes = [int(new["match"]) - int(old["match"]) for old, new in pairs]
-    clusters = [new.get("cluster", new["filename"]) for _, new in pairs]
+    changes = [int(new.match) - int(old.match) for old, new in pairs]
+    clusters = [new.cluster for _, new in pairs]
     sums: dict[str, int] = {}
     for cluster, change in zip(clusters, changes, strict=True):
         sums[cluster] = sums.get(cluster, 0) + change
@@ -270,36 +266,35 @@ def _paired(names: Sequence[str], before: Samples, after: Samples) -> Paired | N
     permutation = sign_permutation_p(list(sums.values()))
     return Paired(
         n=len(pairs),
-        filings=len({new["filename"] for _, new in pairs}),
+        filings=len({new.filename for _, new in pairs}),
         lost=lost,
         gained=gained,
-        other_answers=sum(old["completion"] != new["completion"] for old, new in pairs),
+        other_answers=sum(old.completion != new.completion for old, new in pairs),
         change=(gained - lost) / len(pairs),
         interval=None if mean is None else mean.interval(),
         p=mcnemar_p(lost, gained) if independent or permutation is None else permutation,
         test="mcnemar" if independent else "sign permutation",
         gold_logprob_change=paired_mean_change(
-            [old["gold_logprob"] for old, _ in pairs], [new["gold_logprob"] for _, new in pairs]
+            [old.gold_logprob for old, _ in pairs], [new.gold_logprob for _, new in pairs]
         ),
         logprob_gap=max(map(_logprob_gap, pairs)),
     )
 
 
-def _pairs(before: Mapping[str, SampleLine], after: Mapping[str, SampleLine]) -> Iterator[Pair]:
+def _pairs(before: Mapping[str, Sample], after: Mapping[str, Sample]) -> Iterator[Pairing]:
     for row in sorted(before.keys() & after.keys()):
-        if before[row]["value"] == after[row]["value"]:
+        if before[row].value == after[row].value:
             yield before[row], after[row]
 
 
-def _logprob_gap(pair: Pair) -> float:
-    old, new = (sample["gold_logprob"] for sample in pair)
+def _logprob_gap(pair: Pairing) -> float:
+    old, new = (sample.gold_logprob for sample in pair)
     return 0.0 if old is None or new is None else abs(new - old)
 
 
 def _row_changes(before: Samples, after: Samples) -> RowChanges:
     old, new = (
-        {row: sample["value"] for rows in samples.values() for row, sample in rows.items()}
-        for samples in (before, after)
+        {row: sample.value for rows in samples.values() for row, sample in rows.items()} for samples in (before, after)
     )
     return RowChanges(
         only_before=tuple(sorted(old.keys() - new.keys())),
@@ -314,4 +309,4 @@ def _verdicts(before: ReportData, after: ReportData) -> tuple[VerdictChange, ...
 
 
 def _verdict_by_gate(report: ReportData) -> dict[str, str]:
-    return {str(gate["name"]): str(gate["verdict"]) for gate in report["gates"]}
+    return {str(gate.name): str(gate.verdict) for gate in report.gates}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.experiment.heads import Head
-from harness.findings.report.report_data import DataSection, RankingSection, ReportData
+from harness.findings.report.report_data import DataSection, ModelSection, RankingSection, ReportData
 
 Section = Literal["settings", "versions", "model", "ranking", "data"]
 
@@ -34,10 +34,10 @@ def setup_changes(before: ReportData, after: ReportData) -> tuple[SetupChange, .
     """What differs, section by section, by name."""
     pairs: list[tuple[Section, Mapping[str, str], Mapping[str, str]]] = [
         ("settings", _settings(before), _settings(after)),
-        ("versions", _texts(before["versions"]), _texts(after["versions"])),
-        ("model", _texts(before["model"] or {}), _texts(after["model"] or {})),
-        ("ranking", _facts(before["ranking"]), _facts(after["ranking"])),
-        ("data", _data(before["data"]), _data(after["data"])),
+        ("versions", _texts(before.versions), _texts(after.versions)),
+        ("model", _model(before.model), _model(after.model)),
+        ("ranking", _facts(before.ranking), _facts(after.ranking)),
+        ("data", _data(before.data), _data(after.data)),
     ]
     changes = [
         SetupChange(section, name, old.get(name, ABSENT), new.get(name, ABSENT))
@@ -45,13 +45,17 @@ def setup_changes(before: ReportData, after: ReportData) -> tuple[SetupChange, .
         for name in sorted(old.keys() | new.keys())
         if old.get(name) != new.get(name)
     ]
-    if before["ranking"] is not None and after["ranking"] is not None:
-        changes += _head_changes(before["ranking"], after["ranking"])
+    if before.ranking is not None and after.ranking is not None:
+        changes += _head_changes(before.ranking, after.ranking)
     return tuple(sorted(changes, key=lambda change: [section for section, _, _ in pairs].index(change.section)))
 
 
 def _settings(report: ReportData) -> dict[str, str]:
-    return _texts({name: value for name, value in report["configuration"].items() if name not in BOOKKEEPING})
+    return _texts({name: value for name, value in report.configuration.items() if name not in BOOKKEEPING})
+
+
+def _model(model: ModelSection | None) -> dict[str, str]:
+    return {} if model is None else _texts(dict(model))
 
 
 def _texts(values: Mapping[str, object]) -> dict[str, str]:
@@ -70,38 +74,38 @@ def _facts(ranking: RankingSection | None) -> dict[str, str]:
         return {}
     return _texts(
         {
-            "source": ranking["source"],
-            "method": ranking["method"],
-            "top_k": ranking["top_k"],
-            "tasks": sorted(ranking["tasks"]),
-            "full scores": "unknown" if ranking["mean_scores"] is None else "known",
+            "source": ranking.source,
+            "method": ranking.method,
+            "top_k": ranking.top_k,
+            "tasks": sorted(ranking.tasks),
+            "full scores": "unknown" if ranking.mean_scores is None else "known",
         }
     )
 
 
 def _data(data: DataSection) -> dict[str, str]:
-    excluded = sorted(f"{each['row']}: {each['reason']}" for each in data["excluded"])
+    excluded = sorted(f"{each.row}: {each.reason}" for each in data.excluded)
     return _texts(
         {
-            "source": data["source"],
-            "rows": data["rows"],
-            "filings": data["filings"],
-            "split_seed": data["split_seed"],
-            "ranking_overlap": data["ranking_overlap"],
+            "source": data.source,
+            "rows": data.rows,
+            "filings": data.filings,
+            "split_seed": data.split_seed,
+            "ranking_overlap": data.ranking_overlap,
             "excluded": len(excluded),
             **{f"excluded {row}": "yes" for row in excluded},
-            **{f"rows of {task}": part["rows"] for task, part in data["tasks"].items()},
+            **{f"rows of {task}": part.rows for task, part in data.tasks.items()},
         }
     )
 
 
 def _head_changes(before: RankingSection, after: RankingSection) -> Iterator[SetupChange]:
-    tasks = sorted(before["tasks"].keys() & after["tasks"].keys())
+    tasks = sorted(before.tasks.keys() & after.tasks.keys())
     for task in tasks:
-        yield from _list_changes(f"heads of {task}", before["tasks"][task], after["tasks"][task])
-    yield from _list_changes("shared heads", before["shared"], after["shared"])
-    yield from _list_changes("global heads", before["global"], after["global"])
-    old, new = before["mean_scores"] or {}, after["mean_scores"] or {}
+        yield from _list_changes(f"heads of {task}", before.tasks[task], after.tasks[task])
+    yield from _list_changes("shared heads", before.shared_heads, after.shared_heads)
+    yield from _list_changes("global heads", before.global_heads, after.global_heads)
+    old, new = before.mean_scores or {}, after.mean_scores or {}
     for task in tasks:
         if task in old and task in new and old[task] != new[task]:
             yield from _list_changes(f"all scores of {task}", _flat(old[task]), _flat(new[task]))

@@ -77,7 +77,7 @@ def series(report: ReportData, tasks: Collection[str] | None = None, *, dodge: f
 
     The draws of one experiment are one series. Points without rows are left out.
     """
-    names = [condition["experiment"] for condition in report["conditions"] if condition["k"] is not None]
+    names = [condition.experiment for condition in report.conditions if condition.k is not None]
     groups: dict[str, list[Curve]] = {}
     for curve in curves(report, tasks):
         groups.setdefault(curve.experiment, []).append(curve)

@@ -60,7 +60,7 @@ def accuracy_by_k(report: ReportData) -> Figure | None:
 def accuracy_by_task(report: ReportData) -> Figure | None:
     """One small panel a task: the same curves on that task's rows alone."""
     everything = series(report)
-    tasks = [task for task in report["data"]["tasks"] if series(report, {task})]
+    tasks = [task for task in report.data.tasks if series(report, {task})]
     if not tasks:
         return None
     columns = {1: 1, 2: 2, 4: 2}.get(len(tasks), 3)
@@ -96,7 +96,7 @@ def retrieval_against_random(report: ReportData) -> Figure | None:
     random = next((one for one in series(report) if one.experiment == RANDOM), None)
     if not drawn or random is None:
         return None
-    kinds = sorted({c["match"] for c in report["conditions"] if c["experiment"] == RANDOM and c["match"]})
+    kinds = sorted({c.random_match for c in report.conditions if c.experiment == RANDOM and c.random_match})
     kind = " and ".join(kinds) or "uniform"
     several = ", mean and envelope" if len(random.draws) > 1 else ""
     reading = (
@@ -121,7 +121,7 @@ def retrieval_against_random(report: ReportData) -> Figure | None:
 def _task_panel(axes: Axes, report: ReportData, task: str, everything: Sequence[Series]) -> None:
     places = axis_of_ks(axes, everything)
     as_percent(axes)
-    title = f"{task} (n = {report['data']['tasks'][task]['rows']})"
+    title = f"{task} (n = {report.data.tasks[task].rows})"
     axes.set_title(title, loc="left", pad=4, fontsize=min(8.0, 8.0 * 36 / len(title)))
     for name in LEVELS:
         draw_level(axes, report, name, {task})
@@ -131,10 +131,7 @@ def _task_panel(axes: Axes, report: ReportData, task: str, everything: Sequence[
 
 def _random_panel(axes: Axes, report: ReportData, one: Series) -> None:
     tasks = {
-        task
-        for condition in report["conditions"]
-        if condition["experiment"] == one.experiment
-        for task in condition["per_task"]
+        task for condition in report.conditions if condition.experiment == one.experiment for task in condition.per_task
     }
     random = next((other for other in series(report, tasks) if other.experiment == RANDOM), None)
     places = axis_of_ks(axes, [one] if random is None else [one, random])

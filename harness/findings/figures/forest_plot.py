@@ -13,13 +13,10 @@ from harness.findings.figures.plot_style import FAINT, INK, darker, new_figure, 
 from harness.findings.report.report_data import ReportData
 from harness.findings.verdicts.verdict_data import Contrast, GateResult
 
-GATED = {"own": "within_task", "shared": "general"}
-"""The experiment whose heads a gate judges."""
-
 
 def forest(report: ReportData) -> Figure | None:
     """A line a contrast: the difference of drops, its interval, and the difference from each draw as a point."""
-    found = report["contrasts"]
+    found = report.contrasts
     if not found:
         return None
     figure = new_figure(
@@ -45,21 +42,21 @@ def forest(report: ReportData) -> Figure | None:
     for margin in _margins(report):
         axes.axvline(100 * margin, color=FAINT, linestyle=(0, (4, 2)), linewidth=1.0, zorder=1)
     axes.set_xlabel("points of accuracy")
-    for gate in report["gates"]:
+    for gate in report.gates:
         _note_verdict(axes, gate, found)
     return figure
 
 
 def _draw(axes: Axes, place: int, contrast: Contrast, every: Sequence[Contrast]) -> None:
-    style = style_of(contrast["experiment"], [each["experiment"] for each in every])
-    draws = contrast["draw_differences"]
+    style = style_of(contrast.experiment, [each.experiment for each in every])
+    draws = contrast.draw_differences
     step = min(0.11, 0.55 / max(Counter(draws).values(), default=1))  # of a line's height: before the next line
     below = [place - 0.24 - step * draws[:i].count(draw) for i, draw in enumerate(draws)]
     axes.plot([100 * draw for draw in draws], below, "o", color=FAINT, markersize=1.9, markeredgewidth=0, zorder=2)
-    if contrast["interval"] is not None:
-        axes.plot([100 * end for end in contrast["interval"]], [place, place], color=style.colour, linewidth=1.8)
+    if contrast.interval is not None:
+        axes.plot([100 * end for end in contrast.interval], [place, place], color=style.colour, linewidth=1.8)
     axes.plot(
-        [100 * contrast["difference"]],
+        [100 * contrast.difference],
         [place],
         marker=style.marker,
         color=style.colour,
@@ -72,25 +69,25 @@ def _draw(axes: Axes, place: int, contrast: Contrast, every: Sequence[Contrast])
 
 def _label(contrast: Contrast) -> str:
     """The experiment and k, and how many heads there were where they are fewer."""
-    fewest, most = contrast["k_effective"]
+    fewest, most = contrast.k_effective
     heads = f"{most}" if fewest == most else f"{fewest}-{most}"
-    short = "" if fewest == contrast["k"] else f" ({heads} heads)"
-    return f"{contrast['experiment']}  k={contrast['k']}{short}"
+    short = "" if fewest == contrast.k else f" ({heads} heads)"
+    return f"{contrast.experiment}  k={contrast.k}{short}"
 
 
 def _margins(report: ReportData) -> list[float]:
     """The margins of the gates; without gates, that of the settings where they say one."""
-    of_gates = {gate["margins"]["margin"] for gate in report["gates"]}
-    asked = report["configuration"].get("gate_margin")
+    of_gates = {gate.margins.margin for gate in report.gates}
+    asked = report.configuration.get("gate_margin")
     return sorted(of_gates or ({asked} if isinstance(asked, float) else set()))
 
 
 def _note_verdict(axes: Axes, gate: GateResult, every: Sequence[Contrast]) -> None:
     """The verdict right of the line whose heads the gate judges."""
     for i, contrast in enumerate(every):
-        if (contrast["experiment"], contrast["k"]) == (GATED[gate["experiment"]], gate["k"]):
+        if (contrast.experiment, contrast.k) == (gate.experiment, gate.k):
             axes.annotate(
-                gate["verdict"],
+                gate.verdict,
                 (1.0, len(every) - i),
                 xycoords=axes.get_yaxis_transform(),
                 xytext=(6, 0),
@@ -98,6 +95,6 @@ def _note_verdict(axes: Axes, gate: GateResult, every: Sequence[Contrast]) -> No
                 va="center",
                 fontsize=8,
                 fontweight="bold",
-                color=darker(style_of(contrast["experiment"], []).colour),
+                color=darker(style_of(contrast.experiment, []).colour),
                 annotation_clip=False,
             )

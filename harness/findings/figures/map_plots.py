@@ -47,14 +47,14 @@ def head_map(report: ReportData) -> Figure | None:
     Where the full scores are unknown, a head counts with a list's lowest score where that list lacks it, and
     one on no list is left blank.
     """
-    model, ranking = report["model"], report["ranking"]
-    if model is None or ranking is None or not ranking["tasks"]:
+    model, ranking = report.model, report.ranking
+    if model is None or ranking is None or not ranking.tasks:
         return None
-    n_layers, n_heads = model["n_layers"], model["n_heads"]
+    n_layers, n_heads = model.n_layers, model.n_heads
     marked = {name: found for name in MARKS if (found := _at_largest_k(report, name))}
     cell = min(0.36, 7.2 / n_heads, 8.4 / n_layers)  # inches
     reading = "colour: mean score over tasks, on a square-root scale"
-    blank = "" if ranking["mean_scores"] else "; hatched: on no task's list"
+    blank = "" if ranking.mean_scores else "; hatched: on no task's list"
     figure = new_figure(
         max(5.4, n_heads * cell + 1.5),
         n_layers * cell + 1.15,
@@ -62,7 +62,7 @@ def head_map(report: ReportData) -> Figure | None:
         [provenance(report), reading + blank],
     )
     axes = figure.add_subplot()
-    _draw_scores(axes, _mean_scores(ranking, n_layers, n_heads), ranking["method"] or "score")
+    _draw_scores(axes, _mean_scores(ranking, n_layers, n_heads), ranking.method or "score")
     handles = [_mark_heads(axes, name, conditions, cell * 72) for name, conditions in marked.items()]
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=2, handletextpad=0.5)
@@ -72,7 +72,7 @@ def head_map(report: ReportData) -> Figure | None:
 def transfer_map(report: ReportData) -> Figure | None:
     """Source x target tasks: the target's accuracy that is left without the source's heads; a panel a k."""
     cells = _transfer_cells(report)
-    tasks = [task for task in report["data"]["tasks"] if any(task in pair[:2] for pair in cells)]
+    tasks = [task for task in report.data.tasks if any(task in pair[:2] for pair in cells)]
     ks = sorted({k for _, _, k in cells})
     if len(tasks) < 2:
         return None
@@ -109,10 +109,10 @@ def transfer_map(report: ReportData) -> Figure | None:
 
 def _mean_scores(ranking: RankingSection, n_layers: int, n_heads: int) -> Grid:
     """(layers, heads): each head's mean over tasks, nan where nothing is known of it."""
-    if ranking["mean_scores"]:
-        return np.asarray(np.mean([np.array(grid) for grid in ranking["mean_scores"].values()], axis=0))
+    if ranking.mean_scores:
+        return np.asarray(np.mean([np.array(grid) for grid in ranking.mean_scores.values()], axis=0))
     lists = []
-    for scored in ranking["tasks"].values():
+    for scored in ranking.tasks.values():
         grid = np.full((n_layers, n_heads), np.nan)
         for layer, head, score in scored:
             grid[int(layer), int(head)] = score
@@ -151,15 +151,15 @@ def _ticks(n: int) -> list[int]:
 
 
 def _at_largest_k(report: ReportData, experiment: str) -> list[ConditionResult]:
-    own = [c for c in report["conditions"] if c["experiment"] == experiment and c["k"] is not None]
-    largest = max((c["k"] or 0 for c in own), default=0)
-    return [condition for condition in own if condition["k"] == largest]
+    own = [c for c in report.conditions if c.experiment == experiment and c.k is not None]
+    largest = max((c.k or 0 for c in own), default=0)
+    return [condition for condition in own if condition.k == largest]
 
 
 def _mark_heads(axes: Axes, experiment: str, conditions: Sequence[ConditionResult], cell: float) -> Line2D:
     """Mark the heads that these conditions zeroed, `cell` points a cell; returns the legend's handle."""
     mark = MARKS[experiment]
-    heads = sorted({(layer, head) for condition in conditions for layer, head in condition["heads"]})
+    heads = sorted({(layer, head) for condition in conditions for layer, head in condition.heads})
     width = max(0.5, min(1.1, cell * 0.06))
     axes.plot(
         [head for _, head in heads],
@@ -172,7 +172,7 @@ def _mark_heads(axes: Axes, experiment: str, conditions: Sequence[ConditionResul
         markeredgewidth=width,
         path_effects=[withStroke(linewidth=width + 1.2, foreground="white")],
     )
-    k, counts = conditions[0]["k"], {condition["k_effective"] for condition in conditions}
+    k, counts = conditions[0].k, {condition.k_effective for condition in conditions}
     fewest, most = min(counts), max(counts)
     short = "" if counts == {k} else f", {fewest} heads" if fewest == most else f", {fewest}-{most} heads"
     return Line2D(
@@ -190,17 +190,17 @@ def _mark_heads(axes: Axes, experiment: str, conditions: Sequence[ConditionResul
 def _transfer_cells(report: ReportData) -> dict[tuple[str, str, int], ConditionResult]:
     """(source, target, k) -> its condition. A task's own heads may stand under `within_task` alone."""
     cells: dict[tuple[str, str, int], ConditionResult] = {}
-    if not any(condition["experiment"] == "transfer" for condition in report["conditions"]):
+    if not any(condition.experiment == "transfer" for condition in report.conditions):
         return cells
-    for condition in report["conditions"]:
-        source, tasks, k = condition["source_task"], condition["tasks"], condition["k"]
-        if condition["experiment"] in ("transfer", "within_task") and source and tasks and k is not None:
+    for condition in report.conditions:
+        source, tasks, k = condition.source_task, condition.tasks, condition.k
+        if condition.experiment in ("transfer", "within_task") and source and tasks and k is not None:
             cells.setdefault((source, tasks[0], k), condition)
     return {key: cell for key, cell in cells.items() if key[2] in _transfer_ks(report)}
 
 
 def _transfer_ks(report: ReportData) -> set[int | None]:
-    return {condition["k"] for condition in report["conditions"] if condition["experiment"] == "transfer"}
+    return {condition.k for condition in report.conditions if condition.experiment == "transfer"}
 
 
 def _transfer_panel(
@@ -210,13 +210,13 @@ def _transfer_panel(
     for i, source in enumerate(tasks):
         for j, target in enumerate(tasks):
             cell = cells.get((source, target, k))
-            if cell is not None and cell["accuracy"] is not None:
-                values[i, j] = cell["accuracy"]
-                light = cell["accuracy"] > 0.55
+            if cell is not None and cell.accuracy is not None:
+                values[i, j] = cell.accuracy
+                light = cell.accuracy > 0.55
                 axes.text(
                     j,
                     i,
-                    f"{100 * cell['accuracy']:.0f}",
+                    f"{100 * cell.accuracy:.0f}",
                     ha="center",
                     va="center",
                     fontsize=6.5,
@@ -231,7 +231,7 @@ def _transfer_panel(
     axes.set_yticks(range(len(tasks)), tasks, fontsize=7)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    used = {cell["k_effective"] for (_, _, at), cell in cells.items() if at == k}
+    used = {cell.k_effective for (_, _, at), cell in cells.items() if at == k}
     fewest, most = min(used), max(used)
     short = "" if used == {k} else f" ({fewest} heads)" if fewest == most else f" ({fewest}-{most} heads)"
     axes.set_title(f"k = {k}{short}", loc="left", pad=4)

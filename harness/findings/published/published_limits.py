@@ -24,9 +24,9 @@ def limit_lines(report: ReportData) -> Iterator[str]:
     yield from _exchange_lines(report)
     yield from _control_lines(report)
     yield "counts only: lost rows and filings are unknown; intervals take rows as independent, nothing is paired"
-    if NEEDLE_ABSENT.name not in {condition["name"] for condition in report["conditions"]}:
+    if NEEDLE_ABSENT.name not in {condition.name for condition in report.conditions}:
         yield "no run without the needle: what guessing scores is unknown"
-    draws = len({condition["seed"] for condition in report["conditions"] if condition["experiment"] == RANDOM})
+    draws = len({condition.seed for condition in report.conditions if condition.experiment == RANDOM})
     if draws == 0:
         yield "no random heads: nothing shows that these heads do more than any others, so no gate can pass"
     elif draws == 1:
@@ -69,11 +69,11 @@ def _beyond(curve: Curve, random: Curve, k: int) -> str:
 
 def _diagonal_lines(report: ReportData) -> Iterator[str]:
     """Whether a task's own heads score the same in both files that hold them."""
-    own = {(c["source_task"], c["k"]): c["matches"] for c in report["conditions"] if c["experiment"] == "within_task"}
+    own = {(c.source_task, c.k): c.matches for c in report.conditions if c.experiment == "within_task"}
     diagonal = {
-        (c["source_task"], c["k"]): c["matches"]
-        for c in report["conditions"]
-        if c["experiment"] == "transfer" and c["tasks"] == [c["source_task"]]
+        (c.source_task, c.k): c.matches
+        for c in report.conditions
+        if c.experiment == "transfer" and c.tasks == (c.source_task,)
     }
     both = own.keys() & diagonal.keys()
     if both:
@@ -83,24 +83,24 @@ def _diagonal_lines(report: ReportData) -> Iterator[str]:
 
 def _exchange_lines(report: ReportData) -> Iterator[str]:
     """Conditions that differ in one head, and in accuracy by more than the rows' chance."""
-    whole = [c for c in report["conditions"] if c["tasks"] is None and c["heads"] and c["experiment"] != RANDOM]
+    whole = [c for c in report.conditions if c.tasks is None and c.heads and c.experiment != RANDOM]
     for i, one in enumerate(whole):
         for other in whole[i + 1 :]:
-            mine, theirs = ({Head(*head) for head in each["heads"]} for each in (one, other))
-            interval = newcombe((one["matches"], one["n"]), (other["matches"], other["n"]))
+            mine, theirs = ({Head(*head) for head in each.heads} for each in (one, other))
+            interval = newcombe((one.matches, one.n), (other.matches, other.n))
             if interval is None or interval.low <= 0.0 <= interval.high:
                 continue
-            if one["k"] == other["k"] and len(mine - theirs) == len(theirs - mine) == 1:
+            if one.k == other.k and len(mine - theirs) == len(theirs - mine) == 1:
                 (out,), (into,) = mine - theirs, theirs - mine
                 yield (
-                    f"one head of {len(mine)} apart at k={one['k']}: {one['experiment']} with {out} {_percent(one)}, "
-                    f"{other['experiment']} with {into} {_percent(other)}"
+                    f"one head of {len(mine)} apart at k={one.k}: {one.experiment} with {out} {_percent(one)}, "
+                    f"{other.experiment} with {into} {_percent(other)}"
                 )
 
 
 def _control_lines(report: ReportData) -> Iterator[str]:
     """Whether random heads are idle, and no task's candidates."""
-    draws = [c for c in report["conditions"] if c["experiment"] == RANDOM]
+    draws = [c for c in report.conditions if c.experiment == RANDOM]
     baseline = level(report, BASELINE.name)
     mean_draws = envelope([curve for curve in curves(report) if curve.experiment == RANDOM])
     costly = [
@@ -110,14 +110,14 @@ def _control_lines(report: ReportData) -> Iterator[str]:
     ]
     if costly:
         yield f"the control is not flat: random heads cost {', '.join(costly)}"
-    ranking = report["ranking"]
+    ranking = report.ranking
     if ranking is not None and draws:
-        listed = {(int(layer), int(head)) for heads in ranking["tasks"].values() for layer, head, _ in heads}
-        most = max(draws, key=lambda c: c["k"] or 0)
-        shared = sum((layer, head) in listed for layer, head in most["heads"])
+        listed = {(int(layer), int(head)) for heads in ranking.tasks.values() for layer, head, _ in heads}
+        most = max(draws, key=lambda c: c.k or 0)
+        shared = sum((layer, head) in listed for layer, head in most.heads)
         if shared:
-            n, top_k = len(most["heads"]), ranking["top_k"]
-            yield f"{shared} of the {n} random heads at k={most['k']} are among some task's best {top_k}"
+            n, top_k = len(most.heads), ranking.top_k
+            yield f"{shared} of the {n} random heads at k={most.k} are among some task's best {top_k}"
 
 
 def _points(change: float) -> str:
@@ -125,4 +125,4 @@ def _points(change: float) -> str:
 
 
 def _percent(condition: ConditionResult) -> str:
-    return "-" if condition["accuracy"] is None else f"{condition['accuracy']:.1%}"
+    return "-" if condition.accuracy is None else f"{condition.accuracy:.1%}"

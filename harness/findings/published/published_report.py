@@ -12,7 +12,7 @@ from harness.experiment.heads import Head
 from harness.experiment.rankings import HeadRanking
 from harness.findings.published.result_files import Count, PublishedCell, PublishedResults
 from harness.findings.report.condition_results import condition_setup, rate
-from harness.findings.report.report_data import ConditionResult, DataSection, ReportData, TaskResult
+from harness.findings.report.report_data import ConditionResult, DataSection, ReportData, TaskResult, TaskRows
 from harness.findings.report.report_writing import Setup, assemble_report
 
 
@@ -34,16 +34,12 @@ def published_report(setup: Setup, results: PublishedResults) -> ReportData:
             )
         places[condition.name] = cell.where
         conditions.append(_result(condition, cell.n_heads, cell.counts, results.baseline))
-    data: DataSection = {
-        "source": setup.data.source,
-        "rows": sum(count.attempts for count in results.baseline.values()),
-        "filings": None,
-        "split_seed": None,
-        "excluded": [],
-        "tasks": {task: {"rows": count.attempts, "majority_floor": None} for task, count in results.baseline.items()},
-        "cut": None,
-        "ranking_overlap": None,
-    }
+    data = DataSection(
+        source=setup.data.source,
+        rows=sum(count.attempts for count in results.baseline.values()),
+        filings=None,
+        tasks={task: TaskRows(rows=count.attempts, majority_floor=None) for task, count in results.baseline.items()},
+    )
     return assemble_report(setup, data, conditions)
 
 
@@ -64,42 +60,43 @@ def _result(
 ) -> ConditionResult:
     attempts, matches = sum(c.attempts for c in counts.values()), sum(c.matches for c in counts.values())
     accuracies = [count.matches / count.attempts for count in counts.values() if count.attempts]
-    return {
-        **condition_setup(condition),
-        "k_effective": n_heads,
-        "requested": attempts,
-        "n": attempts,
-        "filings": None,
-        **rate(matches, attempts),
-        "macro_accuracy": sum(accuracies) / len(accuracies) if accuracies else None,
-        "published": rate(matches, attempts),
-        "disagreements": 0,
-        "drop": None,
-        "degenerate": None,
-        "gold_logprob_change": None,
-        "baseline_logprob_change": None,
-        "own": {},
-        "per_task": {
+    right = rate(matches, attempts)
+    return ConditionResult(
+        **dict(condition_setup(condition)) | {"k_effective": n_heads},
+        **dict(right),
+        requested=attempts,
+        n=attempts,
+        filings=None,
+        macro_accuracy=sum(accuracies) / len(accuracies) if accuracies else None,
+        published_rule=right,
+        disagreements=0,
+        drop=None,
+        degenerate=None,
+        gold_logprob_change=None,
+        baseline_logprob_change=None,
+        own={},
+        per_task={
             task: _task_result(count, None if baseline is None else baseline[task]) for task, count in counts.items()
         },
-    }
+    )
 
 
 def _task_result(count: Count, baseline: Count | None) -> TaskResult:
     drop = (baseline.matches - count.matches) / count.attempts if baseline is not None and count.attempts else None
-    return {
-        "requested": count.attempts,
-        "n": count.attempts,
-        **rate(count.matches, count.attempts),
-        "published": rate(count.matches, count.attempts),
-        "disagreements": 0,
-        "drop": drop,
-        "lost": None,
-        "gained": None,
-        "mcnemar_p": None,
-        "gold_logprob_change": None,
-        "baseline_logprob_change": None,
-    }
+    right = rate(count.matches, count.attempts)
+    return TaskResult(
+        **dict(right),
+        requested=count.attempts,
+        n=count.attempts,
+        published_rule=right,
+        disagreements=0,
+        drop=drop,
+        lost=None,
+        gained=None,
+        mcnemar_p=None,
+        gold_logprob_change=None,
+        baseline_logprob_change=None,
+    )
 
 
 def _condition(cell: PublishedCell, ranking: HeadRanking | None) -> Condition:
@@ -117,7 +114,7 @@ def _condition(cell: PublishedCell, ranking: HeadRanking | None) -> Condition:
         k=cell.k,
         source_task=cell.source_task,
         seed=cell.seed,
-        match=None if cell.seed is None else "uniform",
+        random_match=None if cell.seed is None else "uniform",
     )
 
 

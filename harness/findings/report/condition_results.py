@@ -18,11 +18,8 @@ from harness.findings.report.report_data import (
     Rate,
     TaskResult,
 )
-from harness.findings.samples import Sample
+from harness.findings.samples import Pairing, Sample
 from harness.findings.statistics import mcnemar_p, paired_mean_change, sign_permutation_p, wilson
-
-Pair = tuple[Sample, Sample]
-"""The baseline's sample of a row, and a condition's."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +34,8 @@ class ConditionSamples:
     samples: Sequence[Sample]
     baseline: Mapping[str, Sample] | None
 
-    def pairs(self) -> list[Pair]:
-        """The rows that have both samples."""
+    def pairs(self) -> list[Pairing]:
+        """The baseline's sample and the condition's, of each row that has both."""
         before = self.baseline or {}
         return [(before[sample.row], sample) for sample in self.samples if sample.row in before]
 
@@ -52,105 +49,106 @@ def condition_result(given: ConditionSamples) -> ConditionResult:
     """A condition's part of the report. Anything undefined (n = 0, no baseline) is `None`."""
     condition, samples, pairs = given.condition, given.samples, given.pairs()
     per_task = {task: task_result(given.of_task(task)) for task in given.requested}
-    return {
-        **condition_setup(condition),
-        "requested": sum(given.requested.values()),
-        "n": len(samples),
-        "filings": len({sample.filename for sample in samples}),
-        **rate(sum(sample.match for sample in samples), len(samples)),
-        "macro_accuracy": _mean([r["accuracy"] for r in per_task.values() if r["accuracy"] is not None]),
-        "published": rate(sum(sample.published_match for sample in samples), len(samples)),
-        "disagreements": sum(sample.match != sample.published_match for sample in samples),
-        "drop": drop(pairs),
-        "degenerate": degenerate(samples),
-        "gold_logprob_change": _change([(b.gold_logprob, s.gold_logprob) for b, s in pairs]),
-        "baseline_logprob_change": _change([(b.baseline_logprob, s.baseline_logprob) for b, s in pairs]),
-        "own": own_metrics(samples),
-        "per_task": per_task,
-    }
+    return ConditionResult(
+        **dict(condition_setup(condition)),
+        **dict(rate(sum(sample.match for sample in samples), len(samples))),
+        requested=sum(given.requested.values()),
+        n=len(samples),
+        filings=len({sample.filename for sample in samples}),
+        macro_accuracy=_mean([r.accuracy for r in per_task.values() if r.accuracy is not None]),
+        published_rule=rate(sum(sample.published_match for sample in samples), len(samples)),
+        disagreements=sum(sample.match != sample.published_match for sample in samples),
+        drop=drop(pairs),
+        degenerate=degenerate(samples),
+        gold_logprob_change=_change([(b.gold_logprob, s.gold_logprob) for b, s in pairs]),
+        baseline_logprob_change=_change([(b.baseline_logprob, s.baseline_logprob) for b, s in pairs]),
+        own=own_metrics(samples),
+        per_task=per_task,
+    )
 
 
 def condition_setup(condition: Condition) -> ConditionSetup:
     """What a condition is, whatever came of it."""
-    return {
-        "name": condition.name,
-        "experiment": condition.experiment,
-        "setting": condition.setting,
-        "k": condition.k,
-        "k_effective": condition.k_effective,
-        "heads": [[head.layer, head.head] for head in condition.heads],
-        "tasks": None if condition.tasks is None else list(condition.tasks),
-        "prompt": condition.prompt,
-        "source_task": condition.source_task,
-        "seed": condition.seed,
-        "match": condition.match,
-        "overlap": condition.overlap,
-        "mismatches": condition.mismatches,
-        "controls_for": condition.controls_for,
-    }
+    return ConditionSetup(
+        name=condition.name,
+        experiment=condition.experiment,
+        setting=condition.setting,
+        k=condition.k,
+        k_effective=condition.k_effective,
+        heads=tuple((head.layer, head.head) for head in condition.heads),
+        tasks=condition.tasks,
+        prompt=condition.prompt,
+        source_task=condition.source_task,
+        seed=condition.seed,
+        random_match=condition.random_match,
+        overlap=condition.overlap,
+        mismatches=condition.mismatches,
+        controls_for=condition.controls_for,
+        gate=condition.gate,
+    )
 
 
 def task_result(given: ConditionSamples) -> TaskResult:
     """One task's part of a condition."""
     samples, pairs = given.samples, given.pairs()
     change = drop(pairs)
-    independent = len({after.cluster_name for _, after in pairs}) == len(pairs)
-    return {
-        "requested": sum(given.requested.values()),
-        "n": len(samples),
-        **rate(sum(sample.match for sample in samples), len(samples)),
-        "published": rate(sum(sample.published_match for sample in samples), len(samples)),
-        "disagreements": sum(sample.match != sample.published_match for sample in samples),
-        "drop": None if change is None else change["estimate"],
-        "lost": None if change is None else change["lost"],
-        "gained": None if change is None else change["gained"],
-        "mcnemar_p": mcnemar_p(change["lost"], change["gained"]) if change and independent else None,
-        "gold_logprob_change": _change([(b.gold_logprob, s.gold_logprob) for b, s in pairs]),
-        "baseline_logprob_change": _change([(b.baseline_logprob, s.baseline_logprob) for b, s in pairs]),
-    }
+    independent = len({after.cluster for _, after in pairs}) == len(pairs)
+    return TaskResult(
+        **dict(rate(sum(sample.match for sample in samples), len(samples))),
+        requested=sum(given.requested.values()),
+        n=len(samples),
+        published_rule=rate(sum(sample.published_match for sample in samples), len(samples)),
+        disagreements=sum(sample.match != sample.published_match for sample in samples),
+        drop=None if change is None else change.estimate,
+        lost=None if change is None else change.lost,
+        gained=None if change is None else change.gained,
+        mcnemar_p=mcnemar_p(change.lost, change.gained) if change and independent else None,
+        gold_logprob_change=_change([(b.gold_logprob, s.gold_logprob) for b, s in pairs]),
+        baseline_logprob_change=_change([(b.baseline_logprob, s.baseline_logprob) for b, s in pairs]),
+    )
 
 
 def rate(matches: int, n: int) -> Rate:
     """Matches of n rows, accuracy and Wilson's interval; both `None` where there are no rows."""
     interval = wilson(matches, n)
-    return {
-        "matches": matches,
-        "accuracy": matches / n if n else None,
-        "interval": None if interval is None else [interval.low, interval.high],
-    }
+    return Rate(
+        matches=matches,
+        accuracy=matches / n if n else None,
+        interval=None if interval is None else interval.ends,
+    )
 
 
-def drop(pairs: Sequence[Pair]) -> Drop | None:
+def drop(pairs: Sequence[Pairing]) -> Drop | None:
     """Rows lost and gained against the baseline; `None` without a pair."""
     if not pairs:
         return None
     sums: dict[str, int] = {}
     for before, after in pairs:
-        sums[after.cluster_name] = sums.get(after.cluster_name, 0) + before.match - after.match
+        sums[after.cluster] = sums.get(after.cluster, 0) + before.match - after.match
     lost = sum(before.match and not after.match for before, after in pairs)
     gained = sum(after.match and not before.match for before, after in pairs)
-    return {
-        "estimate": (lost - gained) / len(pairs),
-        "lost": lost,
-        "gained": gained,
-        "n": len(pairs),
-        "filings": len({after.filename for _, after in pairs}),
-        "permutation_p": sign_permutation_p(list(sums.values())),
-    }
+    return Drop(
+        estimate=(lost - gained) / len(pairs),
+        lost=lost,
+        gained=gained,
+        n=len(pairs),
+        filings=len({after.filename for _, after in pairs}),
+        permutation_p=sign_permutation_p(list(sums.values())),
+    )
 
 
 def degenerate(samples: Sequence[Sample]) -> Degenerate:
     """How many completions are degenerate, and in which ways."""
     of = Counter(fault for sample in samples for fault in sample.faults)
-    return {
-        "any": sum(bool(sample.faults) for sample in samples),
-        "empty": of["empty"],
-        "repeating": of["repeating"],
-        "cut_off": of["cut_off"],
-        "several_numbers": of["several_numbers"],
-        "hedging": of["hedging"],
-        "turn_marker": of["turn_marker"],
-    }
+    return Degenerate(
+        any=sum(bool(sample.faults) for sample in samples),
+        empty=of["empty"],
+        repeating=of["repeating"],
+        cut_off=of["cut_off"],
+        several_numbers=of["several_numbers"],
+        hedging=of["hedging"],
+        turn_marker=of["turn_marker"],
+    )
 
 
 def own_metrics(samples: Sequence[Sample]) -> dict[str, OwnMetric]:
@@ -159,7 +157,7 @@ def own_metrics(samples: Sequence[Sample]) -> dict[str, OwnMetric]:
     for sample in samples:
         for name, value in sample.own.items():
             values.setdefault(name, []).extend([] if value is None else [value])
-    return {name: {"n": len(known), "mean": _mean(known)} for name, known in sorted(values.items())}
+    return {name: OwnMetric(n=len(known), mean=_mean(known)) for name, known in sorted(values.items())}
 
 
 def _change(pairs: Sequence[tuple[float | None, float | None]]) -> float | None:

@@ -73,10 +73,10 @@ def curves(report: ReportData, tasks: Collection[str] | None = None) -> tuple[Cu
     `random_control`'s.
     """
     groups: dict[tuple[str, int | None], dict[int, list[ConditionResult]]] = {}
-    for condition in report["conditions"]:
-        k, of_tasks = condition["k"], _of_tasks(condition, tasks)
+    for condition in report.conditions:
+        k, of_tasks = condition.k, _of_tasks(condition, tasks)
         if k is not None and of_tasks and not _controls_a_gate(condition):
-            at_k = groups.setdefault((condition["experiment"], condition["seed"]), {})
+            at_k = groups.setdefault((condition.experiment, condition.seed), {})
             at_k.setdefault(k, []).append(condition)
     return tuple(
         Curve(experiment, seed, tuple(_point(k, at_k[k], tasks) for k in sorted(at_k)))
@@ -87,8 +87,8 @@ def curves(report: ReportData, tasks: Collection[str] | None = None) -> tuple[Cu
 
 def level(report: ReportData, condition: str, tasks: Collection[str] | None = None) -> Level | None:
     """What the condition of this name reached on the rows of these tasks; `None` where it is not there."""
-    for result in report["conditions"]:
-        if result["name"] == condition:
+    for result in report.conditions:
+        if result.name == condition:
             return pooled_level(_of_tasks(result, tasks))
     return None
 
@@ -104,29 +104,29 @@ def envelope(draws: Sequence[Curve]) -> tuple[EnvelopePoint, ...]:
 
 
 def _of_tasks(condition: ConditionResult, tasks: Collection[str] | None) -> list[TaskResult]:
-    return [result for task, result in condition["per_task"].items() if tasks is None or task in tasks]
+    return [result for task, result in condition.per_task.items() if tasks is None or task in tasks]
 
 
 def _controls_a_gate(condition: ConditionResult) -> bool:
-    return condition["experiment"] == "random_control" and not condition["setting"].startswith("seed")
+    return condition.gate is not None
 
 
 def _disjoint(conditions: Sequence[ConditionResult]) -> bool:
-    asked = [task for condition in conditions for task in condition["per_task"]]
+    asked = [task for condition in conditions for task in condition.per_task]
     return len(asked) == len(set(asked))
 
 
 def pooled_level(results: Iterable[TaskResult]) -> Level:
     """These tasks' rows together."""
     parts = list(results)
-    n, matches = sum(part["n"] for part in parts), sum(part["matches"] for part in parts)
-    requested = sum(part["requested"] for part in parts)
+    n, matches = sum(part.n for part in parts), sum(part.matches for part in parts)
+    requested = sum(part.requested for part in parts)
     return Level(requested, n, matches, matches / n if n else None, wilson(matches, n))
 
 
 def _point(k: int, conditions: Sequence[ConditionResult], tasks: Collection[str] | None) -> Point:
     pooled = pooled_level(result for condition in conditions for result in _of_tasks(condition, tasks))
-    ablated = [condition["k_effective"] for condition in conditions]
+    ablated = [condition.k_effective for condition in conditions]
     return Point(
         requested=pooled.requested,
         n=pooled.n,

@@ -1,29 +1,28 @@
 """Reading a report: `load("reports/latest").frame()`.
 
-A report is read as it was written by this version or an older one; a newer one is refused. What stands where
-says `report_data`. Writing is `report_writing`'s, which needs no pandas.
+Reading is validating: what a file holds is exactly what `report_data` and `samples` say, or one error names the first
+place where it is not. A report of another version is refused. Writing is `report_writing`'s, which needs no pandas.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import pandas as pd
 
 from harness.errors import ReportError
+from harness.experiment.json_nodes import Node, parse_json
 from harness.findings.report.report_data import KIND, SCHEMA_VERSION, ReportData
-from harness.findings.report.report_writing import REPORT_FILE, SAMPLES_FILE
+from harness.findings.report.report_files import REPORT_FILE, SAMPLES_FILE
 from harness.findings.report.tables import figures
-from harness.findings.samples import SampleLine
+from harness.findings.samples import Sample
+from harness.findings.section import read_section
 
-SCHEMA_FILE = Path(__file__).with_name("report_schema.json")
-"""What every report must be like."""
+ANEW = "run again to write it anew"
 
 
 @dataclass(frozen=True)
 class Report:
-    """A report that was read: `data` is `report.json` as it stands, `path` where it came from."""
+    """A report that was read: `data` is what `report.json` says, `path` where it came from."""
 
     path: Path
     data: ReportData
@@ -40,82 +39,58 @@ class Report:
     def samples(self) -> pd.DataFrame:
         """One line a row and condition, from `samples.jsonl` beside the report; own metrics as `own.NAME`.
 
-        Raises ReportError where the file is missing or broken.
+        Raises ReportError where the file is missing or a line of it is no sample.
         """
-        lines: list[dict[str, object]] = []
-        for line in self.sample_lines():
-            metrics = {f"own.{name}": value for name, value in line["own"].items()}
-            lines.append({**{name: value for name, value in line.items() if name != "own"}, **metrics})
-        return pd.DataFrame(lines)
+        return pd.DataFrame(
+            [
+                {**sample.model_dump(exclude={"own"}), **{f"own.{name}": value for name, value in sample.own.items()}}
+                for sample in self.sample_lines()
+            ]
+        )
 
-    def sample_lines(self) -> tuple[SampleLine, ...]:
+    def sample_lines(self) -> tuple[Sample, ...]:
         """The lines of `samples.jsonl` beside the report.
 
-        Raises ReportError where the file is missing or broken.
+        Raises ReportError where the file is missing or a line of it is no sample.
         """
         path = self.path.with_name(SAMPLES_FILE)
         texts = _read(path).split("\n")  # not splitlines: an answer may hold other line ends
         if texts[-1] == "":
             texts.pop()
-        return tuple(_sample_line(text, f"{path}:{number}") for number, text in enumerate(texts, start=1))
+        return tuple(_sample(text, f"{path}:{number}") for number, text in enumerate(texts, start=1))
 
 
 def load(path: str | Path) -> Report:
     """Read a report: the path of a `report.json`, or of the folder that holds it.
 
-    Raises ReportError where there is none, where it is something else, or where a newer version wrote it.
+    Raises ReportError where there is none, where another version of the harness wrote it, or where it is not as the
+    harness writes it.
     """
     place = Path(path)
     file = place / REPORT_FILE if place.is_dir() else place
     text = _read(file)
-    try:
-        data = json.loads(text)
-    except ValueError as error:
-        raise ReportError(f"{file}: no JSON ({error}); expected a report; run again to write it anew") from error
-    if not isinstance(data, dict) or data.get("kind") != KIND:
+    node = parse_json(text, str(file), ReportError)
+    if not isinstance(node.value, dict) or node.value.get("kind") != KIND:
         raise ReportError(f"{file}: no report: 'kind' is not {KIND!r}; expected a {REPORT_FILE} that the harness wrote")
-    version = data.get("schema_version")
-    if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
-        raise ReportError(
-            f"{file}: schema_version {version!r}; expected 1 to {SCHEMA_VERSION}; a newer version of the "
-            "harness wrote it: update"
-        )
-    lacking = [name for name in ReportData.__required_keys__ if name not in data]
-    if lacking:
-        raise ReportError(
-            f"{file}: no {', '.join(sorted(lacking))}; expected a whole report; run again to write it anew"
-        )
-    _check(data, file)
-    return Report(file, cast(ReportData, data))
+    _check_version(node)
+    return Report(file, read_section(ReportData, text, node, ANEW))
 
 
-def _check(data: object, file: Path) -> None:
-    """Raise a ReportError that names the first entry which is not as the schema has it."""
-    from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import best_match
-
-    schema = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
-    wrong = best_match(Draft202012Validator(schema).iter_errors(data))
-    if wrong is not None:
-        message = wrong.message if len(wrong.message) <= 160 else f"{wrong.message[:157]}..."
-        raise ReportError(
-            f"{file}: {wrong.json_path.removeprefix('$.')}: {message}; expected a report as the harness writes it; run "
-            "again to write it anew"
-        )
+def _check_version(node: Node) -> None:
+    version = node.field("schema_version").integer(1)
+    if version == SCHEMA_VERSION:
+        return
+    do = (
+        "an older harness wrote it: run its command (`run.command` in it) again; the store still serves, so nothing is "
+        "computed again"
+        if version < SCHEMA_VERSION
+        else "a newer version of the harness wrote it: update"
+    )
+    raise node.kind(f"{node.source}: schema_version {version}; expected {SCHEMA_VERSION}; {do}")
 
 
-def _sample_line(text: str, where: str) -> SampleLine:
-    try:
-        line = json.loads(text)
-    except ValueError:
-        line = None
-    if (
-        not isinstance(line, dict)
-        or not line.keys() >= SampleLine.__required_keys__
-        or not isinstance(line["own"], dict)
-    ):
-        raise ReportError(f"{where}: no sample; expected a JSON object as the harness writes it; run again")
-    return cast(SampleLine, line)
+def _sample(text: str, where: str) -> Sample:
+    return read_section(Sample, text, parse_json(text, where, ReportError), "run again")
 
 
 def _read(file: Path) -> str:

@@ -1,225 +1,284 @@
-"""The words of `report.json`, schema version 1, as types: what stands where, and what may be undefined.
+"""What stands where in `report.json`: one model a section, the meaning of each field below it.
 
-`report_schema.json` says the same to other programs; a test holds the two together. `None` is undefined or
-unknown. An accuracy is a fraction of 1, an interval `[low, high]`, a head `[layer, head]`, a log-probability
-in nats. Knows nothing of how the figures come about (`condition_results`) or of files (`report`). What gates and the
-findings beside them say stands in `verdict_data`.
+An accuracy is a fraction of 1, a head `[layer, head]`, a log-probability in nats; null is undefined or unknown. Drops
+and changes are paired with the baseline on the same rows. What gates and the findings beside them say stands in
+`verdict_data`, what a line of `samples.jsonl` says in `harness.findings.samples`. Knows nothing of how the figures come
+about (`condition_results`) or of files (`report_writing`, `reading`).
 """
 
-from typing import Literal, NotRequired, TypedDict
+from typing import Annotated, Literal
 
+from harness.choices import GateHeads, RandomMatch
+from harness.findings.section import (
+    UNIQUE,
+    Amount,
+    Change,
+    Count,
+    EachOnce,
+    Fraction,
+    LayerHead,
+    Name,
+    Number,
+    Section,
+)
 from harness.findings.verdicts.verdict_data import Contrast, GateResult, Specificity
+from harness.retrieval.prompts import PromptKind
 
-SCHEMA_VERSION = 1
-KIND = "ablation-report"
+SCHEMA_VERSION: Literal[2] = 2
+KIND: Literal["ablation-report"] = "ablation-report"
 
 Exit = Literal["passed", "failed", "interrupted", "error"]
 Setting = str | int | float | bool | list[str] | list[int] | list[float] | None
 """A resolved setting, as far as JSON can say it."""
 
 
-class RunSection(TypedDict):
-    """What was run, when, and how it ended.
+class RunInfo(Section):
+    """When and how a run went."""
 
-    `finished`: every condition has a record of every row it asked for. `missing` names those that have not.
-    `out_of_memory` counts the records that were computed in smaller groups because memory had run out.
-    """
-
-    name: str
-    started: str
-    seconds: float
-    finished: bool
+    name: Name
+    started: Name
+    """ISO 8601."""
+    seconds: Amount
+    """Until the report."""
     exit: Exit
-    missing: list[str]
-    out_of_memory: int
-    commit: str | None
-    command: str | None
+    commit: str | None = None
+    """Of the project's repository."""
+    command: str | None = None
+    out_of_memory: Count = 0
+    """Records that were computed in smaller groups because memory had run out."""
 
 
-class ModelSection(TypedDict):
-    """The model that was asked; `adapter` is the content hash of one that was put on it.
+class RunSection(RunInfo):
+    """What was run, when, how it ended, and what is missing."""
 
-    `quantization` is its bits, or how the weights of a GGUF file are kept there, which are read as full ones.
-    """
-
-    id: str
-    revision: str | None
-    fingerprint: str | None
-    n_layers: int
-    n_heads: int
-    head_dim: int | None
-    dtype: str | None
-    attention: str | None
-    device: str | None
-    quantization: str | None
-    adapter: str | None
+    finished: bool
+    """Every condition has a record of every row it asked for."""
+    missing: Annotated[tuple[Name, ...], EachOnce, UNIQUE]
+    """The conditions that have not."""
 
 
-RankingSection = TypedDict(  # in this form because "global" is a word of Python's
-    "RankingSection",
-    {
-        "source": str,
-        "method": str | None,
-        "top_k": int,
-        "tasks": dict[str, list[list[float]]],
-        "shared": list[list[float]],
-        "global": list[list[float]],
-        "mean_scores": dict[str, list[list[float]]] | None,
-        "pool": int | None,
-        "notes": list[str],
-    },
-)
-"""The ranking that chose the heads, best first.
+class ModelSection(Section):
+    """The model that was asked; what was not found out, say because no weights were loaded, is null."""
 
-`tasks` and `global` (its first `top_k`) hold [layer, head, score], `shared` [layer, head, frequency, score],
-`mean_scores` each task's layers x heads, where all are known. Random controls are drawn from `pool` heads.
-"""
+    id: Name
+    n_layers: Number
+    n_heads: Number
+    """A layer's query heads."""
+    head_dim: Number | None = None
+    revision: str | None = None
+    fingerprint: str | None = None
+    """Of the weights."""
+    dtype: str | None = None
+    attention: str | None = None
+    device: str | None = None
+    quantization: str | None = None
+    """Its bits, or how the weights of a GGUF file are kept there, which are read as full ones."""
+    adapter: str | None = None
+    """The content hash of one that was put on it."""
 
 
-class ExcludedRow(TypedDict):
+ScoredHead = tuple[Count, Count, float]
+"""[layer, head, score]."""
+SharedHead = tuple[Count, Count, Count, float]
+"""[layer, head, number of tasks, mean score]."""
+Grid = tuple[tuple[float, ...], ...]
+"""Layers x heads."""
+
+
+class RankingSection(Section):
+    """The ranking that chose the heads, best first."""
+
+    source: str
+    method: str | None
+    top_k: Number
+    tasks: dict[str, tuple[ScoredHead, ...]]
+    """Each task's candidates."""
+    shared_heads: tuple[SharedHead, ...]
+    """Those among the candidates of 7 in 9 tasks."""
+    global_heads: tuple[ScoredHead, ...]
+    """The first `top_k` by mean score over all rows."""
+    mean_scores: dict[str, Grid] | None
+    """Each task's layers x heads, where all are known."""
+    pool: Count | None
+    """How many heads random controls are drawn from."""
+    notes: tuple[str, ...]
+    """What a reader of results should know of the ranking."""
+
+
+class ExcludedRow(Section):
     """A row that was left out, and why."""
 
     row: str
     reason: str
 
 
-class TaskRows(TypedDict):
-    """How many rows a task has, and the part of them that always saying the commonest value would answer."""
+class TaskRows(Section):
+    """One task's rows."""
 
-    rows: int
-    majority_floor: float | None
+    rows: Count
+    majority_floor: Fraction | None
+    """The part of them that always saying the commonest value would answer."""
 
 
-class DataSection(TypedDict):
-    """The rows that were asked. `ranking_overlap`: how many of their filings also made the ranking.
-
-    `filings` is `None` in a report of published counts, which do not say them. `cut`: how many rows lost text to the
-    length asked for, `None` where none was.
-    """
+class DataInfo(Section):
+    """Where the rows came from, and what was done with them."""
 
     source: str
-    rows: int
-    filings: int | None
-    split_seed: int | None
-    excluded: list[ExcludedRow]
+    split_seed: int | None = None
+    excluded: tuple[ExcludedRow, ...] = ()
+    ranking_overlap: Count | None = None
+    """Filings of these rows that also made the ranking; null where that is unknown."""
+    cut: Count | None = None
+    """Rows that lost text to the length asked for; null where none was."""
+
+
+class DataSection(DataInfo):
+    """The rows that were asked."""
+
+    rows: Count
+    filings: Count | None
+    """Null in a report of published counts, which do not say them."""
     tasks: dict[str, TaskRows]
-    ranking_overlap: int | None
-    cut: int | None
 
 
-class Rate(TypedDict):
-    """Matches by one scoring rule; the interval is Wilson's, at 95 %."""
+class Rate(Section):
+    """Right answers by one scoring rule."""
 
-    matches: int
-    accuracy: float | None
-    interval: list[float] | None
-
-
-class Drop(TypedDict):
-    """A condition against the baseline, on the `n` rows that have both.
-
-    `estimate` = (lost - gained) / n. `permutation_p`: the sign-permutation test on filings' sums.
-    """
-
-    estimate: float
-    lost: int
-    gained: int
-    n: int
-    filings: int
-    permutation_p: float | None
+    matches: Count
+    accuracy: Fraction | None
+    interval: tuple[Fraction, Fraction] | None
+    """Wilson's, at 95 %."""
 
 
-class Degenerate(TypedDict):
-    """Completions by what is wrong with them as text; one may have several faults, and counts once in `any`.
+class Drop(Section):
+    """A condition against the baseline, on the `n` rows that have both."""
 
-    Reports of before version 2 of the scoring rules do not say `hedging`, two values of a task in one answer, and
-    `turn_marker`.
-    """
-
-    any: int
-    empty: int
-    repeating: int
-    cut_off: int
-    several_numbers: int
-    hedging: NotRequired[int]
-    turn_marker: NotRequired[int]
+    estimate: Change
+    """(lost - gained) / n."""
+    lost: Count
+    gained: Count
+    n: Number
+    filings: Number
+    permutation_p: Fraction | None
+    """The sign-permutation test on filings' sums."""
 
 
-class OwnMetric(TypedDict):
-    """A user's own metric: its mean over the n rows where it is finite."""
+class Degenerate(Section):
+    """Completions by what is wrong with them as text; one may have several faults."""
 
-    n: int
+    any: Count
+    """Each counts once here."""
+    empty: Count
+    repeating: Count
+    cut_off: Count
+    several_numbers: Count
+    hedging: Count
+    """Two values of a task in one answer."""
+    turn_marker: Count
+    """The model went on into another turn."""
+
+
+class OwnMetric(Section):
+    """A user's own metric."""
+
+    n: Count
+    """Rows where it is finite."""
     mean: float | None
 
 
 class TaskResult(Rate):
-    """One task's part of a condition. `mcnemar_p` only where each filing has one row."""
+    """One task's part of a condition."""
 
-    requested: int
-    n: int
-    published: Rate
-    disagreements: int
-    drop: float | None
-    lost: int | None
-    gained: int | None
-    mcnemar_p: float | None
+    requested: Count
+    """Rows asked for."""
+    n: Count
+    """Rows with a sound record."""
+    published_rule: Rate
+    """By the published scoring rule."""
+    disagreements: Count
+    """Rows on which the two scoring rules differ."""
+    drop: Change | None
+    lost: Count | None
+    gained: Count | None
+    mcnemar_p: Fraction | None
+    """Only where each filing has one row."""
     gold_logprob_change: float | None
     baseline_logprob_change: float | None
 
 
-class ConditionSetup(TypedDict):
+class ConditionSetup(Section):
     """Which heads a condition ablates, why these, and on which rows."""
 
-    name: str
-    experiment: str
+    name: Name
+    experiment: Name
     setting: str
-    k: int | None
-    k_effective: int
-    heads: list[list[int]]
-    tasks: list[str] | None
-    prompt: str
+    k: Number | None
+    """How many heads were asked for."""
+    k_effective: Count
+    """How many there were."""
+    heads: Annotated[tuple[LayerHead, ...], EachOnce, UNIQUE]
+    tasks: Annotated[tuple[Name, ...], EachOnce, UNIQUE] | None
+    """Null: every task."""
+    prompt: PromptKind
     source_task: str | None
+    """The task whose heads they are."""
     seed: int | None
-    match: str | None
-    overlap: int | None
-    mismatches: int | None
+    """Which random draw it is."""
+    random_match: RandomMatch | None
+    """How its random heads are drawn."""
+    overlap: Count | None
+    """How many of the heads are among the own top k of the task asked."""
+    mismatches: Count | None
+    """How many control heads come from another layer than the heads they control for."""
     controls_for: str | None
+    """The name of the condition whose heads a control controls for."""
+    gate: GateHeads | None
+    """The gate to which a control belongs; null outside gates."""
 
 
-class ConditionResult(ConditionSetup, Rate):
+class ConditionResult(Rate, ConditionSetup):
     """One condition: what was ablated, on which rows, and what came of it.
 
-    `requested` rows were asked for, `n` have a record; a row without one counts nowhere else.
-    `macro_accuracy` is the mean of the tasks' accuracies. Of the log-probability changes, each is the mean of
-    this condition's less the baseline's on the same row.
+    A row without a sound record counts in `requested` and nowhere else. Of the log-probability changes, each is the
+    mean of this condition's less the baseline's on the same row.
     """
 
-    requested: int
-    n: int
-    filings: int | None
-    macro_accuracy: float | None
-    published: Rate
-    disagreements: int
+    requested: Count
+    """Rows asked for."""
+    n: Count
+    """Rows with a sound record."""
+    filings: Count | None
+    macro_accuracy: Fraction | None
+    """The mean of the tasks' accuracies."""
+    published_rule: Rate
+    """By the published scoring rule."""
+    disagreements: Count
+    """Rows on which the two scoring rules differ."""
     drop: Drop | None
     degenerate: Degenerate | None
     gold_logprob_change: float | None
+    """Of the right value's tokens after the prompt."""
     baseline_logprob_change: float | None
+    """Of the untouched model's completion."""
     own: dict[str, OwnMetric]
+    """A user's own metrics."""
     per_task: dict[str, TaskResult]
 
 
-class ReportData(TypedDict):
+class ReportData(Section):
     """A whole `report.json`."""
 
-    schema_version: int
-    kind: str
+    schema_version: Literal[2]
+    kind: Literal["ablation-report"]
     run: RunSection
     configuration: dict[str, Setting]
+    """The resolved settings."""
     versions: dict[str, str | None]
+    """The programs' by name."""
     model: ModelSection | None
     ranking: RankingSection | None
     data: DataSection
-    conditions: list[ConditionResult]
-    gates: list[GateResult]
-    contrasts: list[Contrast]
+    conditions: tuple[ConditionResult, ...]
+    gates: tuple[GateResult, ...]
+    contrasts: tuple[Contrast, ...]
     specificity: Specificity | None

@@ -2,8 +2,8 @@
 
 A report can be built at any moment, also after a failure or an interrupt: conditions whose rows lack records
 are named in `run.missing`, and their figures rest on the rows that were answered. What stands where says
-`report_data`, and for other programs `report_schema.json`. Knows nothing of models, of pytest or of figures;
-`harness.findings.report.reading` reads what is written here.
+`report_data`. Knows nothing of models, of pytest or of figures; `harness.findings.report.reading` reads what is written
+here.
 """
 
 import json
@@ -24,68 +24,26 @@ from harness.findings.report.report_data import (
     KIND,
     SCHEMA_VERSION,
     ConditionResult,
+    DataInfo,
     DataSection,
-    Exit,
     ModelSection,
     RankingSection,
     ReportData,
+    RunInfo,
     RunSection,
     Setting,
     TaskRows,
 )
+from harness.findings.report.report_files import REPORT_FILE, SAMPLES_FILE
 from harness.findings.samples import Sample
 from harness.findings.verdicts.contrasts import contrasts, specificity
 from harness.findings.verdicts.gate_samples import Answers
 from harness.findings.verdicts.verdict_data import Contrast, GateResult, Specificity
-from harness.retrieval.rows import Excluded, Row
+from harness.retrieval.rows import Row
 from harness.retrieval.scoring import normalise
-
-REPORT_FILE = "report.json"
-SAMPLES_FILE = "samples.jsonl"
 
 # A list of plain numbers over several lines. No text is touched: within JSON's strings there are no newlines.
 _NUMBERS = re.compile(r'\[\n[^\[\]{}"]*\]')
-
-
-@dataclass(frozen=True, slots=True)
-class RunInfo:
-    """When and how a run went; `started` is ISO 8601, `seconds` its length until the report."""
-
-    name: str
-    started: str
-    seconds: float
-    exit: Exit
-    commit: str | None = None
-    command: str | None = None
-    out_of_memory: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
-    """The model that was asked; what was not found out, say because no weights were loaded, is `None`."""
-
-    id: str
-    n_layers: int
-    n_heads: int
-    head_dim: int | None = None
-    revision: str | None = None
-    fingerprint: str | None = None
-    dtype: str | None = None
-    attention: str | None = None
-    device: str | None = None
-    quantization: str | None = None
-    adapter: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class DataInfo:
-    """Where the rows came from, which were left out, how many filings also made the ranking, how many rows were cut."""
-
-    source: str
-    split_seed: int | None = None
-    excluded: tuple[Excluded, ...] = ()
-    ranking_overlap: int | None = None
-    cut: int | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +57,7 @@ class Setup:
     run: RunInfo
     configuration: Mapping[str, Setting]
     versions: Mapping[str, str | None]
-    model: ModelInfo | None
+    model: ModelSection | None
     ranking: HeadRanking | None
     data: DataInfo
 
@@ -164,20 +122,20 @@ def assemble_report(
     setup: Setup, data: DataSection, results: Sequence[ConditionResult], further: FurtherFindings = NO_FURTHER_FINDINGS
 ) -> ReportData:
     """The report of conditions whose figures are known."""
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "kind": KIND,
-        "run": _run(setup.run, results, further.lacking),
-        "configuration": dict(setup.configuration),
-        "versions": dict(setup.versions),
-        "model": None if setup.model is None else _model(setup.model),
-        "ranking": None if setup.ranking is None else _ranking(setup.ranking, setup.model),
-        "data": data,
-        "conditions": list(results),
-        "gates": list(further.gates),
-        "contrasts": list(further.contrasts),
-        "specificity": further.specificity,
-    }
+    return ReportData(
+        schema_version=SCHEMA_VERSION,
+        kind=KIND,
+        run=_run(setup.run, results, further.lacking),
+        configuration=dict(setup.configuration),
+        versions=dict(setup.versions),
+        model=setup.model,
+        ranking=None if setup.ranking is None else _ranking(setup.ranking, setup.model),
+        data=data,
+        conditions=tuple(results),
+        gates=tuple(further.gates),
+        contrasts=tuple(further.contrasts),
+        specificity=further.specificity,
+    )
 
 
 def write_report(report: ReportData, samples: Iterable[Sample], folder: Path) -> Path:
@@ -186,8 +144,8 @@ def write_report(report: ReportData, samples: Iterable[Sample], folder: Path) ->
     Each file is whole or not there: it is written beside its place and moved into it. Raises ReportError
     where the folder cannot be written, and ValueError where a figure is infinite or not a number.
     """
-    lines = "".join(json.dumps(s.line(), ensure_ascii=False, allow_nan=False) + "\n" for s in samples)
-    whole = json.dumps(report, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+    lines = "".join(json.dumps(s.model_dump(), ensure_ascii=False, allow_nan=False) + "\n" for s in samples)
+    whole = json.dumps(report.model_dump(), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
     whole = _NUMBERS.sub(lambda found: " ".join(found.group().split()), whole)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -216,72 +174,42 @@ def _by_condition(
 
 
 def _run(run: RunInfo, results: Sequence[ConditionResult], lacking: Sequence[str]) -> RunSection:
-    missing = [*(result["name"] for result in results if result["n"] < result["requested"]), *lacking]
-    return {
-        "name": run.name,
-        "started": run.started,
-        "seconds": run.seconds,
-        "finished": not missing,
-        "exit": run.exit,
-        "missing": missing,
-        "out_of_memory": run.out_of_memory,
-        "commit": run.commit,
-        "command": run.command,
-    }
+    missing = [*(result.name for result in results if result.n < result.requested), *lacking]
+    return RunSection(**dict(run), finished=not missing, missing=tuple(missing))
 
 
-def _model(model: ModelInfo) -> ModelSection:
-    return {
-        "id": model.id,
-        "revision": model.revision,
-        "fingerprint": model.fingerprint,
-        "n_layers": model.n_layers,
-        "n_heads": model.n_heads,
-        "head_dim": model.head_dim,
-        "dtype": model.dtype,
-        "attention": model.attention,
-        "device": model.device,
-        "quantization": model.quantization,
-        "adapter": model.adapter,
-    }
-
-
-def _ranking(ranking: HeadRanking, model: ModelInfo | None) -> RankingSection:
+def _ranking(ranking: HeadRanking, model: ModelSection | None) -> RankingSection:
     scores = ranking.mean_scores
-    return {
-        "source": ranking.source,
-        "method": ranking.full_method,
-        "top_k": ranking.top_k,
-        "tasks": {task: _scored(ranking.scored(task)) for task in ranking.tasks},
-        "shared": [[s.head.layer, s.head.head, s.task_frequency, s.score] for s in ranking.shared()],
-        "global": _scored(ranking.global_candidates()),
-        "mean_scores": None
+    return RankingSection(
+        source=ranking.source,
+        method=ranking.full_method,
+        top_k=ranking.top_k,
+        tasks={task: _scored(ranking.scored(task)) for task in ranking.tasks},
+        shared_heads=tuple((s.head.layer, s.head.head, s.task_frequency, s.score) for s in ranking.shared()),
+        global_heads=_scored(ranking.global_candidates()),
+        mean_scores=None
         if scores is None
-        else {task: [list(layer) for layer in grid] for task, grid in scores.items()},
-        "pool": None if model is None else len(ranking.pool(ModelShape(model.n_layers, model.n_heads))),
-        "notes": list(ranking_notes(ranking)),
-    }
+        else {task: tuple(tuple(layer) for layer in grid) for task, grid in scores.items()},
+        pool=None if model is None else len(ranking.pool(ModelShape(model.n_layers, model.n_heads))),
+        notes=ranking_notes(ranking),
+    )
 
 
-def _scored(heads: Iterable[ScoredHead]) -> list[list[float]]:
-    return [[scored.head.layer, scored.head.head, scored.score] for scored in heads]
+def _scored(heads: Iterable[ScoredHead]) -> tuple[tuple[int, int, float], ...]:
+    return tuple((scored.head.layer, scored.head.head, scored.score) for scored in heads)
 
 
 def _data(data: DataInfo, rows: Sequence[Row]) -> DataSection:
-    return {
-        "source": data.source,
-        "rows": len(rows),
-        "filings": len({row.filename for row in rows}),
-        "split_seed": data.split_seed,
-        "excluded": [{"row": excluded.row_id, "reason": excluded.reason} for excluded in data.excluded],
-        "tasks": {
+    return DataSection(
+        **dict(data),
+        rows=len(rows),
+        filings=len({row.filename for row in rows}),
+        tasks={
             task: _task_rows([row for row in rows if row.task == task]) for task in dict.fromkeys(r.task for r in rows)
         },
-        "ranking_overlap": data.ranking_overlap,
-        "cut": data.cut,
-    }
+    )
 
 
 def _task_rows(rows: Sequence[Row]) -> TaskRows:
     values = Counter(normalise(row.needle_value, "text") for row in rows)
-    return {"rows": len(rows), "majority_floor": max(values.values()) / len(rows)}
+    return TaskRows(rows=len(rows), majority_floor=max(values.values()) / len(rows))

@@ -23,8 +23,8 @@ def summary_lines(report: ReportData) -> Iterator[str]:
     every = curves(report)
     yield _provenance(report)
     yield from _split_lines(report)
-    if cut := report["data"].get("cut"):
-        yield f"{counted(cut, 'row')} cut to {report['configuration']['seq_len']} tokens, the others are not longer"
+    if cut := report.data.cut:
+        yield f"{counted(cut, 'row')} cut to {report.configuration['seq_len']} tokens, the others are not longer"
     baseline = level(report, "baseline")
     if baseline is not None:
         yield f"{'baseline':<16} {'':>5}  {_accuracy(baseline)}"
@@ -47,34 +47,34 @@ def summary_lines(report: ReportData) -> Iterator[str]:
 
 def missing_lines(report: ReportData) -> Iterator[str]:
     """How many conditions lack records, and the first of them; nothing where none does."""
-    missing = report["run"]["missing"]
+    missing = report.run.missing
     if missing:
         names = ", ".join(missing[:5]) + (" ..." if missing[5:] else "")
         yield f"missing: {counted(len(missing), 'condition')} without all records: {names}"
 
 
 def _provenance(report: ReportData) -> str:
-    data, model = report["data"], report["model"]
-    name = "no model" if model is None else f"{model['id']} ({model['n_layers']} layers of {model['n_heads']} heads)"
-    of = "" if data["filings"] is None else f" of {counted(data['filings'], 'filing')}"
+    data, model = report.data, report.model
+    name = "no model" if model is None else f"{model.id} ({model.n_layers} layers of {model.n_heads} heads)"
+    of = "" if data.filings is None else f" of {counted(data.filings, 'filing')}"
     note = manner_note(report)
-    return f"{name}, {counted(data['rows'], 'row')}{of}" + ("" if note is None else f", {note}")
+    return f"{name}, {counted(data.rows, 'row')}{of}" + ("" if note is None else f", {note}")
 
 
 def _split_lines(report: ReportData) -> Iterator[str]:
     """Whether the heads were ranked on filings that they are evaluated on."""
-    overlap, ranking = report["data"]["ranking_overlap"], report["ranking"]
+    overlap, ranking = report.data.ranking_overlap, report.ranking
     if overlap:
-        yield f"warning: {overlap} of {report['data']['filings']} evaluated filings also made the ranking"
+        yield f"warning: {overlap} of {report.data.filings} evaluated filings also made the ranking"
     elif overlap is None and ranking is not None:
         yield "split unknown: the ranking does not say which filings it was made from"
 
 
 def _guessing(report: ReportData) -> str:
     """What guessing reaches in the task where it reaches most: without the needle, and by always saying one value."""
-    (absent,) = (each for each in report["conditions"] if each["name"] == "needle_absent")
-    without = [each["accuracy"] for each in absent["per_task"].values() if each["accuracy"] is not None]
-    floors = [each["majority_floor"] for each in report["data"]["tasks"].values() if each["majority_floor"] is not None]
+    (absent,) = (each for each in report.conditions if each.name == "needle_absent")
+    without = [each.accuracy for each in absent.per_task.values() if each.accuracy is not None]
+    floors = [each.majority_floor for each in report.data.tasks.values() if each.majority_floor is not None]
     if not without or not floors:
         return ""
     return f"   at most {max(without):.1%} in a task; always the commonest value: at most {max(floors):.1%}"
@@ -82,17 +82,17 @@ def _guessing(report: ReportData) -> str:
 
 def _ending_lines(report: ReportData) -> Iterator[str]:
     """Whether the untouched model, which should answer and end, goes on."""
-    for condition in report["conditions"]:
-        found, n = condition["degenerate"], condition["n"]
-        if condition["name"] != "baseline" or found is None or not n:
+    for condition in report.conditions:
+        found, n = condition.degenerate, condition.n
+        if condition.name != "baseline" or found is None or not n:
             continue
-        if found["cut_off"] == n:
-            most = report["configuration"].get("max_new_tokens")
+        if found.cut_off == n:
+            most = report.configuration.get("max_new_tokens")
             yield (
                 f"warning: none of the untouched model's {counted(n, 'completion')} ended within {most} tokens; allow "
                 "more with max-new-tokens, or see whether the model's files name its end token"
             )
-        if marked := found.get("turn_marker", 0):
+        if marked := found.turn_marker:
             yield (
                 f"warning: {marked} of the untouched model's {counted(n, 'completion')} hold a turn marker: it goes on "
                 "into the next turn; see whether the model's files name all of its end tokens"
@@ -102,35 +102,33 @@ def _ending_lines(report: ReportData) -> Iterator[str]:
 def _degenerate_lines(report: ReportData) -> Iterator[str]:
     """The conditions with the most degenerate completions beyond the baseline's, and how many of which kind."""
     shares = {
-        each["name"]: each["degenerate"]["any"] / each["n"]
-        for each in report["conditions"]
-        if each["degenerate"] is not None and each["n"]
+        each.name: each.degenerate.any / each.n for each in report.conditions if each.degenerate is not None and each.n
     }
     before = shares.get("baseline", 0.0)
     worse = sorted((name for name in shares if shares[name] > before + DEGENERATE), key=lambda name: -shares[name])
-    for condition in report["conditions"]:
-        found = condition["degenerate"]
-        if worse and condition["name"] == worse[0] and found is not None:
-            kinds = {"empty": found["empty"], "repeating": found["repeating"], "cut off": found["cut_off"]}
-            kinds["several numbers"] = found["several_numbers"]
-            kinds |= {"hedging": found.get("hedging", 0), "with a turn marker": found.get("turn_marker", 0)}
+    for condition in report.conditions:
+        found = condition.degenerate
+        if worse and condition.name == worse[0] and found is not None:
+            kinds = {"empty": found.empty, "repeating": found.repeating, "cut off": found.cut_off}
+            kinds["several numbers"] = found.several_numbers
+            kinds |= {"hedging": found.hedging, "with a turn marker": found.turn_marker}
             said = ", ".join(f"{n} {kind}" for kind, n in kinds.items() if n)
             yield (
                 f"degenerate completions: {before:.1%} in the baseline, over {DEGENERATE:.0%} more in "
-                f"{counted(len(worse), 'condition')}; most in {worse[0]}: {shares[worse[0]]:.1%} of {condition['n']} "
+                f"{counted(len(worse), 'condition')}; most in {worse[0]}: {shares[worse[0]]:.1%} of {condition.n} "
                 f"({said})"
             )
 
 
 def _specificity_lines(report: ReportData) -> Iterator[str]:
     """Whether a task's own heads cost its rows more than other tasks' do."""
-    found = report["specificity"]
+    found = report.specificity
     if found is not None:
-        low, high = found["interval"]
+        low, high = found.interval
         yield (
-            f"specificity k={found['k']}: {found['finding']}: own heads {_points(found['own_drop'])}, other tasks' "
-            f"{_points(found['other_drop'])}, difference {_points(found['difference'])} "
-            f"[{100 * low:+.1f}, {100 * high:+.1f}]; {found['overlap']:.1f} of {found['k']} heads in common"
+            f"specificity k={found.k}: {found.finding}: own heads {_points(found.own_drop)}, other tasks' "
+            f"{_points(found.other_drop)}, difference {_points(found.difference)} "
+            f"[{100 * low:+.1f}, {100 * high:+.1f}]; {found.overlap:.1f} of {found.k} heads in common"
         )
 
 
@@ -156,29 +154,29 @@ def _random_lines(report: ReportData, draws: Sequence[Curve]) -> Iterator[str]:
 
 def _gate_control_lines(report: ReportData) -> Iterator[str]:
     """What a gate's own controls reached, on the rows that it compares."""
-    for gate in report["gates"]:
-        before, drops = gate["baseline"], gate["draw_drops"]
+    for gate in report.gates:
+        before, drops = gate.baseline, gate.draw_drops
         if before is None or not drops:
             continue
         accuracies = [before - drop for drop in drops]
         mean = sum(accuracies) / len(accuracies)
-        fewest, most = gate["k_effective"]
+        fewest, most = gate.k_effective
         k = str(most) if fewest == most else f"{fewest}-{most}"
-        lacking = not set(report["run"]["missing"]).isdisjoint(gate["conditions"])
+        lacking = not set(report.run.missing).isdisjoint(gate.conditions)
         yield (
             f"{RANDOM:<16} {f'k={k}':>5}  {mean:6.1%}  [{min(accuracies):6.1%}, {max(accuracies):6.1%}]"
-            f"   drop {_points(before - mean)}   mean and range of {counted(len(drops), 'draw')} for {gate['name']}"
-            f"{_from_elsewhere(gate['mismatches'], gate['control_heads'])}"
-            f"{', over ' + counted(gate['n'], 'row') if lacking else ''}"
+            f"   drop {_points(before - mean)}   mean and range of {counted(len(drops), 'draw')} for {gate.name}"
+            f"{_from_elsewhere(gate.mismatches, gate.control_heads)}"
+            f"{', over ' + counted(gate.n, 'row') if lacking else ''}"
         )
 
 
 def _mismatches(report: ReportData, k: int) -> str:
     """How many layer-matched control heads come from another layer, at most; gates' own controls stand apart."""
     counts = [
-        condition["mismatches"] or 0
-        for condition in report["conditions"]
-        if condition["experiment"] == RANDOM and condition["k"] == k and condition["setting"].startswith("seed")
+        condition.mismatches or 0
+        for condition in report.conditions
+        if condition.experiment == RANDOM and condition.k == k and condition.gate is None
     ]
     return _from_elsewhere(counts, k)
 
@@ -190,10 +188,10 @@ def _from_elsewhere(counts: Sequence[int], heads: int) -> str:
 def _many_lines(report: ReportData, drawn: Collection[str]) -> Iterator[str]:
     """Experiments with several conditions a row at one k (transfer, single): their number and range."""
     groups: dict[tuple[str, int], list[float]] = {}
-    for condition in report["conditions"]:
-        k, accuracy = condition["k"], condition["accuracy"]
-        if k is not None and accuracy is not None and condition["experiment"] not in {*drawn, RANDOM}:
-            groups.setdefault((condition["experiment"], k), []).append(accuracy)
+    for condition in report.conditions:
+        k, accuracy = condition.k, condition.accuracy
+        if k is not None and accuracy is not None and condition.experiment not in {*drawn, RANDOM}:
+            groups.setdefault((condition.experiment, k), []).append(accuracy)
     for (experiment, k), accuracies in groups.items():
         yield (
             f"{experiment:<16} {f'k={k}':>5}  {min(accuracies):.1%} to {max(accuracies):.1%} over "
@@ -203,22 +201,22 @@ def _many_lines(report: ReportData, drawn: Collection[str]) -> Iterator[str]:
 
 def _own_lines(report: ReportData) -> Iterator[str]:
     """A user's own conditions have no k, and a line each."""
-    for condition in report["conditions"]:
-        point = level(report, condition["name"])
-        if condition["k"] is None and condition["name"] not in UNTOUCHED and point is not None:
-            drop = "" if condition["drop"] is None else f"   drop {_points(condition['drop']['estimate'])}"
-            yield f"{condition['name']:<16} {'':>5}  {_accuracy(point)}{drop}"
+    for condition in report.conditions:
+        point = level(report, condition.name)
+        if condition.k is None and condition.name not in UNTOUCHED and point is not None:
+            drop = "" if condition.drop is None else f"   drop {_points(condition.drop.estimate)}"
+            yield f"{condition.name:<16} {'':>5}  {_accuracy(point)}{drop}"
 
 
 def _donor_lines(report: ReportData) -> Iterator[str]:
     """After resample ablation, how often the donor's value was said instead; all draws and tasks together."""
     said: dict[tuple[str, int | None], list[float]] = {}
-    for condition in report["conditions"]:
-        metric = condition["own"].get(DONOR_VALUE)
-        if metric is not None and metric["mean"] is not None and condition["k_effective"]:
-            total = said.setdefault((condition["experiment"], condition["k"]), [0.0, 0])
-            total[0] += metric["n"] * metric["mean"]
-            total[1] += metric["n"]
+    for condition in report.conditions:
+        metric = condition.own.get(DONOR_VALUE)
+        if metric is not None and metric.mean is not None and condition.k_effective:
+            total = said.setdefault((condition.experiment, condition.k), [0.0, 0])
+            total[0] += metric.n * metric.mean
+            total[1] += metric.n
     for (experiment, k), (n_said, n) in said.items():
         of_k = "" if k is None else f"k={k}"
         yield f"{experiment:<16} {of_k:>5}  the donor's value instead {n_said / n:6.1%}  of {n:.0f}"
@@ -235,9 +233,9 @@ def _drop(report: ReportData, curve: Curve, point: Level) -> str:
     """The drop over the curve's rows; nothing where rows are missing, so that it is always a paired one."""
     tasks = [
         task
-        for condition in report["conditions"]
-        if condition["experiment"] == curve.experiment
-        for task in condition["per_task"]
+        for condition in report.conditions
+        if condition.experiment == curve.experiment
+        for task in condition.per_task
     ]
     baseline = level(report, "baseline", tasks)
     if baseline is None or baseline.accuracy is None or point.accuracy is None:

@@ -54,44 +54,44 @@ def accuracy_by_k(report: ReportData) -> list[Line]:
 def figures(report: ReportData) -> list[Line]:
     """One line a condition and task, the pooled one (`task` is `pooled`) first."""
     lines = []
-    for condition in report["conditions"]:
-        drop = condition["drop"]
+    for condition in report.conditions:
+        drop = condition.drop
         lines.append(
             {
                 **_what(condition),
                 "task": POOLED,
-                "requested": condition["requested"],
-                "n": condition["n"],
-                **_rates(condition, condition["published"]),
-                "macro_accuracy": condition["macro_accuracy"],
-                "disagreements": condition["disagreements"],
-                "drop": None if drop is None else drop["estimate"],
-                "lost": None if drop is None else drop["lost"],
-                "gained": None if drop is None else drop["gained"],
-                "permutation_p": None if drop is None else drop["permutation_p"],
+                "requested": condition.requested,
+                "n": condition.n,
+                **_rates(condition, condition.published_rule),
+                "macro_accuracy": condition.macro_accuracy,
+                "disagreements": condition.disagreements,
+                "drop": None if drop is None else drop.estimate,
+                "lost": None if drop is None else drop.lost,
+                "gained": None if drop is None else drop.gained,
+                "permutation_p": None if drop is None else drop.permutation_p,
                 "mcnemar_p": None,
-                "gold_logprob_change": condition["gold_logprob_change"],
-                "baseline_logprob_change": condition["baseline_logprob_change"],
+                "gold_logprob_change": condition.gold_logprob_change,
+                "baseline_logprob_change": condition.baseline_logprob_change,
             }
         )
         lines += [
             {
                 **_what(condition),
                 "task": task,
-                "requested": result["requested"],
-                "n": result["n"],
-                **_rates(result, result["published"]),
+                "requested": result.requested,
+                "n": result.n,
+                **_rates(result, result.published_rule),
                 "macro_accuracy": None,
-                "disagreements": result["disagreements"],
-                "drop": result["drop"],
-                "lost": result["lost"],
-                "gained": result["gained"],
+                "disagreements": result.disagreements,
+                "drop": result.drop,
+                "lost": result.lost,
+                "gained": result.gained,
                 "permutation_p": None,
-                "mcnemar_p": result["mcnemar_p"],
-                "gold_logprob_change": result["gold_logprob_change"],
-                "baseline_logprob_change": result["baseline_logprob_change"],
+                "mcnemar_p": result.mcnemar_p,
+                "gold_logprob_change": result.gold_logprob_change,
+                "baseline_logprob_change": result.baseline_logprob_change,
             }
-            for task, result in condition["per_task"].items()
+            for task, result in condition.per_task.items()
         ]
     return lines
 
@@ -128,9 +128,9 @@ def as_csv(lines: Sequence[Line]) -> str:
 def _accuracies(report: ReportData, curve: Curve, ks: Sequence[int]) -> Line:
     tasks = {
         task
-        for condition in report["conditions"]
-        if condition["experiment"] == curve.experiment
-        for task in condition["per_task"]
+        for condition in report.conditions
+        if condition.experiment == curve.experiment
+        for task in condition.per_task
     }
     baseline = level(report, "baseline", tasks)
     points = {point.k: point for point in curve.points}
@@ -148,25 +148,25 @@ def _accuracies(report: ReportData, curve: Curve, ks: Sequence[int]) -> Line:
 
 def _what(condition: ConditionResult) -> Line:
     return {
-        "condition": condition["name"],
-        "experiment": condition["experiment"],
-        "setting": condition["setting"],
-        "k": condition["k"],
-        "k_effective": condition["k_effective"],
-        "seed": condition["seed"],
-        "match": condition["match"],
-        "source_task": condition["source_task"],
-        "prompt": condition["prompt"],
+        "condition": condition.name,
+        "experiment": condition.experiment,
+        "setting": condition.setting,
+        "k": condition.k,
+        "k_effective": condition.k_effective,
+        "seed": condition.seed,
+        "random_match": condition.random_match,
+        "source_task": condition.source_task,
+        "prompt": condition.prompt,
     }
 
 
 def _rates(value: Rate, published: Rate) -> Line:
-    low, high = value["interval"] or (None, None)
+    low, high = value.interval or (None, None)
     return {
-        "matches": value["matches"],
-        "accuracy": value["accuracy"],
+        "matches": value.matches,
+        "accuracy": value.accuracy,
         "low": low,
         "high": high,
-        "published_matches": published["matches"],
-        "published_accuracy": published["accuracy"],
+        "published_matches": published.matches,
+        "published_accuracy": published.accuracy,
     }

@@ -7,7 +7,7 @@ worked out from whatever conditions a run has. Knows nothing of how samples come
 from collections.abc import Sequence
 
 from harness.experiment.conditions import BASELINE, Condition
-from harness.experiment.gate_conditions import Part, control_label
+from harness.experiment.gate_conditions import Part
 from harness.findings.statistics import ClusterMean, cluster_mean
 from harness.findings.verdicts.gate_samples import Answers, paired_counts, rows_of
 from harness.findings.verdicts.gates import LEAST_FILINGS, measure
@@ -40,19 +40,20 @@ def contrasts(conditions: Sequence[Condition], rows: Sequence[Row], answers: Ans
             continue
         sizes = [condition.k_effective for condition in group]
         interval = None if drops.difference is None else drops.difference.interval()
-        one: Contrast = {
-            "experiment": experiment,
-            "k": k,
-            "k_effective": [min(sizes), max(sizes)],
-            "n": data.n_rows,
-            "filings": len(data.filings),
-            "drop": drops.retrieval,
-            "random_drop": drops.mean_draw,
-            "difference": drops.retrieval - drops.mean_draw,
-            "interval": None if interval is None else [interval.low, interval.high],
-            "draw_differences": [drops.retrieval - draw for draw in drops.draws],
-        }
-        found.append(one)
+        found.append(
+            Contrast(
+                experiment=experiment,
+                k=k,
+                k_effective=(min(sizes), max(sizes)),
+                n=data.n_rows,
+                filings=len(data.filings),
+                drop=drops.retrieval,
+                random_drop=drops.mean_draw,
+                difference=drops.retrieval - drops.mean_draw,
+                interval=None if interval is None else interval.ends,
+                draw_differences=tuple(drops.retrieval - draw for draw in drops.draws),
+            )
+        )
     return found
 
 
@@ -71,7 +72,7 @@ def specificity(
             transfers.setdefault(condition.k, []).append(condition)
     whole = {k: of_k for k, of_k in transfers.items() if _is_whole(of_k)}
     found = [each for k, of_k in whole.items() if (each := _at(k, of_k, rows, answers, margin)) is not None]
-    return min(found, key=lambda each: (abs(each[0]["own_drop"] - each[1] / 2), each[0]["k"]))[0] if found else None
+    return min(found, key=lambda each: (abs(each[0].own_drop - each[1] / 2), each[0].k))[0] if found else None
 
 
 def _at(
@@ -99,17 +100,17 @@ def _at(
         return None
     interval, n = mean.interval(), mean.n_rows
     foreign = [each for each in transfers if (each.source_task,) != each.tasks]
-    result: Specificity = {
-        "finding": _finding(mean, sum(own_drops) / n, margin),
-        "k": k,
-        "n": n,
-        "filings": mean.n_filings,
-        "own_drop": sum(own_drops) / n,
-        "other_drop": sum(other_drops) / n,
-        "difference": mean.estimate,
-        "interval": [interval.low, interval.high],
-        "overlap": sum(each.overlap or 0 for each in foreign) / len(foreign),
-    }
+    result = Specificity(
+        finding=_finding(mean, sum(own_drops) / n, margin),
+        k=k,
+        n=n,
+        filings=mean.n_filings,
+        own_drop=sum(own_drops) / n,
+        other_drop=sum(other_drops) / n,
+        difference=mean.estimate,
+        interval=interval.ends,
+        overlap=sum(each.overlap or 0 for each in foreign) / len(foreign),
+    )
     return result, sum(before) / n
 
 
@@ -125,9 +126,8 @@ def _finding(difference: ClusterMean, own_drop: float, margin: float) -> Finding
 def _controls(condition: Condition, conditions: Sequence[Condition]) -> tuple[Condition, ...]:
     """One a draw, of the condition's own size."""
     drawn = [each for each in conditions if each.experiment == RANDOM and each.k_effective == condition.k_effective]
-    label = control_label(condition)
-    own = tuple(each for each in drawn if label is not None and each.controls_for == label)
-    return own or tuple(each for each in drawn if each.k == condition.k and each.setting.startswith("seed"))
+    own = tuple(each for each in drawn if each.gate is not None and each.controls_for == condition.name)
+    return own or tuple(each for each in drawn if each.gate is None and each.k == condition.k)
 
 
 def _disjoint(conditions: Sequence[Condition]) -> bool:

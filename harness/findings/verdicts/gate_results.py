@@ -9,11 +9,11 @@ from dataclasses import replace
 
 from harness.experiment.gate_conditions import Gate, candidates_in_controls
 from harness.experiment.heads import Head
-from harness.findings.statistics import Interval, holm
+from harness.findings.statistics import holm
 from harness.findings.verdicts.gate_samples import Answers, lacking_samples, paired_counts, rows_of
-from harness.findings.verdicts.gates import LEAST_FILINGS, Check, Kind, Margins, Premises, Verdict, judge, measure
+from harness.findings.verdicts.gates import LEAST_FILINGS, Premises, judge, measure
 from harness.findings.verdicts.validity import damage, degenerate_shares, plain_text
-from harness.findings.verdicts.verdict_data import CheckResult, GateResult, TaskVerdict, VerdictFigures
+from harness.findings.verdicts.verdict_data import GateResult, Kind, Margins, TaskVerdict, Verdict
 from harness.retrieval.rows import Row
 
 TASK_LEVEL = 0.025
@@ -44,29 +44,31 @@ def gate_result(
     )
     verdict = judge(paired_counts(gate.parts, rows, answers), margins, premises)
     text, degenerate = plain_text(gate, rows, answers), degenerate_shares(gate, rows, answers)
-    fewest, most = gate.k_effective
-    return {
-        "name": gate.name,
-        "experiment": gate.experiment,
-        "k": gate.k,
-        "k_effective": [fewest, most],
-        "match": gate.parts[0].controls[0].match,
-        "control_heads": sum(part.controls[0].k_effective for part in gate.parts),
-        "mismatches": [sum(part.controls[draw].mismatches or 0 for part in gate.parts) for draw in range(gate.n_draws)],
-        "margins": {"margin": margins.margin, "flat": margins.flat, "floor": margins.floor},
-        **_figures(verdict),
-        "split_known": leaked_filings is not None,
-        "plain_text": text,
-        "degenerate": degenerate,
-        "damage": damage(verdict.drop, margins.margin, text, degenerate),
-        "tasks": task_verdicts(gate, rows, answers, margins, premises),
-        "conditions": [condition.name for condition in gate.conditions],
-    }
+    return GateResult(
+        **dict(verdict),
+        name=gate.name,
+        heads=gate.heads,
+        experiment=gate.experiment,
+        k=gate.k,
+        k_effective=gate.k_effective,
+        random_match=gate.parts[0].controls[0].random_match,
+        control_heads=sum(part.controls[0].k_effective for part in gate.parts),
+        mismatches=tuple(
+            sum(part.controls[draw].mismatches or 0 for part in gate.parts) for draw in range(gate.n_draws)
+        ),
+        margins=margins,
+        split_known=leaked_filings is not None,
+        plain_text=text,
+        degenerate=degenerate,
+        damage=damage(verdict.drop, margins.margin, text, degenerate),
+        tasks=task_verdicts(gate, rows, answers, margins, premises),
+        conditions=tuple(condition.name for condition in gate.conditions),
+    )
 
 
 def task_verdicts(
     gate: Gate, rows: Sequence[Row], answers: Answers, margins: Margins, premises: Premises
-) -> list[TaskVerdict]:
+) -> tuple[TaskVerdict, ...]:
     """Each task's own verdict, on its rows alone; `premises` are the gate's.
 
     `invalid` where its own rows lack samples, where its own figures are unsound, or where the gate's heads are.
@@ -85,62 +87,26 @@ def task_verdicts(
         p = drops.difference.p_above(margins.margin) if drops is not None and drops.difference is not None else 1.0
         found.append((task, verdict, p, known))
     adjusted = holm([p for _, _, p, _ in found])
-    return [
-        {
-            "task": task,
-            "verdict": _task_kind(verdict, corrected, known_split=not premises.may_have_leaked),
-            "n": verdict.n_rows,
-            "filings": verdict.n_filings,
-            "drop": verdict.drop,
-            "random_drop": verdict.random_drop,
-            "difference": verdict.difference,
-            "interval": _pair(verdict.interval),
-            "p": p if known else None,
-            "adjusted_p": corrected if known else None,
-        }
+    return tuple(
+        TaskVerdict(
+            task=task,
+            verdict=_task_kind(verdict, corrected, known_split=not premises.may_have_leaked),
+            n=verdict.n,
+            filings=verdict.filings,
+            drop=verdict.drop,
+            random_drop=verdict.random_drop,
+            difference=verdict.difference,
+            interval=verdict.interval,
+            p=p if known else None,
+            adjusted_p=corrected if known else None,
+        )
         for (task, verdict, p, known), corrected in zip(found, adjusted, strict=True)
-    ]
+    )
 
 
 def _task_kind(verdict: Verdict, adjusted_p: float, *, known_split: bool) -> Kind:
-    if verdict.kind == "invalid":
+    if verdict.verdict == "invalid":
         return "invalid"
-    if verdict.n_filings >= LEAST_FILINGS and adjusted_p <= TASK_LEVEL:
+    if verdict.filings >= LEAST_FILINGS and adjusted_p <= TASK_LEVEL:
         return "pass" if known_split else "inconclusive"
-    return "fail" if verdict.kind == "fail" else "inconclusive"
-
-
-def _figures(verdict: Verdict) -> VerdictFigures:
-    return {
-        "verdict": verdict.kind,
-        "reasons": list(verdict.reasons),
-        "needed_filings": verdict.needed.filings,
-        "needed_draws": verdict.needed.draws,
-        "n": verdict.n_rows,
-        "filings": verdict.n_filings,
-        "baseline": verdict.baseline,
-        "needle_absent": verdict.absent,
-        "drop": verdict.drop,
-        "random_drop": verdict.random_drop,
-        "random_interval": _pair(verdict.random_interval),
-        "draw_drops": list(verdict.draw_drops),
-        "draw_sd": verdict.draw_sd,
-        "difference": verdict.difference,
-        "standard_error": verdict.standard_error,
-        "df": verdict.df,
-        "interval": _pair(verdict.interval),
-        "bca": _pair(verdict.bca),
-        "above_margin": _check(verdict.above_margin),
-        "outside_draws": _check(verdict.outside_draws),
-        "flat_control": _check(verdict.flat_control),
-        "rank_p": verdict.rank_p,
-        "least_rank_p": verdict.least_rank_p,
-    }
-
-
-def _pair(interval: Interval | None) -> list[float] | None:
-    return None if interval is None else [interval.low, interval.high]
-
-
-def _check(check: Check) -> CheckResult:
-    return {"holds": check.holds, "value": check.value, "bound": check.bound}
+    return "fail" if verdict.verdict == "fail" else "inconclusive"

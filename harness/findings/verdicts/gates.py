@@ -12,7 +12,6 @@ comes in `Premises`. How far its verdicts can be trusted is measured by `harness
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from harness.counting import counted
 from harness.findings.statistics import (
@@ -25,8 +24,7 @@ from harness.findings.statistics import (
     variance,
 )
 from harness.findings.verdicts.gate_advice import Needed, what_would_decide
-
-Kind = Literal["pass", "fail", "inconclusive", "invalid"]
+from harness.findings.verdicts.verdict_data import UNKNOWN, Check, Kind, Margins, Verdict
 
 LEAST_FILINGS = 10
 """With fewer filings than this nothing is decided."""
@@ -38,19 +36,6 @@ UNKNOWN_SPLIT = (
 )
 N_NAMED = 6
 """How many conditions without records a reason names, of the hundreds that a stopped run lacks."""
-
-
-@dataclass(frozen=True, slots=True)
-class Margins:
-    """What a verdict is measured by, as parts of 1.
-
-    `margin`: by how much the retrieval heads' drop must exceed the draws'. `flat`: how much the draws may cost at
-    most. `floor`: what the untouched model must reach at least.
-    """
-
-    margin: float = 0.10
-    flat: float = 0.10
-    floor: float = 0.50
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,52 +82,6 @@ class Premises:
     def may_have_leaked(self) -> bool:
         """Whether nobody knows, or vouches, that the evaluated filings did not make the ranking."""
         return self.leaked_filings is None and not self.held_out
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One condition of `pass`: `value` must be above (or, for the flat control, at most) `bound`.
-
-    All are `None` where too little is known, and the condition does not hold.
-    """
-
-    holds: bool
-    value: float | None
-    bound: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """A gate's verdict and every figure it rests on; `None` is undefined.
-
-    Drops are the untouched model's accuracy less the condition's, on the same rows. `difference` is the drop of the
-    retrieval heads less the mean of the draws'; `bca` the bootstrap interval shown beside its t interval. The three
-    checks: (a) `above_margin`, (b) `outside_draws`, (c) `flat_control`. `rank_p` = (1 + draws that cost at least as
-    much) / (D + 1); it cannot be less than `least_rank_p`. `reasons` say why the verdict is not `pass`.
-    """
-
-    kind: Kind
-    reasons: tuple[str, ...]
-    needed: Needed
-    n_rows: int
-    n_filings: int
-    baseline: float | None
-    absent: float | None
-    drop: float | None
-    draw_drops: tuple[float, ...]
-    random_drop: float | None
-    random_interval: Interval | None
-    draw_sd: float | None
-    difference: float | None
-    standard_error: float | None
-    df: float | None
-    interval: Interval | None
-    bca: Interval | None
-    above_margin: Check
-    outside_draws: Check
-    flat_control: Check
-    rank_p: float | None
-    least_rank_p: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,16 +158,15 @@ def judge(data: GateData, margins: Margins, premises: Premises, *, bootstrap: bo
 def checks(found: Drops | None, margins: Margins) -> tuple[Check, Check, Check]:
     """The three conditions of `pass`, (a), (b) and (c) of `judge`."""
     if found is None or found.difference is None or found.random is None:
-        unknown = Check(False, None, None)
-        return unknown, unknown, unknown
+        return UNKNOWN, UNKNOWN, UNKNOWN
     low, high = found.difference.interval().low, found.random.interval().high
     d = len(found.draws)
     reach = t_quantile(0.95, d - 1) * math.sqrt(variance(found.draws) * (1 + 1 / d))
     next_draw = math.fsum(found.draws) / d + reach
     return (
-        Check(low > margins.margin, low, margins.margin),
-        Check(found.retrieval > next_draw, found.retrieval, next_draw),
-        Check(high <= margins.flat, high, margins.flat),
+        Check(holds=low > margins.margin, value=low, bound=margins.margin),
+        Check(holds=found.retrieval > next_draw, value=found.retrieval, bound=next_draw),
+        Check(holds=high <= margins.flat, value=high, bound=margins.flat),
     )
 
 
@@ -313,24 +251,26 @@ def _verdict(
     difference, random = (None, None) if found is None else (found.difference, found.random)
     drop = None if found is None else found.retrieval
     mean_draw = None if found is None else found.mean_draw
+    bootstrapped = bca(data) if bootstrap else None
     return Verdict(
-        kind=kind,
+        verdict=kind,
         reasons=reasons,
-        needed=needed,
-        n_rows=n,
-        n_filings=len(data.filings),
+        needed_filings=needed.filings,
+        needed_draws=needed.draws,
+        n=n,
+        filings=len(data.filings),
         baseline=sum(filing.baseline for filing in data.filings) / n if n else None,
-        absent=sum(filing.absent for filing in data.filings) / n if n else None,
+        needle_absent=sum(filing.absent for filing in data.filings) / n if n else None,
         drop=drop,
-        draw_drops=draws,
         random_drop=mean_draw,
-        random_interval=None if random is None else random.interval(),
+        random_interval=None if random is None else random.interval().ends,
+        draw_drops=draws,
         draw_sd=math.sqrt(variance(draws)) if len(draws) > 1 else None,
         difference=None if drop is None or mean_draw is None else drop - mean_draw,
         standard_error=None if difference is None else difference.standard_error,
         df=None if difference is None else difference.df,
-        interval=None if difference is None else difference.interval(),
-        bca=bca(data) if bootstrap else None,
+        interval=None if difference is None else difference.interval().ends,
+        bca=None if bootstrapped is None else bootstrapped.ends,
         above_margin=above,
         outside_draws=outside,
         flat_control=flat,

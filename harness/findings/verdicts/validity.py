@@ -37,13 +37,9 @@ def plain_text(gate: Gate, rows: Sequence[Row], answers: Answers) -> PlainText |
         return None
     n = len(untouched)
     retrieval, *draws = (sum(change) / n for change in changes)
-    return {
-        "n": n,
-        "filings": len(filings),
-        "untouched": sum(untouched) / n,
-        "change": retrieval,
-        "draw_changes": draws,
-    }
+    return PlainText(
+        n=n, filings=len(filings), untouched=sum(untouched) / n, change=retrieval, draw_changes=tuple(draws)
+    )
 
 
 def degenerate_shares(gate: Gate, rows: Sequence[Row], answers: Answers) -> DegenerateShares | None:
@@ -61,13 +57,13 @@ def degenerate_shares(gate: Gate, rows: Sequence[Row], answers: Answers) -> Dege
     if not n:
         return None
     untouched, retrieval, draws = counts
-    return {"untouched": untouched / n, "retrieval": retrieval / n, "draws": draws / (n * gate.n_draws)}
+    return DegenerateShares(untouched=untouched / n, retrieval=retrieval / n, draws=draws / (n * gate.n_draws))
 
 
 def damage(drop: float | None, margin: float, text: PlainText | None, degenerate: DegenerateShares | None) -> Damage:
     """What the heads took from the model: retrieval alone, its language, nothing, or one cannot say."""
     if drop is None or text is None or degenerate is None:
         return "unknown"
-    if text["change"] < -BROKEN_TEXT or degenerate["retrieval"] - degenerate["untouched"] > BROKEN_OUTPUTS:
+    if text.change < -BROKEN_TEXT or degenerate.retrieval - degenerate.untouched > BROKEN_OUTPUTS:
         return "broken model"
     return "lost retrieval" if drop > margin else "none"

@@ -3,7 +3,6 @@
 Comparisons by hand, and what must hold of any: nothing against itself, symmetry, no order.
 """
 
-import copy
 import json
 from dataclasses import replace
 from random import Random
@@ -12,7 +11,7 @@ import pytest
 from fake_study import make_report
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from two_reports import CEO, DRAW, GENERAL, RIGHT, ROWS, YEAR, set_gates, source
+from two_reports import CEO, DRAW, GENERAL, RIGHT, ROWS, YEAR, source, with_gates
 
 from harness.errors import ReportError
 from harness.experiment.conditions import BASELINE, Condition
@@ -93,11 +92,11 @@ def test_a_line_by_hand() -> None:
 def test_a_gates_controls_of_every_task_are_one_line_a_draw() -> None:
     """Each task has controls of its own; with nine tasks and five draws they were 45 lines."""
     controls = {
-        replace(DRAW, setting=f"own:{task}-seed{i}-k01", tasks=(task,), seed=i, controls_for=f"own:{task}"): "++++"
+        replace(DRAW, setting=f"own:{task}-seed{i}-k01", tasks=(task,), seed=i, gate="own"): "++++"
         for i in range(2)
         for task in ("ceo_lastname", "incorporation_year")
     }
-    shared = {replace(DRAW, setting="shared-seed0-k01", controls_for="shared"): "++++++++"}
+    shared = {replace(DRAW, setting="shared-seed0-k01", gate="shared"): "++++++++"}
     names = [each.name for each in compare(source(RIGHT | controls | shared), source(RIGHT | controls | shared)).lines]
     assert [name for name in names if name.startswith("random_control")] == [
         "random_control[own-seed0-k01]",
@@ -134,7 +133,7 @@ def test_conditions_of_one_k_are_pooled_and_keep_their_own_lines() -> None:
 def test_what_only_one_has_is_named() -> None:
     fewer = {condition: text for condition, text in RIGHT.items() if condition is not DRAW}
     after = source(fewer | {YEAR: "++.+"}, rows=(replace(ROWS[0], needle_value="8"), *ROWS[1:]))
-    after = replace(after, samples=[each for each in after.samples or () if each["row"] != ROWS[-1].id])
+    after = replace(after, samples=[each for each in after.samples or () if each.row != ROWS[-1].id])
     comparison = compare(source(), after)
     assert (comparison.only_before, comparison.only_after) == ((DRAW.name,), ())
     assert comparison.rows == RowChanges(only_before=(ROWS[-1].id,), other_value=(ROWS[0].id,))
@@ -157,9 +156,9 @@ def test_without_samples_nothing_is_paired() -> None:
 
 def test_other_heads_and_verdicts_are_seen() -> None:
     other = replace(GENERAL, heads=(Head(0, 3), Head(1, 1)))
-    before, after = source(), source({(other if c is GENERAL else c): text for c, text in RIGHT.items()})
-    set_gates(before, {"gate[own-all-k20]": "pass"})
-    set_gates(after, {"gate[shared-all-k20]": "fail"})
+    before = with_gates(source(), {"gate[own-all-k20]": "pass"})
+    after = source({(other if c is GENERAL else c): text for c, text in RIGHT.items()})
+    after = with_gates(after, {"gate[shared-all-k20]": "fail"})
     comparison = compare(before, after)
     assert line(comparison, "general[k02]").other_heads == 1
     assert comparison.verdicts == (
@@ -181,11 +180,10 @@ def test_a_row_twice_is_an_error() -> None:
 
 def test_a_whole_study_equals_itself() -> None:
     data, samples = make_report(n_filings=3)
-    lines = [sample.line() for sample in samples]
-    comparison = compare(Source("a", data, lines), Source("b", copy.deepcopy(data), lines))
+    comparison = compare(Source("a", data, samples), Source("b", data, samples))
     assert comparison.is_equal
     assert all(each.change == 0.0 for each in comparison.lines)
-    assert {c for each in comparison.lines for c in each.conditions} == {c["name"] for c in data["conditions"]}
+    assert {c for each in comparison.lines for c in each.conditions} == {c.name for c in data.conditions}
     json.dumps(comparison.as_json(), allow_nan=False)
 
 
@@ -228,13 +226,16 @@ def test_order_does_not_matter(one: dict[Condition, str], other: dict[Condition,
     a, b = source(one), source(other)
     samples = list(a.samples or ())
     random.shuffle(samples)
-    shuffled = Source(a.name, copy.deepcopy(a.data), samples)
-    random.shuffle(shuffled.data["conditions"])
-    for condition in shuffled.data["conditions"]:
-        parts = list(condition["per_task"].items())
-        random.shuffle(parts)
-        condition["per_task"] = dict(parts)
-        random.shuffle(condition["heads"])
+    conditions = [
+        each.model_copy(
+            update={
+                "per_task": dict(random.sample(list(each.per_task.items()), len(each.per_task))),
+                "heads": tuple(random.sample(each.heads, len(each.heads))),
+            }
+        )
+        for each in random.sample(a.data.conditions, len(a.data.conditions))
+    ]
+    shuffled = Source(a.name, a.data.model_copy(update={"conditions": tuple(conditions)}), samples)
     assert compare(shuffled, b) == compare(a, b)
     assert compare(b, shuffled) == compare(b, a)
 

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from two_reports import CEO, DRAW, GENERAL, RIGHT, set_gates, source
+from changed_section import changed
+from two_reports import CEO, DRAW, GENERAL, RIGHT, source, with_gates
 
 from harness.experiment.conditions import BASELINE
 from harness.experiment.heads import Head
@@ -24,9 +25,9 @@ def test_every_section() -> None:
     after = source(
         {c: text for c, text in RIGHT.items() if c is not DRAW} | {CEO: "----", GENERAL: "++++x+--"}, name="b"
     )
-    after.data["configuration"]["seed"] = 7
-    set_gates(before, {"gate[own-all-k20]": "pass", "gate[shared-all-k20]": "pass"})
-    set_gates(after, {"gate[own-all-k20]": "inconclusive", "gate[shared-all-k20]": "pass"})
+    after = replace(after, data=changed(after.data, {"configuration.seed": 7}))
+    before = with_gates(before, {"gate[own-all-k20]": "pass", "gate[shared-all-k20]": "pass"})
+    after = with_gates(after, {"gate[own-all-k20]": "inconclusive", "gate[shared-all-k20]": "pass"})
     assert list(comparison_lines(compare(before, after))) == [
         "A  a",
         "B  b",
@@ -57,7 +58,7 @@ def test_every_section() -> None:
 def test_controls_of_single_tasks_are_told_together() -> None:
     own = replace(DRAW, heads=(Head(1, 1),))
     controls = {
-        replace(own, setting=f"own:{task}-seed0-k01", tasks=(task,), controls_for=f"own:{task}"): "++++"
+        replace(own, setting=f"own:{task}-seed0-k01", tasks=(task,), gate="own"): "++++"
         for task in ("ceo_lastname", "incorporation_year")
     }
     lines = list(comparison_lines(compare(source(RIGHT | controls), source(RIGHT | dict.fromkeys(controls, "+++-")))))
@@ -73,8 +74,10 @@ def test_without_samples_changes_have_newcombes_intervals() -> None:
 
 def test_rows_without_records_and_other_probabilities() -> None:
     after = source(RIGHT | {BASELINE: "." * 8, CEO: "+.--"})
-    for sample in after.samples or ():
-        sample["gold_logprob"] = -0.1 + 1e-6 if sample["match"] else -0.5
+    samples = [
+        changed(sample, {"gold_logprob": -0.1 + 1e-6 if sample.match else -0.5}) for sample in after.samples or ()
+    ]
+    after = replace(after, samples=samples)
     lines = list(comparison_lines(compare(source(), after)))
     assert any("none of 8" in line for line in lines)
     assert any("1/3 of 4" in line for line in lines)
@@ -86,9 +89,8 @@ def test_verdicts_that_stand_and_no_common_rows() -> None:
     same = compare(source(), source(RIGHT | {GENERAL: "........"}))
     gate = VerdictChange("gate[own-all-k20]", "pass", "pass")
     assert list(comparison_lines(replace(same, verdicts=(gate,))))[-1] == "the same verdicts of 1 gate"
-    strangers = source()
-    for sample in strangers.samples or ():
-        sample["row"] = f"other {sample['row']}"
+    samples = [changed(sample, {"row": f"other {sample.row}"}) for sample in source().samples or ()]
+    strangers = replace(source(), samples=samples)
     lines = list(comparison_lines(compare(source(), strangers)))
     assert (
         "rows only in A: 8: f0/ceo_lastname, f0/incorporation_year, f1/ceo_lastname, f1/incorporation_year, ..."

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from changed_section import changed
 from two_reports import CEO, DRAW, GENERAL, RIGHT, ROWS, YEAR, source
 
 from harness.errors import SettingsError
@@ -87,8 +88,8 @@ def test_p_is_adjusted_for_the_lines_in_the_scope() -> None:
 def test_words() -> None:
     fewer = {condition: text for condition, text in RIGHT.items() if condition is not DRAW} | {YEAR: "xx.+"}
     after = source(fewer, rows=(replace(ROWS[0], needle_value="8"), *ROWS[1:]))
-    after.data["configuration"]["seed"] = 1
-    after.data["versions"]["torch"] = "2.13.0"
+    data = changed(after.data, {"configuration.seed": 1, "versions.torch": "2.13.0"})
+    after = replace(after, data=data)
     found = {each.check: each.reason for each in failed("config,versions,missing,answers", compare(source(), after))}
     assert found == {
         "config": "settings: seed: 0 -> 1 and 1 more",

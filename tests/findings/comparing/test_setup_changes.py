@@ -1,10 +1,7 @@
 """Each thing that two setups say differently is one line, and bookkeeping is none."""
 
-import copy
-from collections.abc import Callable
-from typing import Any
-
 import pytest
+from changed_section import changed
 from two_reports import source
 
 from harness.findings.comparing.setup_changes import SetupChange, setup_changes
@@ -13,55 +10,49 @@ from harness.findings.report.report_data import ReportData
 DATA = source().data
 
 
-def changed(change: Callable[[Any], object]) -> ReportData:
-    data = copy.deepcopy(DATA)
-    change(data)
-    return data
-
-
 @pytest.mark.parametrize(
-    ("change", "expected"),
+    ("changes", "expected"),
     [
-        (lambda d: d["configuration"].update(k=[1, 2]), ("settings", "k", "1, 2, 5, 10, 20", "1, 2")),
-        (lambda d: d["configuration"].pop("model"), ("settings", "model", "none", "absent")),
-        (lambda d: d["configuration"].update(strict_rows=True), ("settings", "strict_rows", "absent", "true")),
-        (lambda d: d["versions"].update(torch="2.13.0"), ("versions", "torch", "none", "2.13.0")),
-        (lambda d: d["model"].update(dtype="bfloat16"), ("model", "dtype", "float32", "bfloat16")),
-        (lambda d: d["data"].update(filings=3), ("data", "filings", "4", "3")),
-        (lambda d: d["data"]["tasks"].pop("ceo_lastname"), ("data", "rows of ceo_lastname", "4", "absent")),
-        (lambda d: d["ranking"].update(method="other"), ("ranking", "method", "summed_attention", "other")),
-        (lambda d: d["ranking"].update(mean_scores=None), ("ranking", "full scores", "known", "unknown")),
+        ({"configuration.k": [1, 2]}, ("settings", "k", "1, 2, 5, 10, 20", "1, 2")),
+        (
+            {"configuration": {"k": [1, 2, 5, 10, 20], "seed": 0, "gate-margin": 0.1}},
+            ("settings", "model", "none", "absent"),
+        ),
+        ({"configuration.strict_rows": True}, ("settings", "strict_rows", "absent", "true")),
+        ({"versions.torch": "2.13.0"}, ("versions", "torch", "none", "2.13.0")),
+        ({"model.dtype": "bfloat16"}, ("model", "dtype", "float32", "bfloat16")),
+        ({"data.filings": 3}, ("data", "filings", "4", "3")),
+        (
+            {"data.tasks": {"incorporation_year": DATA.data.tasks["incorporation_year"]}},
+            ("data", "rows of ceo_lastname", "4", "absent"),
+        ),
+        ({"ranking.method": "other"}, ("ranking", "method", "summed_attention", "other")),
+        ({"ranking.mean_scores": None}, ("ranking", "full scores", "known", "unknown")),
     ],
 )
-def test_one_difference(change: Callable[[Any], object], expected: tuple[str, ...]) -> None:
-    after = changed(change)
+def test_one_difference(changes: dict[str, object], expected: tuple[str, ...]) -> None:
+    after = changed(DATA, changes)
     assert setup_changes(DATA, after) == (SetupChange(*expected),)  # type: ignore[arg-type]
     section, name, was, became = expected
     assert setup_changes(after, DATA) == (SetupChange(section, name, became, was),)  # type: ignore[arg-type]
 
 
 def test_where_results_go_is_no_difference() -> None:
-    def move(data: Any) -> None:
-        data["configuration"].update(run="nightly", reports="elsewhere", store="s", refresh=True, dry_run=False)
-        data["run"].update(name="nightly", started="2030-01-01T00:00:00+00:00", seconds=9.0, commit="abc")
-
-    assert setup_changes(DATA, changed(move)) == ()
+    settings = {"run": "nightly", "reports": "elsewhere", "store": "s", "refresh": True, "dry_run": False}
+    run = {"name": "nightly", "started": "2030-01-01T00:00:00+00:00", "seconds": 9.0, "commit": "abc"}
+    moved = {f"configuration.{name}": value for name, value in settings.items()}
+    assert setup_changes(DATA, changed(DATA, moved | {f"run.{name}": value for name, value in run.items()})) == ()
 
 
 def test_sections_stand_in_one_order_and_a_model_may_be_unknown() -> None:
-    def change(data: Any) -> None:
-        data["data"]["source"] = "rows.jsonl"
-        data["configuration"]["seed"] = 1
-        data["model"] = None
-
-    found = setup_changes(DATA, changed(change))
+    found = setup_changes(DATA, changed(DATA, {"data.source": "rows.jsonl", "configuration.seed": 1, "model": None}))
     assert [each.section for each in found] == ["settings", *["model"] * 11, "data"]
     assert {each.after for each in found if each.section == "model"} == {"absent"}
 
 
 def test_heads_that_changed_are_named() -> None:
     def with_heads(heads: list[list[float]]) -> ReportData:
-        return changed(lambda d: d["ranking"].update(mean_scores=None, tasks={"t": heads}))
+        return changed(DATA, {"ranking.mean_scores": None, "ranking.tasks": {"t": heads}})
 
     before = with_heads([[1, 0, 0.5], [2, 0, 0.4], [3, 0, 0.3]])
     replaced = with_heads([[1, 0, 0.5], [9, 9, 0.4], [3, 0, 0.3]])
@@ -83,6 +74,6 @@ def test_heads_that_changed_are_named() -> None:
 
 
 def test_a_score_below_the_lists_counts_too() -> None:
-    after = changed(lambda d: d["ranking"]["mean_scores"]["ceo_lastname"][2].__setitem__(3, -1.0))
+    after = changed(DATA, {"ranking.mean_scores.ceo_lastname.2.3": -1.0})
     ((_, name, _, became),) = [(c.section, c.name, c.before, c.after) for c in setup_changes(DATA, after)]
     assert (name, became) == ("all scores of ceo_lastname", "place 36: L2H3 -1")

@@ -13,10 +13,7 @@ from harness.findings.figures.curve_drawing import series, spread
 def test_draws_are_one_series_with_their_envelope() -> None:
     found = {one.experiment: one for one in series(whole_report())}
     random = found["random_control"]
-    accuracies = [
-        [c["accuracy"] or 0.0 for c in whole_report()["conditions"] if c["seed"] is not None and c["k"] == k]
-        for k in KS
-    ]
+    accuracies = [[c.accuracy or 0.0 for c in whole_report().conditions if c.seed is not None and c.k == k] for k in KS]
     assert random.label == "random_control, mean of 5"
     assert random.ks == KS
     assert random.low == tuple(min(draws) for draws in accuracies)

@@ -1,19 +1,21 @@
 """The forest plot tells the report's own differences, intervals, draws and margins."""
 
-import copy
-
 import numpy as np
 import pytest
+from changed_section import changed
+from fake_gates import GATE, make_answers, make_rows
 from fake_study import KS, make_report, whole_report
 from matplotlib.colors import same_color
 
 from harness.findings.figures.forest_plot import forest
 from harness.findings.figures.plot_style import FAINT
-from harness.findings.verdicts.verdict_data import GateMargins, GateResult
+from harness.findings.report.report_data import ReportData
+from harness.findings.verdicts.gate_results import gate_result
+from harness.findings.verdicts.verdict_data import Margins
 
 
-def lines(report: object) -> list[tuple[list[float], list[float]]]:
-    figure = forest(report)  # type: ignore[arg-type]  # a report
+def lines(report: ReportData) -> list[tuple[list[float], list[float]]]:
+    figure = forest(report)
     assert figure is not None
     (axes,) = figure.axes
     return [(np.asarray(line.get_xdata()).tolist(), np.asarray(line.get_ydata()).tolist()) for line in axes.lines]
@@ -21,36 +23,39 @@ def lines(report: object) -> list[tuple[list[float], list[float]]]:
 
 def test_every_contrast_has_its_line() -> None:
     report = whole_report()
-    contrasts = report["contrasts"]
-    assert [each["experiment"] for each in contrasts].count("within_task") == len(KS)
+    contrasts = report.contrasts
+    assert [each.experiment for each in contrasts].count("within_task") == len(KS)
     drawn = lines(report)
     for i, contrast in enumerate(contrasts):
         place = len(contrasts) - i
-        assert contrast["interval"] is not None
-        assert ([100 * end for end in contrast["interval"]], [place, place]) in drawn
-        assert ([100 * contrast["difference"]], [place]) in drawn
-        assert [100 * each for each in contrast["draw_differences"]] in [xs for xs, _ in drawn]
+        assert contrast.interval is not None
+        assert ([100 * end for end in contrast.interval], [place, place]) in drawn
+        assert ([100 * contrast.difference], [place]) in drawn
+        assert [100 * each for each in contrast.draw_differences] in [xs for xs, _ in drawn]
 
 
 def test_every_draw_is_a_point_of_its_own() -> None:
     """Four of six draws are equal; with 30 equal ones the points still end above the next line."""
-    report = copy.deepcopy(whole_report())
-    report["contrasts"] = [{**report["contrasts"][0], "draw_differences": [0.1, 0.2, 0.1, 0.1, 0.3, 0.1]}] * 2
+    first = whole_report().contrasts[0]
+    six = changed(first, {"draw_differences": [0.1, 0.2, 0.1, 0.1, 0.3, 0.1]})
+    report = changed(whole_report(), {"contrasts": [six, six]})
     (points,) = [(xs, ys) for xs, ys in lines(report) if len(xs) == 6 and ys[0] < 1]
     assert len(set(zip(*points, strict=True))) == 6
     assert sorted(y for x, y in zip(*points, strict=True) if x == 10) == pytest.approx([0.43, 0.54, 0.65, 0.76])
-    report["contrasts"] = [{**report["contrasts"][0], "draw_differences": [0.1] * 30}]
+    report = changed(report, {"contrasts": [changed(first, {"draw_differences": [0.1] * 30})]})
     (ys,) = [ys for xs, ys in lines(report) if len(xs) == 30]
     assert len(set(ys)) == 30
     assert min(ys) > 0.2
 
 
 def test_margins_and_verdicts_of_gates() -> None:
-    report = copy.deepcopy(whole_report())
-    margins: GateMargins = {"margin": 0.2, "flat": 0.1, "floor": 0.5}
-    gate: GateResult = {"experiment": "own", "k": 10, "verdict": "pass", "margins": margins}  # type: ignore[typeddict-item]  # all that is read
-    report["gates"] = [gate, {**gate, "experiment": "shared", "k": 5, "verdict": "fail"}]
-    figure = forest(report)
+    rows = make_rows(2)
+    gate = gate_result(
+        GATE, rows, make_answers(GATE, rows, {}, {}), Margins(margin=0.2), candidates=(), leaked_filings=0
+    )
+    own = changed(gate, {"k": 10, "verdict": "pass"})
+    shared = changed(gate, {"heads": "shared", "experiment": "general", "k": 5, "verdict": "fail"})
+    figure = forest(changed(whole_report(), {"gates": [own, shared]}))
     assert figure is not None
     (axes,) = figure.axes
     labels = [text.get_text() for text in axes.get_yticklabels()]
@@ -65,10 +70,8 @@ def test_margins_and_verdicts_of_gates() -> None:
 
 
 def test_without_gates_the_margin_is_the_settings() -> None:
-    report = copy.deepcopy(whole_report())
-    assert ([10.0, 10.0], [0, 1]) not in lines(report)
-    report["configuration"]["gate_margin"] = 0.1
-    assert ([10.0, 10.0], [0, 1]) in lines(report)
+    assert ([10.0, 10.0], [0, 1]) not in lines(whole_report())
+    assert ([10.0, 10.0], [0, 1]) in lines(changed(whole_report(), {"configuration.gate_margin": 0.1}))
 
 
 def test_nothing_to_draw_without_random_heads() -> None:

@@ -2,6 +2,7 @@
 
 import matplotlib as mpl
 import pytest
+from changed_section import changed
 from fake_study import make_report
 
 from harness.findings.figures.plot_style import OTHERS, STYLES, house_style, new_figure, provenance, style_of
@@ -30,11 +31,9 @@ def test_settings_are_put_back() -> None:
 
 def test_a_models_path_is_shortened_to_its_name() -> None:
     report, _ = make_report(("a",), (1,), (), 1)
-    assert report["model"] is not None
-    report["model"]["id"] = "/models/meta-llama/Llama-3.3-70B-Instruct"
-    assert provenance(report) == "Llama-3.3-70B-Instruct · 1 row of 1 filing"
-    report["model"] = None
-    assert provenance(report) == "1 row of 1 filing"
+    local = changed(report, {"model.id": "/models/meta-llama/Llama-3.3-70B-Instruct"})
+    assert provenance(local) == "Llama-3.3-70B-Instruct · 1 row of 1 filing"
+    assert provenance(changed(report, {"model": None})) == "1 row of 1 filing"
 
 
 def test_long_notes_are_broken_and_make_room() -> None:

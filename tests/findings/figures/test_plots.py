@@ -1,6 +1,5 @@
 """The figures of a report: drawn only from what is there, legible, and saying what they show."""
 
-import copy
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,6 +7,7 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
+from changed_section import changed
 from fake_study import TASKS, make_report, whole_report
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -68,8 +68,7 @@ def test_every_figure_says_model_rows_and_filings() -> None:
 
 
 def test_missing_rows_are_said_in_every_figure() -> None:
-    report = copy.deepcopy(whole_report())
-    report["run"]["missing"] = ["general[k05]"]
+    report = changed(whole_report(), {"run.missing": ["general[k05]"]})
     for draw in FIGURES.values():
         figure = draw(report)
         assert figure is not None
@@ -96,18 +95,17 @@ def test_only_what_is_in_the_report_is_drawn(report: ReportData, names: list[str
 
 
 def test_a_report_of_nothing_has_no_figures(tmp_path: Path) -> None:
-    report = copy.deepcopy(SMALL[0][0])
-    report.update({"conditions": [], "contrasts": [], "model": None, "ranking": None})
+    report = changed(SMALL[0][0], {"conditions": [], "contrasts": [], "model": None, "ranking": None})
     assert draw_plots(report, tmp_path) == ()
 
 
 def test_a_report_without_any_record_has_only_the_map(tmp_path: Path) -> None:
-    report = copy.deepcopy(SMALL[1][0])
-    report["contrasts"] = []
-    for condition in report["conditions"]:
-        condition.update({"n": 0, "matches": 0, "accuracy": None, "interval": None})
-        for task in condition["per_task"].values():
-            task.update({"n": 0, "matches": 0, "accuracy": None, "interval": None})
+    nothing: dict[str, object] = {"n": 0, "matches": 0, "accuracy": None, "interval": None}
+    conditions = []
+    for condition in SMALL[1][0].conditions:
+        per_task = {task: changed(result, nothing) for task, result in condition.per_task.items()}
+        conditions.append(changed(condition, nothing | {"per_task": per_task}))
+    report = changed(SMALL[1][0], {"conditions": conditions, "contrasts": []})
     assert [path.name for path in draw_plots(report, tmp_path, formats=("png",))] == ["head_map.png"]
 
 

@@ -1,11 +1,10 @@
 """The report of published counts: the schema, heads, and the figures of the real files."""
 
-import json
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from changed_section import plain_of
 from fake_study import make_setup
 from jsonschema import Draft202012Validator
 from published_files import published_folder
@@ -14,10 +13,9 @@ from harness.errors import ReportError
 from harness.findings.published.published_report import fitting_ranking, published_report
 from harness.findings.published.result_files import read_published
 from harness.findings.report.curves import curves
-from harness.findings.report.report_data import ReportData
+from harness.findings.report.report_data import ReportData, TaskRows
 from harness.findings.report.summary import summary_lines
 
-SCHEMA = json.loads(files("harness.findings.report").joinpath("report_schema.json").read_text(encoding="utf-8"))
 REAL = Path(__file__).parents[4] / "shared" / "reference" / "edgar_haystack"
 
 
@@ -29,31 +27,31 @@ def report_of(folder: Path) -> ReportData:
 def test_figures_by_hand(tmp_path: Path) -> None:
     """Within at k = 2: 3 of 10 and 2 of 6; the baseline 15 of 16, Wilson's interval [71.7 %, 98.9 %]."""
     report = report_of(published_folder(tmp_path))
-    by_name = {condition["name"]: condition for condition in report["conditions"]}
+    by_name = {condition.name: condition for condition in report.conditions}
     assert len(by_name) == 1 + 18
     baseline = by_name["baseline"]
-    assert (baseline["matches"], baseline["n"], baseline["accuracy"]) == (15, 16, 15 / 16)
-    assert [round(end, 3) for end in baseline["interval"] or ()] == [0.717, 0.989]
-    assert baseline["macro_accuracy"] == pytest.approx((0.9 + 1) / 2)
+    assert (baseline.matches, baseline.n, baseline.accuracy) == (15, 16, 15 / 16)
+    assert [round(end, 3) for end in baseline.interval or ()] == [0.717, 0.989]
+    assert baseline.macro_accuracy == pytest.approx((0.9 + 1) / 2)
     own = by_name["within_task[city-k02]"]
-    assert (own["heads"], own["tasks"], own["source_task"]) == ([[2, 1], [1, 0]], ["city"], "city")
-    assert own["per_task"]["city"]["drop"] == pytest.approx(0.6)
-    assert own["per_task"]["city"]["lost"] is None
-    assert own["drop"] is None
-    assert by_name["transfer[year:city-k01]"]["heads"] == [[1, 0]]
+    assert (own.heads, own.tasks, own.source_task) == (((2, 1), (1, 0)), ("city",), "city")
+    assert own.per_task["city"].drop == pytest.approx(0.6)
+    assert own.per_task["city"].lost is None
+    assert own.drop is None
+    assert by_name["transfer[year:city-k01]"].heads == ((1, 0),)
     short = by_name["general[k02]"]
-    assert (short["k"], short["k_effective"], short["heads"]) == (2, 1, [[3, 3]])
-    assert by_name["random_control[seed0-k02]"]["heads"] == [[0, 0], [3, 3]]
-    assert report["data"]["filings"] is None
-    assert report["data"]["tasks"] == {
-        "city": {"rows": 10, "majority_floor": None},
-        "year": {"rows": 6, "majority_floor": None},
+    assert (short.k, short.k_effective, short.heads) == (2, 1, ((3, 3),))
+    assert by_name["random_control[seed0-k02]"].heads == ((0, 0), (3, 3))
+    assert report.data.filings is None
+    assert report.data.tasks == {
+        "city": TaskRows(rows=10, majority_floor=None),
+        "year": TaskRows(rows=6, majority_floor=None),
     }
 
 
 def test_it_fits_the_schema_and_the_summary(tmp_path: Path) -> None:
     report = report_of(published_folder(tmp_path))
-    Draft202012Validator(SCHEMA).validate(json.loads(json.dumps(report, allow_nan=False)))
+    Draft202012Validator(ReportData.model_json_schema()).validate(plain_of(report))
     lines = list(summary_lines(report))
     assert lines[0] == "demo (8 layers of 16 heads), 16 rows"
     assert "within_task        k=2   31.2%  [ 14.2%,  55.6%]       5/16   drop +62.5 points" in lines
@@ -64,8 +62,8 @@ def test_without_a_ranking_heads_are_counted_alone(tmp_path: Path) -> None:
     results = replace(read_published(published_folder(tmp_path)), rankings=())
     assert fitting_ranking(results) is None
     report = published_report(make_setup(None), results)
-    own = next(c for c in report["conditions"] if c["name"] == "within_task[city-k02]")
-    assert (own["heads"], own["k_effective"]) == ([], 2)
+    own = next(c for c in report.conditions if c.name == "within_task[city-k02]")
+    assert (own.heads, own.k_effective) == ((), 2)
 
 
 def test_the_ranking_is_the_one_that_fits(tmp_path: Path) -> None:
@@ -95,8 +93,8 @@ def test_the_published_figures() -> None:
         "global": (229, 211, 167, 76, 64, 50, 18),
         "random_control": (237, 234, 236, 236, 224, 181, 124),
     }
-    baseline = report["conditions"][0]
-    assert (baseline["matches"], baseline["n"]) == (234, 255)
+    baseline = report.conditions[0]
+    assert (baseline.matches, baseline.n) == (234, 255)
     found = {curve.experiment: curve for curve in curves(report)}
     assert found.keys() == stated.keys()
     for experiment, matches in stated.items():
@@ -104,10 +102,10 @@ def test_the_published_figures() -> None:
             (k, m, 255) for k, m in zip(ks, matches, strict=True)
         )
     assert [point.heads for point in found["general"].points][-2:] == ["96", "102"]
-    assert all(c["interval"] for c in report["conditions"])
-    names = {condition["name"]: condition for condition in report["conditions"]}
+    assert all(c.interval for c in report.conditions)
+    names = {condition.name: condition for condition in report.conditions}
     assert all(
-        names[f"transfer[{task}:{task}-k{k:02d}]"]["matches"] == names[f"within_task[{task}-k{k:02d}]"]["matches"]
-        for task in report["data"]["tasks"]
+        names[f"transfer[{task}:{task}-k{k:02d}]"].matches == names[f"within_task[{task}-k{k:02d}]"].matches
+        for task in report.data.tasks
         for k in ks
     )

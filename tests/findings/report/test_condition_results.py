@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from harness.experiment.conditions import BASELINE, Condition
 from harness.findings.report.condition_results import ConditionSamples, condition_result
+from harness.findings.report.report_data import Drop, OwnMetric, Rate
 from harness.findings.samples import Sample
 
 MINE = Condition("mine", heads=((1, 2), (0, 3)), k=5, seed=3)  # type: ignore[arg-type]  # pairs become heads
@@ -15,9 +16,10 @@ MINE = Condition("mine", heads=((1, 2), (0, 3)), k=5, seed=3)  # type: ignore[ar
 
 def sample(filing: str, task: str, match: bool, *, published: bool | None = None, logprob: float = -1.0) -> Sample:
     return Sample(
-        condition="",
+        condition="mine",
         row=f"{filing}/{task}",
         filename=filing,
+        cluster=filing,
         task=task,
         depth=None,
         value="1",
@@ -25,6 +27,7 @@ def sample(filing: str, task: str, match: bool, *, published: bool | None = None
         match=match,
         published_match=match if published is None else published,
         ended=True,
+        faults=(),
         tokens=1,
         gold_logprob=logprob,
         baseline_logprob=logprob / 2,
@@ -48,69 +51,62 @@ AFTER = [
 
 def test_by_hand() -> None:
     result = condition_result(given_samples(BEFORE, AFTER))
-    assert (result["name"], result["heads"], result["k"], result["k_effective"]) == (
+    assert (result.name, result.heads, result.k, result.k_effective) == (
         "mine",
-        [[1, 2], [0, 3]],
+        ((1, 2), (0, 3)),
         5,
         2,
     )
-    assert (result["requested"], result["n"], result["filings"], result["matches"]) == (6, 5, 3, 2)
-    assert result["accuracy"] == 2 / 5
-    assert result["interval"] == pytest.approx([0.1176, 0.7693], abs=1e-4)
-    assert result["macro_accuracy"] == pytest.approx((1 / 3 + 1 / 2) / 2)
-    assert (result["published"]["matches"], result["disagreements"]) == (3, 1)
+    assert (result.requested, result.n, result.filings, result.matches) == (6, 5, 3, 2)
+    assert result.accuracy == 2 / 5
+    assert result.interval == pytest.approx([0.1176, 0.7693], abs=1e-4)
+    assert result.macro_accuracy == pytest.approx((1 / 3 + 1 / 2) / 2)
+    assert (result.published_rule.matches, result.disagreements) == (3, 1)
     # filings' sums are 2, 1, 0: of the 8 sign patterns 4 reach 3 in size
-    assert result["drop"] == {
-        "estimate": 3 / 5,
-        "lost": 3,
-        "gained": 0,
-        "n": 5,
-        "filings": 3,
-        "permutation_p": 0.5,
-    }
-    assert result["gold_logprob_change"] == pytest.approx(-(3 + 1 + 2) / 5)
-    assert result["baseline_logprob_change"] == pytest.approx(-(3 + 1 + 2) / 10)
-    assert result["own"] == {"length": {"n": 5, "mean": 4.0}}
-    task = result["per_task"]["a"]
-    assert (task["requested"], task["n"], task["matches"], task["lost"], task["gained"]) == (3, 3, 1, 2, 0)
-    assert (task["drop"], task["mcnemar_p"]) == (2 / 3, 0.5)
-    assert task["gold_logprob_change"] == pytest.approx(-5 / 3)
-    assert (result["per_task"]["b"]["requested"], result["per_task"]["b"]["n"]) == (3, 2)
+    assert result.drop == Drop(estimate=3 / 5, lost=3, gained=0, n=5, filings=3, permutation_p=0.5)
+    assert result.gold_logprob_change == pytest.approx(-(3 + 1 + 2) / 5)
+    assert result.baseline_logprob_change == pytest.approx(-(3 + 1 + 2) / 10)
+    assert result.own == {"length": OwnMetric(n=5, mean=4.0)}
+    task = result.per_task["a"]
+    assert (task.requested, task.n, task.matches, task.lost, task.gained) == (3, 3, 1, 2, 0)
+    assert (task.drop, task.mcnemar_p) == (2 / 3, 0.5)
+    assert task.gold_logprob_change == pytest.approx(-5 / 3)
+    assert (result.per_task["b"].requested, result.per_task["b"].n) == (3, 2)
 
 
 def test_without_samples_all_is_undefined_and_nothing_is_zero_percent() -> None:
     result = condition_result(given_samples(BEFORE, []))
-    assert (result["requested"], result["n"], result["matches"]) == (6, 0, 0)
+    assert (result.requested, result.n, result.matches) == (6, 0, 0)
     for undefined in ("accuracy", "interval", "macro_accuracy", "drop", "gold_logprob_change"):
-        assert result[undefined] is None
-    assert result["published"] == {"matches": 0, "accuracy": None, "interval": None}
-    assert result["per_task"]["a"]["accuracy"] is None
-    assert result["per_task"]["a"]["mcnemar_p"] is None
+        assert getattr(result, undefined) is None
+    assert result.published_rule == Rate(matches=0, accuracy=None, interval=None)
+    assert result.per_task["a"].accuracy is None
+    assert result.per_task["a"].mcnemar_p is None
 
 
 def test_the_baseline_has_no_drop_from_itself() -> None:
     result = condition_result(ConditionSamples(BASELINE, {"a": 3, "b": 3}, BEFORE, None))
-    assert result["accuracy"] == 1.0
-    assert result["drop"] is None
-    assert result["per_task"]["a"]["lost"] is None
+    assert result.accuracy == 1.0
+    assert result.drop is None
+    assert result.per_task["a"].lost is None
 
 
 def test_rows_that_the_baseline_lacks_count_in_n_but_not_in_the_drop() -> None:
     result = condition_result(given_samples(BEFORE[:1], AFTER))
-    assert result["n"] == 5
-    assert result["drop"] is not None
-    assert (result["drop"]["n"], result["drop"]["estimate"]) == (1, 1.0)
-    assert result["per_task"]["b"]["mcnemar_p"] is None
+    assert result.n == 5
+    assert result.drop is not None
+    assert (result.drop.n, result.drop.estimate) == (1, 1.0)
+    assert result.per_task["b"].mcnemar_p is None
 
 
 def test_mcnemar_is_left_out_where_a_filing_has_several_rows_of_a_task() -> None:
     """Two depths of one filing are not independent pairs."""
     before = [sample("f1", "a", True), sample("f2", "a", True)]
-    twice = Sample(**{**before[0].line(), "row": "f1/a@0.9"})  # type: ignore[arg-type]
+    twice = before[0].model_copy(update={"row": "f1/a@0.9"})
     after = [sample("f1", "a", False), sample("f2", "a", False)]
     result = condition_result(given_samples([*before, twice], [*after, twice]))
-    assert result["per_task"]["a"]["lost"] == 2
-    assert result["per_task"]["a"]["mcnemar_p"] is None
+    assert result.per_task["a"].lost == 2
+    assert result.per_task["a"].mcnemar_p is None
 
 
 rows = st.lists(
@@ -128,12 +124,10 @@ def test_a_drop_is_the_difference_of_accuracies_on_whole_pairs(
     after = [sample(f, t, a) for f, t, _, a in rows]
     result = condition_result(given_samples(before, after))
     if not rows:
-        assert result["drop"] is None
+        assert result.drop is None
         return
-    assert result["drop"] is not None
-    assert result["drop"]["estimate"] == pytest.approx(
-        (sum(b for *_, b, _ in rows) - sum(a for *_, a in rows)) / len(rows)
-    )
-    tasks = result["per_task"].values()
-    assert result["drop"]["lost"] == sum(task["lost"] or 0 for task in tasks)
-    assert result["matches"] == sum(task["matches"] for task in tasks)
+    assert result.drop is not None
+    assert result.drop.estimate == pytest.approx((sum(b for *_, b, _ in rows) - sum(a for *_, a in rows)) / len(rows))
+    tasks = result.per_task.values()
+    assert result.drop.lost == sum(task.lost or 0 for task in tasks)
+    assert result.matches == sum(task.matches for task in tasks)

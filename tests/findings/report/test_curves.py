@@ -1,8 +1,7 @@
 """Curves from a report: what is pooled, what is not, and what belongs to a single task."""
 
-import copy
-
 import pytest
+from changed_section import changed
 from fake_study import KS, TASKS, make_report, whole_report
 
 from harness.findings.report.curves import Curve, Point, curves, envelope, level
@@ -28,21 +27,21 @@ def test_experiments_with_one_accuracy_a_k_have_curves_and_no_others() -> None:
 
 
 def test_conditions_of_different_tasks_are_pooled_by_rows() -> None:
-    conditions = [c for c in whole_report()["conditions"] if c["experiment"] == "within_task" and c["k"] == 5]
+    conditions = [c for c in whole_report().conditions if c.experiment == "within_task" and c.k == 5]
     point = curve("within_task").at(5)
     assert point is not None
     assert (point.n, point.requested) == (216, 216)
-    assert point.matches == sum(c["matches"] for c in conditions)
+    assert point.matches == sum(c.matches for c in conditions)
     assert point.accuracy == point.matches / 216
     assert point.interval is not None
     assert point.interval.low < point.accuracy < point.interval.high
 
 
 def test_one_tasks_curve_is_that_tasks_rows() -> None:
-    (condition,) = [c for c in whole_report()["conditions"] if c["name"] == "general[k05]"]
+    (condition,) = [c for c in whole_report().conditions if c.name == "general[k05]"]
     point = curve("general", {"ceo_lastname"}).at(5)
     assert point is not None
-    assert (point.n, point.matches) == (24, condition["per_task"]["ceo_lastname"]["matches"])
+    assert (point.n, point.matches) == (24, condition.per_task["ceo_lastname"].matches)
     own = curve("within_task", {"ceo_lastname"}).at(5)
     assert own is not None
     assert own.n == 24
@@ -61,18 +60,18 @@ def test_transfer_and_single_heads_have_no_curve() -> None:
 
 
 def test_a_gates_own_controls_are_no_draws_of_random_control() -> None:
-    report = copy.deepcopy(whole_report())
-    extra = copy.deepcopy(next(c for c in report["conditions"] if c["name"] == "random_control[seed0-k05]"))
-    extra.update({"name": "random_control[own-all-seed0-k05]", "setting": "own-all-seed0-k05"})
-    report["conditions"].append(extra)
+    conditions = whole_report().conditions
+    draw = next(c for c in conditions if c.name == "random_control[seed0-k05]")
+    extra = changed(draw, {"name": "random_control[shared-seed0-k05]", "gate": "shared"})
+    report = changed(whole_report(), {"conditions": [*conditions, extra]})
     assert curves(report) == curves(whole_report())
 
 
 def test_level_is_the_conditions_own() -> None:
     baseline = level(whole_report(), "baseline")
-    (condition,) = [c for c in whole_report()["conditions"] if c["name"] == "baseline"]
+    (condition,) = [c for c in whole_report().conditions if c.name == "baseline"]
     assert baseline is not None
-    assert (baseline.n, baseline.accuracy) == (condition["n"], condition["accuracy"])
+    assert (baseline.n, baseline.accuracy) == (condition.n, condition.accuracy)
     assert level(whole_report(), "nothing") is None
     nowhere = level(whole_report(), "baseline", {"no_such_task"})
     assert nowhere is not None

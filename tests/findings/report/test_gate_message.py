@@ -1,14 +1,12 @@
 """The message read at night, line by line, and the lines that open the summary."""
 
-import copy
-
+from changed_section import changed
 from fake_gates import GATE, OWN, make_answers, make_rows
 from fake_study import whole_report
 
 from harness.findings.report.gate_message import gate_lines, gate_message, verdict_lines
 from harness.findings.verdicts.gate_results import gate_result
-from harness.findings.verdicts.gates import Margins
-from harness.findings.verdicts.verdict_data import GateResult
+from harness.findings.verdicts.verdict_data import GateResult, Margins
 
 CITY, YEAR = OWN
 DEFAULT = Margins()
@@ -54,14 +52,13 @@ def test_a_drop_below_the_margin_is_not_nothing() -> None:
 def test_margins_are_not_rounded() -> None:
     found = result_of({}, margins=Margins(margin=0.125))
     assert "  why        these heads cost no 12.5 points more than" in gate_message(found, report="r", again="a")
-    report = copy.deepcopy(whole_report())
-    report["gates"] = [found]
+    report = changed(whole_report(), {"gates": [found]})
     assert next(verdict_lines(report))[1].endswith(" over random, margin 12.5")
 
 
 def test_one_of_a_thing() -> None:
-    few: GateResult = {**result_of(LOST, 1), "n": 1, "draw_drops": [0.0], "drop": 0.5, "rank_p": 0.5}
-    said = gate_message({**few, "least_rank_p": 0.5}, report="r", again="a")
+    few = changed(result_of(LOST, 1), {"n": 1, "draw_drops": [0.0], "drop": 0.5, "rank_p": 0.5, "least_rank_p": 0.5})
+    said = gate_message(few, report="r", again="a")
     assert "k = 1 ablated; 1 row of 1 filing\n" in said
     assert "  rank       0 of 1 draw cost as much: p = 0.500; 1 draw cannot give less than 0.500" in said
 
@@ -69,7 +66,7 @@ def test_one_of_a_thing() -> None:
 def test_tasks_that_each_have_to_pass() -> None:
     """Pooled the gate passes; the year, where six of 20 rows are lost, does not alone, and the test fails for it."""
     found = result_of({CITY.retrieval.name: "-" * 20, YEAR.retrieval.name: "-" * 6 + "+" * 14})
-    assert found["verdict"] == "pass"
+    assert found.verdict == "pass"
     why = (
         "not every task passes alone, as --ablation-gate-tasks asks: inconclusive, which more filings may decide: year"
     )
@@ -80,14 +77,13 @@ def test_tasks_that_each_have_to_pass() -> None:
     said = gate_message(found, report="r", again="a", each_task=True)
     assert said.startswith("gate[own-all-k01]: pass; not each task alone\n")
     assert f"  why        {why}\n" in said
-    report = copy.deepcopy(whole_report())
-    report["gates"] = [found]
+    report = changed(whole_report(), {"gates": [found]})
     assert [kind for kind, _ in gate_lines(report)] == ["pass", "pass"]
-    report["configuration"]["gate_tasks"] = True
+    report = changed(report, {"configuration.gate_tasks": True})
     (kind, first), (_, second), _ = gate_lines(report)
     assert (kind, first.endswith("margin 10; not each task alone"), second.strip()) == ("inconclusive", True, why)
     assert list(verdict_lines(report)) == [(kind, first)]
-    report["gates"] = [result_of(LOST)]
+    report = changed(report, {"gates": [result_of(LOST)]})
     assert [kind for kind, _ in gate_lines(report)] == ["pass", "pass"]
 
 
@@ -116,15 +112,14 @@ def test_of_nothing_everything_is_unknown() -> None:
 
 
 def test_fewer_heads_than_asked_for() -> None:
-    found: GateResult = {**result_of(LOST), "k": 20, "k_effective": [7, 8]}
+    found = changed(result_of(LOST), {"k": 20, "k_effective": [7, 8]})
     said = gate_message(found, report="r", again="a")
     assert "each task's own heads, 7 to 8 (no more are ranked; 20 were asked for) ablated" in said
 
 
 def test_lines_of_the_summary() -> None:
-    report = copy.deepcopy(whole_report())
-    assert list(gate_lines(report)) == []
-    report["gates"] = [result_of(LOST), result_of({}, 9)]
+    assert list(gate_lines(whole_report())) == []
+    report = changed(whole_report(), {"gates": [result_of(LOST), result_of({}, 9)]})
     lines = list(gate_lines(report))
     assert [kind for kind, _ in lines] == [
         "pass",

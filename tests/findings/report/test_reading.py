@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_what_was_written_comes_back(folder: Path) -> None:
     report, _ = make_report(TASKS, (1, 5), ("within_task", "random_control"), 3)
-    assert load(folder).data == json.loads(json.dumps(report))
+    assert load(folder).data == report
     assert load(str(folder / "report.json")).data == load(folder).data
 
 
@@ -65,7 +65,7 @@ def test_samples_keep_texts_as_texts(tmp_path: Path) -> None:
             "match": False,
             "published_match": False,
             "ended": True,
-            "faults": [],
+            "faults": (),
             "tokens": 1,
             "gold_logprob": -1.0,
             "baseline_logprob": -2.0,
@@ -83,14 +83,22 @@ def test_frames_of_a_report_without_conditions_or_samples_are_empty(tmp_path: Pa
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "no JSON"),
-        (b"{", "no JSON"),
+        (b"", "an empty file; expected JSON"),
+        (b"{", r"line 1, column 2: .* at the end of the file, which may be cut off; expected JSON"),
         (b"\xff\xfe", "not UTF-8 text"),
         (b"[1]", "no report"),
         (b'{"kind": "else"}', "no report"),
-        (b'{"kind": "ablation-report", "schema_version": 2}', "schema_version 2; expected 1 to 1"),
-        (b'{"kind": "ablation-report", "schema_version": "1"}', "schema_version '1'"),
-        (b'{"kind": "ablation-report", "schema_version": 1}', "no conditions, configuration, contrasts, data"),
+        (b'{"kind": "ablation-report"}', "expected an object with 'schema_version'"),
+        (
+            b'{"kind": "ablation-report", "schema_version": 3}',
+            "schema_version 3; expected 2; a newer version .* update",
+        ),
+        (b'{"kind": "ablation-report", "schema_version": 1}', "expected 2; an older harness .* the store still serves"),
+        (b'{"kind": "ablation-report", "schema_version": "2"}', "schema_version: '2'; expected an integer"),
+        (b'{"kind": "ablation-report", "schema_version": true}', "schema_version: True; expected an integer"),
+        (b'{"kind": "ablation-report", "schema_version": 2.0}', "schema_version: 2.0; expected an integer"),
+        (b'{"kind": "ablation-report", "schema_version": 2}', "json: no 'run'; expected it there; run again"),
+        (b'{"kind": "ablation-report", "kind": "ablation-report"}', "the key 'kind' twice in one object"),
     ],
 )
 def test_what_is_no_report_is_one_clear_error(tmp_path: Path, content: bytes, message: str) -> None:
@@ -108,13 +116,77 @@ def test_a_missing_report_is_named(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-@pytest.mark.parametrize("line", ["{", "[]", "{}", '{"own": 1}', ""])
-def test_a_broken_line_of_samples_is_named(folder: Path, line: str) -> None:
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        ("run.exit", "fine", "run.exit: 'fine'; expected 'passed', 'failed', 'interrupted' or 'error'; run again"),
+        ("run.more", 1, "run.more: a field that has no meaning here; expected none"),
+        ("configuration.k", {}, "configuration.k: {}; expected a valid string"),
+        ("conditions.1.per_task.ceo_lastname.n", True, r"per_task.ceo_lastname.n: True; expected a valid integer"),
+        ("conditions.1.heads.0", [1], r"conditions\[1\].heads\[0\]: \[1\]; expected "),
+        ("conditions.0.accuracy", float("nan"), r"conditions\[0\].accuracy: nan; expected a finite number"),
+        ("conditions.0.matches", 2.0, r"conditions\[0\].matches: 2.0; expected "),
+        ("conditions.0.tasks", ["a", "a"], r"conditions\[0\].tasks: .*; expected each once, not 'a' twice"),
+    ],
+)
+def test_the_first_place_that_is_wrong_is_named(folder: Path, place: str, value: object, message: str) -> None:
+    file = folder / "report.json"
+    plain = json.loads(file.read_text("utf-8"))
+    *steps, last = place.split(".")
+    part = plain
+    for step in steps:
+        part = part[int(step) if isinstance(part, list) else step]
+    part[int(last) if isinstance(part, list) else last] = value
+    file.write_text(json.dumps(plain), encoding="utf-8")
+    with pytest.raises(ReportError, match=message) as caught:
+        load(folder)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(f"{file}: ")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "line 1, column 2"),
+        ("[]", "expected an object"),
+        ("{}", "no 'condition'; expected it there; run again"),
+        ('{"own": 1, "own": 1}', "the key 'own' twice"),
+        ("", "an empty"),
+    ],
+)
+def test_a_broken_line_of_samples_is_named(folder: Path, line: str, message: str) -> None:
     samples = folder / "samples.jsonl"
     first = samples.read_text("utf-8").split("\n")[0]
     samples.write_text(f"{first}\n{line}\n{first}\n", encoding="utf-8")
-    with pytest.raises(ReportError, match=r"samples\.jsonl:2: no sample"):
+    with pytest.raises(ReportError, match=rf"samples\.jsonl:2: .*{message}"):
         load(folder).samples()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("match", 1),
+        ("match", "true"),
+        ("match", None),
+        ("gold_logprob", "-1"),
+        ("gold_logprob", True),
+        ("gold_logprob", float("nan")),
+        ("tokens", -1),
+        ("tokens", 1.0),
+        ("own", []),
+        ("own", {"a": "b"}),
+        ("row", ""),
+        ("row", 3),
+        ("faults", ["tired"]),
+    ],
+)
+def test_a_sample_of_the_wrong_kind_is_named(folder: Path, name: str, value: object) -> None:
+    """Such lines once ended in a traceback where they were used."""
+    file = folder / "samples.jsonl"
+    first, *others = file.read_text("utf-8").split("\n")
+    file.write_text("\n".join([json.dumps(json.loads(first) | {name: value}), *others]), encoding="utf-8")
+    with pytest.raises(ReportError, match=rf"samples\.jsonl:1: {name}.*; expected .*; run again"):
+        load(folder).sample_lines()
 
 
 def test_missing_samples_are_one_clear_error(folder: Path) -> None:

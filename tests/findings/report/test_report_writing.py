@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from changed_section import changed, plain_of
 from fake_study import (
-    by_name,
     make_conditions,
     make_ranking,
     make_records,
@@ -21,8 +21,7 @@ from fake_study import score as fake_score
 from jsonschema import Draft202012Validator
 
 from harness.errors import ReportError
-from harness.findings.report import report_writing
-from harness.findings.report.report_data import ReportData
+from harness.findings.report.report_data import ExcludedRow, ReportData, TaskRows
 from harness.findings.report.report_writing import build_report, write_report
 from harness.findings.samples import Sample, score_samples
 
@@ -36,27 +35,27 @@ def part_report(keep: int) -> tuple[ReportData, tuple[Sample, ...]]:
     records = make_records(conditions, rows[:keep], ranking)
     samples = score_samples(conditions, rows, records, fake_score)
     setup = make_setup(ranking)
-    setup = replace(setup, run=replace(setup.run, exit="interrupted"))
+    setup = replace(setup, run=changed(setup.run, {"exit": "interrupted"}))
     return build_report(setup, conditions, rows, samples), samples
 
 
 def test_sections_say_what_was_given() -> None:
     report, _ = make_report(TASKS, (1, 5), ("within_task",), n_filings=3)
-    assert report["run"]["finished"]
-    assert report["run"]["missing"] == []
-    assert report["data"]["rows"] == 6
-    assert report["data"]["filings"] == 3
-    assert report["data"]["tasks"] == {task: {"rows": 3, "majority_floor": 1 / 3} for task in TASKS}
-    assert report["data"]["excluded"] == [{"row": "filing_900.txt/ceo_lastname", "reason": "needle is in the haystack"}]
-    assert report["model"] is not None
-    assert (report["model"]["n_layers"], report["model"]["n_heads"], report["model"]["head_dim"]) == (
+    assert report.run.finished
+    assert report.run.missing == ()
+    assert report.data.rows == 6
+    assert report.data.filings == 3
+    assert report.data.tasks == {task: TaskRows(rows=3, majority_floor=1 / 3) for task in TASKS}
+    assert report.data.excluded == (ExcludedRow(row="filing_900.txt/ceo_lastname", reason="needle is in the haystack"),)
+    assert report.model is not None
+    assert (report.model.n_layers, report.model.n_heads, report.model.head_dim) == (
         8,
         16,
         24,
     )
-    assert report["ranking"] is not None
-    assert [len(heads) for heads in report["ranking"]["tasks"].values()] == [20, 20]
-    assert [c["name"] for c in report["conditions"]] == [
+    assert report.ranking is not None
+    assert [len(heads) for heads in report.ranking.tasks.values()] == [20, 20]
+    assert [c.name for c in report.conditions] == [
         "baseline",
         "within_task[ceo_lastname-k01]",
         "within_task[ceo_lastname-k05]",
@@ -67,51 +66,50 @@ def test_sections_say_what_was_given() -> None:
 
 def test_missing_rows_are_named_and_never_count_as_wrong() -> None:
     report, samples = part_report(keep=5)
-    assert not report["run"]["finished"]
-    assert report["run"]["missing"] == [
+    assert not report.run.finished
+    assert report.run.missing == (
         "baseline",
         "within_task[ceo_lastname-k01]",
         "within_task[ceo_lastname-k05]",
         "within_task[incorporation_year-k01]",
         "within_task[incorporation_year-k05]",
-    ]
-    baseline = by_name(report)["baseline"]
-    assert (baseline["requested"], baseline["n"]) == (8, 5)
-    assert baseline["accuracy"] == sum(s.match for s in samples if s.condition == "baseline") / 5
+    )
+    baseline = report.conditions[0]
+    assert (baseline.requested, baseline.n) == (8, 5)
+    assert baseline.accuracy == sum(s.match for s in samples if s.condition == "baseline") / 5
 
 
 def test_a_report_of_a_run_that_answered_nothing_is_whole() -> None:
     report, samples = part_report(keep=0)
     assert samples == ()
-    assert [condition["accuracy"] for condition in report["conditions"]] == [None] * 5
-    schema = json.loads(Path(report_writing.__file__).with_name("report_schema.json").read_text("utf-8"))
-    Draft202012Validator(schema).validate(json.loads(json.dumps(report)))
+    assert [condition.accuracy for condition in report.conditions] == [None] * 5
+    Draft202012Validator(ReportData.model_json_schema()).validate(plain_of(report))
 
 
 def test_a_run_that_never_knew_its_model_still_reports() -> None:
     setup = replace(make_setup(None), model=None)
     report = build_report(setup, [], [], [])
-    assert report["model"] is None
-    assert report["ranking"] is None
-    assert report["conditions"] == []
+    assert report.model is None
+    assert report.ranking is None
+    assert report.conditions == ()
 
 
 def test_files_hold_exactly_what_was_built(tmp_path: Path) -> None:
     report, samples = make_report(TASKS, (1,), ("within_task",), n_filings=2)
     path = write_report(report, samples, tmp_path / "reports" / "latest")
     assert path == tmp_path / "reports" / "latest" / "report.json"
-    assert json.loads(path.read_text("utf-8")) == json.loads(json.dumps(report))
+    assert json.loads(path.read_text("utf-8")) == plain_of(report)
     lines = path.with_name("samples.jsonl").read_text("utf-8").splitlines()
-    assert [json.loads(line) for line in lines] == [sample.line() for sample in samples]
+    assert [json.loads(line) for line in lines] == [plain_of(sample) for sample in samples]
     assert sorted(file.name for file in path.parent.iterdir()) == ["report.json", "samples.jsonl"]
 
 
 def test_lists_of_numbers_stand_on_one_line_and_texts_are_left_alone(tmp_path: Path) -> None:
     report, _ = make_report(TASKS, (5,), ("within_task",), n_filings=2)
-    report["data"]["source"] = "a [\n1,\n  2] b"
+    report = changed(report, {"data.source": "a [\n1,\n  2] b"})
     text = write_report(report, [], tmp_path).read_text("utf-8")
     assert json.loads(text)["data"]["source"] == "a [\n1,\n  2] b"
-    heads = report["conditions"][1]["heads"]
+    heads = report.conditions[1].heads
     assert f"[ {heads[0][0]}, {heads[0][1]} ]" in text
 
 
@@ -124,7 +122,8 @@ def test_equal_studies_give_equal_bytes(tmp_path: Path) -> None:
 
 def test_not_a_number_is_never_written(tmp_path: Path) -> None:
     report, _ = make_report(TASKS, (1,), (), n_filings=2)
-    report["conditions"][0]["gold_logprob_change"] = math.nan
+    first = report.conditions[0].model_copy(update={"gold_logprob_change": math.nan})
+    report = report.model_copy(update={"conditions": (first,)})
     with pytest.raises(ValueError, match="JSON"):
         write_report(report, [], tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -1,9 +1,9 @@
 """The summary's lines, with figures worked out by hand."""
 
-import copy
 from collections.abc import Mapping
 from dataclasses import replace
 
+from changed_section import changed
 from fake_gates import GATE, make_answers, make_rows
 from fake_study import make_setup, score, whole_report
 
@@ -17,8 +17,7 @@ from harness.findings.report.report_writing import build_report
 from harness.findings.report.summary import summary_lines
 from harness.findings.samples import score_samples
 from harness.findings.verdicts.gate_results import gate_result
-from harness.findings.verdicts.gates import Margins
-from harness.findings.verdicts.verdict_data import GateResult
+from harness.findings.verdicts.verdict_data import Margins, Specificity
 from harness.retrieval.rows import Row
 
 ROWS = tuple(
@@ -70,8 +69,8 @@ def test_every_kind_of_line() -> None:
 
 def test_donors_values_are_told_draws_and_tasks_together() -> None:
     report = make_report({BASELINE: "++++", CITY_1: "+-", YEAR_1: "--", DRAWS[0]: "++++", DRAWS[1]: "+-+-"})
-    for condition, said in zip(report["conditions"], (0.0, 0.5, 1.0, 0.0, 0.25), strict=True):
-        condition["own"]["donor_value"] = {"n": condition["n"], "mean": said}
+    for i, said in enumerate((0.0, 0.5, 1.0, 0.0, 0.25)):
+        report = changed(report, {f"conditions.{i}.own": {"donor_value": {"n": report.conditions[i].n, "mean": said}}})
     assert list(summary_lines(report))[-2:] == [
         "within_task        k=1  the donor's value instead  75.0%  of 4",
         "random_control     k=1  the donor's value instead  12.5%  of 8",
@@ -87,8 +86,7 @@ def test_missing_rows_are_told_and_give_no_drop() -> None:
 
 
 def test_a_long_list_of_missing_conditions_is_cut() -> None:
-    report = copy.deepcopy(make_report({BASELINE: "++++"}))
-    report["run"]["missing"] = [f"c{i}" for i in range(7)]
+    report = changed(make_report({BASELINE: "++++"}), {"run.missing": [f"c{i}" for i in range(7)]})
     *_, last = summary_lines(report)
     assert last == "missing: 7 conditions without all records: c0, c1, c2, c3, c4 ..."
 
@@ -107,45 +105,45 @@ def test_a_gain_is_a_negative_drop() -> None:
 
 
 def test_an_overlap_of_ranking_and_evaluation_is_told() -> None:
-    report = copy.deepcopy(make_report({BASELINE: "++++"}))
+    report = make_report({BASELINE: "++++"})
     assert not any("filings also" in line or "split" in line for line in summary_lines(report))
-    report["data"]["ranking_overlap"] = 1
+    report = changed(report, {"data.ranking_overlap": 1})
     assert "warning: 1 of 2 evaluated filings also made the ranking" in list(summary_lines(report))
 
 
 def test_a_ranking_that_does_not_say_its_filings_is_told() -> None:
-    report = copy.deepcopy(whole_report())
-    report["data"]["ranking_overlap"] = None
+    report = changed(whole_report(), {"data.ranking_overlap": None})
     assert "split unknown: the ranking does not say which filings it was made from" in list(summary_lines(report))
 
 
 def test_control_heads_of_another_layer_are_told() -> None:
-    draws = [replace(draw, match="layer", mismatches=seed) for seed, draw in enumerate(DRAWS)]
+    draws = [replace(draw, random_match="layer", mismatches=seed) for seed, draw in enumerate(DRAWS)]
     *_, last = summary_lines(make_report({BASELINE: "++++", draws[0]: "++++", draws[1]: "+-+-"}))
     assert last.endswith("mean and range of 2 draws, up to 1 of 1 heads from another layer")
 
 
 def test_a_gates_own_controls_have_a_line() -> None:
     """The untouched model reaches 90 %, the draws cost 0, 2 and 10 points: 86 % in the mean."""
-    report = copy.deepcopy(make_report({BASELINE: "++++"}))
+    report = make_report({BASELINE: "++++"})
     rows = make_rows(20)
     gate = gate_result(GATE, rows, make_answers(GATE, rows, {}, {}), Margins(), candidates=(), leaked_filings=0)
-    known: GateResult = {**gate, "baseline": 0.9, "draw_drops": [0.0, 0.02, 0.1], "control_heads": 2}
-    report["gates"] = [known, {**known, "mismatches": [0, 0], "k_effective": [7, 8]}, {**known, "baseline": None}]
+    known = changed(gate, {"baseline": 0.9, "draw_drops": [0.0, 0.02, 0.1], "control_heads": 2})
+    several = changed(known, {"mismatches": [0, 0], "k_effective": [7, 8]})
+    report = changed(report, {"gates": [known, several, changed(known, {"baseline": None})]})
     assert list(summary_lines(report))[-2:] == [
         "random_control     k=1   86.0%  [ 80.0%,  90.0%]   drop  +4.0 points   mean and range of 3 draws for "
         "gate[own-all-k01], up to 2 of 2 heads from another layer",
         "random_control   k=7-8   86.0%  [ 80.0%,  90.0%]   drop  +4.0 points   mean and range of 3 draws for "
         "gate[own-all-k01]",
     ]
-    report["gates"] = [{**known, "n": 1, "mismatches": []}]
-    report["run"]["missing"] = [gate["conditions"][-1]]
+    one_row = changed(known, {"n": 1, "mismatches": []})
+    report = changed(report, {"gates": [one_row], "run.missing": [gate.conditions[-1]]})
     assert list(summary_lines(report))[-2].endswith("3 draws for gate[own-all-k01], over 1 row")
 
 
 def test_mismatches_of_gates_controls_are_not_random_controls() -> None:
     theirs = [
-        replace(draw, setting=f"shared-seed{seed}-k01", controls_for="shared", match="layer", mismatches=1)
+        replace(draw, setting=f"shared-seed{seed}-k01", gate="shared", random_match="layer", mismatches=1)
         for seed, draw in enumerate(DRAWS)
     ]
     lines = summary_lines(make_report({BASELINE: "++++", **dict.fromkeys((*DRAWS, *theirs), "++++")}))
@@ -165,10 +163,10 @@ def test_one_draw_has_the_interval_of_its_rows() -> None:
 
 
 def test_degenerate_completions_are_told_where_they_are_many() -> None:
-    report = copy.deepcopy(make_report({BASELINE: "++++", GENERAL_2: "+++-"}))
+    report = make_report({BASELINE: "++++", GENERAL_2: "+++-"})
     assert not any(line.startswith("degenerate") for line in summary_lines(report))
-    bad: Degenerate = {"any": 2, "empty": 1, "repeating": 0, "cut_off": 2, "several_numbers": 0}
-    report["conditions"][1]["degenerate"] = bad
+    bad = Degenerate(any=2, empty=1, repeating=0, cut_off=2, several_numbers=0, hedging=0, turn_marker=0)
+    report = changed(report, {"conditions.1.degenerate": bad})
     *_, last = summary_lines(report)
     assert last == (
         "degenerate completions: 0.0% in the baseline, over 5% more in 1 condition; most in general[k02]: "
@@ -177,34 +175,33 @@ def test_degenerate_completions_are_told_where_they_are_many() -> None:
 
 
 def test_a_model_that_does_not_end_is_told() -> None:
-    report = copy.deepcopy(make_report({BASELINE: "++++", GENERAL_2: "+++-"}))
+    report = make_report({BASELINE: "++++", GENERAL_2: "+++-"})
     assert not any(line.startswith("warning: ") for line in summary_lines(report))
-    report["configuration"]["max_new_tokens"] = 20
-    whole: Degenerate = {"any": 4, "empty": 0, "repeating": 0, "cut_off": 4, "several_numbers": 0, "turn_marker": 1}
-    report["conditions"][0]["degenerate"] = whole
+    places = {f"conditions.0.degenerate.{name}": n for name, n in (("any", 4), ("cut_off", 4), ("turn_marker", 1))}
+    report = changed(report, {"configuration.max_new_tokens": 20} | places)
     assert [line for line in summary_lines(report) if line.startswith("warning: ")] == [
         "warning: none of the untouched model's 4 completions ended within 20 tokens; allow more with max-new-tokens, "
         "or see whether the model's files name its end token",
         "warning: 1 of the untouched model's 4 completions hold a turn marker: it goes on into the next turn; see "
         "whether the model's files name all of its end tokens",
     ]
-    report["conditions"][0]["degenerate"] = {**whole, "cut_off": 3, "turn_marker": 0}
+    report = changed(report, {"conditions.0.degenerate.cut_off": 3, "conditions.0.degenerate.turn_marker": 0})
     assert not any(line.startswith("warning: ") for line in summary_lines(report))
 
 
 def test_specificity_is_told() -> None:
-    report = copy.deepcopy(make_report({BASELINE: "++++"}))
-    report["specificity"] = {
-        "finding": "specific",
-        "k": 5,
-        "n": 4,
-        "filings": 2,
-        "own_drop": 0.5,
-        "other_drop": 0.125,
-        "difference": 0.375,
-        "interval": [0.2, 0.55],
-        "overlap": 1.5,
-    }
+    found = Specificity(
+        finding="specific",
+        k=5,
+        n=4,
+        filings=2,
+        own_drop=0.5,
+        other_drop=0.125,
+        difference=0.375,
+        interval=(0.2, 0.55),
+        overlap=1.5,
+    )
+    report = changed(make_report({BASELINE: "++++"}), {"specificity": found})
     *_, last = summary_lines(report)
     assert last == (
         "specificity k=5: specific: own heads +50.0 points, other tasks' +12.5 points, difference +37.5 points "

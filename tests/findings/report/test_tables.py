@@ -1,11 +1,11 @@
 """The tables: the right figure in the right cell, and CSV that comes back as it went."""
 
-import copy
 import csv
 import io
 from pathlib import Path
 
 import pytest
+from changed_section import changed
 from fake_study import KS, TASKS, make_report, whole_report
 
 from harness.errors import ReportError
@@ -25,28 +25,27 @@ def test_accuracy_by_k_has_a_line_a_curve_and_the_mean_of_draws() -> None:
     assert all(
         list(line) == ["experiment", "draw", "rows", "baseline", *(f"k={k}" for k in KS), "note"] for line in lines
     )
-    by_name = {c["name"]: c for c in whole_report()["conditions"]}
-    assert lines[3]["k=10"] == by_name["global[k10]"]["accuracy"]
-    assert lines[3]["baseline"] == by_name["baseline"]["accuracy"]
-    draws = [by_name[f"random_control[seed{seed}-k10]"]["accuracy"] or 0 for seed in range(5)]
+    by_name = {c.name: c for c in whole_report().conditions}
+    assert lines[3]["k=10"] == by_name["global[k10]"].accuracy
+    assert lines[3]["baseline"] == by_name["baseline"].accuracy
+    draws = [by_name[f"random_control[seed{seed}-k10]"].accuracy or 0 for seed in range(5)]
     assert lines[9]["k=10"] == pytest.approx(sum(draws) / 5)
     assert lines[9]["note"] == "of 5 draws"
 
 
 def test_notes_tell_too_few_heads_and_missing_rows() -> None:
-    report = copy.deepcopy(whole_report())
-    (general,) = [c for c in report["conditions"] if c["name"] == "general[k10]"]
-    general["per_task"]["ceo_lastname"]["n"] -= 3
+    report = whole_report()
+    (place,) = [i for i, each in enumerate(report.conditions) if each.name == "general[k10]"]
+    n = report.conditions[place].per_task["ceo_lastname"].n
+    report = changed(report, {f"conditions.{place}.per_task.ceo_lastname.n": n - 3})
     assert accuracy_by_k(report)[2]["note"] == "k=10: 7 heads; k=20: 7 heads; k=10: 3 rows missing"
     assert accuracy_by_k(report)[0]["note"] == ""
 
 
 def test_the_baseline_is_that_of_the_experiments_own_tasks() -> None:
-    report = copy.deepcopy(whole_report())
-    report["conditions"] = [
-        c for c in report["conditions"] if c["experiment"] == "baseline" or c["tasks"] == ["ceo_lastname"]
-    ]
-    baseline = report["conditions"][0]["per_task"]["ceo_lastname"]["accuracy"]
+    kept = [c for c in whole_report().conditions if c.experiment == "baseline" or c.tasks == ("ceo_lastname",)]
+    report = changed(whole_report(), {"conditions": kept})
+    baseline = report.conditions[0].per_task["ceo_lastname"].accuracy
     assert {line["baseline"] for line in accuracy_by_k(report)} == {baseline}
 
 
@@ -54,14 +53,14 @@ def test_figures_have_a_line_a_condition_and_task() -> None:
     report, _ = make_report(TASKS[:2], (1, 5), ("within_task", "general"), 3)
     lines = figures(report)
     assert [(line["condition"], line["task"]) for line in lines] == [
-        (condition["name"], task) for condition in report["conditions"] for task in ("pooled", *condition["per_task"])
+        (condition.name, task) for condition in report.conditions for task in ("pooled", *condition.per_task)
     ]
     assert len({tuple(line) for line in lines}) == 1
-    first = report["conditions"][1]
-    assert lines[3]["accuracy"] == first["accuracy"]
-    assert first["interval"] is not None
-    assert [lines[3]["low"], lines[3]["high"]] == first["interval"]
-    assert lines[4]["mcnemar_p"] == first["per_task"][TASKS[0]]["mcnemar_p"]
+    first = report.conditions[1]
+    assert lines[3]["accuracy"] == first.accuracy
+    assert first.interval is not None
+    assert (lines[3]["low"], lines[3]["high"]) == first.interval
+    assert lines[4]["mcnemar_p"] == first.per_task[TASKS[0]].mcnemar_p
 
 
 def test_files_come_back_as_they_went(tmp_path: Path) -> None:
@@ -76,7 +75,7 @@ def test_nothing_gives_empty_tables(tmp_path: Path) -> None:
     report, _ = make_report(TASKS[:1], (1,), (), 2)
     assert accuracy_by_k(report) == []
     assert as_csv([]) == ""
-    report["conditions"] = []
+    report = changed(report, {"conditions": []})
     assert all(path.read_text() == "" for path in export_csv(report, tmp_path))
 
 

@@ -3,9 +3,10 @@
 from dataclasses import replace
 from typing import get_args
 
+from changed_section import changed
 from fake_study import make_report
 
-from harness.experiment.intervention import Mode
+from harness.choices import Mode
 from harness.findings.figures.curve_plots import accuracy_by_k
 from harness.findings.report.report_data import ReportData
 from harness.findings.report.summary import summary_lines
@@ -15,7 +16,7 @@ from harness.settings import Settings
 
 def reported(settings: Settings) -> ReportData:
     report, _ = make_report(experiments=("global",), n_filings=2)
-    return {**report, "configuration": settings.shown(settings.reports)}
+    return changed(report, {"configuration": settings.shown(settings.reports)})
 
 
 def test_every_mode_has_its_word() -> None:
@@ -25,7 +26,7 @@ def test_every_mode_has_its_word() -> None:
 def test_the_usual_is_not_spoken_of() -> None:
     report = reported(Settings())
     assert (participle(report), manner_note(report)) == ("zeroed", None)
-    old: ReportData = {**report, "configuration": {}}
+    old = changed(report, {"configuration": {}})
     assert (participle(old), manner_note(old)) == ("zeroed", None)
 
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from harness.findings.verdicts.gates import FilingCounts, GateData, Margins, Premises, Verdict, judge, measure, rank_p
+from harness.findings.verdicts.gates import FilingCounts, GateData, Premises, judge, measure, rank_p
+from harness.findings.verdicts.verdict_data import Margins, Verdict
 
 repeatable = settings(derandomize=True, deadline=None, max_examples=60)
 MARGINS, SOUND = Margins(), Premises(leaked_filings=0)
@@ -43,7 +44,7 @@ def test_figures_by_hand() -> None:
     """Four filings of two rows, all answered untouched; two draws that cost 1 and 3 of 8 rows."""
     data = gate((2, 2, 0, (2, 1)), (2, 2, 1, (2, 1)), (2, 2, 0, (1, 2)), (2, 2, 1, (2, 1)))
     found = verdict_of(data)
-    assert (found.n_rows, found.n_filings, found.baseline, found.absent) == (8, 4, 1.0, 0.0)
+    assert (found.n, found.filings, found.baseline, found.needle_absent) == (8, 4, 1.0, 0.0)
     assert (found.drop, found.draw_drops, found.random_drop) == (0.75, (0.125, 0.375), 0.25)
     assert found.difference == 0.5
     # sums of mean draw less retrieval: 1.5, 0.5, 1.5, 0.5, so residuals +-0.5 of filings whose share is 1
@@ -64,35 +65,35 @@ def test_rank_p() -> None:
 
 def test_pass() -> None:
     found = judge(PASSING, MARGINS, SOUND)
-    assert (found.kind, found.reasons) == ("pass", ())
+    assert (found.verdict, found.reasons) == ("pass", ())
     assert found.above_margin.holds
     assert found.outside_draws.holds
     assert found.flat_control.holds
     assert found.interval is not None
     assert found.bca is not None
-    assert found.bca.low == pytest.approx(found.interval.low, abs=0.05)
+    assert found.bca[0] == pytest.approx(found.interval[0], abs=0.05)
 
 
 def test_fail_and_its_two_ways_to_say_it() -> None:
     none = verdict_of(drawn(30, retrieval=0.97, draws=(0.97,) * 5))
-    assert (none.kind, none.reasons) == ("fail", ("these heads cost no 10 points more than random ones",))
+    assert (none.verdict, none.reasons) == ("fail", ("these heads cost no 10 points more than random ones",))
     little = verdict_of(drawn(200, retrieval=0.94, draws=(0.98,) * 5))
-    assert little.kind == "fail"
+    assert little.verdict == "fail"
     assert little.reasons == ("these heads matter, but by less than the margin of 10 points",)
 
 
 def test_fewer_than_twenty_filings_do_not_fail_and_fewer_than_ten_decide_nothing() -> None:
     no_effect = drawn(30, retrieval=0.97, draws=(0.97,) * 5)
     few = verdict_of(replace(no_effect, filings=no_effect.filings[:19]))
-    assert (few.kind, few.needed.filings) == ("inconclusive", 20)
+    assert (few.verdict, few.needed_filings) == ("inconclusive", 20)
     nine = verdict_of(replace(PASSING, filings=PASSING.filings[:9]))
-    assert (nine.kind, nine.needed.filings) == ("inconclusive", 10)
-    assert verdict_of(replace(PASSING, filings=PASSING.filings[:10])).kind == "pass"
+    assert (nine.verdict, nine.needed_filings) == ("inconclusive", 10)
+    assert verdict_of(replace(PASSING, filings=PASSING.filings[:10])).verdict == "pass"
 
 
 def test_one_draw_never_passes() -> None:
     found = verdict_of(drawn(30, retrieval=0.0, draws=(1.0,)))
-    assert (found.kind, found.needed.draws) == ("inconclusive", 5)
+    assert (found.verdict, found.needed_draws) == ("inconclusive", 5)
     assert (found.drop, found.difference, found.interval, found.draw_sd) == (1.0, 1.0, None, None)
     assert "how far draws differ is unknown" in found.reasons[0]
 
@@ -101,13 +102,13 @@ def test_a_drop_that_another_draw_might_give_is_not_passed() -> None:
     """The draws cost 0, 0, 0, 0 and 40 points, the heads 45: the difference is clear, the place among draws not."""
     data = drawn(60, retrieval=0.55, draws=(1.0, 1.0, 1.0, 1.0, 0.6))
     found = verdict_of(data, Margins(flat=1.0))
-    assert found.kind == "inconclusive"
+    assert found.verdict == "inconclusive"
     assert not found.outside_draws.holds
 
 
 def test_a_control_that_may_not_be_flat_is_not_passed() -> None:
     found = verdict_of(drawn(12, retrieval=0.1, draws=(0.91, 0.92, 0.91, 0.92, 0.92), n=3))
-    assert (found.kind, found.above_margin.holds, found.outside_draws.holds) == ("inconclusive", True, True)
+    assert (found.verdict, found.above_margin.holds, found.outside_draws.holds) == ("inconclusive", True, True)
     assert not found.flat_control.holds
     assert any("random heads may cost more than 10 points" in reason for reason in found.reasons)
 
@@ -126,15 +127,15 @@ def test_a_control_that_may_not_be_flat_is_not_passed() -> None:
 )
 def test_what_makes_a_gate_invalid(data: GateData, premises: Premises, said: str) -> None:
     found = verdict_of(data, premises=premises)
-    assert found.kind == "invalid"
+    assert found.verdict == "invalid"
     assert any(said in reason for reason in found.reasons)
 
 
 def test_an_unknown_split_passes_where_someone_vouches_for_it() -> None:
     unknown = verdict_of(PASSING, premises=Premises(leaked_filings=None))
-    assert unknown.kind == "inconclusive"
+    assert unknown.verdict == "inconclusive"
     assert "--ablation-heads-held-out" in unknown.reasons[0]
-    assert verdict_of(PASSING, premises=Premises(leaked_filings=None, held_out=True)).kind == "pass"
+    assert verdict_of(PASSING, premises=Premises(leaked_filings=None, held_out=True)).verdict == "pass"
 
 
 def test_how_a_leak_was_seen_is_said() -> None:
@@ -147,10 +148,10 @@ def test_how_a_leak_was_seen_is_said() -> None:
 
 def test_nothing_is_none() -> None:
     found = judge(gate(), MARGINS, SOUND)
-    assert found.kind == "invalid"
-    assert (found.n_rows, found.n_filings, found.draw_drops) == (0, 0, ())
+    assert found.verdict == "invalid"
+    assert (found.n, found.filings, found.draw_drops) == (0, 0, ())
     for name in (
-        "baseline absent drop random_drop random_interval draw_sd difference standard_error df interval"
+        "baseline needle_absent drop random_drop random_interval draw_sd difference standard_error df interval"
     ).split():
         assert getattr(found, name) is None
     assert (found.bca, found.rank_p, found.least_rank_p) == (None, None, None)
@@ -183,10 +184,10 @@ def test_intervals_hold_the_estimate_and_shrink_with_n(data: GateData) -> None:
     assert fourfold.interval is not None
     assert once.difference is not None
     assert fourfold.difference == pytest.approx(once.difference)
-    assert once.interval.low <= once.difference + 1e-12
-    assert once.difference <= once.interval.high + 1e-12
-    shorter = fourfold.interval.high - fourfold.interval.low
-    longer = once.interval.high - once.interval.low
+    assert once.interval[0] <= once.difference + 1e-12
+    assert once.difference <= once.interval[1] + 1e-12
+    shorter = fourfold.interval[1] - fourfold.interval[0]
+    longer = once.interval[1] - once.interval[0]
     # the draws' share does not shrink with filings, and its few degrees of freedom may come to rule
     if (once.draw_sd or 0.0) == 0.0:
         assert shorter <= longer + 1e-12
@@ -199,10 +200,11 @@ def test_order_of_filings_and_of_draws_is_nothing(data: GateData, generator: ran
     shuffled = [replace(filing, draws=tuple(filing.draws[i] for i in order)) for filing in data.filings]
     generator.shuffle(shuffled)
     once, again = (judge(each, MARGINS, SOUND) for each in (data, GateData(data.n_draws, tuple(shuffled))))
-    assert once.kind == again.kind
+    assert once.verdict == again.verdict
     assert once.interval == again.interval
     assert sorted(once.draw_drops) == sorted(again.draw_drops)
-    assert replace(once, reasons=(), draw_drops=(), bca=None) == replace(again, reasons=(), draw_drops=(), bca=None)
+    aside = {"reasons": (), "draw_drops": (), "bca": None}
+    assert once.model_copy(update=aside) == again.model_copy(update=aside)
 
 
 @repeatable
@@ -216,9 +218,9 @@ def test_a_draw_equal_to_the_mean_never_turns_pass_into_fail(n_filings: int, ret
     margins = Margins(flat=0.5)
     before, after = verdict_of(GateData(2, tuple(two)), margins), verdict_of(GateData(3, tuple(three)), margins)
     assert after.difference == pytest.approx(before.difference)
-    event(before.kind)
-    if before.kind == "pass":
-        assert after.kind in ("pass", "inconclusive")
+    event(before.verdict)
+    if before.verdict == "pass":
+        assert after.verdict in ("pass", "inconclusive")
 
 
 @repeatable
@@ -226,14 +228,14 @@ def test_a_draw_equal_to_the_mean_never_turns_pass_into_fail(n_filings: int, ret
 def test_pass_and_fail_rest_on_their_conditions(data: GateData) -> None:
     found = verdict_of(data)
     held = all(check.holds for check in (found.above_margin, found.outside_draws, found.flat_control))
-    if found.kind == "pass":
+    if found.verdict == "pass":
         assert held
-        assert found.n_filings >= 10
-    elif found.kind == "fail":
+        assert found.filings >= 10
+    elif found.verdict == "fail":
         assert found.interval is not None
-        assert found.interval.high < MARGINS.margin
-        assert found.n_filings >= 20
-    assert bool(found.reasons) == (found.kind != "pass")
+        assert found.interval[1] < MARGINS.margin
+        assert found.filings >= 20
+    assert bool(found.reasons) == (found.verdict != "pass")
 
 
 def test_measure_needs_rows() -> None:

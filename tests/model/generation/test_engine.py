@@ -28,6 +28,7 @@ from tiny_models import (
     wrap,
 )
 
+from harness.choices import Phase
 from harness.demo import MODEL_FOLDER, RANKING_FILE
 from harness.demo.filings import demo_rows
 from harness.errors import AblationError, ModelError
@@ -35,7 +36,7 @@ from harness.experiment.completion import Ask, Completion
 from harness.experiment.conditions import EXPERIMENTS, Study
 from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import Head
-from harness.experiment.intervention import ZEROED, Intervention, MeanValues, Phase
+from harness.experiment.intervention import ZEROED, Intervention, MeanValues
 from harness.model.generation import engine, reference
 from harness.model.generation.branching import Branching, decoder_layers
 from harness.model.intervention.ablation import Ablation

@@ -27,10 +27,11 @@ from tiny_models import (
 )
 from transformers import PreTrainedModel
 
+from harness.choices import Phase
 from harness.errors import AblationError, ModelError
 from harness.experiment.completion import Completion
 from harness.experiment.heads import Head
-from harness.experiment.intervention import ZEROED, Intervention, MeanValues, Phase
+from harness.experiment.intervention import ZEROED, Intervention, MeanValues
 from harness.model.generation.reference import run_row
 from harness.model.intervention.head_values import run_donor
 from harness.model.loading.loaded_model import LoadedModel

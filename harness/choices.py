@@ -1,0 +1,23 @@
+"""What may be chosen where a floor and a setting must agree: each choice's words, said once.
+
+Every pytest run that has the plugin installed imports this module, so it imports nothing.
+"""
+
+from typing import Literal
+
+Insertion = Literal["sentence", "published"]
+"""Where a needle goes: at a sentence boundary, or at a bare character position, as in the published study."""
+
+RandomMatch = Literal["uniform", "layer"]
+"""How control heads are drawn: from the whole pool, or from the layers of the heads they control for."""
+
+GateHeads = Literal["own", "shared"]
+"""Whose heads a gate judges, which is its name: each task's own, or those that tasks share."""
+
+Mode = Literal["zero", "mean", "resample"]
+"""What ablated heads put out: `zero`, nothing; `mean`, what they put out on average on other rows; `resample`, what
+they put out on one other row, the donor."""
+
+Phase = Literal["all", "decode"]
+"""When heads are ablated: `all`, at every token of the prompt and while decoding; `decode`, from the prompt's last
+token on, whose output is the first new token. The prompt before it is read by the untouched model."""
