@@ -21,7 +21,7 @@ from harness.experiment.completion import Ask, Completion
 from harness.experiment.heads import Head
 from harness.experiment.prefix_tree import PrefixTree, prefix_tree
 from harness.model.generation.branching import Branching
-from harness.model.generation.decoding import decode, decode_statically
+from harness.model.generation.decoding import decode
 from harness.model.generation.greedy import Greedy, Reading
 from harness.model.generation.node_cache import NodeLayer
 from harness.model.generation.shared_prefill import SharedPrompt, gather, prefill, read_draft, read_prefilled, spread
@@ -188,8 +188,8 @@ class RowAnswers:
             return
         sets = [shared.tree.leaves[leaf] for leaf in leaves]
         greedy = [answers[leaf].greedy for leaf in leaves]
-        static = self._static and branching.replacement.steady
-        decoding = decode_statically if static else decode
-        fired = decoding(self._loaded, gather(shared, leaves), self._last, sets, greedy, branching.replacement)
+        cache, replacement = gather(shared, leaves), branching.replacement
+        static = self._static and replacement.steady
+        fired = decode(self._loaded, cache, self._last, sets, greedy, replacement, static=static)
         for leaf in leaves:
             answers[leaf].hooks_fired += fired[shared.tree.leaves[leaf]]

@@ -14,7 +14,7 @@ keys and joins the parts in the same way).
 Knows nothing of what tokens mean.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,9 +31,6 @@ ATTENTION = "retrieval_heads_static_step"
 
 HALVES = (torch.float16, torch.bfloat16)
 """Dtypes that the fast kernel knows."""
-
-observers: list[Callable[[int], None]] = []
-"""Told the number of rows at each replay for which no hook of a module ran; for whoever counts passes."""
 
 
 def can_be_static(loaded: LoadedModel) -> bool:
@@ -57,7 +54,7 @@ class StaticStep:
     """Feeds one token a row again and again after what a cache holds.
 
     The cache's memory is written to; its own length is not kept up, so it is not to be used afterwards. `replays`
-    counts the steps in which hooks did not run.
+    counts the steps in which hooks did not run; of each the model's `replay_hooks` are told.
     """
 
     def __init__(self, loaded: LoadedModel, cache: NodeCache) -> None:
@@ -75,9 +72,9 @@ class StaticStep:
         self._graph: torch.cuda.CUDAGraph | None = None
         self._logits: torch.Tensor | None = None
 
-    def feed(self, token_ids: Sequence[int]) -> torch.Tensor:
+    def feed(self, token_ids: Sequence[Sequence[int]]) -> torch.Tensor:
         """Run one token a row: the logits after it, (rows, 1, vocabulary), overwritten by the next call."""
-        self._ids.copy_(torch.tensor(token_ids)[:, None])
+        self._ids.copy_(torch.tensor(token_ids))
         if self._loaded.device.type != "cuda":
             return self._forward()
         # the first step makes kernels and memory ready, off the main stream as capturing asks
@@ -114,8 +111,8 @@ class StaticStep:
                 self._logits = self._forward()
         else:
             self.replays += 1
-            for observer in observers:
-                observer(self._n_rows)
+            for told in self._loaded.replay_hooks:
+                told(self._n_rows)
         self._graph.replay()
         assert self._logits is not None
         return self._logits

@@ -11,9 +11,9 @@ import shutil
 import tempfile
 import uuid
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ from harness.model.loading.gguf_files import full_weights, read_content
 class LoadedModel:
     """A model ready for inference, and what was found out about it.
 
+    `replay_hooks` are told of the rows of each step that is replayed as one graph: no hook of a module runs then.
     `attention` is the implementation that is used, which may be another than the one hoped for. `device` is
     where token ids go. `end_token_ids` are all that any of its files names; empty if none does.
     """
@@ -56,6 +57,7 @@ class LoadedModel:
     attention: str
     dtype: str
     device: torch.device
+    replay_hooks: list[Callable[[int], None]] = field(default_factory=list)
 
     @property
     def window(self) -> int | None:

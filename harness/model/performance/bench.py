@@ -146,7 +146,7 @@ def _count(loaded: LoadedModel, works: Sequence[Work], way: Way, max_new_tokens:
     completions: list[Completion] = []
     with PeakMemory(loaded.device) as peak:
         for work in works:
-            with LayerCounter(loaded.outputs, len(work.prompt.token_ids)) as counter:
+            with LayerCounter(loaded, len(work.prompt.token_ids)) as counter:
                 completions += way(loaded, work, max_new_tokens)
             counters.append(counter)
     return _Counted(tuple(counters), tuple(completions), peak.bytes)

@@ -7,7 +7,6 @@ have parted; where a layer is run for its keys and values alone, its projection 
 Counting costs a Python call a layer, so time is taken without it. Knows nothing of conditions.
 """
 
-from collections.abc import Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
@@ -15,40 +14,39 @@ from typing import Any, Self
 import torch
 from torch import nn
 
-from harness.model.generation.static_step import observers
-from harness.model.loading.architectures import AttentionOutput
+from harness.model.loading.loaded_model import LoadedModel
 
 
 class LayerCounter:
-    """Context manager over a model's output projections.
+    """Context manager over a model's output projections, and its steps that are replayed as one graph.
 
     `prefill_passes` are rows of prompts through one layer; `short_calls` the calls over fewer positions, and
     `short_rows` their rows, one layer at a time.
     """
 
-    def __init__(self, outputs: Sequence[AttentionOutput], n_prompt: int) -> None:
+    def __init__(self, loaded: LoadedModel, n_prompt: int) -> None:
         self.prefill_passes = 0
         self.short_calls = 0
         self.short_rows = 0
-        self._outputs = outputs
+        self._loaded = loaded
         self._n_prompt = n_prompt
         self._hooks = ExitStack()
 
     @property
     def steps(self) -> float:
         """Short passes through the whole model; a part of it counts as a part."""
-        return self.short_calls / len(self._outputs)
+        return self.short_calls / len(self._loaded.outputs)
 
     @property
     def step_rows(self) -> float:
         """Rows of all steps together."""
-        return self.short_rows / len(self._outputs)
+        return self.short_rows / len(self._loaded.outputs)
 
     def __enter__(self) -> Self:
-        for output in self._outputs:
+        for output in self._loaded.outputs:
             self._hooks.callback(output.module.register_forward_hook(self._note).remove)
-        observers.append(self._note_replay)
-        self._hooks.callback(observers.remove, self._note_replay)
+        self._loaded.replay_hooks.append(self._note_replay)
+        self._hooks.callback(self._loaded.replay_hooks.remove, self._note_replay)
         return self
 
     def __exit__(
@@ -57,8 +55,8 @@ class LayerCounter:
         self._hooks.close()
 
     def _note_replay(self, n_rows: int) -> None:
-        self.short_calls += len(self._outputs)
-        self.short_rows += len(self._outputs) * n_rows
+        self.short_calls += len(self._loaded.outputs)
+        self.short_rows += len(self._loaded.outputs) * n_rows
 
     def _note(self, module: nn.Module, args: tuple[Any, ...], projected: torch.Tensor) -> None:
         rows, positions = projected.shape[:2]

@@ -1,14 +1,13 @@
 """Rows decoded together, with known tokens of unequal number, against each alone; by both ways of decoding."""
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
 import torch
 from tiny_models import N_LAYERS, random_ids, tiny_loaded
 
 from harness.experiment.heads import Head
-from harness.model.generation.decoding import decode, decode_statically
+from harness.model.generation.decoding import decode
 from harness.model.generation.greedy import Greedy
 from harness.model.generation.node_cache import NodeCache, NodeLayer
 
@@ -16,13 +15,12 @@ PROMPT = random_ids(15, seed=4)
 SETS = [frozenset[Head](), frozenset({Head(0, 1), Head(2, 2)}), frozenset({Head(1, 3)})]
 MOST = 7
 
-Decoding = Callable[..., Counter[frozenset[Head]]]
-ways = pytest.mark.parametrize("way", [decode, decode_statically])
+ways = pytest.mark.parametrize("static", [False, True], ids=["growing", "static"])
 
 
 @torch.inference_mode()
 def decoded(
-    way: Decoding,
+    static: bool,
     head_sets: Sequence[frozenset[Head]],
     known: Sequence[Sequence[int]],
     ends: frozenset[int] = frozenset(),
@@ -33,26 +31,26 @@ def decoded(
     loaded.model(input_ids=torch.tensor([PROMPT[:-1]]), past_key_values=cache, use_cache=True)
     rows = cache.gather([[0] * len(head_sets)] * N_LAYERS)
     greedy = [Greedy(ends, MOST, [*each], [1.0] * len(each), [0.0] * len(each)) for each in known]
-    fired = way(loaded, rows, PROMPT[-1], head_sets, greedy)
+    fired = decode(loaded, rows, PROMPT[-1], head_sets, greedy, static=static)
     return [each.token_ids for each in greedy], [fired[heads] for heads in head_sets]
 
 
 def alone(heads: frozenset[Head], known: Sequence[int], ends: frozenset[int] = frozenset()) -> list[int]:
-    return decoded(decode, [heads], [known], ends)[0][0]
+    return decoded(False, [heads], [known], ends)[0][0]
 
 
 @ways
-def test_rows_do_not_see_each_other(way: Decoding) -> None:
-    together, fired = decoded(way, SETS, [[], [], []])
+def test_rows_do_not_see_each_other(static: bool) -> None:
+    together, fired = decoded(static, SETS, [[], [], []])
     assert together == [alone(heads, []) for heads in SETS]
     assert fired == [0, 2 * MOST, MOST]
     assert len({tuple(tokens) for tokens in together}) == len(SETS)
 
 
 @ways
-def test_known_tokens_are_kept_and_carried_on(way: Decoding) -> None:
+def test_known_tokens_are_kept_and_carried_on(static: bool) -> None:
     known = [[5], [6, 7, 8], [9, 10]]
-    together, fired = decoded(way, SETS, known)
+    together, fired = decoded(static, SETS, known)
     assert together == [alone(heads, tokens) for heads, tokens in zip(SETS, known, strict=True)]
     assert [tokens[: len(each)] for tokens, each in zip(together, known, strict=True)] == known
     # one pass for what all know, one for each token after it
@@ -60,11 +58,11 @@ def test_known_tokens_are_kept_and_carried_on(way: Decoding) -> None:
 
 
 @ways
-def test_each_row_ends_at_its_own_end(way: Decoding) -> None:
+def test_each_row_ends_at_its_own_end(static: bool) -> None:
     """The batch shrinks, and the others go on as before."""
-    endless, _ = decoded(way, SETS, [[], [], []])
+    endless, _ = decoded(static, SETS, [[], [], []])
     ends = frozenset({endless[0][1], endless[2][4]})
-    together, _ = decoded(way, SETS, [[], [], []], ends)
+    together, _ = decoded(static, SETS, [[], [], []], ends)
     assert together == [alone(heads, [], ends) for heads in SETS]
     assert together[0] == endless[0][:2]
     assert len({len(tokens) for tokens in together}) > 1

@@ -204,9 +204,9 @@ def test_a_common_front_is_read_once(branches: int | None) -> None:
         Ask(replace(random_prompt(1), token_ids=(*front, *random_ids(8, seed=2 + row))), SETS, None, max_new_tokens=3)
         for row in range(5)
     ]
-    with LayerCounter(loaded.outputs, 60) as one:
+    with LayerCounter(loaded, 60) as one:
         list(engine.run_rows(loaded, asks[:1], branches=branches))
-    with LayerCounter(loaded.outputs, 60) as five:
+    with LayerCounter(loaded, 60) as five:
         list(engine.run_rows(loaded, asks, branches=branches))
     assert five.prefill_passes == one.prefill_passes > 0
 
@@ -249,7 +249,7 @@ def test_a_condition_that_says_the_draft_and_ends_is_not_decoded() -> None:
 
 def test_a_prompt_that_is_not_ablated_is_read_once_for_all() -> None:
     loaded, prompt = doubled("llama"), random_prompt(20)
-    with LayerCounter(loaded.outputs, len(prompt.token_ids)) as counter:
+    with LayerCounter(loaded, len(prompt.token_ids)) as counter:
         engine.run_row(loaded, prompt, SETS, None, Intervention(phase="decode"), max_new_tokens=4)
     # in the last layer, keys and values alone
     assert counter.prefill_passes == N_LAYERS - 1

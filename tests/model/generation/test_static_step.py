@@ -19,7 +19,7 @@ from harness.model.loading.loaded_model import LoadedModel
 from harness.model.performance.layer_counter import LayerCounter
 
 PROMPT = random_ids(20, seed=2)
-STEPS = [(7, 8, 9), (1, 2, 3), (200, 100, 50), (4, 4, 4)]
+STEPS = [[[7], [8], [9]], [[1], [2], [3]], [[200], [100], [50]], [[4], [4], [4]]]
 SETS = [frozenset[Head](), frozenset({Head(0, 1)}), frozenset({Head(1, 0), Head(2, 3)})]
 STATIC = ("granite", "llama", "mistral", "olmo2", "phi3", "qwen2", "qwen3")
 """Whose steps are compared here, on a GPU too where there is one."""
@@ -58,8 +58,7 @@ def test_steps_are_the_models_own(model_type: str, device: str) -> None:
     plain = filled(loaded)
     with Ablation(loaded.outputs, SETS) as expected_ablation:
         expected = [
-            loaded.model(input_ids=torch.tensor(ids, device=device)[:, None], past_key_values=plain).logits
-            for ids in STEPS
+            loaded.model(input_ids=torch.tensor(ids, device=device), past_key_values=plain).logits for ids in STEPS
         ]
     cache = filled(loaded)
     with Ablation(loaded.outputs, SETS) as ablation:
@@ -148,7 +147,7 @@ def test_every_step_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "graph", contextlib.nullcontext)
     loaded = without_windows("llama", "cpu")
     cache = filled(loaded)
-    with Ablation(loaded.outputs, SETS) as ablation, LayerCounter(loaded.outputs, len(PROMPT)) as counter:
+    with Ablation(loaded.outputs, SETS) as ablation, LayerCounter(loaded, len(PROMPT)) as counter:
         step = StaticStep(loaded, cache)
         step.feed(STEPS[0])
         for _ in STEPS[1:]:
@@ -165,7 +164,7 @@ def test_every_step_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_replays_are_told_to_those_who_count() -> None:
     loaded = without_windows("llama", "cuda")
     cache = filled(loaded)
-    with LayerCounter(loaded.outputs, len(PROMPT)) as counter:
+    with LayerCounter(loaded, len(PROMPT)) as counter:
         step = StaticStep(loaded, cache)
         for ids in STEPS:
             step.feed(ids)
