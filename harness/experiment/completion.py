@@ -3,6 +3,7 @@
 Knows nothing of how they come about (`harness.model.generation.engines`), nor of whether they are right.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from harness.experiment.heads import Head
@@ -31,12 +32,11 @@ class Completion:
 
     `token_ids` are the greedy tokens without the end token; `end_token_id` is the one that came, if any.
     `gold_logprob` is the sum of log p(gold value's tokens | prompt), `baseline_logprob` the same for the untouched
-    model's completion, its end token included, `None` where that is unknown, and `value_logprob` for the gold value's
-    tokens where the untouched model's completion says them, `None` where it does not or where that was not measured;
-    all in nats. `hooks_fired` counts forward calls of ablated projections. `smallest_gap` is, over all greedy steps,
-    the least distance of the best two logits, in standard deviations of that step's logits: near 0 another kernel may
-    choose the other token. `halvings` is how often memory ran out, and the conditions held at once were halved, before
-    it came about.
+    model's completion, its end token included, `None` where that is unknown, and `baseline_logprobs` its tokens' own,
+    to six decimals, so that what a part of that completion says can be judged later on; all in nats. `hooks_fired`
+    counts forward calls of ablated projections. `smallest_gap` is, over all greedy steps, the least distance of the
+    best two logits, in standard deviations of that step's logits: near 0 another kernel may choose the other token.
+    `halvings` is how often memory ran out, and the conditions held at once were halved, before it came about.
     """
 
     token_ids: tuple[int, ...]
@@ -46,7 +46,7 @@ class Completion:
     hooks_fired: int
     smallest_gap: float
     halvings: int = 0
-    value_logprob: float | None = None
+    baseline_logprobs: tuple[float, ...] | None = None
 
     @property
     def ended(self) -> bool:
@@ -57,3 +57,8 @@ class Completion:
     def all_ids(self) -> tuple[int, ...]:
         """The tokens with the end token."""
         return self.token_ids if self.end_token_id is None else (*self.token_ids, self.end_token_id)
+
+
+def noted(logprobs: Iterable[float]) -> tuple[float, ...]:
+    """Tokens' log-probabilities as records keep them; below a millionth of a nat kernels differ."""
+    return tuple(round(float(each), 6) for each in logprobs)

@@ -22,6 +22,7 @@ from harness.errors import HeadsError
 from harness.experiment.heads import Head, ModelShape
 from harness.experiment.json_nodes import Node, read_json
 from harness.experiment.rankings import EVERY_TASK, HeadRanking, ScoredHead, Scores, SharedHead, best_first
+from harness.experiment.stability import ListStability, Stability
 from harness.files import write_text
 from harness.retrieval.traces import PLACES, Traces
 
@@ -120,6 +121,8 @@ def _read_tasks(root: Node, source: str, top_k: int | None) -> HeadRanking:
         split_seed=root.optional("split_seed", lambda node: node.integer(None)),
         split_share=root.optional("split_share", Node.number),
         traces=root.optional("traces", _traces),
+        chance=root.optional("chance", lambda node: node.table(Node.number)),
+        stability=root.optional("stability", _stability),
         samples=root.optional("samples", lambda node: node.table(lambda count: count.integer(1))),
         split_half=root.optional("split_half", lambda node: node.table(Node.number)),
     )
@@ -226,6 +229,40 @@ def _texts(node: Node) -> frozenset[str]:
     return frozenset(item.text() for item in node.items())
 
 
+def _stability(node: Node) -> Stability:
+    return Stability(
+        clusters=node.field("clusters").integer(1),
+        resamples=node.field("resamples").integer(1),
+        tasks=node.field("tasks").table(_list_stability),
+        shared_heads=node.optional("shared_heads", _list_stability),
+        global_heads=node.optional("global_heads", _list_stability),
+    )
+
+
+def _list_stability(node: Node) -> ListStability:
+    parts = node.field("in_top").table(lambda head: tuple(part.number() for part in head.items()))
+    return ListStability(
+        in_top={Head.parse(key): of_head for key, of_head in parts.items()},
+        least_kept=tuple(count.integer() for count in node.field("least_kept").items()),
+    )
+
+
+def _stability_document(stability: Stability) -> dict[str, object]:
+    def of_list(found: ListStability | None) -> dict[str, object] | None:
+        if found is None:
+            return None
+        in_top = {f"{head.layer}-{head.head}": list(parts) for head, parts in sorted(found.in_top.items())}
+        return {"least_kept": list(found.least_kept), "in_top": in_top}
+
+    return {
+        "clusters": stability.clusters,
+        "resamples": stability.resamples,
+        "tasks": {task: of_list(found) for task, found in stability.tasks.items()},
+        "shared_heads": of_list(stability.shared_heads),
+        "global_heads": of_list(stability.global_heads),
+    }
+
+
 def _traces(node: Node) -> Traces:
     return Traces(
         clusters=_texts(node.field("cluster_hashes")),
@@ -273,6 +310,7 @@ def _document(ranking: HeadRanking) -> Mapping[str, object]:
         "split_seed": ranking.split_seed,
         "split_share": ranking.split_share,
         "split_half": None if ranking.split_half is None else dict(ranking.split_half),
+        "chance": None if ranking.chance is None else dict(ranking.chance),
         "filing_hashes": None if hashes is None else sorted(hashes),
         "traces": None if ranking.traces is None else _traces_document(ranking.traces),
         "tasks": {task: [_entry(scored) for scored in heads] for task, heads in ranking.tasks.items()},
@@ -280,6 +318,7 @@ def _document(ranking: HeadRanking) -> Mapping[str, object]:
             {**_place(s.head), "avg_score": s.score, "task_frequency": s.task_frequency} for s in ranking.shared()
         ],
         "global_heads": [_entry(scored) for scored in ranking.global_candidates()],
+        "stability": None if ranking.stability is None else _stability_document(ranking.stability),
         "mean_scores": None if scores is None else {task: list(grid) for task, grid in scores.items()},
     }
 

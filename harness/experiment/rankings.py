@@ -18,12 +18,16 @@ from typing import TypeVar
 
 from harness.errors import HeadsError
 from harness.experiment.heads import Head, ModelShape
+from harness.experiment.stability import Stability
 from harness.retrieval.traces import Traces
 
 T = TypeVar("T")
 
 EVERY_TASK = "*"
 """The key under which a list that serves every task is kept."""
+
+AT_CHANCE = 2.0
+"""A head that scores less than so many times chance looks at the needle hardly more than anywhere. A convention."""
 
 Scores = tuple[tuple[float, ...], ...]
 """One task's scores of all heads: (layers, heads)."""
@@ -55,6 +59,7 @@ class HeadRanking:
     all heads, layers x heads per task, when known. `listed_shared` and `listed_global` are what a file said;
     `shared` and `global_heads` say what follows from the scores. `samples` counts the rows behind each task.
     `filing_hashes` and `traces` are of the filings that made it, `split_seed` and `split_share` say which those are.
+    `chance` is what a head scores that attends everywhere alike, `stability` how far the lists rest on these filings.
     """
 
     source: str
@@ -69,6 +74,8 @@ class HeadRanking:
     split_seed: int | None = None
     split_share: float | None = None
     traces: Traces | None = None
+    chance: Mapping[str, float] | None = None
+    stability: Stability | None = None
     samples: Mapping[str, int] | None = None
     split_half: Mapping[str, float] | None = None
     every_task: bool = False
@@ -120,6 +127,8 @@ class HeadRanking:
             mean_scores=_only(self.mean_scores, chosen),
             samples=_only(self.samples, chosen),
             split_half=_only(self.split_half, chosen),
+            chance=_only(self.chance, chosen),
+            stability=None if self.stability is None else self.stability.restrict(chosen, whole=whole),
             listed_shared=self.listed_shared if whole else None,
             listed_global=self.listed_global if whole else None,
         )
@@ -213,6 +222,11 @@ class HeadRanking:
         for entry, heads in lists.items():
             for i, listed in enumerate(heads):
                 shape.check(listed.head, f"{self.source}: {entry}[{i}]")
+
+    def at_chance(self, task: str) -> tuple[Head, ...]:
+        """The task's candidates that score less than `AT_CHANCE` times chance, best first; none where it is unknown."""
+        chance = (self.chance or {}).get(task)
+        return () if chance is None else tuple(s.head for s in self.scored(task) if s.score < AT_CHANCE * chance)
 
     def _check_scores(self, task: str, scores: Mapping[str, Scores]) -> None:
         """Raise unless a task's full scores are finite, and layers x heads of the shape of the others."""

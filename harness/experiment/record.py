@@ -44,10 +44,15 @@ def read_record(text: str | bytes) -> Record:
     record = _object(json.loads(text))
     job, completion = _object(record.pop("job", None)), _object(record.pop("completion", None))
     heads, token_ids = _strings(job.pop("heads", None)), _integers(completion.pop("token_ids", None))
+    of_baseline = completion.pop("baseline_logprobs", None)
     try:
         found = Record(
             job=Job(heads=frozenset(map(Head.parse, heads)), **job),
-            completion=Completion(token_ids=tuple(token_ids), **completion),
+            completion=Completion(
+                token_ids=tuple(token_ids),
+                baseline_logprobs=None if of_baseline is None else _numbers(of_baseline),
+                **completion,
+            ),
             **record,
         )
     except TypeError as error:
@@ -89,7 +94,7 @@ def _check(record: Record) -> None:
         and isinstance(record.text, str)
         and (record.device is None or isinstance(record.device, str))
         and all(map(_is_number, numbers))
-        and all(each is None or _is_number(each) for each in (completion.baseline_logprob, completion.value_logprob))
+        and (completion.baseline_logprob is None or _is_number(completion.baseline_logprob))
         and all(map(_is_integer, integers))
         and (completion.end_token_id is None or _is_integer(completion.end_token_id))
     )
@@ -113,6 +118,12 @@ def _integers(value: object) -> list[int]:
     if not isinstance(value, list) or not all(map(_is_integer, value)):
         raise ValueError("no list of integers")
     return value
+
+
+def _numbers(value: object) -> tuple[float, ...]:
+    if not isinstance(value, list) or not all(map(_is_number, value)):
+        raise ValueError("no list of numbers")
+    return tuple(value)
 
 
 def _is_integer(value: object) -> bool:

@@ -374,7 +374,8 @@ class Trial:
     """One row to score heads on.
 
     `value` and `compare` judge an answer of at most `max_new_tokens` tokens. `null_prompt` is the same prompt
-    with `NULL_QUERY` for a question; `None` where no method needs it.
+    with `NULL_QUERY` for a question; `None` where no method needs it. `cluster` names what its row belongs to beside
+    others (`Row.cluster_name`); `None`: it stands alone.
     """
 
     prompt: Prompt
@@ -382,3 +383,4 @@ class Trial:
     compare: Compare
     max_new_tokens: int
     null_prompt: Prompt | None = None
+    cluster: str | None = None

@@ -33,6 +33,8 @@ _NUMBER = re.compile(
     r"(?P<digits>(?:\d{1,3}(?:[,']\d{3})+|\d+)(?:\.\d+)?|(?<!\.)\.\d+)(?!\w|[.,']\d|\s[kmb]\b)"
     rf"(?P<scales>(?:[\s-]+{SCALE})*)"
 )
+# What no token of either kind ends within: a run of letters and digits, or a single other character.
+_UNIT = re.compile(r"[^\W_]+|[^\s\w]|_")
 _GROUPS = re.compile(r"(?<![\w.,])\d{1,3}(?:,\d{3})+(?![\w,])")
 _SPACED = re.compile(r"(?<![\w.,])\d{1,3}(?:[\u00a0\u2009\u202f]\d{3})+(?!\w)")
 _MIXED = re.compile(r"(?<![\w.,/])\d+\s+\d/\d+(?![\w/])")
@@ -75,6 +77,38 @@ def hedges(completion: str, value: str, compare: Compare, others: Iterable[str])
 def answer_of(completion: str) -> str:
     """What follows the thought of a model that thinks aloud; nothing where the thought has no end."""
     return completion.rpartition("</think>")[2].partition("<think>")[0]
+
+
+def value_span(completion: str, value: str, compare: Compare) -> tuple[int, int] | None:
+    """Where rule `value` first finds the value in a completion: half-open characters; `None` where it does not.
+
+    A stretch counts where the text, cut at its ends, gives the same tokens as whole: neither 1 of "1,234" nor "two
+    hundred" of "one thousand two hundred" is one. It ends where the value is first complete, and begins as late as it
+    can. Raises DataError as `matches_value`.
+    """
+    if not matches_value(completion, value, compare):
+        return None
+    sought, whole = normalise(value, compare), normalise(completion, compare)
+
+    def says_it(text: str) -> tuple[str, ...]:
+        found = normalise(text, compare)
+        return found if any(found[at : at + len(sought)] == sought for at in range(len(found))) else ()
+
+    units = list(_UNIT.finditer(completion))
+    end = next(
+        unit.end()
+        for unit in units
+        if (found := says_it(completion[: unit.end()]))
+        and found + normalise(completion[unit.end() :], compare) == whole
+    )
+    until = normalise(completion[:end], compare)
+    start = next(
+        unit.start()
+        for unit in reversed(units)
+        if (found := says_it(completion[unit.start() : end]))
+        and normalise(completion[: unit.start()], compare) + found == until
+    )
+    return start, end
 
 
 def matches_published(completion: str, value: str) -> bool:

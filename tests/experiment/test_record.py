@@ -36,7 +36,7 @@ records = st.builds(
         hooks_fired=st.integers(0, 2**40),
         smallest_gap=floats,
         halvings=st.integers(0, 9),
-        value_logprob=st.none() | floats,
+        baseline_logprobs=st.none() | st.lists(floats, max_size=4).map(tuple),
     ),
     text=st.text(st.characters(), max_size=20),
     seconds=floats,
@@ -54,13 +54,15 @@ def test_records_come_back_equal_to_the_last_bit(record: Record) -> None:
     again = read_record(record_text(record))
     assert again == record
     assert bits(again.seconds) == bits(record.seconds)
-    for name in ("gold_logprob", "baseline_logprob", "smallest_gap", "value_logprob"):
+    for name in ("gold_logprob", "baseline_logprob", "smallest_gap"):
         assert bits(getattr(again.completion, name)) == bits(getattr(record.completion, name))
+    each = zip(again.completion.baseline_logprobs or (), record.completion.baseline_logprobs or (), strict=True)
+    assert all(bits(one) == bits(other) for one, other in each)
 
 
 def test_what_a_record_had_not_yet_when_it_was_written_is_unknown() -> None:
     fields = json.loads(record_text(RECORD))
-    del fields["device"], fields["completion"]["value_logprob"], fields["completion"]["halvings"]
+    del fields["device"], fields["completion"]["baseline_logprobs"], fields["completion"]["halvings"]
     assert read_record(json.dumps(fields)) == replace(RECORD, device=None)
 
 
@@ -82,7 +84,8 @@ def test_what_a_record_had_not_yet_when_it_was_written_is_unknown() -> None:
         ("completion", "gold_logprob", None),
         ("completion", "gold_logprob", "0.1"),
         ("completion", "baseline_logprob", False),
-        ("completion", "value_logprob", []),
+        ("completion", "baseline_logprobs", -0.5),
+        ("completion", "baseline_logprobs", ["0.1"]),
         ("completion", "hooks_fired", 1.5),
         ("completion", "halvings", None),
         (None, "completion", None),

@@ -34,7 +34,7 @@ RECORD = Record(
         baseline_logprob=None,
         hooks_fired=42,
         smallest_gap=1e-300,
-        value_logprob=-0.2,
+        baseline_logprobs=(-0.2, -0.0),
     ),
     text="Lee",
     seconds=0.25,
@@ -306,7 +306,7 @@ RECORD_1 = (
     '"token_ids": [5, 7], "text": "Lee", "end_token_id": 2, "gold_logprob": -0.1, "baseline_logprob": null, '
     '"hooks_fired": 42, "seconds": 0.25, "smallest_gap": 1e-300, "halvings": 0}'
 )
-OF_VERSION_1 = replace(RECORD, completion=replace(RECORD.completion, value_logprob=None), device=None)
+OF_VERSION_1 = replace(RECORD, completion=replace(RECORD.completion, baseline_logprobs=None), device=None)
 
 
 def version_1(path: Path, records: int = 3) -> Path:

@@ -139,7 +139,7 @@ def as_version_1(store: Path) -> None:
     def flat(text: str) -> str:
         fields = json.loads(text)
         completion = fields.pop("completion")
-        del fields["device"], completion["value_logprob"]
+        del fields["device"], completion["baseline_logprobs"]
         return json.dumps(fields | completion)
 
     database = sqlite3.connect(store)

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.experiment.completion import Ask, Completion
+from harness.experiment.completion import Ask, Completion, noted
 from harness.experiment.heads import Head
 from harness.experiment.prefix_tree import PrefixTree, prefix_tree
 from harness.model.generation.branching import Branching
@@ -40,6 +40,7 @@ class _Answer:
     greedy: Greedy
     gold_logprob: float = 0.0
     baseline_logprob: float | None = None
+    baseline_logprobs: tuple[float, ...] | None = None
     hooks_fired: int = 0
     halvings: int = 0
 
@@ -53,6 +54,7 @@ class _Answer:
             hooks_fired=self.hooks_fired,
             smallest_gap=min(self.greedy.gaps),
             halvings=self.halvings,
+            baseline_logprobs=self.baseline_logprobs if with_baseline else None,
         )
 
 
@@ -172,9 +174,9 @@ class RowAnswers:
             draft = self._baseline_ids[:-1]
             if draft != gold[: len(draft)]:
                 reading = Reading(read_draft(loaded, branching, shared, (self._last, *draft)))
-            logprobs = reading.logprobs(self._baseline_ids)
-            for leaf, (answer, logprob) in enumerate(zip(answers, logprobs, strict=True)):
-                answer.baseline_logprob = logprob
+            sums, each = reading.logprobs(self._baseline_ids), reading.token_logprobs(self._baseline_ids)
+            for leaf, answer in enumerate(answers):
+                answer.baseline_logprob, answer.baseline_logprobs = sums[leaf], noted(each[leaf])
                 reading.follow(leaf, draft, answer.greedy)
         self._decode(shared, branching, answers)
         for heads, answer in zip(tree.leaves, answers, strict=True):

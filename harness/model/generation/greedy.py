@@ -71,10 +71,16 @@ class Reading:
 
     def logprobs(self, token_ids: Sequence[int]) -> list[float]:
         """For each row the sum of log p(token i | position i), summed in float64."""
-        if not token_ids:
-            return [0.0] * self._logprobs.shape[0]
-        positions = self._logprobs[:, : len(token_ids)]
-        index = torch.tensor(token_ids, device=positions.device)[None, :, None]
-        chosen = positions.gather(2, index.expand(len(positions), -1, 1))
-        sums: list[float] = chosen.double().sum(dim=(1, 2)).tolist()
+        sums: list[float] = self._chosen(token_ids).sum(dim=(1, 2)).tolist()
         return sums
+
+    def token_logprobs(self, token_ids: Sequence[int]) -> list[list[float]]:
+        """For each row log p(token i | position i) of each token."""
+        each: list[list[float]] = self._chosen(token_ids)[..., 0].tolist()
+        return each
+
+    def _chosen(self, token_ids: Sequence[int]) -> torch.Tensor:
+        """(rows, tokens, 1), float64."""
+        positions = self._logprobs[:, : len(token_ids)]
+        index = torch.tensor(token_ids, dtype=torch.long, device=positions.device)[None, :, None]
+        return positions.gather(2, index.expand(len(positions), -1, 1)).double()

@@ -17,7 +17,7 @@ from transformers import Cache
 from transformers.cache_utils import DynamicLayer
 
 from harness.errors import ModelError
-from harness.experiment.completion import Ask, Completion
+from harness.experiment.completion import Ask, Completion, noted
 from harness.experiment.heads import Head
 from harness.experiment.intervention import ZEROED, Intervention
 from harness.model.intervention.ablation import Ablation
@@ -110,17 +110,20 @@ def _complete(
 ) -> Completion:
     with ablation:
         cache, logits = _prefill(loaded, ablation, prompt.token_ids)
-        gold = _logprob(loaded, ablation, cache, logits, prompt.value_ids)
+        gold, _ = _logprob(loaded, ablation, cache, logits, prompt.value_ids)
         known = None if baseline_ids is None else _logprob(loaded, ablation, cache, logits, baseline_ids)
         token_ids, own, smallest_gap = _decode(loaded, ablation, cache, logits, max_new_tokens)
+    if known is None and not heads:
+        known = sum(own), own
     ended = token_ids[-1] in loaded.end_token_ids
     return Completion(
         token_ids=tuple(token_ids[:-1] if ended else token_ids),
         end_token_id=token_ids[-1] if ended else None,
         gold_logprob=gold,
-        baseline_logprob=own if known is None and not heads else known,
+        baseline_logprob=None if known is None else known[0],
         hooks_fired=sum(ablation.fired.values()),
         smallest_gap=smallest_gap,
+        baseline_logprobs=None if known is None else noted(known[1]),
     )
 
 
@@ -147,31 +150,32 @@ def _feed(
 
 def _decode(
     loaded: LoadedModel, ablation: Ablation, cache: Cache, logits: torch.Tensor, max_new_tokens: int
-) -> tuple[list[int], float, float]:
-    """Greedy tokens after these logits, an end token included; their log-probability; the smallest gap.
+) -> tuple[list[int], list[float], float]:
+    """Greedy tokens after these logits, an end token included; their log-probabilities; the smallest gap.
 
     Grows the cache.
     """
     token_ids: list[int] = []
-    logprob, smallest_gap = 0.0, math.inf
+    logprobs: list[float] = []
+    smallest_gap = math.inf
     while True:
         smallest_gap = min(smallest_gap, _gap(logits))
         token_ids.append(int(logits.argmax()))
-        logprob += float(torch.log_softmax(_exact(logits[0]), dim=-1)[token_ids[-1]])
+        logprobs.append(float(torch.log_softmax(_exact(logits[0]), dim=-1)[token_ids[-1]]))
         if token_ids[-1] in loaded.end_token_ids or len(token_ids) == max_new_tokens:
-            return token_ids, logprob, smallest_gap
+            return token_ids, logprobs, smallest_gap
         cache, logits = _feed(loaded, ablation, cache, token_ids[-1:])
 
 
 def _logprob(
     loaded: LoadedModel, ablation: Ablation, cache: Cache, logits: torch.Tensor, token_ids: Sequence[int]
-) -> float:
-    """Sum of the tokens' log-probabilities after the cache, whose last logits are given; summed in float64.
+) -> tuple[float, list[float]]:
+    """The tokens' log-probabilities after the cache, whose last logits are given: their sum in float64, and each.
 
     The cache is left as it was: cropped, or, where a filled window cannot be, the tokens are fed after a copy of it.
     """
     if not token_ids:
-        return 0.0
+        return 0.0, []
     if len(token_ids) > 1:
         ablation.start = cache.get_seq_length()
         ids = torch.tensor([token_ids[:-1]], device=loaded.device)
@@ -184,7 +188,7 @@ def _logprob(
     # (tokens, vocabulary)
     logprobs = torch.log_softmax(_exact(logits), dim=-1)
     chosen = logprobs.gather(1, torch.tensor(token_ids, device=logprobs.device)[:, None])
-    return float(chosen.double().sum())
+    return float(chosen.double().sum()), chosen[:, 0].tolist()
 
 
 def _gap(logits: torch.Tensor) -> float:

@@ -6,8 +6,10 @@ each); here scores are averaged, ranked and told how far they rest on chance.
 Knows nothing of filings or files, nor of how prompts are made.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from math import fsum
 
 import numpy as np
 from scipy import stats
@@ -15,6 +17,7 @@ from tqdm import tqdm
 
 from harness.errors import ModelError, SettingsError
 from harness.experiment.rankings import HeadRanking, rank
+from harness.experiment.stability import ClusterScores, find_stability
 from harness.model.identification.method import Method, Scores
 from harness.model.identification.qr_score import QR_SCORE
 from harness.model.identification.retrieval_score import RETRIEVAL_SCORE
@@ -59,7 +62,9 @@ def identify(
 
     A task's score is the mean over its trials that count, in float64; `samples` are their numbers. How far the
     ranking rests on chance is recorded as `split_half`: Spearman's rank correlation over all heads between the
-    means of every other one of them; a task of fewer than two, or whose scores are all equal, has none.
+    means of every other one of them; a task of fewer than two, or whose scores are all equal, has none. How far
+    each list rests on which clusters were drawn is its `stability`, and `chance` what a head scores that looks
+    everywhere alike.
 
     Raises:
         SettingsError: an unknown method or variant.
@@ -69,56 +74,73 @@ def identify(
     """
     chosen = find_method(method, variant)
     _check(loaded, trials, chosen, top_k=top_k)
-    mean_scores: dict[str, list[list[float]]] = {}
-    samples: dict[str, int] = {}
-    split_half: dict[str, float] = {}
+    found: dict[str, _TaskScores] = {}
     n_trials = sum(len(of_task) for of_task in trials.values())
     # disable=None: a bar on a terminal only
     with tqdm(total=n_trials, desc="scoring heads", unit="row", disable=None if progress else True) as bar:
         for task, of_task in trials.items():
-            halves = _Halves(loaded.shape.n_layers, loaded.shape.n_heads)
+            found[task] = _TaskScores(loaded.shape.n_layers, loaded.shape.n_heads)
             for trial in of_task:
-                halves.add(chosen.score(loaded, trial))
+                found[task].add(trial, chosen.score(loaded, trial))
                 bar.update()
-            if halves.n == 0:
+            if not found[task].counting:
                 raise ModelError(
                     f"identification: task {task}: none of its {len(of_task)} rows was {chosen.counts}; expected "
                     f"at least one, for {method} counts only those; use another method or leave the task out"
                 )
-            mean_scores[task] = halves.mean().tolist()
-            samples[task] = halves.n
-            correlation = halves.rank_correlation()
-            if correlation is not None:
-                split_half[task] = correlation
+    means = {task: scores.mean().tolist() for task, scores in found.items()}
+    samples = {task: len(scores.counting) for task, scores in found.items()}
+    halves = {task: scores.rank_correlation() for task, scores in found.items()}
     ranking = replace(
-        rank(mean_scores, top_k=top_k, samples=samples, method=method, model=loaded.shape),
+        rank(means, top_k=top_k, samples=samples, method=method, model=loaded.shape),
         variant=variant,
-        split_half=split_half,
+        split_half={task: correlation for task, correlation in halves.items() if correlation is not None},
+        chance=None if chosen.chance is None else {task: _mean(chosen.chance, found[task].counting) for task in found},
+        stability=find_stability(_by_cluster(found), loaded.shape, top_k=top_k),
     )
     return replace(ranking, source=f"{ranking.full_method} of {loaded.shape.id}")
 
 
-class _Halves:
-    """Running sums over every other trial that counts: (2, layers, heads)."""
+class _TaskScores:
+    """Running sums over one task's trials that count: of every other one, (2, layers, heads), and of each cluster's."""
 
     def __init__(self, n_layers: int, n_heads: int) -> None:
         self._sums = np.zeros((2, n_layers, n_heads))
-        self.n = 0
+        self.counting: list[Trial] = []
+        self.of_clusters: dict[str, Scores] = {}
+        self.n_of_clusters: Counter[str] = Counter()
 
-    def add(self, scores: Scores | None) -> None:
+    def add(self, trial: Trial, scores: Scores | None) -> None:
         if scores is not None:
-            self._sums[self.n % 2] += scores
-            self.n += 1
+            self._sums[len(self.counting) % 2] += scores
+            self.counting.append(trial)
+            cluster = trial.cluster or trial.prompt.row_id
+            self.of_clusters[cluster] = self.of_clusters.get(cluster, 0.0) + scores
+            self.n_of_clusters[cluster] += 1
 
     def mean(self) -> Scores:
-        return np.asarray(self._sums.sum(axis=0) / self.n)
+        return np.asarray(self._sums.sum(axis=0) / len(self.counting))
 
     def rank_correlation(self) -> float | None:
         """Between the halves; sums rank as their means do. `None` where it is undefined."""
         first, second = self._sums.reshape(2, -1)
-        if self.n < 2 or first.size < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
+        if len(self.counting) < 2 or first.size < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
             return None
         return float(stats.spearmanr(first, second).statistic)
+
+
+def _by_cluster(found: Mapping[str, _TaskScores]) -> ClusterScores:
+    clusters = sorted({cluster for scores in found.values() for cluster in scores.of_clusters})
+    nothing = np.zeros_like(next(iter(found.values())).mean())
+    return ClusterScores(
+        tuple(found),
+        np.array([[scores.of_clusters.get(name, nothing).ravel() for name in clusters] for scores in found.values()]),
+        np.array([[float(scores.n_of_clusters[name]) for name in clusters] for scores in found.values()]),
+    )
+
+
+def _mean(value: Callable[[Trial], float], trials: Sequence[Trial]) -> float:
+    return fsum(map(value, trials)) / len(trials)
 
 
 def _check(loaded: LoadedModel, trials: Mapping[str, Sequence[Trial]], method: Method, *, top_k: int) -> None:

@@ -30,7 +30,8 @@ class Method:
     """`score` gives `None` for a trial that does not count: `counts` says which do.
 
     `n_tokens` tells how many positions the model must hold for a trial. `check` raises a HarnessError for one
-    that cannot be scored; neither needs a model. `null_query` tells that trials need their prompt without a
+    that cannot be scored; neither needs a model. `chance` is what a head scores that attends to all tokens
+    alike, `None` where such a head scores nothing. `null_query` tells that trials need their prompt without a
     question. `variants` are other rules under the same name.
     """
 
@@ -38,5 +39,6 @@ class Method:
     n_tokens: Callable[[Trial], int] = prompt_tokens
     check: Callable[[Trial], None] = accept
     counts: str = "all"
+    chance: Callable[[Trial], float] | None = None
     null_query: bool = False
     variants: Mapping[str, "Method"] = field(default_factory=dict)

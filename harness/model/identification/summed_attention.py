@@ -23,4 +23,9 @@ def summed_attention(loaded: LoadedModel, trial: Trial) -> Scores:
     return np.asarray(last.double().sum(dim=(2, 3)).cpu(), dtype=np.float64)
 
 
-SUMMED_ATTENTION = Method(summed_attention)
+def needle_share(trial: Trial) -> float:
+    """The needle's part of the prompt's tokens: what uniform attention gives it."""
+    return (trial.prompt.needle_end - trial.prompt.needle_start) / len(trial.prompt.token_ids)
+
+
+SUMMED_ATTENTION = Method(summed_attention, chance=needle_share)

@@ -1,6 +1,7 @@
 """The plain loop against `generate`, against a forward pass without a cache, and its bookkeeping."""
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import cast, get_args
 
 import numpy as np
@@ -112,6 +113,10 @@ def test_ablated_run_is_that_of_the_model_with_its_weights_cut(model_type: str) 
         assert completion == replace(expected, hooks_fired=completion.hooks_fired)
     assert completion.gold_logprob == pytest.approx(slow_logprob(cut, prompt, prompt.value_ids), abs=1e-3)
     assert completion.baseline_logprob == pytest.approx(slow_logprob(cut, prompt, baseline), abs=1e-3)
+    # what a part of the untouched completion says: the whole up to its end, less the whole up to its start
+    parts = [slow_logprob(cut, prompt, baseline[:n]) for n in range(1, len(baseline) + 1)]
+    each = [parts[0], *(after - before for before, after in pairwise(parts))]
+    assert completion.baseline_logprobs == pytest.approx(each, abs=1e-3)
     assert completion.gold_logprob != run(loaded, prompt).gold_logprob
 
 
@@ -239,11 +244,12 @@ def test_logprobs_of_one_token_and_of_none() -> None:
     loaded, prompt = tiny_loaded("llama"), replace(random_prompt(N_TOKENS), value_ids=(7,))
     completion = run(loaded, prompt, baseline_ids=())
     assert completion.gold_logprob == pytest.approx(slow_logprob(loaded.model, prompt, (7,)), abs=1e-4)
-    assert completion.baseline_logprob == 0.0
+    assert (completion.baseline_logprob, completion.baseline_logprobs) == (0.0, ())
     assert run(loaded, prompt, HEADS, baseline_ids=None).baseline_logprob is None
     untouched = run(loaded, prompt, baseline_ids=None)
     own = slow_logprob(loaded.model, prompt, untouched.all_ids)
     assert untouched.baseline_logprob == pytest.approx(own, abs=1e-3)
+    assert sum(untouched.baseline_logprobs or ()) == pytest.approx(own, abs=1e-3)
     assert run(loaded, prompt, baseline_ids=(7,)).baseline_logprob == completion.gold_logprob
 
 
