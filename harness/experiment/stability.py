@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 RESAMPLES = 1000
 CHUNK = 50
 """Weighings that are ranked at once."""
+STABLE = 0.8
+"""The part of a list's heads that other filings should name too; below it that is said. A convention."""
 LEAST_CLUSTERS = 3
 """From two clusters nothing can be said of a third."""
 

@@ -11,11 +11,15 @@ from harness.errors import HeadsError
 from harness.experiment.head_files import read_ranking, write_ranking
 from harness.experiment.heads import Head, ModelShape
 from harness.experiment.rankings import HeadRanking, ScoredHead, rank
+from harness.experiment.stability import ListStability, Stability
 from harness.findings.rankings.ranking_summary import ranking_notes
 from harness.retrieval.traces import PLACES, Traces
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "reference" / "edgar_haystack"
 published = pytest.mark.skipif(not PUBLISHED.is_dir(), reason=f"no published head files at {PUBLISHED}")
+
+
+LIST = ListStability({Head(0, 2): (0.5, 1.0), Head(1, 0): (0.001, 0.125)}, (0, 1))
 
 
 def write(folder: Path, document: object) -> Path:
@@ -202,6 +206,8 @@ def test_what_is_written_is_read_back_to_the_last_bit(
         split_share=None if hashes is None else 0.7,
         traces=None if hashes is None else Traces(hashes, hashes, frozenset(), frozenset({bytes(range(PLACES))})),
         split_half={"ceo": 0.1 + 0.2},
+        chance=None if hashes is None else {"ceo": 0.05, "städte": 1e-9},
+        stability=None if hashes is None else Stability(5, 1000, {"städte": LIST}, LIST, None),
         variant="authors",
     )
     path = tmp_path_factory.mktemp("heads") / "heads.json"

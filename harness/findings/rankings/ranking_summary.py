@@ -1,14 +1,16 @@
 """The summary of a ranking of heads: a few lines of text, for a terminal.
 
-How many heads each task has, which are its best, which the tasks share, how many are left for random controls, and
-notes on what a reader of results should know of the file, a sentence each. Everything comes from the ranking alone.
+How many heads each task has, which are its best and how far they rest on which filings were drawn, which the tasks
+share, how many are left for random controls, and notes on what a reader of results should know of the file, a sentence
+each. Everything comes from the ranking alone.
 """
 
 from collections.abc import Iterator, Sequence
 
 from harness.counting import counted
 from harness.experiment.heads import Head, ModelShape
-from harness.experiment.rankings import HeadRanking, ScoredHead, SharedHead
+from harness.experiment.rankings import AT_CHANCE, HeadRanking, ScoredHead, SharedHead
+from harness.experiment.stability import LEAST_CLUSTERS, STABLE, ListStability
 from harness.findings.columns import aligned
 
 N_BEST = 4
@@ -21,11 +23,15 @@ def ranking_lines(ranking: HeadRanking, shape: ModelShape | None = None) -> Iter
     """The lines of the summary; `shape` is the model's where the ranking itself does not know it."""
     yield f"{ranking.source}: {_size(ranking)}"
     yield from _origin(ranking)
-    yield from aligned([("task", "rows", "heads", "halves", "best heads"), *_task_cells(ranking)], "lrrrl")
+    yield from _task_table(ranking)
+    yield from _legend(ranking)
     if not ranking.every_task:
-        best = ranking.global_candidates()
-        yield _common("shared heads", [entry.head for entry in ranking.shared()])
-        yield _common("global heads", [scored.head for scored in best])
+        found = ranking.stability
+        for what, heads, of_list in (
+            ("shared heads", [entry.head for entry in ranking.shared()], found and found.shared_heads),
+            ("global heads", [scored.head for scored in ranking.global_candidates()], found and found.global_heads),
+        ):
+            yield _common(what, heads) + _again_words(of_list, heads, ranking.top_k)
     known = shape or ranking.model
     if known is not None:
         pool = len(ranking.pool(known))
@@ -57,18 +63,52 @@ def _origin(ranking: HeadRanking) -> Iterator[str]:
         yield f"made from: {counted(len(hashes), 'filing')}, split seed {_known(ranking.split_seed)}"
 
 
-def _task_cells(ranking: HeadRanking) -> Iterator[tuple[str, ...]]:
-    """A line a task: rows behind it, candidates, rank correlation of the rows' halves, and the best heads."""
+def _task_table(ranking: HeadRanking) -> Iterator[str]:
+    """A line a task: rows behind it, candidates, rank correlation of the rows' halves, and the best heads.
+
+    Where they are known also the stability of its candidates, and chance.
+    """
     samples, halves = ranking.samples or {}, ranking.split_half or {}
-    for task in ranking.tasks:
-        scored = ranking.scored(task)
+    again = {} if ranking.stability is None else ranking.stability.tasks
+    columns = {
+        "task": ["every task" if ranking.every_task else task for task in ranking.tasks],
+        "rows": [_known(samples.get(task)) for task in ranking.tasks],
+        "heads": [str(len(ranking.scored(task))) for task in ranking.tasks],
+        "halves": [f"{halves[task]:.3f}" if task in halves else "-" for task in ranking.tasks],
+    }
+    if ranking.stability is not None:
+        listed = {task: ranking.candidates(task) for task in ranking.tasks}
+        columns |= {
+            "again": [
+                f"{again[task].overlap(heads, len(heads)):.0%}" if task in again else "-"
+                for task, heads in listed.items()
+            ],
+            "kept": [str(again[task].kept(len(heads))) if task in again else "-" for task, heads in listed.items()],
+        }
+    if ranking.chance is not None:
+        columns["chance"] = [f"{ranking.chance[task]:.3g}" for task in ranking.tasks]
+    columns["best heads"] = [
+        "  ".join(f"{each.head} {each.score:.3g}" for each in ranking.scored(task)[:N_BEST]) for task in ranking.tasks
+    ]
+    yield from aligned([tuple(columns), *zip(*columns.values(), strict=True)], "l" + "r" * (len(columns) - 2) + "l")
+
+
+def _legend(ranking: HeadRanking) -> Iterator[str]:
+    """What the columns that not every ranking has say."""
+    if ranking.stability is not None:
         yield (
-            "every task" if ranking.every_task else task,
-            _known(samples.get(task)),
-            str(len(scored)),
-            f"{halves[task]:.3f}" if task in halves else "-",
-            "  ".join(f"{each.head} {each.score:.3g}" for each in scored[:N_BEST]),
+            "again: the part of the heads that other filings are expected to name too; kept: how many stay, at least, "
+            f"without one filing ({counted(ranking.stability.clusters, 'independent filing')})"
         )
+    if ranking.chance is not None:
+        yield "chance: what a head scores that attends to every token alike"
+
+
+def _again_words(found: ListStability | None, heads: Sequence[Head], top_k: int) -> str:
+    if found is None or not heads:
+        return ""
+    k = min(len(heads), top_k)
+    return f"; first {k}: {found.overlap(heads[:k], k):.0%} again, {found.kept(k)} kept"
 
 
 def _common(what: str, heads: Sequence[Head]) -> str:
@@ -86,7 +126,14 @@ N_NAMED = 5
 
 def ranking_notes(ranking: HeadRanking) -> tuple[str, ...]:
     """Where lists are cut, candidates tie, a file contradicts its own scores, or what it was made from is unknown."""
-    return (*_list_notes(ranking), *_disagreements(ranking), *_ties(ranking), *_split_note(ranking))
+    return (
+        *_list_notes(ranking),
+        *_disagreements(ranking),
+        *_ties(ranking),
+        *_stability_notes(ranking),
+        *_chance_note(ranking),
+        *_split_note(ranking),
+    )
 
 
 def _list_notes(ranking: HeadRanking) -> Iterator[str]:
@@ -149,8 +196,39 @@ def _ties(ranking: HeadRanking) -> Iterator[str]:
         yield f"the last candidates tie with heads left out, chosen by layer and head: {', '.join(tied)}"
 
 
+def _stability_notes(ranking: HeadRanking) -> Iterator[str]:
+    """Which tasks' candidates other filings would not name, or which rest on one filing."""
+    if ranking.stability is None:
+        return
+    weak = []
+    for task, found in ranking.stability.tasks.items():
+        heads = ranking.candidates(task)
+        if (part := found.overlap(heads, len(heads))) < STABLE:
+            weak.append(
+                f"{task} ({part:.0%} of {len(heads)}; without one filing as few as {found.kept(len(heads))} stay)"
+            )
+    if weak:
+        yield f"under {STABLE:.0%} of the heads are expected to be named by other filings too: {', '.join(weak)}"
+    few = [task for task in ranking.tasks if task not in ranking.stability.tasks]
+    if few:
+        yield f"from fewer than {LEAST_CLUSTERS} independent filings, so nothing is known of others: {', '.join(few)}"
+
+
+def _chance_note(ranking: HeadRanking) -> Iterator[str]:
+    """Candidates that look at the needle hardly more than anywhere."""
+    said = []
+    for task in ranking.tasks:
+        if heads := ranking.at_chance(task):
+            more = f" and {len(heads) - N_NAMED} more" if len(heads) > N_NAMED else ""
+            said.append(f"{task}: {' '.join(str(head) for head in heads[:N_NAMED])}{more}")
+    if said:
+        yield f"candidates at chance (they score less than {AT_CHANCE:g} times it): {'; '.join(said)}"
+
+
 def _split_note(ranking: HeadRanking) -> Iterator[str]:
     if ranking.filing_hashes is None:
         yield (
             "split unknown: no hashes of the filings that made the ranking, so their rows cannot be told from others"
         )
+    elif ranking.traces is None:
+        yield "filings that made the ranking are known by their names alone: under other names they are not seen"

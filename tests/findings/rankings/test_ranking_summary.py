@@ -7,7 +7,9 @@ from dataclasses import replace
 
 from harness.experiment.heads import Head, ModelShape
 from harness.experiment.rankings import EVERY_TASK, HeadRanking, ScoredHead, SharedHead, rank
+from harness.experiment.stability import ListStability, Stability
 from harness.findings.rankings.ranking_summary import ranking_lines, ranking_notes
+from harness.retrieval.traces import Traces
 
 SCORES = {"city": [[0.5, 0.25], [0.125, 0.0]], "year": [[0.5, 0.0], [0.0, 0.25]]}
 FULL = replace(
@@ -20,6 +22,7 @@ FULL = replace(
     ),
     source="heads.json",
     filing_hashes=frozenset({"ab", "cd"}),
+    traces=Traces(frozenset(), frozenset(), frozenset(), frozenset()),
     split_seed=5,
     split_half={"city": 0.98765},
 )
@@ -41,6 +44,34 @@ def test_every_line_of_a_full_ranking() -> None:
         "shared heads: 1: L0H0",
         "global heads: 1: L0H0",
         "control pool: 3 of 4 heads at top-k 1: enough for random controls up to k = 1",
+    ]
+
+
+def found(kept: int, **parts: float) -> ListStability:
+    return ListStability({Head.parse(head): (part,) for head, part in parts.items()}, (kept,))
+
+
+def test_how_far_a_ranking_rests_on_its_filings_and_chance() -> None:
+    """City's head scores hardly more than one that looks everywhere alike."""
+    stability = Stability(
+        5, 1000, {"city": found(0, L0H0=0.55, L1H1=0.45)}, found(1, L0H0=1.0), found(1, L0H0=0.9, L0H1=0.1)
+    )
+    lines = list(ranking_lines(replace(FULL, chance={"city": 0.3, "year": 0.01}, stability=stability)))
+    assert lines[4:11] == [
+        "task  rows  heads  halves  again  kept  chance  best heads",
+        "city    12      1   0.988    55%     0     0.3  L0H0 0.5",
+        "year     7      1       -      -     -    0.01  L0H0 0.5",
+        "again: the part of the heads that other filings are expected to name too; kept: how many stay, at least, "
+        "without one filing (5 independent filings)",
+        "chance: what a head scores that attends to every token alike",
+        "shared heads: 1: L0H0; first 1: 100% again, 1 kept",
+        "global heads: 1: L0H0; first 1: 90% again, 1 kept",
+    ]
+    assert lines[12:] == [
+        "note: under 80% of the heads are expected to be named by other filings too: city (55% of 1; without one "
+        "filing as few as 0 stay)",
+        "note: from fewer than 3 independent filings, so nothing is known of others: year",
+        "note: candidates at chance (they score less than 2 times it): city: L0H0",
     ]
 
 
@@ -115,7 +146,10 @@ def test_one_list_for_every_task_of_ranking_notes() -> None:
 def test_notes_say_where_a_file_disagrees_with_its_own_scores() -> None:
     ranking = rank({"city": CITY, "year": YEAR}, top_k=3, samples={"city": 1, "year": 1})
     agreeing = replace(ranking, listed_shared=ranking.shared(), filing_hashes=frozenset({"ab"}))
-    assert ranking_notes(agreeing) == ()
+    assert ranking_notes(replace(agreeing, traces=FULL.traces)) == ()
+    assert ranking_notes(agreeing) == (
+        "filings that made the ranking are known by their names alone: under other names they are not seen",
+    )
     swapped = replace(agreeing, listed_shared=ranking.shared()[::-1])
     assert "in another order" in ranking_notes(swapped)[0]
     assert "place 1: L1H0, recomputed L0H1" in ranking_notes(swapped)[0]

@@ -1,15 +1,19 @@
 """What a ranking is made of and holds, whatever the method; which methods there are; what is refused."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from scipy import stats
-from tiny_models import N_HEADS, WINDOW, random_prompt, random_trial, tiny_loaded
+from tiny_models import N_HEADS, WINDOW, random_prompt, random_trial, tiny_loaded, wrap
+from transformers import PreTrainedModel
 
 from harness.errors import DataError, ModelError, SettingsError
 from harness.experiment.heads import Head
+from harness.experiment.stability import ClusterScores, find_stability
 from harness.model.identification import identify as identify_module
 from harness.model.identification.identify import METHODS, find_method, identify
 from harness.model.identification.method import Method, Scores
@@ -45,6 +49,48 @@ def test_ranking(capfd: pytest.CaptureFixture[str]) -> None:
     assert (ranking.split_seed, ranking.filing_hashes) == (None, None), "trials know no filings"
     assert ranking.source == "summed_attention of tiny llama"
     assert capfd.readouterr() == ("", "")
+
+
+def test_chance_is_the_needles_part_of_the_prompt() -> None:
+    """A head that looks everywhere alike scores just that: here every head does, for the weights of queries are 0."""
+    loaded = tiny_loaded("llama")
+    of_task = [*trials(2), random_trial(N_TOKENS + 7, seed=9, needle=NEEDLE)]
+    ranking = identify(loaded, {"city": of_task}, top_k=4, progress=False)
+    expected = np.mean([5 / N_TOKENS, 5 / N_TOKENS, 5 / (N_TOKENS + 7)])
+    assert ranking.chance == {"city": pytest.approx(expected)}
+    alike = wrap(cut_queries(loaded.model))
+    flat = identify(alike, {"city": of_task}, top_k=4, progress=False)
+    assert flat.mean_scores is not None
+    np.testing.assert_allclose(flat.mean_scores["city"], expected, atol=1e-6)
+    assert flat.at_chance("city") == flat.candidates("city")
+    assert identify(loaded, {"city": trials(1)}, top_k=1, method="qr_score", progress=False).chance is None
+
+
+def cut_queries(model: PreTrainedModel) -> PreTrainedModel:
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        for name, weights in other.named_parameters():
+            if "q_proj" in name:
+                weights.zero_()
+    return other
+
+
+def test_stability_is_over_the_clusters_of_trials() -> None:
+    """Seven rows of three clusters, of which one task has but two."""
+    loaded = tiny_loaded("llama")
+    tasks = {
+        "city": [replace(trial, cluster="abcab"[i]) for i, trial in enumerate(trials(5))],
+        "year": [replace(trial, cluster="ab"[i]) for i, trial in enumerate(trials(2, seed=50))],
+    }
+    found = identify(loaded, tasks, top_k=4, progress=False).stability
+    assert found is not None
+    assert (found.clusters, list(found.tasks)) == (3, ["city"])
+    sums = np.zeros((2, 3, 12))
+    for place, of_task in enumerate(tasks.values()):
+        for trial in of_task:
+            sums[place, "abc".index(trial.cluster or "")] += summed_attention(loaded, trial).ravel()
+    counts = np.array([[2.0, 2.0, 1.0], [1.0, 1.0, 0.0]])
+    assert found == find_stability(ClusterScores(("city", "year"), sums, counts), loaded.shape, top_k=4)
 
 
 def test_split_half_is_between_the_means_of_every_other_row() -> None:
