@@ -82,6 +82,7 @@ class PromptBook:
             compare=task.compare,
             max_new_tokens=self.settings.max_new_tokens,
             null_prompt=self._build(row, depth, task=blank) if null_query else None,
+            cluster=row.cluster_name,
         )
 
     def cut(self, rows: Iterable[Row], depth_of: Callable[[Row], float]) -> tuple[tuple[Row, ...], int]:

@@ -53,9 +53,9 @@ def test_every_list_is_that_of_rankings_made_again() -> None:
     assert found is not None
     assert (found.clusters, found.resamples) == (n, resamples)
     weights = np.random.default_rng(3).dirichlet(np.full(n, (n - 2) / n), resamples)
-    again = [lists(ranked(scores, each)) for each in weights]
-    whole = lists(ranked(scores, np.ones(n)))
-    without = [lists(ranked(scores, 1.0 - np.eye(n)[left_out])) for left_out in range(n)]
+    again = [lists(ranked(scores, each.tolist())) for each in weights]
+    whole = lists(ranked(scores, [1.0] * n))
+    without = [lists(ranked(scores, (1.0 - np.eye(n)[left_out]).tolist())) for left_out in range(n)]
     for name in (*TASKS, "shared", "global"):
         for k in range(1, TOP_K + 1):
             for head in SHAPE.heads():

@@ -114,20 +114,27 @@ def test_words_and_their_spaces() -> None:
     assert value_tokens(range(len(pieces)), "234", "number", decode) is None
 
 
-def test_a_real_tokenizers_tokens_say_the_value() -> None:
+ANSWERS: tuple[tuple[str, str, Compare], ...] = (
+    ("The chief executive is Mr. Kelborne of Ohio.", "Kelborne", "text"),
+    ("There were 12,345 holders of record.", "12345", "number"),
+    ("There were twelve thousand holders.", "12000", "number"),
+)
+
+
+@pytest.mark.parametrize(("text", "value", "compare"), ANSWERS)
+def test_a_real_tokenizers_tokens_say_the_value(text: str, value: str, compare: Compare) -> None:
+    """And no fewer do."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(MODEL_FOLDER)
-    for text, value, compare in (
-        ("The chief executive is Mr. Kelborne of Ohio.", "Kelborne", "text"),
-        ("There were 12,345 holders of record.", "12345", "number"),
-        ("There were twelve thousand holders.", "12000", "number"),
-    ):
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-        found = value_tokens(ids, value, compare, tokenizer.decode)
-        assert found is not None
-        start, end = found
-        said = tokenizer.decode(ids[start:end])
-        assert matches_value(said, value, compare)
-        assert not matches_value(tokenizer.decode(ids[start + 1 : end]), value, compare)
-        assert not matches_value(tokenizer.decode(ids[start : end - 1]), value, compare)
+
+    def decode(ids: list[int]) -> str:
+        return str(tokenizer.decode(ids))
+
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    found = value_tokens(ids, value, compare, decode)
+    assert found is not None
+    start, end = found
+    assert matches_value(decode(ids[start:end]), value, compare)
+    assert not matches_value(decode(ids[start + 1 : end]), value, compare)
+    assert not matches_value(decode(ids[start : end - 1]), value, compare)

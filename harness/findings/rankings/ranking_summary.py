@@ -27,9 +27,10 @@ def ranking_lines(ranking: HeadRanking, shape: ModelShape | None = None) -> Iter
     yield from _legend(ranking)
     if not ranking.every_task:
         found = ranking.stability
+        of_shared, of_global = (None, None) if found is None else (found.shared_heads, found.global_heads)
         for what, heads, of_list in (
-            ("shared heads", [entry.head for entry in ranking.shared()], found and found.shared_heads),
-            ("global heads", [scored.head for scored in ranking.global_candidates()], found and found.global_heads),
+            ("shared heads", [entry.head for entry in ranking.shared()], of_shared),
+            ("global heads", [scored.head for scored in ranking.global_candidates()], of_global),
         ):
             yield _common(what, heads) + _again_words(of_list, heads, ranking.top_k)
     known = shape or ranking.model
