@@ -81,7 +81,7 @@ def test_several_in_one_test(project: Project) -> None:
     )
     project.run("test_mine.py").assert_outcomes(passed=8)
     listed = names(project.report())
-    assert (listed[0], listed[-3:], len(listed)) == ("baseline", ["lowest", "best", "mine[a]"], 8)
+    assert (listed[0], listed[-3:], len(listed)) == ("baseline", ["best", "lowest", "mine[a]"], 8)
 
 
 def test_a_head_that_the_model_has_not(project: Project) -> None:
