@@ -41,6 +41,14 @@ def read_bytes(path: Path) -> bytes:
         return file.read()
 
 
+def at_home(text: str) -> Path:
+    """A path as a shell would read it; a `~` stays as it is where there is no home for it."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A path beside this one, of the same ending, to write to; the file there then takes this one's place at once.

@@ -65,11 +65,13 @@ def study_of(config: pytest.Config) -> "StudySession":
 
 def _place(config: pytest.Config) -> "Place":
     from harness.study.session import Place
+    from harness.study.workers import end_with_parent
 
     worker: Mapping[str, Any] | None = getattr(config, "workerinput", None)
     place = Place(config.stash[RUN_ID], typed_in=typed_in(config), command=told(config))
     if worker is None:
         return place
+    end_with_parent()
     return replace(place, worker=int(worker["workerid"].removeprefix("gw")), workers=worker["workercount"])
 
 

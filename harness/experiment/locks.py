@@ -1,10 +1,10 @@
 """Locks of the operating system: who works on which row, who has which GPU, and which disks can carry a store.
 
 A claim is an exclusive `flock` on a file named after a row, beside the store; a lease is one on a file named after a
-GPU, in a folder that all processes of this machine agree on. Both end with the process that holds them, however that
-dies. Whoever holds a claim removes its file before letting go; a killed process leaves an empty one, which the next
-claim on that row takes and removes. Only processes that lease are kept apart: a lease says nothing of whoever uses a
-GPU without asking.
+GPU, in a folder that all processes and users of this machine agree on. Both end with the process that holds them,
+however that dies. Whoever holds a claim removes its file before letting go; a killed process leaves an empty one, which
+the next claim on that row, or the next run on that store, removes. Only processes that lease are kept apart: a lease
+says nothing of whoever uses a GPU without asking.
 
 Network and shared file systems often grant a lock to two machines at once, and then a store is damaged without a word:
 "avoid using SQLite on a network filesystem" (https://www.sqlite.org/howtocorrupt.html, section 2.1;
@@ -17,10 +17,11 @@ import fcntl
 import hashlib
 import os
 import re
-import tempfile
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -91,7 +92,30 @@ def try_claim(store: Path, row_id: str) -> Iterator[bool]:
         try:
             yield True
         finally:
-            path.unlink(missing_ok=True)
+            _remove(path)
+
+
+def remove_left_claims(store: Path) -> None:
+    """Remove the claims on a store's rows whose holders were killed; those of living processes stay.
+
+    What cannot be looked at, or removed, is left to whoever claims that row.
+    """
+    name = re.compile(re.escape(store.name) + r"\.[0-9a-f]{32}\.claim")
+    for path in [each for each in store.parent.glob("*.claim") if name.fullmatch(each.name)]:
+        with suppress(OSError), path.open("r") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(file.fileno(), path):
+                path.unlink()
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"{path}: {error.strerror}; expected a folder that stays writable while a run lasts; make it so, and start "
+            "again: finished rows are kept"
+        ) from None
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
@@ -102,7 +126,10 @@ def _is_at(descriptor: int, path: Path) -> bool:
         return False
 
 
-FOLDER = Path(tempfile.gettempdir()) / "retrieval-heads-gpus"
+FOLDER = Path("/tmp/retrieval-heads-gpu-leases")  # meant for everyone
+"""The same for every user, whatever their TMPDIR: who looks elsewhere is not kept apart."""
+
+_TRIES = 50
 
 
 def gpu_names(n_visible: int, visible: str | None) -> tuple[str, ...]:
@@ -130,8 +157,8 @@ class Leases:
             SettingsError: fewer are free; then none is taken.
         """
         try:
-            self._folder.mkdir(mode=0o777, parents=True, exist_ok=True)
-            with ExitStack() as taken, (self._folder / "choosing").open("a") as turn:
+            self._make_folder()
+            with ExitStack() as taken, _open_for_all(self._folder / "choosing") as turn:
                 fcntl.flock(turn, fcntl.LOCK_EX)  # one process chooses at a time, so that two never hold half each
                 places: list[int] = []
                 holders: list[str] = []
@@ -150,8 +177,8 @@ class Leases:
                 self._held.push(taken.pop_all())
         except OSError as error:
             raise SettingsError(
-                f"GPUs: {self._folder}: {error.strerror}; expected a folder whose files can be locked; set TMPDIR to "
-                "another"
+                f"GPUs: {self._folder}: {error.strerror}; expected a folder that all users can write to; make it "
+                "so, or name the devices, as --ablation-device-map=cuda:0 does"
             ) from None
         return tuple(places)
 
@@ -159,17 +186,47 @@ class Leases:
         """Let go of all."""
         self._held.close()
 
+    def _make_folder(self) -> None:
+        """Every user may make files in it, and remove none of others, as in /tmp."""
+        try:
+            self._folder.mkdir(parents=True)
+        except FileExistsError:
+            return
+        self._folder.chmod(0o1777)  # whatever the umask
+
     def _try(self, name: str, taken: ExitStack) -> str | None:
         """`None` where the GPU was free, and `taken` holds it now; else the session of its holder."""
-        file = (self._folder / re.sub(r"[^A-Za-z0-9.-]", "_", name)).open("a+")
+        file = _open_for_all(self._folder / re.sub(r"[^A-Za-z0-9.-]", "_", name))
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             with file:
-                file.seek(0)
                 return file.read()
         taken.callback(file.close)
         file.truncate(0)
         file.write(self._session)
         file.flush()
         return None
+
+
+def _open_for_all(path: Path) -> IO[str]:
+    """A file that every user may lock, made where there is none.
+
+    Linux refuses to open another user's file in such a folder with O_CREAT, though it is there (fs.protected_regular,
+    https://docs.kernel.org/admin-guide/sysctl/fs.html).
+    """
+    for _ in range(_TRIES):
+        try:
+            made = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        except FileExistsError:
+            pass
+        else:
+            os.fchmod(made, 0o666)  # whatever the umask
+            return os.fdopen(made, "r+")
+        try:
+            return os.fdopen(os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW), "r+")
+        except (PermissionError, FileNotFoundError) as error:
+            # its maker is between the two calls above, or somebody has just removed it
+            refused = error
+            time.sleep(0.01)
+    raise refused

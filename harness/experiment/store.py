@@ -110,19 +110,22 @@ class Store:
     """The records in one file, opened for reading and writing; a context manager.
 
     The file and its folder are made where they do not exist. Opening checks the whole file and that it can be
-    written, so that no hour of work ends in an error. Every method may raise StoreError.
+    written, so that no hour of work ends in an error. With `writes=False` the file is only looked at, and need not be
+    one that can be written; an older version is migrated in memory. Every method may raise StoreError.
 
     Raises:
         StoreError: the file is no store, damaged, of a newer version, or cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, writes: bool = True) -> None:
         self.path = path
+        self._writes = writes
         with self._errors_named():
             if path != IN_MEMORY:
                 self._check_file()
                 check_disk(path)
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if writes:
+                path.parent.mkdir(parents=True, exist_ok=True)
             # autocommit: transactions are begun by `_transaction` alone
             self._database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
         try:
@@ -231,20 +234,34 @@ class Store:
                 raise self._error("file is not a database", sqlite3.SQLITE_NOTADB)
 
     def _open(self) -> None:
-        for name, function in (("digest", _digest), ("upgraded", _upgraded)):
-            self._database.create_function(name, -1, function, deterministic=True)
-        self._database.create_function("is_record", 5, lambda *row: _sound_record(*row) is not None, deterministic=True)
-        self._database.create_function("is_means", 4, _is_means, deterministic=True)
         with self._errors_named():
             self._database.execute("PRAGMA synchronous = FULL")
             (verdict,) = self._database.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise self._error(f"damaged ({' '.join(str(verdict).split())})", sqlite3.SQLITE_CORRUPT)
+        if not self._writes:
+            if not self._missing_steps():
+                return
+            self._copy_into_memory()
+        self._add_functions()
         with self._transaction():
             for statement in self._missing_steps():
                 self._database.execute(statement)
             # written every time: the one sure way to learn that the file and its folder can be written
             self._database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def _copy_into_memory(self) -> None:
+        with self._errors_named():
+            copy = sqlite3.connect(IN_MEMORY, isolation_level=None)
+            self._database.backup(copy)
+            self._database.close()
+            self._database = copy
+
+    def _add_functions(self) -> None:
+        for name, function in (("digest", _digest), ("upgraded", _upgraded)):
+            self._database.create_function(name, -1, function, deterministic=True)
+        self._database.create_function("is_record", 5, lambda *row: _sound_record(*row) is not None, deterministic=True)
+        self._database.create_function("is_means", 4, _is_means, deterministic=True)
 
     def _missing_steps(self) -> tuple[str, ...]:
         """What makes this version's tables of what is there: of an empty file, or of an older store."""

@@ -16,7 +16,7 @@ from harness.experiment.completion import Ask, Completion
 from harness.experiment.conditions import Condition
 from harness.experiment.intervention import MeanValues
 from harness.experiment.keys import job_key
-from harness.experiment.locks import WAIT_SECONDS, try_claim
+from harness.experiment.locks import WAIT_SECONDS, remove_left_claims, try_claim
 from harness.experiment.plan import Job, Plan, RowWork, by_filing, jobs_of, make_plan
 from harness.experiment.record import Record
 from harness.experiment.store import Store
@@ -89,6 +89,7 @@ class Run:
         Raises:
             HarnessError: the model, a prompt or the store is bad, or an ablation was unsound. Rows that are done stay.
         """
+        remove_left_claims(self.store.path)
         plan = self.plan(conditions)
         if not plan.work:
             return

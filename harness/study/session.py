@@ -116,7 +116,7 @@ class StudySession:
             share = 0.0 if place.worker is None else place.worker / place.workers
             path = self.settings.store_file
             counts = self.settings.dry_run and path.is_file()  # what is stored already; a collection does not ask
-            store = Store(path if self.writes or counts else IN_MEMORY)
+            store = Store(path, writes=self.writes) if self.writes or counts else Store(IN_MEMORY)
             self._run = Run(inputs, store, run_id=place.run_id, share=share, workers=place.workers)
         return self._run
 

@@ -1,9 +1,14 @@
-"""What a worker of several has to itself: GPUs that it leases, or its share of the CPU's threads.
+"""What a worker of several has to itself: GPUs that it leases, or its share of the CPU's threads; and its end.
 
 A GPU is leased by a lock, not by a worker's number: a killed worker's GPUs are free at once for the one that takes its
 place, and two sessions on one machine keep apart. A device map that names a device is the user's own choice, and is
 shared as it stands. Knows nothing of pytest.
 """
+
+import os
+import select
+import threading
+import time
 
 from harness.experiment.locks import Leases
 from harness.settings import Settings
@@ -45,3 +50,28 @@ def share_threads(workers: int) -> None:
     import torch
 
     torch.set_num_threads(max(1, torch.get_num_threads() // workers))
+
+
+LOOK_SECONDS = 0.5
+"""How often a system that cannot tell of a process's end is asked for it."""
+
+
+def end_with_parent() -> None:
+    """From now on, end this process at once when the one that started it is gone, however that died.
+
+    A worker whose session was killed would otherwise work on for many seconds, and keep its GPUs and its rows from the
+    next. Ending in the midst of anything is harmless: the store has whole rows, and locks end with their holder.
+    """
+    parent = os.getppid()
+
+    def wait() -> None:
+        try:
+            watched = select.poll()
+            watched.register(os.pidfd_open(parent), select.POLLIN)
+            watched.poll()
+        except (AttributeError, OSError):  # not Linux, or an old one
+            while os.getppid() == parent:
+                time.sleep(LOOK_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=wait, name="end with parent", daemon=True).start()

@@ -5,7 +5,13 @@ Claims, within one process and between two; a killed process lets go, and nothin
 Leases of GPUs, within one process and between two; a killed process lets go.
 """
 
+import errno
 import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +22,7 @@ import pytest
 from holder import holder
 
 from harness.errors import SettingsError, StoreError
-from harness.experiment.locks import Leases, check_disk, file_system, gpu_names, try_claim
+from harness.experiment.locks import Leases, check_disk, file_system, gpu_names, remove_left_claims, try_claim
 from harness.experiment.store import Store
 
 
@@ -123,6 +129,37 @@ def test_two_processes_and_a_killed_one(store: Path) -> None:
     assert not list(store.parent.iterdir())
 
 
+def test_claims_that_kills_left_are_removed_and_living_ones_stay(store: Path) -> None:
+    """Before anybody asks for their rows; nothing else beside the store is touched."""
+    others = [store.with_name(name) for name in ("store.sqlite.mine.claim", f"b{store.name}.{'0' * 32}.claim")]
+    for other in others:
+        other.touch()
+    with holder(CLAIM, store, ROW) as (killed, _), holder(CLAIM, store, "another row") as (_living, said):
+        assert said == "held"
+        killed.kill()
+        killed.wait()
+        assert len(list(store.parent.iterdir())) == 4
+        remove_left_claims(store)
+        (left,) = {*store.parent.iterdir()} - {*others}
+        assert not is_free(store, "another row")
+        assert is_free(store)
+        assert left.exists()
+    remove_left_claims(store)
+    assert {*store.parent.iterdir()} == {*others}
+
+
+def test_a_folder_that_cannot_be_written_any_more_is_one_error(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `chattr +i` makes it."""
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
+
+    with pytest.raises(StoreError, match="Operation not permitted; expected a folder that stays writable"):  # noqa: SIM117
+        with try_claim(store, ROW):
+            monkeypatch.setattr(Path, "unlink", unlink)
+    remove_left_claims(store)
+
+
 @pytest.mark.parametrize("taken_again", [False, True])
 def test_a_file_whose_holder_let_go_before_the_lock_is_no_claim(
     taken_again: bool, store: Path, monkeypatch: pytest.MonkeyPatch
@@ -226,5 +263,59 @@ def test_two_processes_and_a_killed_one_of_leases(process: Process, tmp_path: Pa
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(SettingsError, match="expected a folder whose files can be locked; set TMPDIR"):
+    with pytest.raises(SettingsError, match="expected a folder that all users can write to; make it so, or name"):
         Leases(tmp_path / "file" / "gpus").take(FOUR, 1)
+
+
+@pytest.fixture
+def _narrow_umask() -> Iterator[None]:
+    """Whatever is made is for its maker alone, unless more is asked."""
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("_narrow_umask")
+def test_every_user_may_use_the_folder_and_remove_nothing_of_others(process: Process, tmp_path: Path) -> None:
+    process().take(FOUR, 1)
+    assert (tmp_path / "gpus").stat().st_mode & 0o7777 == 0o1777
+    assert {file.name: file.stat().st_mode & 0o777 for file in (tmp_path / "gpus").iterdir()} == {
+        "choosing": 0o666,
+        "0": 0o666,
+    }
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only the super-user can become another user")
+@pytest.mark.usefixtures("_narrow_umask")
+def test_two_users_are_kept_apart_not_locked_out() -> None:
+    """The folder was made by the first of them for himself, and the second got an error."""
+    place = Path(tempfile.mkdtemp(dir="/tmp"))
+    place.chmod(0o755)
+    mine = Leases(place / "gpus")
+    as_nobody = LEASE.replace("leases = ", "import os; os.umask(0o077); os.setuid(65534)\nleases = ")
+    try:
+        assert mine.take(FOUR, 1) == (0,)
+        with holder(as_nobody, place / "gpus", "0,1,2,3", 2) as (_other, said):
+            assert said == "1 2"
+            assert mine.take(FOUR, 1) == (3,)
+    finally:
+        mine.close()
+        shutil.rmtree(place)
+
+
+def test_the_folder_is_one_whatever_the_users_settings() -> None:
+    """Processes of another TMPDIR were not kept apart."""
+    asked = "from harness.experiment.locks import FOLDER; print(FOLDER)"
+    said = {
+        subprocess.check_output([sys.executable, "-c", asked], env={**os.environ, "TMPDIR": folder}, text=True)
+        for folder in ("/tmp", "/var/tmp")
+    }
+    assert len(said) == 1
+
+
+def test_a_link_in_the_place_of_a_lease_is_not_followed(process: Process, tmp_path: Path) -> None:
+    (tmp_path / "gpus").mkdir()
+    (tmp_path / "mine").touch()
+    (tmp_path / "gpus" / "0").symlink_to(tmp_path / "mine")
+    with pytest.raises(SettingsError, match="Too many levels of symbolic links"):
+        process().take(FOUR, 1)

@@ -2,10 +2,12 @@ import math
 import os
 import random
 import resource
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -427,6 +429,43 @@ def test_a_store_that_cannot_be_written_is_refused_on_opening(tmp_path: Path, lo
         assert "name another store" in refused(path)
     finally:
         (tmp_path / locked).chmod(0o755)
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A folder that every user can look into, which those of tests are not."""
+    folder, user = Path(tempfile.mkdtemp(dir="/tmp")), os.geteuid()
+    folder.chmod(0o755)
+    yield folder
+    os.seteuid(user)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("version", [1, SCHEMA_VERSION])
+def test_a_store_that_cannot_be_written_can_be_looked_at(shared: Path, version: int) -> None:
+    """Collecting tests on it was refused. What is looked at stays as it was, also where it is of version 1."""
+    path = version_1(shared / "s") if version == 1 else filled(shared / "s", 3)
+    before = path.read_bytes()
+    for place in (path, shared):
+        place.chmod(0o555)
+    if os.geteuid() == 0:
+        os.seteuid(65534)  # permissions do not bind the super-user
+    with pytest.raises(StoreError, match="make the file and its folder writable"):
+        Store(path)
+    with Store(path, writes=False) as store:
+        assert store.get("key 1") == (OF_VERSION_1 if version == 1 else RECORD)
+    assert path.read_bytes() == before
+    assert [file.name for file in shared.iterdir()] == ["s"]
+
+
+def test_what_is_only_looked_at_is_refused_as_any_other(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no database " * 1000, encoding="utf-8")
+    with pytest.raises(StoreError, match="file is not a database"):
+        Store(tmp_path / "text", writes=False)
+    (tmp_path / "empty").touch()
+    with Store(tmp_path / "empty", writes=False) as store:
+        assert not store.has("k")
+    assert (tmp_path / "empty").stat().st_size == 0
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import subprocess
 import time
 from dataclasses import replace
 
+import psutil
 import pytest
 
 from harness.demo.filings import demo_rows
@@ -131,3 +132,39 @@ def test_killed_twenty_times(large: Project) -> None:
         assert word != "computing" or key not in stored, "computed after it was stored"
         if word == "stored":
             stored.add(key)
+
+
+def test_workers_end_with_a_session_that_is_killed(project: Project) -> None:
+    """They worked on for up to 13 s; what they claimed is left, and the next run removes it."""
+    project.pytester.makeconftest(
+        """
+        import time
+        from pathlib import Path
+        from harness.study.run import Run
+
+        answer = Run._answer
+
+        def endless_answer(self, *asked):
+            if not Path("quick").exists():
+                Path("begun").touch()
+                time.sleep(600)
+            return answer(self, *asked)
+
+        Run._answer = endless_answer
+        """
+    )
+    with project.start(*STUDY, "-n", "2", output=subprocess.DEVNULL) as session:
+        while not (project.path / "begun").exists():
+            assert session.poll() is None
+            time.sleep(0.01)
+        workers = psutil.Process(session.pid).children(recursive=True)
+        session.kill()
+    _, living = psutil.wait_procs(workers, timeout=4)
+    assert len(workers) >= 2
+    assert living == []
+    reports = project.path / "reports"
+    assert list(reports.glob("*.claim"))
+    (project.path / "quick").touch()
+    project.start(*STUDY[:1], "-q", output=subprocess.DEVNULL).wait()
+    assert (reports / "latest" / "report.json").exists()
+    assert not list(reports.glob("*.claim"))

@@ -20,7 +20,7 @@ from torch import nn
 from transformers import BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
 
 from harness.errors import ModelError
-from harness.model.loading.checkpoints import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from harness.model.loading.checkpoints import ADAPTER_CONFIG, ADAPTER_WEIGHTS, check_files
 
 UNLIKE_LORA = ("use_dora", "alora_invocation_tokens")
 """Settings of peft's that make of LoRA what transformers does not load whole (5.23), or calls in another way."""
@@ -32,10 +32,11 @@ def check_adapter(folder: Path) -> None:
     for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
         if not (folder / name).is_file():
             raise ModelError(f"{where}: holds no {name}; expected the folder of a LoRA adapter, as peft saves it")
+    check_files(where, folder)
     try:
         config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
         kind, beside = config.get("peft_type"), [name for name in UNLIKE_LORA if config.get(name)]
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise ModelError(f"{where}: {ADAPTER_CONFIG}: {error}; expected JSON; save the adapter again") from None
     if kind != "LORA" or beside:
         got = " with ".join([str(kind), *beside])

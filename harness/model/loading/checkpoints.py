@@ -31,7 +31,7 @@ from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 
 from harness.errors import ModelError
-from harness.files import write_text
+from harness.files import at_home, read_bytes, write_text
 from harness.model.loading.gguf_files import alone, gguf_file, read_content
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -57,7 +57,7 @@ def local_folder(path_or_id: str) -> Path | None:
     Raises:
         ModelError: a path, by its look, where there is no folder.
     """
-    path = Path(path_or_id).expanduser()
+    path = at_home(path_or_id)
     if path_or_id and path.is_dir():
         return path
     path_like = path_or_id.startswith((".", "~", "/")) or path_or_id.count("/") > 1 or "\\" in path_or_id
@@ -79,6 +79,7 @@ def check_folder(folder: Path, *, weights: bool) -> None:
             f"model folder {folder}: holds an adapter; expected a whole checkpoint; name the model that it was made "
             "for, and this folder with --ablation-adapter"
         )
+    check_files(f"model folder {folder}", folder)
     wanted = [("config.json", CONFIGS[:1]), ("a tokenizer", VOCABULARIES)]
     if weights:
         wanted.insert(1, ("weights", WEIGHTS))
@@ -88,6 +89,13 @@ def check_folder(folder: Path, *, weights: bool) -> None:
                 f"model folder {folder}: holds no {what.removeprefix('a ')}; expected {what} "
                 f"({' or '.join(patterns)}); save {what} there"
             )
+
+
+def check_files(where: str, folder: Path) -> None:
+    """Raise a ModelError where a folder's entry is neither a file nor a folder: to read it may take for ever."""
+    for entry in sorted(folder.iterdir()):
+        if entry.exists() and not entry.is_file() and not entry.is_dir():
+            raise ModelError(f"{where}: {entry.name}: a pipe, device or socket; expected files; remove it")
 
 
 def check_fit(
@@ -223,24 +231,29 @@ def _file_hash(file: Path) -> str:
     return content.hexdigest()
 
 
-def _cache_file() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(home).expanduser() / "retrieval-heads" / "file-hashes.json"
+def _cache_file() -> Path | None:
+    """Where the cache is; a user without a home has none."""
+    home = at_home(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    return None if home.parts[:1] == ("~",) else home / "retrieval-heads" / "file-hashes.json"
 
 
-def _read_cache(cache_file: Path) -> dict[str, str]:
+def _read_cache(cache_file: Path | None) -> dict[str, str]:
     """Hashes by 'path|size|modified|changed'; empty when there are none or they cannot be read."""
+    if cache_file is None:
+        return {}
     try:
-        known = json.loads(cache_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        known = json.loads(read_bytes(cache_file))
+    except (OSError, ValueError, RecursionError):
         return {}
     if not isinstance(known, dict):
         return {}
     return {key: value for key, value in known.items() if isinstance(value, str)}
 
 
-def _write_cache(cache_file: Path, hashes: dict[str, str]) -> None:
+def _write_cache(cache_file: Path | None, hashes: dict[str, str]) -> None:
     """Keep the hashes, atomically; a cache that cannot be written costs time only, and says nothing."""
+    if cache_file is None:
+        return
     try:
         cache_file.parent.mkdir(parents=True, exist_ok=True)
         write_text(cache_file, json.dumps(hashes, indent=0))

@@ -23,6 +23,7 @@ from transformers.utils import quantization_config
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from harness.errors import ModelError
+from harness.files import at_home
 
 SUFFIX = ".gguf"
 MAGIC = b"GGUF"
@@ -58,7 +59,7 @@ class GgufContent:
 
 def gguf_file(path_or_id: str) -> Path | None:
     """The file that is meant, or `None` if this names none; a ModelError where it is not there."""
-    file = Path(path_or_id).expanduser()
+    file = at_home(path_or_id)
     if file.suffix.lower() != SUFFIX or file.is_dir():
         return None
     if not file.is_file():

@@ -7,12 +7,14 @@ import http.server
 import io
 import json
 import os
+import pwd
 import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import redirect_stderr
 from hashlib import sha256
 from pathlib import Path
+from typing import NoReturn
 
 import huggingface_hub.constants
 import pytest
@@ -150,7 +152,30 @@ def test_digest_reads_a_file_once(folder: Path, tmp_path: Path) -> None:
     assert [path.name for path in cache.parent.iterdir()] == ["file-hashes.json"]
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1]", '{"a": 1}'])
+def test_a_user_without_a_home_has_no_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that runs under a number which no user has."""
+    before = digest(folder)
+
+    def nobody(_uid: int) -> NoReturn:
+        raise KeyError
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.chdir(folder)
+    assert digest(folder) == before
+    with pytest.raises(ModelError, match="model '~/mine': no such folder"):
+        local_folder("~/mine")
+    assert not (folder / "~").exists()
+
+
+def test_a_pipe_in_a_folder_is_not_waited_for(folder: Path) -> None:
+    os.mkfifo(folder / "generation_config.json")
+    with pytest.raises(ModelError, match=r"generation_config\.json: a pipe, device or socket; expected files"):
+        check_folder(folder, weights=True)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"a": 1}', "[" * 100_000])
 def test_a_broken_cache_is_no_obstacle(folder: Path, tmp_path: Path, content: str) -> None:
     before = digest(folder)
     cache = tmp_path / "cache" / "retrieval-heads" / "file-hashes.json"
