@@ -142,15 +142,15 @@ def test_workers_end_with_a_session_that_is_killed(project: Project) -> None:
         from pathlib import Path
         from harness.study.run import Run
 
-        answer = Run._answer
+        ask = Run._ask
 
-        def endless_answer(self, *asked):
+        def endless_ask(self, jobs):
             if not Path("quick").exists():
                 Path("begun").touch()
                 time.sleep(600)
-            return answer(self, *asked)
+            return ask(self, jobs)
 
-        Run._answer = endless_answer
+        Run._ask = endless_ask
         """
     )
     with project.start(*STUDY, "-n", "2", output=subprocess.DEVNULL) as session:
