@@ -22,6 +22,7 @@ from harness.settings import (
     Value,
 )
 
+_NOT_ARGUMENTS = frozenset("messages conversation chat_template tokenize add_generation_prompt tools documents".split())
 _ENTRY = re.compile(r"\w+\s*=\s*[\w.]+\s*,\s*[\w.]+")
 
 
@@ -119,6 +120,20 @@ def _entries(text: str) -> tuple[str, ...]:
     return lines
 
 
+def _arguments(text: str) -> tuple[str, ...]:
+    """Entries of `NAME=VALUE`, a line each; a semicolon ends a line too."""
+    lines = tuple(line.strip() for line in text.replace(";", "\n").splitlines() if line.strip())
+    names = [line.partition("=")[0].strip() for line in lines]
+    for name, line in zip(names, lines, strict=True):
+        if "=" not in line or not name.isidentifier():
+            raise SettingsError(f"{line!r}; expected NAME=VALUE, as in enable_thinking=false")
+        if name in _NOT_ARGUMENTS:
+            raise SettingsError(f"{line!r}; expected another name: {name} is what a prompt is made of")
+    if len(set(names)) != len(names):
+        raise SettingsError(f"{text!r}; expected each name once")
+    return lines
+
+
 def _choice(*choices: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in choices:
@@ -175,6 +190,12 @@ OPTIONS: tuple[Option, ...] = (
         _entries,
         "where models outside the table keep their heads: model_type = layers, projection; a line each",
         "ENTRIES",
+    ),
+    Option(
+        "template",
+        _arguments,
+        "arguments of the chat template, as enable_thinking=false; semicolons between (default: thinking off)",
+        "NAME=VALUE",
     ),
     Option(
         "engine",

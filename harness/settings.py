@@ -37,6 +37,7 @@ class Settings:
     quantization: Quantization | None = None
     adapter: Path | None = None
     architectures: tuple[str, ...] = ()
+    template: tuple[str, ...] = ()
     engine: EngineName = "shared"
     data: Path | None = None
     task_file: Path | None = None

@@ -56,6 +56,7 @@ def test_every_setting_has_its_option() -> None:
         ("scorer", "published", "published"),
         ("run", "night-3", "night-3"),
         ("quantization", "4bit", "4bit"),
+        ("template", "enable_thinking=false; effort = a=b\nx=", ("enable_thinking=false", "effort = a=b", "x=")),
         ("architectures", "\nmine = a.b, c\nhers=d,e.f; his = g, h", ("mine = a.b, c", "hers=d,e.f", "his = g, h")),
         ("adapter", "lora", ROOT / "lora"),
         ("seq_len", "4096", 4096),

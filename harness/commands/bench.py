@@ -14,7 +14,18 @@ from harness.settings import DEMO
 from harness.study.benchmark import Request, measure
 
 HELP = "measure the engine against a plain loop on the same work"
-MODEL_OPTIONS = ("model", "revision", "quantization", "adapter", "data", "task-file", "seq-len", "depth", "insertion")
+MODEL_OPTIONS = (
+    "model",
+    "revision",
+    "quantization",
+    "adapter",
+    "template",
+    "data",
+    "task-file",
+    "seq-len",
+    "depth",
+    "insertion",
+)
 """The plugin's options that say what a real model is asked; a shape has random weights and prompts."""
 BENCH_OPTIONS = (
     *MODEL_OPTIONS,

@@ -10,6 +10,7 @@ from harness.commands.arguments import add_options, check_writable, given_settin
 from harness.commands.output import say, show
 from harness.counting import counted
 from harness.errors import SettingsError
+from harness.retrieval.chat_templates import read_arguments
 from harness.retrieval.prompts import build_prompt
 from harness.retrieval.row_files import write_records
 from harness.retrieval.rows import Row, write_rows
@@ -21,7 +22,7 @@ if TYPE_CHECKING:  # read where they are needed: no other command needs them
     from harness.retrieval.filings.candidates import Candidate
 
 HELP = "make rows of real 10-K filings, from sentences that state a value"
-FILINGS_OPTIONS = ("model", "revision", "seq-len", "depth", "insertion", "tasks")
+FILINGS_OPTIONS = ("model", "revision", "template", "seq-len", "depth", "insertion", "tasks")
 """The plugin's options that `filings` has too."""
 COLUMNS = ("filing", "task", "value", "reason", "note", "section", "start", "end", "sentence")
 """Of the file of candidates."""
@@ -135,15 +136,15 @@ def _length(settings: Settings) -> "Length | None":
 
     if settings.seq_len is None:
         return None
-    tokenizer = AskedModel(settings).tokenizer
+    tokenizer, arguments = AskedModel(settings).tokenizer, read_arguments(settings.template)
 
     def count(row: Row) -> int:
-        return max(
-            len(
-                build_prompt(row, EDGAR_TASKS[row.task], tokenizer, depth=depth, insertion=settings.insertion).token_ids
-            )
+        task, insertion = EDGAR_TASKS[row.task], settings.insertion
+        prompts = (
+            build_prompt(row, task, tokenizer, depth=depth, insertion=insertion, arguments=arguments)
             for depth in settings.depth
         )
+        return max(len(prompt.token_ids) for prompt in prompts)
 
     return Length(settings.seq_len, count)
 

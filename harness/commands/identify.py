@@ -18,7 +18,7 @@ from harness.study.inputs import read_data
 
 HELP = "rank a model's heads on the identification rows"
 IDENTIFY_OPTIONS = (
-    *("model", "revision", "dtype", "device-map", "attn", "quantization", "adapter", "architectures"),
+    *("model", "revision", "dtype", "device-map", "attn", "quantization", "adapter", "architectures", "template"),
     *("data", "task-file", "tasks", "strict-rows", "split-share", "max-rows", "seq-len", "insertion", "max-new-tokens"),
 )
 """The plugin's options that `identify` has too."""

@@ -12,12 +12,13 @@ prompt, how an answer is judged, and a question without content.
 
 import hashlib
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, get_args
 
 from harness.choices import Insertion
 from harness.errors import DataError, ModelError
+from harness.retrieval.chat_templates import ChatTokenizer, render_chat
 from harness.retrieval.placement import place_needle
 from harness.retrieval.rows import Row
 from harness.retrieval.scoring import Compare
@@ -26,14 +27,6 @@ from harness.retrieval.tasks import Task
 PromptKind = Literal["full", "needle_absent", "plain_text"]
 """Those of kind `plain_text` are built by `harness.retrieval.prompts`."""
 PROMPT_KINDS: tuple[PromptKind, ...] = get_args(PromptKind)
-
-# Some chat templates print today's date, but prompts must not change by the day: some take a `date_string`,
-# others call `strftime_now`, which this macro hides from them.
-_DATE = "26 Jul 2024"
-_FIXED_DATE = (
-    "{% macro strftime_now(format) %}{{ format|replace('%Y', '2024')|replace('%m', '07')|replace('%d', '26')"
-    "|replace('%B', 'July')|replace('%b', 'Jul') }}{% endmacro %}"
-)
 
 
 class Encoding(Protocol):
@@ -44,10 +37,8 @@ class Encoding(Protocol):
         ...
 
 
-class Tokenizer(Protocol):
+class Tokenizer(ChatTokenizer, Protocol):
     """The small part of a fast Hugging Face tokenizer that prompts need."""
-
-    chat_template: Any
 
     @property
     def added_tokens_decoder(self) -> Any:
@@ -60,23 +51,6 @@ class Tokenizer(Protocol):
 
     def decode(self, token_ids: list[int], *, skip_special_tokens: bool = False) -> Any:
         """The text of token ids."""
-        ...
-
-    def get_chat_template(self) -> Any:
-        """The chat template's text."""
-        ...
-
-    def apply_chat_template(
-        self,
-        conversation: list[dict[str, str]],
-        *,
-        chat_template: str,
-        tokenize: bool,
-        add_generation_prompt: bool,
-        enable_thinking: bool,
-        date_string: str,
-    ) -> Any:
-        """The conversation as one text; the last two are variables that a template may use."""
         ...
 
 
@@ -121,13 +95,15 @@ def build_prompt(
     depth: float,
     kind: PromptKind = "full",
     insertion: Insertion = "sentence",
+    arguments: Mapping[str, object] | None = None,
 ) -> Prompt:
     """The prompt of one row.
 
     The task's template is filled as one user message (after its system message, if it has one) and rendered
     by the tokenizer's chat template up to the point where the model answers; a tokenizer without one gets
     plain text, and the special tokens that it adds by itself. A chat template has the full say over special
-    tokens, none are added to it (as in transformers itself); where it asks, thinking is off, the date fixed.
+    tokens, none are added to it (as in transformers itself); where it asks, thinking is off, the date fixed, unless
+    `arguments` of it say otherwise.
 
     The needle's span holds every token that shares a character with the needle's sentence, and is checked by
     decoding. `needle_absent` is the same prompt without the needle; from a row placed `in_place` it is cut.
@@ -140,7 +116,8 @@ def build_prompt(
         DataError: the row is not of this task, the depth is outside [0, 1], the text spells a special token,
             an `in_place` needle does not stand exactly once, or the value has no tokens.
         ModelError: the tokenizer gives no offsets or ends the prompt with a token of its own, its chat
-            template alters the message or refuses the system message, or a decoded span lacks its text.
+            template alters the message, refuses the system message, leaves a thought open or does not use an argument,
+            or a decoded span lacks its text.
     """
     where = f"row {row.id}"
     if row.task != task.id:
@@ -148,8 +125,11 @@ def build_prompt(
     placed = place_needle(row, depth=depth, insertion=insertion, keep=kind == "full")
     _refuse_special_tokens((placed.document, row.needle_sentence, row.needle_value), tokenizer, where)
     message, document, question = _fill(task, placed.document)
-    text, message_start = _render(message, task, tokenizer, where)
     chat = bool(tokenizer.chat_template)
+    if chat:
+        text, message_start = render_chat(message, task.system, tokenizer, arguments or {}, where)
+    else:
+        text, message_start = _plainly(message, task.system, arguments)
 
     # Chat templates write the special tokens out, so letting the tokenizer add its own would double the BOS.
     ids, offsets = _encode(text, tokenizer, add_special_tokens=not chat, where=where)
@@ -202,54 +182,15 @@ def _fill(task: Task, document: str) -> tuple[str, _Span, _Span]:
     return message, spans["{context}"], spans["{question}"]
 
 
-def _render(message: str, task: Task, tokenizer: Tokenizer, where: str) -> tuple[str, int]:
-    """The whole prompt as text, and the character at which the message begins in it.
-
-    Templates may strip the message: then it "begins" where it would have, had its spaces been kept.
-    """
-    if not tokenizer.chat_template:
-        lead = "" if task.system is None else f"{task.system}\n\n"
-        return lead + message, len(lead)
-    text = _chat_text(message, task, tokenizer, where)
-    if task.system is not None and task.system.strip() not in text:
+def _plainly(message: str, system: str | None, arguments: Mapping[str, object] | None) -> tuple[str, int]:
+    """The prompt of a tokenizer without a chat template, and where the message begins in it."""
+    if arguments:
         raise ModelError(
-            f"{where}: the chat template drops the system message of task {task.id}; "
-            "expected it in the prompt; put its words into the task's template instead"
+            f"template argument {next(iter(arguments))!r}: the tokenizer has no chat template; expected one; leave "
+            "--ablation-template out"
         )
-    kept = message.strip()
-    if (found := text.count(kept)) != 1:
-        raise ModelError(
-            f"{where}: the chat template shows the user message, as it was given, {found} times; "
-            "expected it once; correct the chat template, or take it away to use plain text"
-        )
-    return text, text.index(kept) - message.index(kept)
-
-
-def _chat_text(message: str, task: Task, tokenizer: Tokenizer, where: str) -> str:
-    """The task's messages through the tokenizer's chat template, up to where the model answers."""
-    from jinja2 import TemplateError
-
-    conversation = [{"role": "user", "content": message}]
-    if task.system is not None:
-        conversation.insert(0, {"role": "system", "content": task.system})
-    template = str(tokenizer.get_chat_template())
-    try:
-        text = tokenizer.apply_chat_template(
-            conversation,
-            chat_template=_FIXED_DATE + template if "strftime_now" in template else template,
-            tokenize=False,
-            add_generation_prompt=True,
-            enable_thinking=False,  # answers are a few tokens long: no room to think aloud
-            date_string=_DATE,
-        )
-    except TemplateError as error:
-        reason = " ".join(str(error).split())
-        advice = "correct it" if task.system is None else "put the system message into the task's template"
-        raise ModelError(
-            f"{where}: the chat template refuses the messages of task {task.id} ({reason}); "
-            f"expected it to take them; {advice}"
-        ) from None
-    return str(text)
+    lead = "" if system is None else f"{system}\n\n"
+    return lead + message, len(lead)
 
 
 def _encode(

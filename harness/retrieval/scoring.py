@@ -27,6 +27,9 @@ SCORER_VERSION = 2
 Compare = Literal["text", "number"]
 Tokens = tuple[str, ...]
 
+THOUGHT, END_OF_THOUGHT = "<think>", "</think>"
+"""Between these a model thinks aloud."""
+
 # Not beside a letter, nor beside a separator and more digits: none is read out of 3M, 3 M, 5th, 1.2.3 or 1,2345.
 _NUMBER = re.compile(
     r"(?<!\w)(?<!\d[.,'])(?P<sign>-?)"
@@ -76,7 +79,7 @@ def hedges(completion: str, value: str, compare: Compare, others: Iterable[str])
 
 def answer_of(completion: str) -> str:
     """What follows the thought of a model that thinks aloud; nothing where the thought has no end."""
-    return completion.rpartition("</think>")[2].partition("<think>")[0]
+    return completion.rpartition(END_OF_THOUGHT)[2].partition(THOUGHT)[0]
 
 
 def value_span(completion: str, value: str, compare: Compare) -> tuple[int, int] | None:

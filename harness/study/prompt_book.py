@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from harness.experiment.heads import check_window
 from harness.experiment.keys import tokens_digest
+from harness.retrieval.chat_templates import read_arguments
 from harness.retrieval.length import cut_to_length
 from harness.retrieval.prompts import (
     NULL_QUERY,
@@ -105,4 +106,12 @@ class PromptBook:
         tokenizer, insertion = self.model.tokenizer, self.settings.insertion
         if kind == "plain_text":
             return plain_text_prompt(row, tokenizer)
-        return build_prompt(row, task or self.tasks[row.task], tokenizer, depth=depth, kind=kind, insertion=insertion)
+        return build_prompt(
+            row,
+            task or self.tasks[row.task],
+            tokenizer,
+            depth=depth,
+            kind=kind,
+            insertion=insertion,
+            arguments=read_arguments(self.settings.template),
+        )

@@ -349,16 +349,16 @@ def test_a_tokenizer_that_ends_the_prompt_is_refused() -> None:
     [
         ("{{ messages[-1]['content'] | upper }}", "shows the user message, as it was given, 0 times"),
         ("{{ messages[-1]['content'] * 2 }}", "shows the user message, as it was given, 2 times"),
-        ("{{ messages[-1]['content'] }}", "drops the system message of task ceo_lastname"),
+        ("{{ messages[-1]['content'] }}", "drops the task's system message"),
         (
             "{% if messages[0]['role'] == 'system' %}{{ raise_exception('No system!') }}{% endif %}",
-            r"refuses the messages of task ceo_lastname \(No system!\); .*; put the system message into",
+            r"refuses the task's messages \(No system!\); .*; put the system message into",
         ),
     ],
 )
 def test_chat_templates_that_alter_the_message(template: str, message: str) -> None:
     tokenizer = fast(byte_level(), chat=template)
-    task = replace(TASK, system="Shortly.") if "system" in message else TASK
+    task = replace(TASK, system="Shortly.") if "system" in template + message else TASK
     with pytest.raises(ModelError, match=message):
         build_prompt(ROW, task, tokenizer, depth=0.5)
 

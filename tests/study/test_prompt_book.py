@@ -3,6 +3,7 @@
 A trial's two prompts, and what judges its answer.
 """
 
+import copy
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -40,6 +41,16 @@ class FakeModel:
     blueprint: Blueprint
 
 
+BLUEPRINT = Blueprint(ModelShape(3, 4, id="tiny"), "sdpa", "float32", "cpu")
+
+
+def fast_copy(template: str) -> Tokenizer:
+    """The tiny tokenizer with a chat template."""
+    chat = copy.deepcopy(tiny_tokenizer())
+    chat.chat_template = template
+    return chat
+
+
 def book(window: int | None = None, task: Task = TASK, **settings: object) -> PromptBook:
     model = FakeModel(tiny_tokenizer(), Blueprint(ModelShape(3, 4, id="tiny"), "sdpa", "float32", "cpu", window))
     given = Settings(**settings)  # type: ignore[arg-type]  # each of its type
@@ -53,6 +64,23 @@ def test_a_needle_stands_where_the_settings_say_or_at_the_rows_own_depth() -> No
     absent = book().asked(ROW, "needle_absent")
     assert ROW.needle_sentence not in absent.text
     assert book().asked(ROW, "plain_text") == plain_text_prompt(ROW, tiny_tokenizer())
+
+
+def test_arguments_of_the_chat_template_are_part_of_every_prompt() -> None:
+    """They change its tokens, and with these the key of every record."""
+    chat = fast_copy("{{ effort }}|{{ messages[0]['content'] }}|{{ enable_thinking }}")
+    usual, other = (
+        PromptBook(cast(AskedModel, FakeModel(chat, BLUEPRINT)), {TASK.id: TASK}, given)
+        for given in (Settings(), Settings(template=("effort=low", "enable_thinking=true")))
+    )
+    assert usual.asked(ROW).text.startswith("|")
+    assert usual.asked(ROW).text.endswith("|False")
+    for prompt in (other.asked(ROW), other.read(ROW, 0.5), other.trial(ROW, null_query=False).prompt):
+        assert prompt.text.startswith("low|")
+        assert prompt.text.endswith("|True")
+    assert usual.digest(ROW) != other.digest(ROW)
+    with pytest.raises(ModelError, match="template argument 'effort': the tokenizer has no chat template"):
+        book(template=("effort=low",)).asked(ROW)
 
 
 def test_each_prompt_is_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
