@@ -17,6 +17,7 @@ from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import Head, ModelShape
 from harness.experiment.plan import RowWork, make_plan
 from harness.experiment.store import IN_MEMORY, Store
+from harness.findings.wording import span
 from harness.retrieval.prompts import Prompt
 from harness.retrieval.rows import Row
 from harness.settings import DEMO, Settings
@@ -196,7 +197,7 @@ def _setting(request: Request, loaded: "LoadedModel", works: "Sequence[Work]") -
         "k": list(settings.k),
         "seed": settings.seed,
         "random_draws": settings.random_draws,
-        "prompt_tokens": str(lengths[0]) if len(set(lengths)) == 1 else f"{min(lengths)}-{max(lengths)}",
+        "prompt_tokens": span(min(lengths), max(lengths)),
         "max_new_tokens": settings.max_new_tokens,
         "rounds": request.rounds,
         "versions": program_versions(),

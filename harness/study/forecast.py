@@ -17,6 +17,7 @@ from harness.experiment.cost import ModelSize, decoding_bytes, shared_flops, sin
 from harness.experiment.heads import Head
 from harness.experiment.plan import Plan
 from harness.experiment.prefix_tree import prefix_tree
+from harness.findings.wording import span
 from harness.retrieval.prompts import PromptKind
 from harness.study.run import Run
 
@@ -157,7 +158,7 @@ def forecast_lines(found: Forecast) -> list[str]:
     if not plan.work:
         return [*lines, "to do: nothing"]
     lines += [
-        f"to do: {counted(len(plan.work), 'row')}; prompts of {min(found.tokens)}-{max(found.tokens)} tokens, "
+        f"to do: {counted(len(plan.work), 'row')}; prompts of {span(min(found.tokens), max(found.tokens))} tokens, "
         f"{sum(found.tokens):,} in all",
         f"layer passes: {found.passes[0]:,} one by one, {found.passes[1]:,} with equal ones shared; operations of the "
         f"prompts: {found.flops[0]:.3g}, {found.flops[1]:.3g} shared ({found.flops[0] / found.flops[1]:.2f} x fewer)",

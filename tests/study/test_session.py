@@ -1,8 +1,10 @@
 """The study of a session, on a tiny model: declared, run once, reported; and what workers leave to the main process."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from changed_section import changed
@@ -15,9 +17,12 @@ from harness.experiment.gate_conditions import PLAIN_TEXT
 from harness.experiment.head_files import write_ranking
 from harness.experiment.heads import Head, ModelShape
 from harness.experiment.rankings import rank
+from harness.findings.report import report_writing
 from harness.findings.report.reading import load
+from harness.findings.verdicts import gates
 from harness.retrieval.rows import Row, write_rows
 from harness.settings import Settings
+from harness.study import outcome
 from harness.study.run import Progress
 from harness.study.session import Place, StudySession
 
@@ -221,6 +226,35 @@ def test_gates_are_judged_with_the_results(session: Sessions, settings: Settings
     report = study.finish("passed")
     assert report is not None
     assert [gate.name for gate in report.gates] == [own.name, shared.name]
+
+
+def test_a_process_works_out_its_report_once(
+    session: Sessions, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was built for the tests and again at the end, and each time every gate's bootstrap was drawn again."""
+    counts: Counter[str] = Counter()
+
+    def count(owner: ModuleType, name: str) -> None:
+        found = getattr(owner, name)
+
+        def counting(*arguments: object, **options: object) -> object:
+            counts[name] += 1
+            return found(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, counting)
+
+    count(report_writing, "assemble_report")
+    count(gates, "bca_of_sums")
+    count(outcome, "score_samples")
+    study = session(settings)
+    declared = study.gates(["own", "shared"])
+    study.declare(condition for gate in declared for condition in gate.conditions)
+    study.results(ignore)
+    study.results(ignore)
+    report = study.finish("failed")
+    assert counts == {"assemble_report": 1, "score_samples": 1, "bca_of_sums": 2}
+    assert report is not None
+    assert (report.run.exit, load(study.folder).data) == ("failed", report)
 
 
 def test_a_gate_may_ask_for_each_task(session: Sessions, settings: Settings) -> None:

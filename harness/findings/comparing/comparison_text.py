@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from harness.counting import counted
-from harness.findings.columns import aligned
 from harness.findings.comparing.compare import Comparison, LineChange, Paired
 from harness.findings.report.curves import Level
 from harness.findings.statistics import Interval
+from harness.findings.wording import aligned, points, points_between
 
 RANDOM = "random_control"
 N_NAMED = 4
@@ -81,7 +81,7 @@ def _accuracy_lines(comparison: Comparison) -> Iterator[str]:
 
 
 def _accuracy_cells(line: LineChange) -> tuple[str, ...]:
-    change = "" if line.accuracy_change is None else _points(line.accuracy_change)
+    change = "" if line.accuracy_change is None else points(line.accuracy_change)
     interval = "" if line.paired is not None else _change_interval(line.interval)
     return (line.name, *_level(line.before), *_level(line.after), change, interval, _heads(line))
 
@@ -129,7 +129,7 @@ def _paired_cells(line: LineChange, paired: Paired) -> tuple[str, ...]:
         str(paired.n),
         str(paired.lost),
         str(paired.gained),
-        _points(paired.change),
+        points(paired.change),
         _change_interval(paired.interval),
         "<0.001" if paired.p < 0.001 else f"{paired.p:.3f}",
         str(paired.other_answers),
@@ -179,8 +179,4 @@ def _others(n: int) -> Sequence[str]:
 
 
 def _change_interval(interval: Interval | None) -> str:
-    return "" if interval is None else f"[{_points(interval.low)}, {_points(interval.high)}]"
-
-
-def _points(change: float) -> str:
-    return f"{100 * change:+.1f}"
+    return "" if interval is None else points_between(interval.ends)

@@ -27,7 +27,7 @@ from harness.findings.figures.curve_drawing import (
 from harness.findings.figures.plot_style import INK, as_percent, darker, new_figure, provenance
 from harness.findings.report.curves import level
 from harness.findings.report.report_data import ReportData
-from harness.findings.report.wording import participle
+from harness.findings.wording import participle
 
 RANDOM = "random_control"
 RETRIEVAL = ("within_task", "across_task", "general", "global")
@@ -41,7 +41,10 @@ def accuracy_by_k(report: ReportData) -> Figure | None:
     if not drawn:
         return None
     figure = new_figure(
-        7.2, 3.9, f"Accuracy when k heads are {participle(report)}", [provenance(report), _how_to_read(drawn)]
+        7.2,
+        3.9,
+        f"Accuracy when k heads are {participle(report.configuration)}",
+        [provenance(report), _how_to_read(drawn)],
     )
     axes = figure.add_subplot()
     places = axis_of_ks(axes, drawn)
@@ -69,7 +72,7 @@ def accuracy_by_task(report: ReportData) -> Figure | None:
     figure = new_figure(
         max(5.2, 2.5 * columns),
         1.75 * rows + 0.8,
-        f"Accuracy when k heads are {participle(report)}, task by task",
+        f"Accuracy when k heads are {participle(report.configuration)}, task by task",
         [provenance(report), f"n: rows of the task{hollow}"],
     )
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
@@ -199,4 +202,4 @@ def _short(drawn: Sequence[Series]) -> bool:
 
 def _heads(report: ReportData) -> str:
     """What k counts."""
-    return f"heads {participle(report)} (k)"
+    return f"heads {participle(report.configuration)} (k)"

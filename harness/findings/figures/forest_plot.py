@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from harness.findings.figures.plot_style import FAINT, INK, darker, new_figure, provenance, style_of
 from harness.findings.report.report_data import ReportData
 from harness.findings.verdicts.verdict_data import Contrast, GateResult
+from harness.findings.wording import span
 
 
 def forest(report: ReportData) -> Figure | None:
@@ -70,8 +71,7 @@ def _draw(axes: Axes, place: int, contrast: Contrast, every: Sequence[Contrast])
 def _label(contrast: Contrast) -> str:
     """The experiment and k, and how many heads there were where they are fewer."""
     fewest, most = contrast.k_effective
-    heads = f"{most}" if fewest == most else f"{fewest}-{most}"
-    short = "" if fewest == contrast.k else f" ({heads} heads)"
+    short = "" if fewest == contrast.k else f" ({span(fewest, most)} heads)"
     return f"{contrast.experiment}  k={contrast.k}{short}"
 
 

@@ -18,7 +18,7 @@ from matplotlib.patheffects import withStroke
 
 from harness.findings.figures.plot_style import INK, new_figure, provenance
 from harness.findings.report.report_data import ConditionResult, RankingSection, ReportData
-from harness.findings.report.wording import participle
+from harness.findings.wording import participle, span
 
 Grid = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
@@ -58,7 +58,7 @@ def head_map(report: ReportData) -> Figure | None:
     figure = new_figure(
         max(5.4, n_heads * cell + 1.5),
         n_layers * cell + 1.15,
-        f"Which heads score, and which were {participle(report)}" if marked else "Which heads score",
+        f"Which heads score, and which were {participle(report.configuration)}" if marked else "Which heads score",
         [provenance(report), reading + blank],
     )
     axes = figure.add_subplot()
@@ -82,10 +82,10 @@ def transfer_map(report: ReportData) -> Figure | None:
     figure = new_figure(
         columns * (side + 0.2) + 2.7,
         rows * (side + 0.3) + 1.9,
-        f"Accuracy left when another task's heads are {participle(report)}, %",
+        f"Accuracy left when another task's heads are {participle(report.configuration)}, %",
         [
             provenance(report),
-            f"a row: the task whose top k heads are {participle(report)}; a column: the task asked; "
+            f"a row: the task whose top k heads are {participle(report.configuration)}; a column: the task asked; "
             "framed: its own heads",
         ],
         compressed=True,
@@ -100,7 +100,7 @@ def transfer_map(report: ReportData) -> Figure | None:
     for axes, k in zip(used, ks, strict=True):
         _transfer_panel(axes, cells, tasks, k)
     figure.supxlabel("task asked", fontsize=8.5)
-    figure.supylabel(f"task whose heads are {participle(report)}", fontsize=8.5)
+    figure.supylabel(f"task whose heads are {participle(report.configuration)}", fontsize=8.5)
     bar = figure.colorbar(used[0].images[0], ax=grid, shrink=0.6, aspect=30, pad=0.02)
     bar.set_ticks([0, 0.25, 0.5, 0.75, 1], labels=["0", "25", "50", "75", "100 %"])
     bar.outline.set_visible(False)
@@ -173,8 +173,7 @@ def _mark_heads(axes: Axes, experiment: str, conditions: Sequence[ConditionResul
         path_effects=[withStroke(linewidth=width + 1.2, foreground="white")],
     )
     k, counts = conditions[0].k, {condition.k_effective for condition in conditions}
-    fewest, most = min(counts), max(counts)
-    short = "" if counts == {k} else f", {fewest} heads" if fewest == most else f", {fewest}-{most} heads"
+    short = "" if counts == {k} else f", {span(min(counts), max(counts))} heads"
     return Line2D(
         [],
         [],
@@ -232,6 +231,5 @@ def _transfer_panel(
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     used = {cell.k_effective for (_, _, at), cell in cells.items() if at == k}
-    fewest, most = min(used), max(used)
-    short = "" if used == {k} else f" ({fewest} heads)" if fewest == most else f" ({fewest}-{most} heads)"
+    short = "" if used == {k} else f" ({span(min(used), max(used))} heads)"
     axes.set_title(f"k = {k}{short}", loc="left", pad=4)

@@ -21,7 +21,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from harness.counting import counted
 from harness.files import replacing
 from harness.findings.report.report_data import ReportData
-from harness.findings.report.wording import manner_note
+from harness.findings.wording import manner_note
 
 INK = "#222222"
 FAINT = "#6E6E6E"
@@ -107,7 +107,7 @@ def provenance(report: ReportData) -> str:
     parts = [] if model is None else [Path(model.id).name or model.id]
     of = "" if data.filings is None else f" of {counted(data.filings, 'filing')}"
     parts.append(counted(data.rows, "row") + of)
-    if (note := manner_note(report)) is not None:
+    if (note := manner_note(report.configuration)) is not None:
         parts.append(note)
     if report.run.missing:
         parts.append(f"unfinished: {counted(len(report.run.missing), 'condition')} with rows missing")

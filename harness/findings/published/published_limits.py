@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT
 from harness.experiment.heads import Head
-from harness.findings.columns import aligned
 from harness.findings.report.curves import Curve, curves, envelope, level
-from harness.findings.report.report_data import ConditionResult, ReportData
+from harness.findings.report.report_data import ReportData
 from harness.findings.statistics import newcombe
+from harness.findings.wording import aligned, percent, points, points_between
 
 RANDOM = "random_control"
 FLAT = 0.10
@@ -64,7 +64,7 @@ def _beyond(curve: Curve, random: Curve, k: int) -> str:
     interval = newcombe((ours.matches, ours.n), (theirs.matches, theirs.n))
     if interval is None:
         return "-"
-    return f"{_points(theirs.accuracy - ours.accuracy)} [{_points(interval.low)}, {_points(interval.high)}]"
+    return f"{points(theirs.accuracy - ours.accuracy)} {points_between(interval.ends)}"
 
 
 def _diagonal_lines(report: ReportData) -> Iterator[str]:
@@ -93,8 +93,8 @@ def _exchange_lines(report: ReportData) -> Iterator[str]:
             if one.k == other.k and len(mine - theirs) == len(theirs - mine) == 1:
                 (out,), (into,) = mine - theirs, theirs - mine
                 yield (
-                    f"one head of {len(mine)} apart at k={one.k}: {one.experiment} with {out} {_percent(one)}, "
-                    f"{other.experiment} with {into} {_percent(other)}"
+                    f"one head of {len(mine)} apart at k={one.k}: {one.experiment} with {out} {percent(one.accuracy)}, "
+                    f"{other.experiment} with {into} {percent(other.accuracy)}"
                 )
 
 
@@ -104,7 +104,7 @@ def _control_lines(report: ReportData) -> Iterator[str]:
     baseline = level(report, BASELINE.name)
     mean_draws = envelope([curve for curve in curves(report) if curve.experiment == RANDOM])
     costly = [
-        f"{_points(drop)} points at k={point.k}"
+        f"{points(drop)} points at k={point.k}"
         for point in mean_draws
         if baseline is not None and baseline.accuracy is not None and (drop := baseline.accuracy - point.mean) > FLAT
     ]
@@ -118,11 +118,3 @@ def _control_lines(report: ReportData) -> Iterator[str]:
         if shared:
             n, top_k = len(most.heads), ranking.top_k
             yield f"{shared} of the {n} random heads at k={most.k} are among some task's best {top_k}"
-
-
-def _points(change: float) -> str:
-    return f"{100 * change:+.1f}"
-
-
-def _percent(condition: ConditionResult) -> str:
-    return "-" if condition.accuracy is None else f"{condition.accuracy:.1%}"

@@ -15,8 +15,8 @@ from itertools import combinations
 from harness.errors import HeadsError
 from harness.experiment.heads import Head
 from harness.experiment.rankings import EVERY_TASK, HeadRanking, ScoredHead, best_first
-from harness.findings.columns import aligned
 from harness.findings.statistics import rank_correlation
+from harness.findings.wording import aligned
 
 ALL_ROWS = "all rows"
 """The name of the scores that are means over all identification rows."""

@@ -11,7 +11,7 @@ from harness.counting import counted
 from harness.experiment.heads import Head, ModelShape
 from harness.experiment.rankings import AT_CHANCE, HeadRanking, ScoredHead, SharedHead
 from harness.experiment.stability import LEAST_CLUSTERS, STABLE, ListStability
-from harness.findings.columns import aligned
+from harness.findings.wording import aligned, span
 
 N_BEST = 4
 """How many of a task's heads are shown."""
@@ -46,7 +46,7 @@ def ranking_lines(ranking: HeadRanking, shape: ModelShape | None = None) -> Iter
 
 def _size(ranking: HeadRanking) -> str:
     counts = {len(ranking.candidates(task)) for task in ranking.tasks}
-    heads = f"{min(counts)}-{max(counts)}" if len(counts) > 1 else f"{max(counts)}"
+    heads = span(min(counts), max(counts))
     if ranking.every_task:
         return f"one list of {heads} heads for every task"
     return f"{len(ranking.tasks)} tasks x {heads} heads, {len(ranking.shared())} shared"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from harness.findings.report.report_data import ConditionResult, ReportData, TaskResult
 from harness.findings.statistics import Interval, wilson
+from harness.findings.wording import span
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Point(Level):
     @property
     def heads(self) -> str:
         """How many heads were ablated, as `20` or `7-20`."""
-        return str(self.most) if self.fewest == self.most else f"{self.fewest}-{self.most}"
+        return span(self.fewest, self.most)
 
 
 @dataclass(frozen=True, slots=True)

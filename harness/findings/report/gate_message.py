@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from harness.counting import counted
 from harness.findings.report.report_data import ReportData
 from harness.findings.verdicts.verdict_data import Check, GateResult, Kind
+from harness.findings.wording import percent, points, points_between
 
 HEADS = {"own": "each task's own heads", "shared": "the shared heads"}
 
@@ -34,10 +35,10 @@ def gate_message(gate: GateResult, *, report: str, again: str, each_task: bool =
         ("what", f"{HEADS[gate.heads]}, {_heads(gate)} ablated; {rows}"),
         (
             "untouched",
-            f"{_percent(gate.baseline)} right; {_percent(gate.needle_absent)} with the needle left out",
+            f"{percent(gate.baseline)} right; {percent(gate.needle_absent)} with the needle left out",
         ),
-        ("drop", f"{_points(gate.drop)} by these heads; {_draws(gate)}"),
-        ("difference", f"{_points(gate.difference)} points, {_intervals(gate)}"),
+        ("drop", f"{points(gate.drop)} by these heads; {_draws(gate)}"),
+        ("difference", f"{points(gate.difference)} points, {_intervals(gate)}"),
         ("(a)", _check(gate.above_margin, "the interval's lower end is above the margin", ">")),
         ("(b)", _check(gate.outside_draws, "the drop lies outside what one more draw would give", ">")),
         ("(c)", _check(gate.flat_control, "the control is flat, at the upper end of the draws' mean drop", "<=")),
@@ -70,7 +71,7 @@ def gate_lines(report: ReportData) -> Iterator[tuple[Kind, str]]:
 
 
 def _verdict_line(gate: GateResult, alone: str | None) -> tuple[Kind, str]:
-    difference = f"{_points(gate.difference)} points {_interval(gate.interval)}"
+    difference = f"{points(gate.difference)} points {points_between(gate.interval)}"
     margin = f"{100 * gate.margins.margin:g}"
     line = f"{gate.name:<24} {gate.verdict:<12} {difference} over random, margin {margin}"
     if alone is None or gate.verdict != "pass":
@@ -96,16 +97,16 @@ def _heads(gate: GateResult) -> str:
 
 
 def _draws(gate: GateResult) -> str:
-    drops = " ".join(_points(drop) for drop in gate.draw_drops)
+    drops = " ".join(points(drop) for drop in gate.draw_drops)
     spread = "" if gate.draw_sd is None else f", SD {100 * gate.draw_sd:.1f}"
     most = max(gate.mismatches, default=0)
     mismatched = f"; up to {most} of {gate.control_heads} heads from another layer" if most else ""
-    return f"{_points(gate.random_drop)} by random ones ({gate.random_match} draws {drops}{spread}{mismatched})"
+    return f"{points(gate.random_drop)} by random ones ({gate.random_match} draws {drops}{spread}{mismatched})"
 
 
 def _intervals(gate: GateResult) -> str:
     df = "" if gate.df is None else f", {gate.df:.1f} degrees of freedom"
-    return f"95 % interval {_interval(gate.interval)} (t{df}), bootstrap {_interval(gate.bca)}"
+    return f"95 % interval {points_between(gate.interval)} (t{df}), bootstrap {points_between(gate.bca)}"
 
 
 def _check(check: Check, what: str, sign: str) -> str:
@@ -113,7 +114,7 @@ def _check(check: Check, what: str, sign: str) -> str:
         return f"?    {what}: unknown"
     held = "yes" if check.holds else "no"
     instead = sign if check.holds else {">": "<=", "<=": ">"}[sign]
-    return f"{held:<4} {what}: {_points(check.value)} {instead} {_points(check.bound)}"
+    return f"{held:<4} {what}: {points(check.value)} {instead} {points(check.bound)}"
 
 
 def _rank(gate: GateResult) -> str:
@@ -133,8 +134,8 @@ def _model(gate: GateResult) -> str:
     said = {"none": "no more lost than the margin", "unknown": "what was lost is unknown"}.get(gate.damage, gate.damage)
     return (
         f"{said}: plain text {text.change:+.3f} nats a token ({_mean(text.draw_changes):+.3f} by random heads), "
-        f"degenerate completions {_percent(outputs.retrieval)} (untouched {_percent(outputs.untouched)}, "
-        f"random {_percent(outputs.draws)})"
+        f"degenerate completions {percent(outputs.retrieval)} (untouched {percent(outputs.untouched)}, "
+        f"random {percent(outputs.draws)})"
     )
 
 
@@ -157,15 +158,3 @@ def _tasks_by_verdict(gate: GateResult) -> dict[str, list[str]]:
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
-
-
-def _points(part: float | None) -> str:
-    return "unknown" if part is None else f"{100 * part:+.1f}"
-
-
-def _percent(part: float | None) -> str:
-    return "unknown" if part is None else f"{part:.1%}"
-
-
-def _interval(interval: Sequence[float] | None) -> str:
-    return "[unknown]" if interval is None else f"[{', '.join(_points(end) for end in interval)}]"

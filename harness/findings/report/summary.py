@@ -10,8 +10,8 @@ from harness.counting import counted
 from harness.experiment.conditions import UNTOUCHED
 from harness.findings.report.curves import Curve, Level, curves, envelope, level
 from harness.findings.report.report_data import ReportData
-from harness.findings.report.wording import manner_note
 from harness.findings.samples import DONOR_VALUE
+from harness.findings.wording import manner_note, points, points_between, span
 
 RANDOM = "random_control"
 DEGENERATE = 0.05
@@ -57,7 +57,7 @@ def _provenance(report: ReportData) -> str:
     data, model = report.data, report.model
     name = "no model" if model is None else f"{model.id} ({model.n_layers} layers of {model.n_heads} heads)"
     of = "" if data.filings is None else f" of {counted(data.filings, 'filing')}"
-    note = manner_note(report)
+    note = manner_note(report.configuration)
     return f"{name}, {counted(data.rows, 'row')}{of}" + ("" if note is None else f", {note}")
 
 
@@ -124,11 +124,10 @@ def _specificity_lines(report: ReportData) -> Iterator[str]:
     """Whether a task's own heads cost its rows more than other tasks' do."""
     found = report.specificity
     if found is not None:
-        low, high = found.interval
         yield (
-            f"specificity k={found.k}: {found.finding}: own heads {_points(found.own_drop)}, other tasks' "
-            f"{_points(found.other_drop)}, difference {_points(found.difference)} "
-            f"[{100 * low:+.1f}, {100 * high:+.1f}]; {found.overlap:.1f} of {found.k} heads in common"
+            f"specificity k={found.k}: {found.finding}: own heads {_in_points(found.own_drop)}, other tasks' "
+            f"{_in_points(found.other_drop)}, difference {_in_points(found.difference)} "
+            f"{points_between(found.interval)}; {found.overlap:.1f} of {found.k} heads in common"
         )
 
 
@@ -145,7 +144,7 @@ def _random_lines(report: ReportData, draws: Sequence[Curve]) -> Iterator[str]:
     baseline = level(report, "baseline")
     before = None if baseline is None else baseline.accuracy
     for point in envelope(draws):
-        drop = "" if before is None else f"   drop {_points(before - point.mean)}"
+        drop = "" if before is None else f"   drop {_in_points(before - point.mean)}"
         yield (
             f"{RANDOM:<16} {f'k={point.k}':>5}  {point.mean:6.1%}  [{point.low:6.1%}, {point.high:6.1%}]{drop}"
             f"   mean and range of {point.n_draws} draws{_mismatches(report, point.k)}"
@@ -160,12 +159,11 @@ def _gate_control_lines(report: ReportData) -> Iterator[str]:
             continue
         accuracies = [before - drop for drop in drops]
         mean = sum(accuracies) / len(accuracies)
-        fewest, most = gate.k_effective
-        k = str(most) if fewest == most else f"{fewest}-{most}"
+        k = span(*gate.k_effective)
         lacking = not set(report.run.missing).isdisjoint(gate.conditions)
         yield (
             f"{RANDOM:<16} {f'k={k}':>5}  {mean:6.1%}  [{min(accuracies):6.1%}, {max(accuracies):6.1%}]"
-            f"   drop {_points(before - mean)}   mean and range of {counted(len(drops), 'draw')} for {gate.name}"
+            f"   drop {_in_points(before - mean)}   mean and range of {counted(len(drops), 'draw')} for {gate.name}"
             f"{_from_elsewhere(gate.mismatches, gate.control_heads)}"
             f"{', over ' + counted(gate.n, 'row') if lacking else ''}"
         )
@@ -204,7 +202,7 @@ def _own_lines(report: ReportData) -> Iterator[str]:
     for condition in report.conditions:
         point = level(report, condition.name)
         if condition.k is None and condition.name not in UNTOUCHED and point is not None:
-            drop = "" if condition.drop is None else f"   drop {_points(condition.drop.estimate)}"
+            drop = "" if condition.drop is None else f"   drop {_in_points(condition.drop.estimate)}"
             yield f"{condition.name:<16} {'':>5}  {_accuracy(point)}{drop}"
 
 
@@ -242,8 +240,8 @@ def _drop(report: ReportData, curve: Curve, point: Level) -> str:
         return ""
     if baseline.n < baseline.requested or point.n < point.requested:
         return ""
-    return f"   drop {_points(baseline.accuracy - point.accuracy)}"
+    return f"   drop {_in_points(baseline.accuracy - point.accuracy)}"
 
 
-def _points(drop: float) -> str:
-    return f"{100 * drop:+5.1f} points"
+def _in_points(drop: float) -> str:
+    return f"{points(drop):>5} points"
