@@ -8,8 +8,8 @@ import huggingface_hub.constants
 import pytest
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
-import harness.model.loading.checkpoints
 import harness.model.loading.loaded_model
+import harness.model.loading.sources
 from harness.experiment.head_files import write_ranking
 from harness.experiment.heads import ModelShape
 from harness.experiment.rankings import rank
@@ -189,7 +189,7 @@ class TestHub:
         def cached_file(*arguments: object, **named: object) -> str:
             raise OSError("a page of advice\nand its second line") from answer
 
-        monkeypatch.setattr(harness.model.loading.checkpoints, "cached_file", cached_file)
+        monkeypatch.setattr(harness.model.loading.sources, "cached_file", cached_file)
         line = usage_error(project.run("evals", "--ablation-model=org/secret"))
         assert project.left() == []
         return line

@@ -16,7 +16,7 @@ from harness.errors import ModelError
 from harness.experiment.head_files import write_ranking
 from harness.experiment.rankings import rank
 from harness.model.loading import checkpoint
-from harness.model.loading.checkpoints import digest
+from harness.model.loading.checkpoint_files import digest
 from harness.retrieval.rows import write_rows
 from harness.settings import Settings
 from harness.study.asked_model import AskedModel, model_place

@@ -20,7 +20,7 @@ from torch import nn
 from transformers import BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
 
 from harness.errors import ModelError
-from harness.model.loading.checkpoints import ADAPTER_CONFIG, ADAPTER_WEIGHTS, check_files
+from harness.model.loading.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, check_files
 
 UNLIKE_LORA = ("use_dora", "alora_invocation_tokens")
 """Settings of peft's that make of LoRA what transformers does not load whole (5.23), or calls in another way."""

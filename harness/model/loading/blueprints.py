@@ -19,10 +19,10 @@ from harness.experiment.cost import ModelSize
 from harness.experiment.heads import Blueprint
 from harness.model.loading.altered_weights import check_quantization, quantization_of
 from harness.model.loading.architectures import BIASED, Architecture, attention_outputs, shape_of
-from harness.model.loading.checkpoints import Source, quiet
 from harness.model.loading.devices import device_map_of
 from harness.model.loading.gguf_files import read_content
 from harness.model.loading.model_size import model_size
+from harness.model.loading.sources import Source, quiet
 
 DTYPES = ("auto", "bfloat16", "float16", "float32", "float64")
 

@@ -19,8 +19,9 @@ from harness.experiment.heads import Blueprint
 from harness.model.loading.altered_weights import check_adapter
 from harness.model.loading.architectures import Architecture, architecture_of, with_entries
 from harness.model.loading.blueprints import ModelRequest, draw_blueprint
-from harness.model.loading.checkpoints import Source, check_folder, digest, digest_file, fetch, find, opened
+from harness.model.loading.checkpoint_files import check_folder, digest, digest_file
 from harness.model.loading.gguf_files import read_content
+from harness.model.loading.sources import Source, fetch, find, opened
 
 
 @dataclass(frozen=True, eq=False)

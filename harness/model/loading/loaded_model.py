@@ -7,6 +7,7 @@ against it. Whatever a library says is wrong becomes one `ModelError` of one lin
 Knows nothing of prompts or of what is ablated.
 """
 
+import re
 import shutil
 import tempfile
 import uuid
@@ -33,10 +34,10 @@ from harness.model.loading.architectures import (
     shape_of,
 )
 from harness.model.loading.checkpoint import Checkpoint
-from harness.model.loading.checkpoints import Source, check_fit, fetch, opened, quiet
 from harness.model.loading.devices import device_map_of, room_of
 from harness.model.loading.entry_check import check_entry
 from harness.model.loading.gguf_files import full_weights, read_content
+from harness.model.loading.sources import Source, fetch, opened, quiet
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -135,6 +136,41 @@ def _load_weights(checkpoint: Checkpoint, device_map: str | None) -> tuple[PreTr
         )
         weakref.finalize(pair[0], shutil.rmtree, offloaded, ignore_errors=True)
     return pair
+
+
+def check_fit(
+    path_or_id: str, report: Mapping[str, set[Any]], *, layers: str, optional_from: int | None = None
+) -> None:
+    """Raise a ModelError unless files and config are of one model, by what transformers reports of loading.
+
+    What does not fit would be random numbers, or left out. Of weights that the model has no place for those of its
+    `layers`, a path in it, count: a checkpoint may hold a tower for pictures too. Layers from `optional_from` on may
+    be left out.
+    """
+    where = f"model {path_or_id!r}"
+    if missing := sorted(report["missing_keys"]):
+        raise ModelError(
+            f"{where}: {len(missing)} weights are missing from its files, first {missing[0]}; expected all that its "
+            "config declares; they would be random numbers"
+        )
+    if others := sorted(report["mismatched_keys"]):
+        name, got, expected = others[0]
+        raise ModelError(
+            f"{where}: {len(others)} weights have another shape than by its config, first {name}: {tuple(got)}; "
+            f"expected {tuple(expected)}; is config.json another model's?"
+        )
+    base, _, inner = layers.partition(".")
+    of_layer = re.compile(rf"(?:{re.escape(base)}\.)?{re.escape(inner)}\.(\d+)\.(?:.*\.)?(?:weight|bias)")
+    unused = [
+        key
+        for key in sorted(report["unexpected_keys"])
+        if (found := of_layer.fullmatch(key)) and (optional_from is None or int(found[1]) < optional_from)
+    ]
+    if unused:
+        raise ModelError(
+            f"{where}: {len(unused)} weights of its layers have no place in its config, first {unused[0]}; expected a "
+            "place for each; is config.json another model's?"
+        )
 
 
 @contextmanager

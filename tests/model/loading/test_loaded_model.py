@@ -28,7 +28,7 @@ from harness.errors import ModelError
 from harness.experiment.heads import Head, ModelShape
 from harness.model.generation import engine, reference
 from harness.model.intervention.ablation import Ablation
-from harness.model.loading.loaded_model import check_window
+from harness.model.loading.loaded_model import check_fit, check_window
 
 
 @pytest.fixture(scope="session")
@@ -303,3 +303,33 @@ def test_a_gpu_that_is_not_there(checkpoint: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ModelError, match=r"^device map 'cuda:1': torch sees no GPU here; expected 'auto' or 'cpu'$"):
         load(str(checkpoint), device_map="cuda:1")
+
+
+def found(*unexpected: str) -> dict[str, set[str]]:
+    return {"missing_keys": set(), "mismatched_keys": set(), "unexpected_keys": set(unexpected)}
+
+
+@pytest.mark.parametrize("key", ["model.layers.3.mlp.up.weight", "layers.0.self_attn.q_proj.bias"])
+def test_weights_that_the_model_has_no_place_for(key: str) -> None:
+    """With the base model's name before them, or saved from it without."""
+    with pytest.raises(ModelError, match=f"'me': 1 weights of its layers have no place in its config, first {key}"):
+        check_fit("me", found("lm_head.scale", key), layers="model.layers")
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["vision_tower.encoder.layers.0.mlp.weight", "model.layers.0.attn.masked_bias", "model.layers.4.mlp.weight"],
+)
+def test_what_a_checkpoint_may_hold_besides(key: str) -> None:
+    """A tower for pictures, a buffer of old, and layers behind the last that predict further tokens."""
+    check_fit("me", found(key), layers="model.layers", optional_from=4)
+
+
+def test_which_misfit_is_named() -> None:
+    report = found("model.layers.7.weight") | {"mismatched_keys": {("b", (2, 3), (2, 4)), ("a", (1,), (2,))}}
+    with pytest.raises(
+        ModelError, match=r"'me': 2 weights have another shape than by its config, first a: \(1,\); exp"
+    ):
+        check_fit("me", report, layers="model.layers")
+    with pytest.raises(ModelError, match=r"'me': 1 weights are missing from its files, first c; expected all"):
+        check_fit("me", report | {"missing_keys": {"c"}}, layers="model.layers")
