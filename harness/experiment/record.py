@@ -8,7 +8,7 @@ never a result. Knows nothing of where records are kept (`store`).
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, get_args
 
 from harness.choices import Mode, Phase
@@ -35,8 +35,13 @@ class Record:
 
 def record_text(record: Record) -> str:
     """The record as JSON; `read_record` gives back an equal one, to the last bit."""
-    heads = [str(head) for head in sorted(record.job.heads)]
-    return json.dumps({**asdict(record), "job": {**asdict(record.job), "heads": heads}})
+    job = {**_fields(record.job), "heads": [str(head) for head in sorted(record.job.heads)]}
+    return json.dumps({**_fields(record), "job": job, "completion": _fields(record.completion)})
+
+
+def _fields(record: Record | Job | Completion) -> dict[str, object]:
+    """As `asdict`, without the copies that it makes of everything below: a study writes a record a completion."""
+    return {field.name: getattr(record, field.name) for field in fields(record)}
 
 
 def read_record(text: str | bytes) -> Record:

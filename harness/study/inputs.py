@@ -88,6 +88,7 @@ class Inputs:
         import transformers
 
         from harness.model.generation.engines import engine_version
+        from harness.model.loading.devices import attention_with_kernels
 
         settings, blueprint = self.settings, self.blueprint
         fingerprint, adapter = self.model.fingerprints
@@ -95,7 +96,7 @@ class Inputs:
             fingerprint=fingerprint,
             revision=blueprint.shape.revision,
             dtype=blueprint.dtype,
-            attention=blueprint.attention,
+            attention=attention_with_kernels(blueprint.attention, blueprint.device_type),
             device_type=blueprint.device_type,
             engine=engine_version(settings.engine),
             max_new_tokens=settings.max_new_tokens,

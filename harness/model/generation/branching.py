@@ -20,16 +20,19 @@ Knows nothing of tokens, and of caches only that attention sees parents.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
+from transformers import Cache
 
 from harness.errors import AblationError
 from harness.experiment.heads import Head
 from harness.experiment.prefix_tree import PrefixTree
+from harness.model.generation.attention import BEHIND, attention, may_attend_behind
 from harness.model.intervention.projection_input import ZERO, HookInput, Replacement, as_call, projection_input
 from harness.model.loading.architectures import AttentionOutput
 from harness.model.loading.loaded_model import LoadedModel
@@ -37,15 +40,20 @@ from harness.model.loading.loaded_model import LoadedModel
 
 @dataclass(frozen=True, slots=True)
 class LayerCall:
-    """A decoder layer, and what its model hands to it beside the hidden states, which come first."""
+    """A decoder layer, and what its model hands to it beside the hidden states, which come first.
+
+    `attends` opens the attention that the model was run with.
+    """
 
     layer: nn.Module
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    attends: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
         """The layer's output for these hidden states: (rows, positions, width)."""
-        result = self.layer(hidden, *self.args, **self.kwargs)
+        with self.attends():
+            result = self.layer(hidden, *self.args, **self.kwargs)
         output: torch.Tensor = result[0] if isinstance(result, tuple) else result
         return output
 
@@ -61,7 +69,7 @@ def decoder_layers(loaded: LoadedModel) -> tuple[nn.Module, ...]:
 
 
 def forward_with(
-    loaded: LoadedModel, token_ids: Sequence[int], cache: object, walk: Walk, *, n_logits: int = 0
+    loaded: LoadedModel, token_ids: Sequence[int], cache: Cache, walk: Walk, *, n_logits: int = 0
 ) -> torch.Tensor:
     """Run tokens after what the cache holds, `walk` in place of the layers.
 
@@ -70,10 +78,12 @@ def forward_with(
     """
     layers = decoder_layers(loaded)
     calls: list[LayerCall] = []
-    with ExitStack() as standing_in:
+    behind = len(token_ids) > 1 and cache.get_seq_length() > 0 and may_attend_behind(loaded)
+    attends = partial(attention, loaded.model.config, BEHIND) if behind else nullcontext
+    with attends(), ExitStack() as standing_in:
 
         def stand_in(layer: nn.Module, hidden: torch.Tensor, args: Any, kwargs: Any) -> Any:
-            calls.append(LayerCall(layer, args, kwargs))
+            calls.append(LayerCall(layer, args, kwargs, attends))
             if len(calls) == len(layers):
                 standing_in.close()
                 hidden = walk(hidden, calls)

@@ -5,6 +5,7 @@ A way is a module with `run_rows` and `ENGINE_VERSION`, which changes whenever t
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType, ModuleType
 
 from harness.experiment.completion import Ask, Completion
@@ -24,7 +25,7 @@ def engine_version(name: str) -> str:
     return f"{name}-{ENGINES[name].ENGINE_VERSION}"
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class ModelEngine:
     """A loaded model and the way in which a run computes with it."""
 
@@ -36,7 +37,7 @@ class ModelEngine:
         answers: Iterator[tuple[int, tuple[Completion, ...]]] = ENGINES[self.way].run_rows(self.loaded, asks)
         return answers
 
-    @property
+    @cached_property
     def device(self) -> str:
         """The name of the card that the model is on, of each where it is on several; `cpu` without one."""
         return device_names(self.loaded.model)

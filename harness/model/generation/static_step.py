@@ -14,8 +14,7 @@ keys and joins the parts in the same way).
 Knows nothing of what tokens mean.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,27 +22,22 @@ from torch import nn
 from transformers import AttentionInterface, Cache
 from transformers.cache_utils import CacheLayerMixin
 
+from harness.model.generation.attention import HALVES, attention, sees_everything
 from harness.model.generation.node_cache import NodeCache, NodeLayer
 from harness.model.loading.loaded_model import LoadedModel
 
 ATTENTION = "retrieval_heads_static_step"
 """The name under which `transformers` knows this module's attention."""
 
-HALVES = (torch.float16, torch.bfloat16)
-"""Dtypes that the fast kernel knows."""
+PLAIN_STEPS = 4
+"""Steps before one is captured, which costs about as much as these: most answers have ended by then."""
 
 
 def can_be_static(loaded: LoadedModel) -> bool:
     """Whether this model's decoding may be one repeated step: dense, sdpa, whole on one device, without windows."""
-    config = loaded.model.config
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     devices = {parameter.device for parameter in loaded.model.parameters()}
     return (
-        loaded.architecture.static
-        and loaded.attention == "sdpa"
-        and kinds == {"full_attention"}
-        and getattr(config, "sliding_window", None) is None
-        and getattr(loaded.model, "hf_quantizer", None) is None
+        sees_everything(loaded)
         and len(devices) == 1
         and "meta" not in {device.type for device in devices}
         and (loaded.model.dtype not in HALVES or (loaded.shape.head_dim or 0) in range(8, 257, 8))
@@ -77,12 +71,12 @@ class StaticStep:
         self._ids.copy_(torch.tensor(token_ids))
         if self._loaded.device.type != "cuda":
             return self._forward()
-        # the first step makes kernels and memory ready, off the main stream as capturing asks
+        # the first makes kernels and memory ready, off the main stream as capturing asks
         self._steps += 1
-        return self._beside() if self._steps == 1 else self._replay()
+        return self._beside() if self._steps <= PLAIN_STEPS else self._replay()
 
     def _forward(self) -> torch.Tensor:
-        with _attention(self._loaded):
+        with attention(self._loaded.model.config, ATTENTION):
             output = self._loaded.model(
                 input_ids=self._ids,
                 position_ids=self._position.expand(len(self._ids))[:, None],
@@ -155,18 +149,6 @@ class _StaticLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # the lib
     def get_max_length(self) -> int:
         """All places."""
         return self._capacity
-
-
-@contextmanager
-def _attention(loaded: LoadedModel) -> Iterator[None]:
-    """This module's attention while the context is open."""
-    config = loaded.model.config
-    before = config._attn_implementation
-    config._attn_implementation = ATTENTION
-    try:
-        yield
-    finally:
-        config._attn_implementation = before
 
 
 def _attend(

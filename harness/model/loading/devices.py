@@ -21,6 +21,26 @@ def visible_gpus() -> tuple[str, ...]:
     return gpu_names(n_visible, os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 
+KERNELS = "flash, efficient, math"
+"""Kernels that may compute sdpa attention on a GPU: all of torch's but cuDNN's.
+
+That one makes a plan for every new number of rows and positions, about 50 ms each on an H100 (torch 2.11), where
+flash takes 0.02 ms for a prompt of 230 tokens and 1.3 ms for one of 7,000 (cuDNN's, once planned, 0.03 and 0.7 ms a
+layer). In a study nearly every prompt has another length. They are named once, and not measured in a run: kernels
+round differently, and the same study is to give the same report.
+"""
+
+
+def choose_kernels() -> None:
+    """Let only `KERNELS` compute attention on this process' GPUs."""
+    torch.backends.cuda.enable_cudnn_sdp(False)
+
+
+def attention_with_kernels(attention: str, device_type: str) -> str:
+    """How attention is computed, as records are kept under: on a GPU sdpa's kernels are named too."""
+    return f"{attention} ({KERNELS})" if (attention, device_type) == ("sdpa", "cuda") else attention
+
+
 def device_names(model: torch.nn.Module) -> str:
     """The names of the cards that a model's weights lie on; of other devices the kind, as `cpu`.
 

@@ -34,7 +34,7 @@ from harness.model.loading.architectures import (
     shape_of,
 )
 from harness.model.loading.checkpoint import Checkpoint
-from harness.model.loading.devices import device_map_of, room_of
+from harness.model.loading.devices import choose_kernels, device_map_of, room_of
 from harness.model.loading.entry_check import check_entry
 from harness.model.loading.gguf_files import full_weights, read_content
 from harness.model.loading.sources import Source, fetch, opened, quiet
@@ -95,6 +95,8 @@ def load_model(checkpoint: Checkpoint, *, device_map: str | None = None) -> Load
             add_adapter(model, asked.adapter)
     model.requires_grad_(False).train(False)
     device = _input_device(model)
+    if device.type == "cuda":
+        choose_kernels()
     try_out(model, device, f"model {source.asked!r}")
     outputs = attention_outputs(model, checkpoint.architecture)
     loaded = LoadedModel(

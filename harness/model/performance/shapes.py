@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, Pr
 
 from harness.model.loading.architectures import architecture_of, attention_outputs, shape_of
 from harness.model.loading.blueprints import usable_attention
+from harness.model.loading.devices import choose_kernels
 from harness.model.loading.loaded_model import LoadedModel
 
 
@@ -48,6 +49,7 @@ def random_model(
     It has no end token, so that every completion has all its tokens, and a tokenizer without words.
     """
     torch.manual_seed(seed)
+    choose_kernels()
     with device:
         model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]  # the library's
             config, dtype=dtype, attn_implementation=usable_attention(config, attention)

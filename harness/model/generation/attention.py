@@ -1,0 +1,80 @@
+"""Attention of what is fed after a front, causal without a mask.
+
+Where several tokens are fed after what a cache holds, the library writes out a mask of fed x all positions, and asks
+sdpa with it. Torch knows causal attention that is aligned at the last position by itself (`causal_lower_right`), and
+its kernels need no mask for it.
+
+Knows nothing of trees, heads or tokens.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.attention.bias import causal_lower_right
+from transformers import AttentionInterface, PreTrainedConfig
+
+from harness.model.loading.loaded_model import LoadedModel
+
+BEHIND = "retrieval_heads_behind"
+"""The name under which `transformers` knows this module's attention."""
+
+HALVES = (torch.float16, torch.bfloat16)
+"""Dtypes that the fast kernels know."""
+
+
+def sees_everything(loaded: LoadedModel) -> bool:
+    """Whether every layer attends, by sdpa, to every position before: architectures of which a test has shown it."""
+    config = loaded.model.config
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    return (
+        loaded.architecture.static
+        and loaded.attention == "sdpa"
+        and kinds == {"full_attention"}
+        and getattr(config, "sliding_window", None) is None
+        and getattr(loaded.model, "hf_quantizer", None) is None
+    )
+
+
+def may_attend_behind(loaded: LoadedModel) -> bool:
+    """Whether what is fed after a front may attend by `attend_behind`: on GPUs, where a mask costs the fast kernel."""
+    return loaded.device.type == "cuda" and sees_everything(loaded)
+
+
+@contextmanager
+def attention(config: PreTrainedConfig, name: str) -> Iterator[None]:
+    """Attention of this name in place of the model's own while the context is open."""
+    before = config._attn_implementation
+    config._attn_implementation = name
+    try:
+        yield
+    finally:
+        config._attn_implementation = before
+
+
+def attend_behind(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: None,
+    scaling: float | None = None,
+    **others: Any,
+) -> tuple[torch.Tensor, None]:
+    """Causal attention of the last positions.
+
+    From query (rows, heads, fed, width), key and value (rows, key heads, all, width) to (rows, fed, heads, width).
+    """
+    fed, held = query.shape[2], key.shape[2]
+    grouped = query.dtype in HALVES and query.is_cuda
+    if not grouped and (copies := query.shape[1] // key.shape[1]) > 1:
+        key, value = key.repeat_interleave(copies, dim=1), value.repeat_interleave(copies, dim=1)
+    attended = nn.functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=causal_lower_right(fed, held), scale=scaling, enable_gqa=grouped
+    )
+    return attended.transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register(BEHIND, attend_behind)
