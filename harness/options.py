@@ -203,7 +203,7 @@ OPTIONS: tuple[Option, ...] = (
         "compute a row's conditions together, or each on its own, one token at a time (default: shared)",
         "NAME",
     ),
-    Option("data", _path, "rows: a .csv, .parquet or .jsonl file (default: the demo's)", "FILE"),
+    Option("data", _path, "rows: a .csv, .tsv, .parquet, .jsonl or .json file (default: the demo's)", "FILE"),
     Option("task-file", _path, "TOML file of own tasks, beside the nine", "FILE"),
     Option("tasks", _names, "tasks to study, with commas between (default: all that the rows hold)", "NAMES"),
     Option(

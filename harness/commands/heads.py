@@ -45,13 +45,15 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.top_k is not None and not arguments.against:
         raise SettingsError("--top-k: got without --against; expected another file to compare with; name one")
     rankings = [read_ranking(path) for path in (arguments.file, *(arguments.against or ()))]
-    ranking, *others = rankings
     shape: ModelShape | None = arguments.model_shape
     if shape is not None:
         for each in rankings:
             each.check_shape(shape)
-    lines = [*(agreement_lines(rankings, top_k=arguments.top_k) if others else ranking_lines(ranking, shape))]
+    ranking, *others = (each.completed(shape) for each in rankings)
+    lines = [*(agreement_lines([ranking, *others], top_k=arguments.top_k) if others else ranking_lines(ranking, shape))]
     if arguments.convert is not None:
-        write_ranking(replace(ranking, model=ranking.model or shape), arguments.convert)
+        write_ranking(
+            replace(ranking if shape is not None else rankings[0], model=ranking.model or shape), arguments.convert
+        )
         lines.append(f"wrote {arguments.convert}")
     show(lines)

@@ -46,7 +46,13 @@ def read_ranking(path: Path, *, top_k: int | None = None) -> HeadRanking:
         HeadsError: the file cannot be read, is of no known format, or an entry is bad: no head, no finite
             score, a head twice in a list, or a list that is not best first.
     """
-    return _read(read_json(path), top_k)
+    try:
+        document = read_json(path)
+    except HeadsError:
+        if path.suffix.lower() == ".json" or not path.is_file():
+            raise
+        raise HeadsError(f"{path.name}: not JSON; {_ACCEPTED}, in JSON; convert it") from None
+    return _read(document, top_k)
 
 
 def write_ranking(ranking: HeadRanking, path: Path) -> None:

@@ -117,7 +117,9 @@ class HeadRanking:
         chosen = tuple(dict.fromkeys(tasks))
         if self.every_task:
             (heads, *_) = self.tasks.values()
-            return replace(self, tasks=dict.fromkeys(chosen, heads))
+            (grid, *_) = (self.mean_scores or {"": ()}).values()
+            scores = None if self.mean_scores is None else dict.fromkeys(chosen, grid)
+            return replace(self, tasks=dict.fromkeys(chosen, heads), mean_scores=scores)
         for task in chosen:
             self._require(task)
         whole = set(chosen) == set(self.tasks)
@@ -132,6 +134,29 @@ class HeadRanking:
             listed_shared=self.listed_shared if whole else None,
             listed_global=self.listed_global if whole else None,
         )
+
+    def completed(self, shape: ModelShape | None = None) -> "HeadRanking":
+        """The same with `mean_scores`, where its lists hold every head of a model of this shape: nothing is cut then.
+
+        Without a shape it is the least one that has all listed heads, if that has layers and heads to choose from.
+        """
+        if self.mean_scores is not None:
+            return self
+        listed = {task: {scored.head: scored.score for scored in heads} for task, heads in self.tasks.items()}
+        if shape is None:
+            heads = [head for scores in listed.values() for head in scores]
+            shape = ModelShape(max(head.layer for head in heads) + 1, max(head.head for head in heads) + 1)
+            if min(shape.n_layers, shape.n_heads) < 2:
+                return self
+        if any(len(scores) < shape.n_layers * shape.n_heads for scores in listed.values()):
+            return self
+        grids = {
+            task: tuple(
+                tuple(scores[Head(layer, head)] for head in range(shape.n_heads)) for layer in range(shape.n_layers)
+            )
+            for task, scores in listed.items()
+        }
+        return replace(self, mean_scores=grids)
 
     def shared(self) -> tuple[SharedHead, ...]:
         """Heads among the candidates of at least ceil(7/9 x tasks) tasks, always recomputed.

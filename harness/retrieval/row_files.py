@@ -1,4 +1,4 @@
-"""Row files: CSV, Parquet and JSON Lines as records of named cells, and back.
+"""Row files: CSV, Parquet and JSON Lines as records of named cells, and back; TSV and lists in JSON are read too.
 
 Knows nothing about what the columns mean. Cells come as they stand in the file (a CSV's are all text, and an
 empty one is None); nothing is guessed, stripped or rounded.
@@ -26,7 +26,7 @@ def read_records(path: Path, required: Sequence[str], optional: Sequence[str]) -
         DataError: the file cannot be read, its ending is unknown, a required column is missing, or (while
             iterating) a record is broken. Records are counted from 1, a CSV's header and blank lines aside.
     """
-    read = {".csv": _read_csv, ".parquet": _read_parquet, ".jsonl": _read_jsonl}[_ending(path)]
+    read = _READERS[_ending(path, tuple(_READERS))]
     try:
         data = read_bytes(path)
     except OSError as error:
@@ -42,7 +42,7 @@ def write_records(path: Path, columns: Sequence[str], records: Sequence[Sequence
     Raises:
         DataError: the ending is unknown, or the file cannot be written.
     """
-    write = {".csv": _csv_bytes, ".parquet": _parquet_bytes, ".jsonl": _jsonl_bytes}[_ending(path)]
+    write = _WRITERS[_ending(path, tuple(_WRITERS))]
     data = write(columns, records)
     try:
         with replacing(path) as part:
@@ -53,65 +53,77 @@ def write_records(path: Path, columns: Sequence[str], records: Sequence[Sequence
         ) from None
 
 
-def _ending(path: Path) -> str:
+def _ending(path: Path, known: Sequence[str]) -> str:
     ending = path.suffix.lower()
-    if ending not in {".csv", ".parquet", ".jsonl"}:
-        raise DataError(f"{path}: got ending {ending!r}; expected .csv, .parquet or .jsonl; rename the file")
+    if ending not in known:
+        expected = f"{', '.join(known[:-1])} or {known[-1]}"
+        raise DataError(f"{path}: got ending {ending!r}; expected {expected}; save it as one of these, or rename it")
     return ending
 
 
-def _missing(where: str, column: str, got: Sequence[str]) -> DataError:
-    return DataError(f"{where}: got columns {', '.join(got) or 'none'}; expected {column} too; add or rename it")
+def _check_columns(where: str, got: Sequence[str], required: Sequence[str]) -> None:
+    """Raise a DataError that names all required columns that are missing."""
+    missing = [name for name in required if name not in got]
+    if missing:
+        it = "it" if len(missing) == 1 else "them"
+        raise DataError(
+            f"{where}: got columns {', '.join(got) or 'none'}; expected {', '.join(missing)} too; add or rename {it}"
+        )
 
 
 # ---------------------------------------------------------------------------------------------------- CSV
 
 
-def _read_csv(path: Path, data: bytes, required: Sequence[str], optional: Sequence[str]) -> Iterator[Record]:
+def _read_csv(
+    path: Path, data: bytes, required: Sequence[str], optional: Sequence[str], delimiter: str = ","
+) -> Iterator[Record]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise _broken_csv(path, data, error) from None
-    rows = _csv_rows(text, path)
+        raise _broken_csv(path, data, error, delimiter) from None
+    rows = _csv_rows(text, path, delimiter)
     header = rows[0] if rows else []
     for name in header:
         if header.count(name) > 1:
             raise DataError(f"{path}: column {name}: got it twice; expected it once; rename one")
-    for name in required:
-        if name not in header:
-            raise _missing(str(path), name, header)
+    _check_columns(str(path), header, required)
     wanted = [(at, name) for at, name in enumerate(header) if name in {*required, *optional}]
     for number, cells in enumerate(rows[1:], start=1):
         if len(cells) != len(header):
             raise DataError(
                 f"{path}: row {number}: got {len(cells)} cells; expected {len(header)}, as in the header; "
-                "put text with commas or line breaks in double quotes"
+                f"put text with {'commas' if delimiter == ',' else 'tabs'} or line breaks in double quotes"
             )
         yield {name: cells[at] or None for at, name in wanted}
 
 
-def _csv_rows(text: str, path: Path) -> list[list[str]]:
+def _read_tsv(path: Path, data: bytes, required: Sequence[str], optional: Sequence[str]) -> Iterator[Record]:
+    """As CSV, but for tabs in the place of commas."""
+    return _read_csv(path, data, required, optional, delimiter="\t")
+
+
+def _csv_rows(text: str, path: Path, delimiter: str) -> list[list[str]]:
     """The header and the rows; blank lines are no rows."""
     rows: list[list[str]] = []
     before = csv.field_size_limit(sys.maxsize)  # the default, 131,072 characters, is less than a long filing
     try:
-        for row in csv.reader(io.StringIO(text, newline=""), strict=True):
+        for row in csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter):
             if row:
                 rows.append(row)
     except csv.Error as error:
         raise DataError(
-            f"{path}: row {len(rows)}: {error}; expected CSV with double quotes; correct it there"
+            f"{path}: row {len(rows)}: {error}; expected {path.suffix[1:].upper()} with double quotes; correct it there"
         ) from None
     finally:
         csv.field_size_limit(before)
     return rows
 
 
-def _broken_csv(path: Path, data: bytes, error: UnicodeDecodeError) -> DataError:
+def _broken_csv(path: Path, data: bytes, error: UnicodeDecodeError, delimiter: str) -> DataError:
     """Name the row in which the first byte stands that is not UTF-8."""
     before = data[: error.start].decode("utf-8-sig", errors="ignore") + "\N{REPLACEMENT CHARACTER}"
     # An open quote is closed, so that the text up to the broken byte is sound CSV.
-    rows = _csv_rows(before + '"' * (before.count('"') % 2), path)
+    rows = _csv_rows(before + '"' * (before.count('"') % 2), path, delimiter)
     number = len(rows) - 1
     return _not_utf8(f"{path}: row {number}" if number else f"{path}: header", data[error.start])
 
@@ -149,12 +161,33 @@ def _read_jsonl(path: Path, data: bytes, required: Sequence[str], optional: Sequ
             ) from None
         except ValueError as error:
             raise DataError(f"{where}: {error}; expected one JSON object a line without it; correct it there") from None
-        if not isinstance(record, dict):
-            raise DataError(f"{where}: got {type(record).__name__}; expected a JSON object; correct it")
-        for name in required:
-            if name not in record:
-                raise _missing(where, name, list(record))
-        yield {name: record[name] for name in (*required, *optional) if name in record}
+        yield _of_object(record, where, required, optional)
+
+
+def _read_json(path: Path, data: bytes, required: Sequence[str], optional: Sequence[str]) -> Iterator[Record]:
+    """A list of objects, as `json.dump` and pandas' `to_json(orient="records")` write it."""
+    try:
+        records = strict_json.parse(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise _not_utf8(str(path), data[error.start]) from None
+    except ValueError as error:
+        raise DataError(
+            f"{path}: {error}; expected a list of JSON objects; correct it, or write one a line into a .jsonl file"
+        ) from None
+    if not isinstance(records, list):
+        raise DataError(
+            f"{path}: got {type(records).__name__}; expected a list of JSON objects, one a row; write them as a list, "
+            "or one a line into a .jsonl file"
+        )
+    for number, record in enumerate(records, start=1):
+        yield _of_object(record, f"{path}: row {number}", required, optional)
+
+
+def _of_object(record: object, where: str, required: Sequence[str], optional: Sequence[str]) -> Record:
+    if not isinstance(record, dict):
+        raise DataError(f"{where}: got {type(record).__name__}; expected a JSON object; correct it")
+    _check_columns(where, list(record), required)
+    return {name: record[name] for name in (*required, *optional) if name in record}
 
 
 def _jsonl_bytes(columns: Sequence[str], records: Sequence[Sequence[Cell]]) -> bytes:
@@ -174,9 +207,7 @@ def _read_parquet(path: Path, data: bytes, required: Sequence[str], optional: Se
     try:
         file = pq.ParquetFile(pa.BufferReader(data))
         names = file.schema_arrow.names
-        for name in required:
-            if name not in names:
-                raise _missing(str(path), name, names)
+        _check_columns(str(path), names, required)
         wanted = [name for name in names if name in {*required, *optional}]
         number = 0
         for batch in file.iter_batches(batch_size=64, columns=wanted):
@@ -206,3 +237,13 @@ def _parquet_bytes(columns: Sequence[str], records: Sequence[Sequence[Cell]]) ->
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
     return buffer.getvalue()
+
+
+_READERS = {
+    ".csv": _read_csv,
+    ".tsv": _read_tsv,
+    ".parquet": _read_parquet,
+    ".jsonl": _read_jsonl,
+    ".json": _read_json,
+}
+_WRITERS = {".csv": _csv_bytes, ".parquet": _parquet_bytes, ".jsonl": _jsonl_bytes}

@@ -21,7 +21,7 @@ from typing import Literal, cast, get_args
 
 from harness.errors import DataError
 from harness.retrieval.row_files import Record, read_records, write_records
-from harness.retrieval.scoring import matches_value
+from harness.retrieval.scoring import matches_value, normalise
 from harness.retrieval.tasks import Task
 
 SplitName = Literal["identification", "evaluation"]
@@ -81,7 +81,7 @@ class RowTable:
 
 
 def read_rows(path: Path, tasks: Mapping[str, Task], *, strict: bool = False) -> RowTable:
-    """The rows of a CSV, Parquet or JSON Lines file, checked as by `check_rows`.
+    """The rows of a CSV, TSV, Parquet, JSON Lines or JSON file, checked as by `check_rows`.
 
     Columns: `filename, task, needle_sentence, needle_value, haystack_text`; optional
     `haystack_token_length, split, depth, placement, cluster`, where an empty cell means not given. Others are ignored.
@@ -186,9 +186,13 @@ def _check_row(row: Row, tasks: Mapping[str, Task], where: str) -> None:
     except DataError as error:
         raise DataError(f"{where}: {error}") from None
     if not contained:
+        expected = "a value that stands, as whole words, in"
+        if tasks[row.task].compare == "number":
+            read = ", ".join(normalise(row.needle_sentence, "number"))
+            expected = f"a number that is said exactly ({read or 'none'} is read) in"
         raise DataError(
-            f"{where}: needle_value: got {row.needle_value!r}; expected a value that stands, as whole words, "
-            f"in its needle_sentence {row.needle_sentence!r}; correct one of the two"
+            f"{where}: needle_value: got {row.needle_value!r}; expected {expected} its needle_sentence "
+            f"{row.needle_sentence!r}; correct one of the two"
         )
 
 

@@ -138,6 +138,7 @@ def read_inputs(settings: Settings) -> Inputs:
         model.check_weights()
     ranking = _ranking(settings)
     ranking.check_shape(blueprint.shape)
+    ranking = ranking.completed(blueprint.shape)
     tasks, table = read_data(settings)
     split_seed = settings.seed if ranking.split_seed is None else ranking.split_seed
     share = split_share(settings, ranking)

@@ -96,6 +96,19 @@ def test_trials_are_ranked_by_their_mean_ties_by_place(tmp_path: Path) -> None:
     assert ranking.every_task
 
 
+@pytest.mark.parametrize("name", ["heads.yaml", "heads.yml", "heads.tsv", "heads.txt", "heads"])
+def test_what_is_no_json_is_told_the_formats_that_are(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_text("attn_head_set: 35-17,35-27\n")
+    with pytest.raises(HeadsError) as caught:
+        read_ranking(path)
+    said = str(caught.value)
+    assert said.startswith(f'{name}: not JSON; expected {{"tasks": {{TASK: [{{"layer": 17, "head": 24')
+    assert said.endswith('[[17, 24]] or [["13-18", 0.5]], in JSON; convert it')
+    path.write_text('{"1-0": [1.0]}')
+    assert read_ranking(path).candidates("any") == (Head(1, 0),), "JSON under another name is read"
+
+
 def test_a_flat_list_without_scores_says_so(tmp_path: Path) -> None:
     ranking = read_ranking(write(tmp_path, [[3, 1], [0, 2]]))
     assert ranking.scored("any") == listed((3, 1, 2.0), (0, 2, 1.0))

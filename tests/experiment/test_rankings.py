@@ -97,6 +97,27 @@ def test_the_bottom_needs_full_scores() -> None:
         truncated().bottom()
 
 
+def test_lists_that_hold_every_head_of_the_model_are_not_cut() -> None:
+    """As trials of all heads do: their scores are the full ones, and serve every task."""
+    shape = ModelShape(2, 2)
+    scores = ((0.25, 1.0), (0.0, 0.5))
+    whole = replace(rank({"a": scores}, top_k=4), mean_scores=None, model=None)
+    for of_model in (shape, None):
+        completed = whole.completed(of_model)
+        assert completed.mean_scores == {"a": scores}
+        assert [s.head for s in completed.bottom()] == [Head(1, 0), Head(0, 0), Head(1, 1), Head(0, 1)]
+    for larger in (ModelShape(3, 2), ModelShape(2, 3)):
+        assert whole.completed(larger).mean_scores is None
+    cut = replace(whole, tasks={"a": whole.tasks["a"][:3]})
+    assert cut.completed(shape) is cut
+    assert cut.completed() is cut
+    one_head = replace(whole, tasks={"a": (ScoredHead(Head(0, 0), 1.0),)})
+    assert one_head.completed() is one_head, "no shape can be told by one head"
+    everywhere = replace(whole, every_task=True).completed(shape).restrict(["b", "c"])
+    assert everywhere.mean_scores == {"b": scores, "c": scores}
+    assert everywhere.bottom()[0].head == Head(1, 0)
+
+
 def test_equal_lowest_heads_come_in_the_order_of_their_places() -> None:
     assert [s.head for s in rank({"t": ((0.0, 0.0), (1.0, 0.0))}, top_k=1).bottom()] == [
         Head(0, 0),

@@ -63,6 +63,49 @@ def test_a_missing_column(tmp_path: Path, ending: str) -> None:
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
+def test_all_missing_columns_are_named_at_once(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"rows{ending}"
+    write_records(path, ["sentence"], [["b"]])
+    where = "row 1: " if ending == ".jsonl" else ""
+    fails(path, f"{where}got columns sentence; expected name, text too; add or rename them")
+
+
+def test_tabs_and_lists_in_json_are_read_too(tmp_path: Path) -> None:
+    expected = [{"name": "a", "text": "one, two\tthree\n4", "depth": None}, {"name": "ü", "text": "b", "depth": "0.5"}]
+    tabs = tmp_path / "rows.tsv"
+    tabs.write_text('name\ttext\tother\tdepth\na\t"one, two\tthree\n4"\tx\t\nü\tb\ty\t0.5\n', encoding="utf-8")
+    assert read(tabs) == expected
+    listed = tmp_path / "rows.json"
+    listed.write_text(json.dumps([{**each, "other": 1} for each in expected]), encoding="utf-8")
+    assert read(listed) == expected
+
+
+def test_faults_of_tabs_and_of_lists_in_json(tmp_path: Path) -> None:
+    tabs, listed = tmp_path / "rows.tsv", tmp_path / "rows.json"
+    tabs.write_text("name\ttext\na\tb\tc\n")
+    fails(
+        tabs,
+        "row 1: got 3 cells; expected 2, as in the header; put text with tabs or line breaks in double quotes",
+    )
+    tabs.write_text("name,text\na,b\n")
+    fails(tabs, "got columns name,text; expected name, text too; add or rename them")
+    listed.write_text('{"rows": []}')
+    fails(
+        listed,
+        "got dict; expected a list of JSON objects, one a row; write them as a list, or one a line into a .jsonl file",
+    )
+    listed.write_text('{"name": "a"}\n{"name": "b"}\n')
+    with pytest.raises(DataError, match=r"rows.json: Extra data.*; expected a list of JSON objects; .* a .jsonl file"):
+        read(listed)
+    listed.write_text('[{"name": "a", "text": "b"}, 5]')
+    fails(listed, "row 2: got int; expected a JSON object; correct it")
+    listed.write_text('[{"name": "a"}]')
+    fails(listed, "row 1: got columns name; expected text too; add or rename it")
+    listed.write_bytes(b'[{"name": "\xff"}]')
+    fails(listed, "got byte 0xff, broken UTF-8; expected UTF-8; save the file as UTF-8")
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
 def test_an_empty_file(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"rows{ending}"
     for data in (b"", b"\n \n"):
@@ -72,9 +115,14 @@ def test_an_empty_file(tmp_path: Path, ending: str) -> None:
 
 def test_paths(tmp_path: Path) -> None:
     fails(tmp_path / "rows.csv", "No such file or directory; expected a readable file; check the path")
-    for bad in ("rows.txt", "rows"):
-        with pytest.raises(DataError, match=r"got ending .*; expected \.csv, \.parquet or \.jsonl; rename"):
+    for bad in ("rows.txt", "rows", "rows.xlsx"):
+        with pytest.raises(
+            DataError, match=r"got ending .*; expected \.csv, \.tsv, \.parquet, \.jsonl or \.json; save"
+        ):
             read(tmp_path / bad)
+    for bad in ("rows.tsv", "rows.json"):
+        with pytest.raises(DataError, match=r"got ending .*; expected \.csv, \.parquet or \.jsonl; save"):
+            write_records(tmp_path / bad, ["name"], [["a"]])
     with pytest.raises(DataError, match="expected a folder that can be written"):
         write_records(tmp_path / "none" / "rows.csv", ["name"], [["a"]])
 
@@ -100,7 +148,7 @@ def test_csv_as_spreadsheets_write_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"\xef\xbb\xbf", "got columns none; expected name too; add or rename it"),
+        (b"\xef\xbb\xbf", "got columns none; expected name, text too; add or rename them"),
         (b"name,text,name\na,b,c\n", "column name: got it twice; expected it once; rename one"),
         (
             b"name,text\na,b\nc\n",

@@ -56,6 +56,11 @@ def check(rows: Sequence[Row], *, strict: bool = False) -> RowTable:
     return check_rows(rows, EDGAR_TASKS, source="rows", strict=strict)
 
 
+def test_a_year_after_a_comma_stands_in_its_sentence() -> None:
+    row = Row("a.txt", "incorporation_year", "It was formed on March 5,1988 in Ohio.", "1988", "It grew. It shrank.")
+    assert check([row]).rows == (row,)
+
+
 def test_row_ids() -> None:
     assert CEO.id == "a.txt/ceo_lastname"
     assert FULL.id == "c.txt/ceo_lastname@0.25"
@@ -123,7 +128,10 @@ def test_cells_as_other_programs_write_them(tmp_path: Path) -> None:
             "placement: got 'in place'; expected insert or in_place",
         ),
         (replace(CEO, needle_value="Smit"), "needle_value: got 'Smit'; expected a value that stands"),
-        (replace(STAFF, needle_value="7"), "needle_value: got '7'; expected a value that stands"),
+        (
+            replace(STAFF, needle_value="7"),
+            "needle_value: got '7'; expected a number that is said exactly (700 is read) in its needle_sentence",
+        ),
         (replace(STAFF, needle_value="many"), "needle_value: got 'many'; expected a number in it"),
         (replace(CEO, needle_value="..."), "needle_value: got '...'; expected a letter or a digit in it"),
         (CEO, "filename, task, depth: got a.txt/ceo_lastname, as in row 1; expected each once"),
