@@ -102,7 +102,7 @@ def test_seed_and_match_decide_the_random_heads(project: Project) -> None:
     def heads(*arguments: str) -> list[tuple[str, object]]:
         project.run("evals", "-k", "random_control", "--ablation-max-rows=2", *arguments)
         controls = [each for each in project.report()["conditions"] if each["experiment"] == "random_control"]
-        return [(each["match"], each["heads"]) for each in controls]
+        return [(each["random_match"], each["heads"]) for each in controls]
 
     usual = heads()
     assert heads("--ablation-seed=0") == usual
