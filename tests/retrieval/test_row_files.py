@@ -71,7 +71,10 @@ def test_all_missing_columns_are_named_at_once(tmp_path: Path, ending: str) -> N
 
 
 def test_tabs_and_lists_in_json_are_read_too(tmp_path: Path) -> None:
-    expected = [{"name": "a", "text": "one, two\tthree\n4", "depth": None}, {"name": "ü", "text": "b", "depth": "0.5"}]
+    expected: list[dict[str, object]] = [
+        {"name": "a", "text": "one, two\tthree\n4", "depth": None},
+        {"name": "ü", "text": "b", "depth": "0.5"},
+    ]
     tabs = tmp_path / "rows.tsv"
     tabs.write_text('name\ttext\tother\tdepth\na\t"one, two\tthree\n4"\tx\t\nü\tb\ty\t0.5\n', encoding="utf-8")
     assert read(tabs) == expected
