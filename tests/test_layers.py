@@ -2,9 +2,10 @@
 
 Four floors: 1 `retrieval`, 2 `experiment`, 3 `model`, 4 `findings`. Above them `study`, one study from settings to
 outcome, and the faces: pytest's (`plugin`, `terminal`, `hookspec`), the shell's (`cli`, `commands`, `gate_simulation`)
-and the front door (`harness` itself). Below all lie `errors`, `files`, `strict_json`, `counting`, `choices`, and what
-was asked for (`settings`, `options`). Only the model floor, and the demo's tokenizer and training, import torch or
-transformers as they are imported; `study` and the faces reach the model floor inside functions only, `findings` never.
+and the front door (`harness` itself). Below all lie `errors`, `files`, `strict_json`, `time_limit`,
+`counting`, `choices`, and what was asked for (`settings`, `options`). Only the model floor, and the demo's tokenizer
+and training, import torch or transformers as they are imported; `study` and the faces reach the model floor inside
+functions only, `findings` never.
 """
 
 import ast
@@ -21,7 +22,7 @@ FILES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted((ROOT / "harness").rglob("*.py"))
 }
-BELOW_ALL = {"choices", "errors", "files", "strict_json", "counting"}
+BELOW_ALL = {"choices", "errors", "files", "strict_json", "time_limit", "counting"}
 FLOORS = {"retrieval", "experiment", "model", "findings"}
 MAY_IMPORT = {
     "choices": set[str](),
@@ -29,6 +30,7 @@ MAY_IMPORT = {
     "errors": set[str](),
     "files": set[str](),
     "strict_json": set[str](),
+    "time_limit": set[str](),
     "settings": {"choices", "errors"},
     "options": {"choices", "errors", "settings"},
     "retrieval": BELOW_ALL,

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from harness.errors import ModelError
 from harness.retrieval.scoring import END_OF_THOUGHT, THOUGHT
+from harness.time_limit import OutOfTimeError, within
 
 # Some chat templates print today's date, but prompts must not change by the day: some take a `date_string`,
 # others call `strftime_now`, which this macro hides from them.
@@ -26,6 +27,9 @@ THINKING = "enable_thinking"
 """The argument by which templates turn a model's thinking on and off."""
 USUAL = MappingProxyType[str, object]({THINKING: False, "date_string": "26 Jul 2024"})
 """What every template is given, unless the user says otherwise."""
+
+TEMPLATE_SECONDS = 5.0
+"""How long a template may compute; a sound one takes milliseconds."""
 
 _PYTHONS = {"True": True, "False": False, "None": None}
 
@@ -96,22 +100,26 @@ def render_chat(
 def _rendered(
     message: str, system: str | None, tokenizer: ChatTokenizer, arguments: Mapping[str, object], where: str
 ) -> str:
-    from jinja2 import TemplateError
-
     conversation = [{"role": "user", "content": message}]
     if system is not None:
         conversation.insert(0, {"role": "system", "content": system})
     template = str(tokenizer.get_chat_template())
     try:
-        text = tokenizer.apply_chat_template(
-            conversation,
-            chat_template=_FIXED_DATE + template if "strftime_now" in template else template,
-            tokenize=False,
-            add_generation_prompt=True,
-            **arguments,
-        )
-    except TemplateError as error:
-        reason = " ".join(str(error).split())
+        with within(TEMPLATE_SECONDS):
+            text = tokenizer.apply_chat_template(
+                conversation,
+                chat_template=_FIXED_DATE + template if "strftime_now" in template else template,
+                tokenize=False,
+                add_generation_prompt=True,
+                **arguments,
+            )
+    except OutOfTimeError:
+        raise ModelError(
+            f"{where}: the chat template computes for more than {TEMPLATE_SECONDS:g} s over the task's messages; "
+            "expected one without endless loops; correct it, or take it away to use plain text"
+        ) from None
+    except Exception as error:  # whatever its author wrote there
+        reason = " ".join(str(error).split()) or type(error).__name__
         advice = "correct it" if system is None else "put the system message into the task's template"
         raise ModelError(
             f"{where}: the chat template refuses the task's messages ({reason}); expected it to take them; {advice}"

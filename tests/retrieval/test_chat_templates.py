@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import pytest
 from tiny_models import tiny_tokenizer
 
+import harness.retrieval.chat_templates
 from harness.errors import ModelError
 from harness.retrieval.chat_templates import ChatTokenizer, read_arguments, render_chat
 
@@ -80,3 +81,21 @@ def test_a_message_may_speak_of_thinking() -> None:
 def test_an_argument_without_use_is_refused() -> None:
     with pytest.raises(ModelError, match=r"template argument 'efort': the chat template does not use it; expected one"):
         rendered("{{ effort }}{{ messages[0]['content'] }}", {"efort": "low"})
+
+
+LOOP = "{% for _ in range(9999) %}"
+
+
+def test_a_template_that_never_ends_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness.retrieval.chat_templates, "TEMPLATE_SECONDS", 0.1)
+    with pytest.raises(ModelError, match=r"^row a: the chat template computes for more than"):
+        rendered(3 * LOOP + 3 * "{% endfor %}", {})
+
+
+@pytest.mark.parametrize(
+    "template", ["{{ range(10 ** 9) }}", "{{ messages[7].content }}", "{{ 1 / 0 }}", "{{ messages.x() }}"]
+)
+def test_a_template_that_fails_in_any_way_is_one_line(template: str) -> None:
+    """Jinja has errors of its own; what its author's expressions raise is any other."""
+    with pytest.raises(ModelError, match=r"^row a: the chat template refuses the task's messages \(.+\); expected"):
+        rendered(template, {})

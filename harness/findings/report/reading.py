@@ -11,6 +11,7 @@ import pandas as pd
 
 from harness.errors import ReportError
 from harness.experiment.json_nodes import Node, parse_json
+from harness.files import read_bytes
 from harness.findings.report.report_data import KIND, SCHEMA_VERSION, ReportData
 from harness.findings.report.report_files import REPORT_FILE, SAMPLES_FILE
 from harness.findings.report.tables import figures
@@ -95,7 +96,7 @@ def _sample(text: str, where: str) -> Sample:
 
 def _read(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        return read_bytes(file).decode()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror or str(error) if isinstance(error, OSError) else "not UTF-8 text"
         raise ReportError(

@@ -19,7 +19,7 @@ from harness.experiment.heads import Blueprint
 from harness.model.loading.altered_weights import check_adapter
 from harness.model.loading.architectures import Architecture, architecture_of, with_entries
 from harness.model.loading.blueprints import ModelRequest, draw_blueprint
-from harness.model.loading.checkpoint_files import check_folder, digest, digest_file
+from harness.model.loading.checkpoint_files import check_config, check_folder, digest, digest_file
 from harness.model.loading.gguf_files import read_content
 from harness.model.loading.sources import Source, fetch, find, opened
 
@@ -82,6 +82,8 @@ def open_checkpoint(asked: ModelRequest) -> Checkpoint:
             unknown or not to be had here, or there is no adapter in its folder.
     """
     source = find(asked.model, asked.revision)
+    if source.gguf is None:
+        check_config(f"model {source.asked!r}", source.folder)
     entries = with_entries(asked.architectures)
     with opened(source) as place:
         config: PreTrainedConfig = AutoConfig.from_pretrained(

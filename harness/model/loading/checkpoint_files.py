@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from harness.errors import ModelError
@@ -28,6 +28,11 @@ TOKENIZER_EXTRAS = (
     "additional_chat_templates/*",
 )
 
+MOST_LAYERS = 2_000
+MOST_PARTS = 20_000
+"""Of a layer: heads, experts and the like."""
+
+_COUNTS = re.compile(r"(^|_)(n|num)_(\w+_)?(layers?|heads?|experts|blocks)$|_layers$")
 _CHUNK = 1 << 24
 _SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -70,6 +75,38 @@ def check_folder(folder: Path, *, weights: bool) -> None:
                 f"model folder {folder}: holds no {what.removeprefix('a ')}; expected {what} "
                 f"({' or '.join(patterns)}); save {what} there"
             )
+
+
+def check_config(where: str, folder: Path) -> None:
+    """Raise a ModelError where a config names more layers or parts than any model has.
+
+    To read such a config, or to draw such a model, would take all time and memory before anything else could be said.
+    """
+    file = folder / CONFIGS[0]
+    if not file.is_file():
+        return
+    try:
+        config = json.loads(read_bytes(file))
+    except RecursionError:
+        raise ModelError(f"{where}: {file.name}: nested too deeply; expected a model's config") from None
+    except ValueError:
+        return  # loading says what is wrong with it
+    for name, value in _numbers(config):
+        most = MOST_LAYERS if "layer" in name else MOST_PARTS
+        if _COUNTS.search(name) and value > most:
+            raise ModelError(f"{where}: {file.name}: {name} {value:,}; expected at most {most:,}; correct the config")
+
+
+def _numbers(value: object, name: str = "") -> Iterator[tuple[str, int]]:
+    """Every whole number in a config, by the name that it has there."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from _numbers(part, str(key))
+    elif isinstance(value, list):
+        for part in value:
+            yield from _numbers(part, name)
+    elif isinstance(value, int):
+        yield name, value
 
 
 def check_files(where: str, folder: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.errors import DataError
-from harness.files import write_text
+from harness.files import read_bytes, write_text
 from harness.retrieval.filings.building import Recipe
 from harness.retrieval.filings.filing import Filing
 from harness.retrieval.filings.haystack import Run
@@ -161,7 +161,7 @@ def _recipe(entry: ManifestFiling, row: ManifestRow, placement: Placement, path:
 
 def _read(path: Path) -> Manifest:
     try:
-        return Manifest.model_validate_json(path.read_bytes())
+        return Manifest.model_validate_json(read_bytes(path))
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}; expected a manifest; check the path") from None
     except ValidationError as error:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from harness.errors import DataError
+from harness.files import read_bytes
 from harness.retrieval.filings.filing import SECTIONS, Filing, Section
 
 _PREFIXES = ("section_", "item_")
@@ -93,7 +94,7 @@ def _parquet_records(source: Path) -> Iterator[tuple[str, str, Mapping[str, obje
 
 def _bytes_of(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_bytes(path)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}; expected a readable file; check the path") from None
 

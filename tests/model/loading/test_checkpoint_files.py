@@ -11,7 +11,7 @@ from typing import NoReturn
 import pytest
 
 from harness.errors import ModelError
-from harness.model.loading.checkpoint_files import check_folder, digest, local_folder
+from harness.model.loading.checkpoint_files import check_config, check_folder, digest, local_folder
 
 
 @pytest.fixture
@@ -142,6 +142,34 @@ def test_a_user_without_a_home_has_no_cache(folder: Path, monkeypatch: pytest.Mo
     with pytest.raises(ModelError, match="model '~/mine': no such folder"):
         local_folder("~/mine")
     assert not (folder / "~").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"num_hidden_layers": 10**9}, r"config.json: num_hidden_layers 1,000,000,000; expected at most 2,000"),
+        ({"num_attention_heads": 10**9}, r"num_attention_heads 1,000,000,000; expected at most 20,000"),
+        ({"text_config": {"n_layer": 10**6}}, r"n_layer 1,000,000; expected at most 2,000"),
+        ([{"num_local_experts": 10**6}], r"num_local_experts 1,000,000; expected at most 20,000"),
+    ],
+)
+def test_a_config_of_no_model_is_refused_before_it_is_drawn(folder: Path, config: object, words: str) -> None:
+    """A thousand million layers filled the memory."""
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=f"^model 'x': .*{words}; correct the config"):
+        check_config("model 'x'", folder)
+
+
+@pytest.mark.parametrize("config", ["{", '{"num_hidden_layers": 2000, "vocab_size": 1000000000}'])
+def test_other_configs_are_left_to_loading(folder: Path, config: str) -> None:
+    (folder / "config.json").write_text(config)
+    check_config("model 'x'", folder)
+
+
+def test_a_config_nested_too_deeply(folder: Path) -> None:
+    (folder / "config.json").write_text("[" * 100_000)
+    with pytest.raises(ModelError, match=r"config\.json: nested too deeply"):
+        check_config("model 'x'", folder)
 
 
 def test_a_pipe_in_a_folder_is_not_waited_for(folder: Path) -> None:
