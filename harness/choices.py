@@ -14,6 +14,10 @@ RandomMatch = Literal["uniform", "layer"]
 GateHeads = Literal["own", "shared"]
 """Whose heads a gate judges, which is its name: each task's own, or those that tasks share."""
 
+GateOutcome = Literal["accuracy", "likelihood"]
+"""What a gate judges of a row: whether the answer is right, or how likely the right value is where the untouched model
+says it."""
+
 Mode = Literal["zero", "mean", "resample"]
 """What ablated heads put out: `zero`, nothing; `mean`, what they put out on average on other rows; `resample`, what
 they put out on one other row, the donor."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
-from harness.choices import Insertion, Mode, Phase, RandomMatch
+from harness.choices import GateOutcome, Insertion, Mode, Phase, RandomMatch
 from harness.errors import SettingsError
 from harness.settings import (
     DEMO,
@@ -277,6 +277,12 @@ OPTIONS: tuple[Option, ...] = (
     Option("gate-margin-shared", _fraction, "the same, for the shared heads (default: gate-margin)", "PART"),
     Option("gate-flat", _fraction, "the most that a gate's random heads may cost (default: 0.1)", "PART"),
     Option("gate-floor", _fraction, "the least accuracy of the untouched model to judge by (default: 0.5)", "PART"),
+    Option(
+        "gate-outcome",
+        _choice(*get_args(GateOutcome)),
+        "judge right answers, or how likely the right value is where the untouched model says it (default: accuracy)",
+        "WHAT",
+    ),
     Option("gate-tasks", _switch, "a gate fails too where one of its tasks alone does not pass", "BOOL", switch=True),
     Option("reports", _path, "folder of the reports (default: reports)", "FOLDER"),
     Option("run", _run_name, "name of this run's folder in it (default: latest)", "NAME"),

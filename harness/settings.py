@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from harness.choices import Insertion, Mode, Phase, RandomMatch
+from harness.choices import GateOutcome, Insertion, Mode, Phase, RandomMatch
 
 DEMO = "demo"
 """The name of the embedded model, of its rows and of its ranking."""
@@ -64,6 +64,7 @@ class Settings:
     gate_margin_shared: float | None = None
     gate_flat: float = 0.1
     gate_floor: float = 0.5
+    gate_outcome: GateOutcome = "accuracy"
     gate_tasks: bool = False
     reports: Path = Path("reports")
     run: str = "latest"

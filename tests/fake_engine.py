@@ -40,6 +40,7 @@ class FakeEngine:
                 gold_logprob=-float(len(heads)),
                 baseline_logprob=None if baseline_ids is None else -float(len(baseline_ids)),
                 hooks_fired=len(heads),
+                baseline_logprobs=None if baseline_ids is None else (-1.0,) * len(baseline_ids),
                 smallest_gap=0.5,
             )
             for heads in ask.head_sets

@@ -23,6 +23,9 @@ Score = Callable[[Row, str], tuple[bool, bool]]
 Flags = Callable[[Row, Record], frozenset[Fault]]
 """(row, record) -> what is wrong with a completion beside what its text alone tells."""
 
+Place = Callable[[Row, Record], tuple[int, int] | None]
+"""(row, the untouched model's record) -> which of its tokens say the right value, half-open; `None` where none do."""
+
 OwnScore = Callable[[Row, str], Mapping[str, float]]
 """(row, completion) -> a user's own metrics by name."""
 
@@ -58,6 +61,9 @@ class Sample(Section):
     """Of the right value's tokens after the prompt; null where it is infinite or not a number, as below."""
     baseline_logprob: float | None
     """Of the untouched model's completion."""
+    value_logprob: float | None = None
+    """Of the right value's tokens where the untouched model's completion says them; null where it does not, or where
+    that was not measured."""
     own: dict[str, float | None]
     """A user's own metrics by name."""
 
@@ -106,17 +112,21 @@ def score_samples(
     own: OwnScore | None = None,
     *,
     flags: Flags | None = None,
+    place: Place | None = None,
     manner: Manner = DEFAULT_MANNER,
 ) -> tuple[Sample, ...]:
     """A sample for each row of each condition that has a record, condition by condition in the order given.
 
     Conditions over plain text ask nothing, and have `text_samples` instead.
 
+    `place` says where the untouched model's answer holds the value; without it nothing is known of its likelihood.
+
     Equal answers to a row are scored once. Raises SettingsError where two different conditions share a name.
     """
     by_id = {row.id: row for row in rows}
     scored: dict[tuple[str, str, tuple[int, ...]], _Scored] = {}
     samples = []
+    of_value: dict[str, tuple[int, int] | None] = {}
     for condition in distinct(conditions):
         for job in jobs_of(condition, rows, manner) if condition.prompt != "plain_text" else ():
             record = records.get(job)
@@ -130,7 +140,11 @@ def score_samples(
                 faults = faults_of(text, row.needle_value, ended=ended)
                 faults |= flags(row, record) if flags is not None else frozenset()
                 scored[key] = _Scored(*score(row, text), faults, finite)
-            samples.append(_sample(condition, row, record, scored[key]))
+            if row.id not in of_value:
+                untouched = records.get(Job(row.id, frozenset()))
+                of_value[row.id] = None if untouched is None or place is None else place(row, untouched)
+            value_logprob = _at(of_value[row.id], record) if condition.prompt == "full" else None
+            samples.append(_sample(condition, row, record, scored[key], value_logprob))
     return tuple(samples)
 
 
@@ -143,7 +157,13 @@ class _Scored(NamedTuple):
     own: Mapping[str, float | None]
 
 
-def _sample(condition: Condition, row: Row, record: Record, scored: _Scored) -> Sample:
+def _at(tokens: tuple[int, int] | None, record: Record) -> float | None:
+    """The log-probability of these tokens of the untouched model's completion, under a record's condition."""
+    each = record.completion.baseline_logprobs
+    return None if tokens is None or each is None else math.fsum(each[slice(*tokens)])
+
+
+def _sample(condition: Condition, row: Row, record: Record, scored: _Scored, value_logprob: float | None) -> Sample:
     return Sample(
         condition=condition.name,
         row=row.id,
@@ -159,6 +179,7 @@ def _sample(condition: Condition, row: Row, record: Record, scored: _Scored) -> 
         tokens=len(record.completion.token_ids),
         gold_logprob=_finite(record.completion.gold_logprob),
         baseline_logprob=_finite(record.completion.baseline_logprob),
+        value_logprob=_finite(value_logprob),
         faults=tuple(sorted(scored.faults)),
         own=dict(scored.own),
     )

@@ -82,36 +82,30 @@ def answer_of(completion: str) -> str:
     return completion.rpartition(END_OF_THOUGHT)[2].partition(THOUGHT)[0]
 
 
-def value_span(completion: str, value: str, compare: Compare) -> tuple[int, int] | None:
+def value_span(completion: str, value: str, compare: Compare, others: Iterable[str] = ()) -> tuple[int, int] | None:
     """Where rule `value` first finds the value in a completion: half-open characters; `None` where it does not.
 
-    A stretch counts where the text, cut at its ends, gives the same tokens as whole: neither 1 of "1,234" nor "two
-    hundred" of "one thousand two hundred" is one. It ends where the value is first complete, and begins as late as it
-    can. Raises DataError as `matches_value`.
+    The stretch is the shortest that says the value's tokens and, cut out, leaves all others what they are: neither 1 of
+    "1,234" nor "two hundred" of "one thousand two hundred" is one. Where no cut does that, `None` too. Raises DataError
+    as `matches_value`.
     """
-    if not matches_value(completion, value, compare):
+    if not matches_value(completion, value, compare, others):
         return None
-    sought, whole = normalise(value, compare), normalise(completion, compare)
-
-    def says_it(text: str) -> tuple[str, ...]:
-        found = normalise(text, compare)
-        return found if any(found[at : at + len(sought)] == sought for at in range(len(found))) else ()
-
-    units = list(_UNIT.finditer(completion))
-    end = next(
-        unit.end()
-        for unit in units
-        if (found := says_it(completion[: unit.end()]))
-        and found + normalise(completion[unit.end() :], compare) == whole
-    )
-    until = normalise(completion[:end], compare)
-    start = next(
-        unit.start()
-        for unit in reversed(units)
-        if (found := says_it(completion[unit.start() : end]))
-        and normalise(completion[: unit.start()], compare) + found == until
-    )
-    return start, end
+    answer, sought = answer_of(completion), normalise(value, compare)
+    offset = completion.rfind(END_OF_THOUGHT) + len(END_OF_THOUGHT) if END_OF_THOUGHT in completion else 0
+    whole = normalise(answer, compare)
+    places = _places(whole, [value, *others], compare)
+    first = min(start for (start, _), tokens in places.items() if tokens == sought)
+    before, until, after = whole[:first], whole[: first + len(sought)], whole[first + len(sought) :]
+    units = list(_UNIT.finditer(answer))
+    for last in units:
+        end = last.end()
+        if normalise(answer[:end], compare) != until or normalise(answer[end:], compare) != after:
+            continue
+        for start in (unit.start() for unit in reversed(units) if unit.start() < end):
+            if normalise(answer[:start], compare) == before and normalise(answer[start:end], compare) == sought:
+                return offset + start, offset + end
+    return None
 
 
 def matches_published(completion: str, value: str) -> bool:
@@ -162,7 +156,11 @@ def normalise(text: str, compare: Compare) -> Tokens:
 
 def _said(completion: str, values: Iterable[str], compare: Compare) -> set[Tokens]:
     """Which of the values the answer says; none is said that stands within a longer one."""
-    found = normalise(answer_of(completion), compare)
+    return set(_places(normalise(answer_of(completion), compare), values, compare).values())
+
+
+def _places(found: Tokens, values: Iterable[str], compare: Compare) -> dict[tuple[int, int], Tokens]:
+    """Which of the values stand where in these tokens; none that stands within a longer one."""
     sought = {tokens for value in values if (tokens := normalise(value, compare))}
     spans = {
         (at, at + len(tokens)): tokens
@@ -170,7 +168,7 @@ def _said(completion: str, values: Iterable[str], compare: Compare) -> set[Token
         for at in range(len(found) - len(tokens) + 1)
         if found[at : at + len(tokens)] == tokens
     }
-    return {tokens for span, tokens in spans.items() if not any(_within(span, other) for other in spans)}
+    return {span: tokens for span, tokens in spans.items() if not any(_within(span, other) for other in spans)}
 
 
 def _within(span: tuple[int, int], other: tuple[int, int]) -> bool:

@@ -4,7 +4,7 @@ A model that answers in sentences says the value somewhere in them. The place is
 (`harness.retrieval.scoring.value_span`), and its tokens by what each adds to the text. Knows nothing of models.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from harness.retrieval.scoring import Compare, value_span
 
@@ -12,8 +12,12 @@ Decode = Callable[[list[int]], str]
 """From token ids to the text that is scored."""
 
 
-def value_tokens(token_ids: Sequence[int], value: str, compare: Compare, decode: Decode) -> tuple[int, int] | None:
+def value_tokens(
+    token_ids: Sequence[int], value: str, compare: Compare, decode: Decode, others: Iterable[str] = ()
+) -> tuple[int, int] | None:
     """The half-open tokens that the value's first place in the completion has; `None` where it does not say the value.
+
+    `others` are other values of the task, as `matches_value` takes them.
 
     Every token that brings one of the value's characters counts, with what else it brings (a space before it). A
     character of several tokens belongs to all of them.
@@ -22,7 +26,7 @@ def value_tokens(token_ids: Sequence[int], value: str, compare: Compare, decode:
         DataError: the value has nothing to find.
     """
     text = decode(list(token_ids))
-    span = value_span(text, value, compare)
+    span = value_span(text, value, compare, others)
     if span is None:
         return None
     start, end = span

@@ -26,13 +26,14 @@ from harness.findings.report.report_data import (
     RunInfo,
 )
 from harness.findings.report.report_writing import Judged, Setup, build_report
-from harness.findings.samples import DONOR_VALUE, Flags, OwnScore, Sample, score_samples, text_samples
+from harness.findings.samples import DONOR_VALUE, Flags, OwnScore, Place, Sample, score_samples, text_samples
 from harness.findings.verdicts.gate_results import gate_result
 from harness.findings.verdicts.gate_samples import Answers
 from harness.findings.verdicts.verdict_data import GateResult, Margins
 from harness.retrieval.rows import Row
 from harness.retrieval.scoring import SCORER_VERSION, hedges, matches_published, matches_value
 from harness.retrieval.traces import seen_words
+from harness.retrieval.value_place import value_tokens
 from harness.settings import DEMO, Shown
 from harness.study.inputs import Inputs, donor_row
 from harness.study.programs import commit_of, program_versions
@@ -197,8 +198,10 @@ def run_outcome(  # what is reported, of which run, how scored, since when, and 
 
     own = _with_donors(own_score, inputs) if settings.mode == "resample" else own_score
     records = run.records(conditions)
-    flags = _flags(run, values) if records else None
-    samples = score_samples(conditions, inputs.rows, records, score, own, flags=flags, manner=inputs.manner)
+    flags, place = (_flags(run, values), _place(run, values)) if records else (None, None)
+    samples = score_samples(
+        conditions, inputs.rows, records, score, own, flags=flags, place=place, manner=inputs.manner
+    )
     judged = judge_gates(run, conditions, records, samples)
     setup = Setup(
         run=RunInfo(
@@ -240,6 +243,16 @@ def _flags(run: Run, values: Mapping[str, Sequence[str]]) -> Flags:
         return frozenset(found)
 
     return flags
+
+
+def _place(run: Run, values: Mapping[str, Sequence[str]]) -> Place:
+    """Where an untouched answer says the value, by the rule `value` whatever rule decides matches."""
+
+    def place(row: Row, untouched: Record) -> tuple[int, int] | None:
+        compare = run.inputs.tasks[row.task].compare
+        return value_tokens(untouched.completion.token_ids, row.needle_value, compare, run.decode, values[row.task])
+
+    return place
 
 
 def _with_donors(own_score: OwnScore, inputs: Inputs) -> OwnScore:

@@ -153,10 +153,11 @@ class Run:
         for number, answers in engine([self._ask(each) for each in jobs]):
             seconds = (time.perf_counter() - began) / len(answers)
             records = [
-                (self._key(job), Record(job, answer, self._text(answer), seconds, engine.device))
+                (self._key(job), Record(job, answer, self.decode(list(answer.token_ids)), seconds, engine.device))
                 for job, answer in zip(jobs[number], answers, strict=True)
             ]
-            self.store.put_row(records, run=self.id, refresh=self.inputs.settings.refresh)
+            instead = self.inputs.settings.refresh or self._needs_likelihood
+            self.store.put_row(records, run=self.id, refresh=instead)
             row_id = jobs[number][0].row_id
             left[row_id] -= 1
             if not left[row_id]:
@@ -180,8 +181,9 @@ class Run:
         record = None if baseline in jobs else self._stored(baseline)
         return None if record is None else record.completion.all_ids
 
-    def _text(self, answer: Completion) -> str:
-        return str(self.inputs.model.tokenizer.decode(list(answer.token_ids), skip_special_tokens=True))
+    def decode(self, token_ids: list[int]) -> str:
+        """The text that is scored."""
+        return str(self.inputs.model.tokenizer.decode(token_ids, skip_special_tokens=True))
 
     def _key(self, job: Job) -> str:
         if job not in self._keys:
@@ -190,10 +192,18 @@ class Run:
         return self._keys[job]
 
     def _is_stored(self, job: Job) -> bool:
-        return self.interventions.known(job) and self.store.has(self._key(job), run=self._trusted)
+        return self.interventions.known(job) and self._stored(job) is not None
 
     def _stored(self, job: Job) -> Record | None:
-        return self.store.get(self._key(job), run=self._trusted)
+        """The job's record; one that lacks what the gates' outcome is made of is none."""
+        record = self.store.get(self._key(job), run=self._trusted)
+        if record is not None and self._needs_likelihood and job.prompt == "full":
+            return None if record.completion.baseline_logprobs is None else record
+        return record
+
+    @property
+    def _needs_likelihood(self) -> bool:
+        return self.inputs.settings.gate_outcome == "likelihood"
 
     @property
     def _trusted(self) -> str | None:

@@ -14,6 +14,7 @@ from harness.experiment.plan import Job
 from harness.experiment.record import Record
 from harness.findings.samples import Sample, score_samples
 from harness.retrieval.rows import Row
+from harness.retrieval.value_place import value_tokens
 
 MINE = Condition("mine", heads=(Head(1, 2),), tasks=("b",))
 ROWS = make_rows(("a", "b"), 2)
@@ -73,6 +74,53 @@ def test_what_is_not_a_number_is_unknown() -> None:
     )
     assert (sample.gold_logprob, sample.baseline_logprob) == (None, None)
     assert sample.own == {"length": 1.0, "bad": None}
+
+
+WORDS = ("The", " number", " is", " 1", ".")
+
+
+def says(ids: list[int]) -> str:
+    return "".join(WORDS[each] for each in ids)
+
+
+def test_the_likelihood_of_a_value_in_a_sentence() -> None:
+    """Where a model answers in sentences the value does not stand first: its likelihood there says nothing.
+
+    The value is the fourth of the untouched answer's tokens. Zeroing heads leaves a hundredth of its probability, and
+    that of the words before it as it was.
+    """
+    asked, unasked = ROWS[3], ROWS[1]
+    logprobs = {BASELINE: (-0.1, -0.2, 0.0, math.log(0.9), 0.0), MINE: (-0.1, -0.2, 0.0, math.log(0.009), -3.0)}
+    records = []
+    for row, ids in ((asked, (0, 1, 2, 3, 4)), (unasked, (0, 1, 2, 4))):
+        for condition, each in logprobs.items():
+            said = Completion(ids, 9, math.log(0.002), -0.3, 1, 0.5, baseline_logprobs=each)
+            records.append(Record(Job(row.id, frozenset(condition.heads)), said, says(list(ids)), 0.1))
+
+    def place(row: Row, untouched: Record) -> tuple[int, int] | None:
+        return value_tokens(untouched.completion.token_ids, row.needle_value, "number", says)
+
+    samples = score_samples([BASELINE, MINE], ROWS, {r.job: r for r in records}, score, place=place)
+    found = {(s.condition, s.row): s.value_logprob for s in samples}
+    assert found == {
+        ("baseline", asked.id): pytest.approx(math.log(0.9)),
+        ("mine", asked.id): pytest.approx(math.log(0.009)),
+        ("baseline", unasked.id): None,
+        ("mine", unasked.id): None,
+    }
+    assert {s.gold_logprob for s in samples} == {math.log(0.002)}
+
+
+@pytest.mark.parametrize("lacking", ["place", "logprobs", "untouched", "prompt"])
+def test_where_the_likelihood_is_unknown(lacking: str) -> None:
+    condition = replace(MINE, prompt="needle_absent") if lacking == "prompt" else MINE
+    job = Job(ROWS[1].id, frozenset(MINE.heads), condition.prompt)
+    each = None if lacking == "logprobs" else (-1.0,) * 3
+    made = Record(job, Completion((5, 6, 7), 2, -1.5, None, 1, 0.5, baseline_logprobs=each), "x", 0.1)
+    records = {job: made} if lacking == "untouched" else {job: made, Job(ROWS[1].id, frozenset()): made}
+    place = None if lacking == "place" else (lambda row, untouched: (0, 1))
+    (sample,) = score_samples([condition], ROWS, records, score, place=place)
+    assert sample.value_logprob is None
 
 
 def test_what_a_text_alone_does_not_tell() -> None:

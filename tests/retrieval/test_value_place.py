@@ -57,6 +57,22 @@ def test_the_value_in_an_answer(completion: str, value: str, compare: Compare, s
     assert (None if span is None else completion[slice(*span)]) == said
 
 
+def test_other_values_of_the_task() -> None:
+    others = ("West Virginia", "Virginia Beach", "Ohio")
+    text = "Not West Virginia nor Virginia Beach: Virginia."
+    found = value_span(text, "Virginia", "text", others)
+    assert found == (38, 46)
+    assert value_span(text, "Virginia", "text") == (9, 17)
+    assert value_span("West Virginia", "Virginia", "text", others) is None
+
+
+def test_what_a_model_thought_before_is_no_answer() -> None:
+    text = "<think>Smith? Or Lee.</think>It is Lee, says Lee."
+    assert value_span(text, "Lee", "text") == (35, 38)
+    assert text[35:38] == "Lee"
+    assert value_span(text, "Smith", "text") is None
+
+
 def test_the_first_of_two_places() -> None:
     assert value_span("Smith, I say: Smith.", "Smith", "text") == (0, 5)
 

@@ -133,6 +133,31 @@ def test_nothing_in_a_store_of_version_1_is_computed_again(inputs: Inputs, store
     assert after == {job: replace(record, device=None) for job, record in before.items()}
 
 
+class MeasuringEngine(FakeEngine):
+    """Measures the untouched answer token by token, as real ones do."""
+
+    def answer(self, ask: Ask) -> tuple[Completion, ...]:
+        return tuple(replace(each, baseline_logprobs=(-1.0,)) for each in super().answer(ask))
+
+
+def test_what_a_store_lacks_is_computed_where_a_gates_outcome_needs_it(inputs: Inputs, store: Path) -> None:
+    """Older records say nothing of the untouched answer's tokens: they serve all but the likelihood."""
+    conditions = [BASELINE, NEEDLE_ABSENT, TWO]
+    execute(inputs, store, conditions)
+    assert not execute(inputs, store, conditions, run_id="b", load=nothing_to_load).calls
+    likely = replace(inputs, settings=replace(inputs.settings, gate_outcome="likelihood"))
+    with Store(store) as opened:
+        assert set(Run(likely, opened, run_id="c").records(conditions)) == {*jobs_of(NEEDLE_ABSENT, inputs.rows)}
+    engine = MeasuringEngine()
+    execute(likely, store, conditions, run_id="d", load=lambda: engine)
+    assert {kind for _, kind, _ in engine.jobs} == {"full"}
+    assert len(engine.jobs) == 2 * len(inputs.rows)
+    assert not execute(likely, store, conditions, run_id="e", load=nothing_to_load).calls
+    with Store(store) as opened:
+        records = Run(inputs, opened, run_id="f").records([BASELINE, TWO])
+    assert {record.completion.baseline_logprobs for record in records.values()} == {(-1.0,)}
+
+
 def as_version_1(store: Path) -> None:
     """Rewrite a store as version 1 kept it."""
 

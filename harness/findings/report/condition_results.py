@@ -4,6 +4,7 @@ Pairing is by row: only rows with both samples count in a drop, in a test and in
 sample lower `n` and nothing else. Knows nothing of records or files; the statistics are `stats`'s.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from harness.findings.report.report_data import (
     ConditionSetup,
     Degenerate,
     Drop,
+    Likelihood,
     OwnMetric,
     Rate,
     TaskResult,
@@ -39,6 +41,13 @@ class ConditionSamples:
         before = self.baseline or {}
         return [(before[sample.row], sample) for sample in self.samples if sample.row in before]
 
+    def likelihood(self) -> Likelihood | None:
+        """Of the value where the untouched model says it; the untouched model is set beside itself."""
+        if self.condition.prompt != "full":
+            return None
+        pairs = [(sample, sample) for sample in self.samples] if self.baseline is None else self.pairs()
+        return likelihood(pairs)
+
     def of_task(self, task: str) -> "ConditionSamples":
         """The same, of one task's rows."""
         own = [sample for sample in self.samples if sample.task == task]
@@ -62,6 +71,7 @@ def condition_result(given: ConditionSamples) -> ConditionResult:
         degenerate=degenerate(samples),
         gold_logprob_change=_change([(b.gold_logprob, s.gold_logprob) for b, s in pairs]),
         baseline_logprob_change=_change([(b.baseline_logprob, s.baseline_logprob) for b, s in pairs]),
+        likelihood=given.likelihood(),
         own=own_metrics(samples),
         per_task=per_task,
     )
@@ -105,6 +115,7 @@ def task_result(given: ConditionSamples) -> TaskResult:
         mcnemar_p=mcnemar_p(change.lost, change.gained) if change and independent else None,
         gold_logprob_change=_change([(b.gold_logprob, s.gold_logprob) for b, s in pairs]),
         baseline_logprob_change=_change([(b.baseline_logprob, s.baseline_logprob) for b, s in pairs]),
+        likelihood=given.likelihood(),
     )
 
 
@@ -148,6 +159,22 @@ def degenerate(samples: Sequence[Sample]) -> Degenerate:
         several_numbers=of["several_numbers"],
         hedging=of["hedging"],
         turn_marker=of["turn_marker"],
+    )
+
+
+def likelihood(pairs: Sequence[Pairing]) -> Likelihood:
+    """The value's probability before and after, over the rows where both are known; `None` over none."""
+    known = [
+        (before.value_logprob, after.value_logprob)
+        for before, after in pairs
+        if before.value_logprob is not None and after.value_logprob is not None
+    ]
+    return Likelihood(
+        n=len(known),
+        missing=sum(before.match and after.value_logprob is None for before, after in pairs),
+        untouched=_mean([math.exp(before) for before, _ in known]),
+        probability=_mean([math.exp(after) for _, after in known]),
+        logprob_change=_change(known),
     )
 
 

@@ -186,6 +186,25 @@ class OwnMetric(Section):
     mean: float | None
 
 
+class Likelihood(Section):
+    """How likely the model finds the right value where its own untouched answer says it: a mean over rows.
+
+    Only rows that the untouched model answers rightly have such a place; a condition is set beside the untouched model
+    on the same rows.
+    """
+
+    n: Count
+    """Rows on which both were measured."""
+    missing: Count
+    """Rows that the untouched model answers rightly and that lack it: of an older store, or none to be cut out."""
+    untouched: Fraction | None
+    """The mean probability of the value's tokens."""
+    probability: Fraction | None
+    """The same under this condition."""
+    logprob_change: float | None
+    """The mean of the log-probability less the untouched model's, in nats."""
+
+
 class TaskResult(Rate):
     """One task's part of a condition."""
 
@@ -204,6 +223,8 @@ class TaskResult(Rate):
     """Only where each filing has one row."""
     gold_logprob_change: float | None
     baseline_logprob_change: float | None
+    likelihood: Likelihood | None = None
+    """Of the right value where the untouched model says it."""
 
 
 class ConditionSetup(Section):
@@ -260,6 +281,8 @@ class ConditionResult(Rate, ConditionSetup):
     """Of the right value's tokens after the prompt."""
     baseline_logprob_change: float | None
     """Of the untouched model's completion."""
+    likelihood: Likelihood | None = None
+    """Of the right value where the untouched model says it; null where another prompt was given."""
     own: dict[str, OwnMetric]
     """A user's own metrics."""
     per_task: dict[str, TaskResult]

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from harness.counting import counted
 from harness.experiment.conditions import UNTOUCHED
 from harness.findings.report.curves import Curve, Level, curves, envelope, level
+from harness.findings.report.likelihood_lines import likelihood_lines
 from harness.findings.report.report_data import ReportData
 from harness.findings.samples import DONOR_VALUE
 from harness.findings.wording import manner_note, points, points_between, span
@@ -31,6 +32,7 @@ def summary_lines(report: ReportData) -> Iterator[str]:
     absent = level(report, "needle_absent")
     if absent is not None:
         yield f"{'needle absent':<16} {'':>5}  {_accuracy(absent)}{_guessing(report)}"
+    yield from likelihood_lines(report)
     for curve in every:
         if curve.experiment != RANDOM:
             yield from _curve_lines(report, curve)

@@ -13,7 +13,7 @@ from harness.counting import counted
 from harness.errors import ReportError
 from harness.files import write_text
 from harness.findings.report.curves import Curve, curves, envelope, level
-from harness.findings.report.report_data import ConditionResult, Rate, ReportData
+from harness.findings.report.report_data import ConditionResult, Likelihood, Rate, ReportData
 
 ACCURACY_FILE = "accuracy_by_k.csv"
 FIGURES_FILE = "figures.csv"
@@ -72,6 +72,7 @@ def figures(report: ReportData) -> list[Line]:
                 "mcnemar_p": None,
                 "gold_logprob_change": condition.gold_logprob_change,
                 "baseline_logprob_change": condition.baseline_logprob_change,
+                **_likelihood(condition.likelihood),
             }
         )
         lines += [
@@ -90,10 +91,19 @@ def figures(report: ReportData) -> list[Line]:
                 "mcnemar_p": result.mcnemar_p,
                 "gold_logprob_change": result.gold_logprob_change,
                 "baseline_logprob_change": result.baseline_logprob_change,
+                **_likelihood(result.likelihood),
             }
             for task, result in condition.per_task.items()
         ]
     return lines
+
+
+def _likelihood(found: Likelihood | None) -> Line:
+    return {
+        "value_rows": None if found is None else found.n,
+        "value_probability": None if found is None else found.probability,
+        "value_logprob_change": None if found is None else found.logprob_change,
+    }
 
 
 def export_csv(report: ReportData, folder: Path) -> tuple[Path, Path]:

@@ -1,5 +1,6 @@
 """A condition's figures by hand: 3 filings, 2 tasks; what is missing lowers n and nothing else."""
 
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from harness.experiment.conditions import BASELINE, Condition
 from harness.findings.report.condition_results import ConditionSamples, condition_result
-from harness.findings.report.report_data import Drop, OwnMetric, Rate
+from harness.findings.report.report_data import Drop, Likelihood, OwnMetric, Rate
 from harness.findings.samples import Sample
 
 MINE = Condition("mine", heads=((1, 2), (0, 3)), k=5, seed=3)  # type: ignore[arg-type]  # pairs become heads
@@ -47,6 +48,35 @@ AFTER = [
     sample("f2", "b", True, logprob=-1.0),
     sample("f3", "a", True, logprob=-1.0),
 ]
+
+
+def valued(sample: Sample, probability: float | None) -> Sample:
+    return sample.model_copy(update={"value_logprob": None if probability is None else math.log(probability)})
+
+
+def test_likelihood_by_hand() -> None:
+    """Of five pairs one was wrong untouched, and one lacks it: three are compared."""
+    before = [valued(s, p) for s, p in zip(BEFORE, (1.0, 0.5, 0.8, None, 0.9, None), strict=True)]
+    before[3] = before[3].model_copy(update={"match": False})
+    after = [valued(s, p) for s, p in zip(AFTER, (0.1, 0.5, 0.2, None, None), strict=True)]
+    result = condition_result(given_samples(before, after))
+    found = result.likelihood
+    assert found is not None
+    assert (found.n, found.missing) == (3, 1)
+    assert found.untouched == pytest.approx((1.0 + 0.5 + 0.8) / 3)
+    assert found.probability == pytest.approx((0.1 + 0.5 + 0.2) / 3)
+    assert found.logprob_change == pytest.approx((math.log(0.1) + 0.0 + math.log(0.25)) / 3)
+    of_a = result.per_task["a"].likelihood
+    assert of_a is not None
+    assert (of_a.n, of_a.missing) == (2, 1)
+
+
+def test_the_untouched_models_own_likelihood() -> None:
+    alone = ConditionSamples(BASELINE, {"a": 3, "b": 3}, [valued(s, 0.5) for s in BEFORE[:2]], None)
+    found = condition_result(alone).likelihood
+    assert found == Likelihood(n=2, missing=0, untouched=0.5, probability=0.5, logprob_change=0.0)
+    absent = Condition("needle_absent", prompt="needle_absent")
+    assert condition_result(ConditionSamples(absent, {"a": 3}, [], {})).likelihood is None
 
 
 def test_by_hand() -> None:

@@ -69,6 +69,7 @@ def test_samples_keep_texts_as_texts(tmp_path: Path) -> None:
             "tokens": 1,
             "gold_logprob": -1.0,
             "baseline_logprob": -2.0,
+            "value_logprob": None,
             "own.words": 2.0,
         }
     ]

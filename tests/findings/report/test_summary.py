@@ -1,5 +1,6 @@
 """The summary's lines, with figures worked out by hand."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -32,15 +33,27 @@ DRAWS = tuple(Condition("random_control", f"seed{seed}-k01", (Head(1, seed),), k
 
 
 def make_report(right: Mapping[Condition, str]) -> ReportData:
-    """For each condition one letter a row of its tasks: + right, - wrong, . no record."""
+    """For each condition one letter a row of its tasks: + right, - wrong, . no record.
+
+    The untouched model's answer is as likely as ever where a condition is right, else a quarter so.
+    """
     records = {}
     for condition, letters in right.items():
         for job, letter in zip(jobs_of(condition, ROWS), letters, strict=True):
             if letter != ".":
                 text = "7." if letter == "+" else "8."
-                records[job] = Record(job, Completion((1,), 2, -0.1, -0.1, 1, 1.0), text, 0.1)
-    samples = score_samples(right, ROWS, records, score)
+                records[job] = Record(job, _said(0.0 if letter == "+" else math.log(0.25)), text, 0.1)
+    samples = score_samples(right, ROWS, records, score, place=_place)
     return build_report(make_setup(None), tuple(right), ROWS, samples)
+
+
+def _said(logprob: float) -> Completion:
+    return Completion((1,), 2, -0.1, -0.1, 1, 1.0, baseline_logprobs=(logprob, -9.0))
+
+
+def _place(row: Row, untouched: Record) -> tuple[int, int] | None:
+    """The first token is the value, where it is one."""
+    return (0, 1) if untouched.text == "7." else None
 
 
 def test_every_kind_of_line() -> None:
@@ -61,10 +74,25 @@ def test_every_kind_of_line() -> None:
         "baseline                100.0%  [ 51.0%, 100.0%]        4/4",
         "needle absent             0.0%  [  0.0%,  49.0%]        0/4   at most 0.0% in a task; "
         "always the commonest value: at most 100.0%",
+        "likelihood of the value where the untouched model says it, over 4 rows: 100.0% untouched, within_task k=1 "
+        "43.8%, general k=2 81.2%, random_control k=1 81.2%",
         "within_task        k=1   25.0%  [  4.6%,  69.9%]        1/4   drop +75.0 points",
         "general            k=2   75.0%  [ 30.1%,  95.4%]        3/4   drop +25.0 points   of 1 head only",
         "random_control     k=1   75.0%  [ 50.0%, 100.0%]   drop +25.0 points   mean and range of 2 draws",
     ]
+
+
+def test_rows_whose_likelihood_is_unknown_are_told() -> None:
+    """Only the first row of `general` was measured: the others are of an older store."""
+    report = make_report({BASELINE: "++-+", GENERAL_2: "++-+"})
+    found = report.conditions[1].likelihood
+    assert found is not None
+    assert (found.n, found.missing, found.untouched, found.logprob_change) == (3, 0, 1.0, 0.0)
+    lacking = {"conditions.1.likelihood.n": 1, "conditions.1.likelihood.missing": 2}
+    assert (
+        "likelihood unknown of 2 rows answered rightly: the store is older than it; --ablation-gate-outcome likelihood "
+        "computes it" in list(summary_lines(changed(report, lacking)))
+    )
 
 
 def test_donors_values_are_told_draws_and_tasks_together() -> None:
