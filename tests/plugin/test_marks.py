@@ -49,7 +49,7 @@ def test_a_gate_for_each_set_of_parameters(project: Project) -> None:
         """
     @pytest.mark.parametrize("name", [pytest.param("own", marks=pytest.mark.ablation_gate("own"))])
     def test_mine(ablation_gate, ablation_verdict, name):
-        assert ablation_gate.experiment == name
+        assert ablation_gate.heads == name
         assert ablation_verdict.figures.name == ablation_gate.name
     """,
     )

@@ -1,11 +1,10 @@
 """What a study leaves on disk, run as users run it: alone, plots and all."""
 
-import json
-
 import jsonschema
 
 from harness.findings.report.reading import load
-from plugin.project import REPOSITORY, Project
+from harness.findings.report.report_data import ReportData
+from plugin.project import Project
 
 STUDY = ("evals/test_within_task.py", "evals/test_random_control.py")
 
@@ -24,8 +23,7 @@ def test_report_samples_tables_and_plots(project: Project) -> None:
     assert {path.name for path in (project.path / "reports").iterdir()} == {"mine", "store.sqlite"}
 
     report = project.report("mine")
-    schema = REPOSITORY / "harness" / "findings" / "report" / "report_schema.json"
-    jsonschema.validate(report, json.loads(schema.read_text(encoding="utf-8")))
+    jsonschema.validate(report, ReportData.model_json_schema())
     assert report["run"]["name"] == "mine"
     assert report["model"]["id"] == "tiny"
     assert (report["model"]["n_layers"], report["model"]["n_heads"], report["model"]["head_dim"]) == (3, 4, 8)

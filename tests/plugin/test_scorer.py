@@ -31,5 +31,5 @@ def test_the_rule_behind_matches(project: Project, scorer: str) -> None:
     baseline = project.report()["conditions"][0]
     assert baseline["n"] == 3
     assert baseline["matches"] == {"value": 0, "published": 3}[scorer]
-    assert baseline["published"]["matches"] == 3
+    assert baseline["published_rule"]["matches"] == 3
     assert baseline["disagreements"] == {"value": 3, "published": 0}[scorer]
