@@ -30,6 +30,7 @@ from harness.findings.samples import DONOR_VALUE, Flags, OwnScore, Place, Sample
 from harness.findings.verdicts.gate_results import gate_result
 from harness.findings.verdicts.gate_samples import Answers
 from harness.findings.verdicts.verdict_data import GateResult, Margins
+from harness.retrieval.recurrence import recurring_rows
 from harness.retrieval.rows import Row
 from harness.retrieval.scoring import SCORER_VERSION, hedges, matches_published, matches_value
 from harness.retrieval.traces import seen_words
@@ -286,6 +287,7 @@ def _data_info(inputs: Inputs) -> DataInfo:
         excluded=tuple(ExcludedRow(row=each.row_id, reason=each.reason) for each in inputs.excluded),
         ranking_overlap=inputs.ranking_overlap,
         cut=inputs.n_cut,
+        value_recurs=recurring_rows(inputs.rows, inputs.tasks),
     )
 
 

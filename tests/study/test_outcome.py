@@ -223,6 +223,7 @@ def test_who_was_asked_with_what(quiet_run: Known, tmp_path: Path) -> None:
     assert (model.id, model.n_layers, model.n_heads) == ("demo", 8, 16)
     assert report.data.rows == 9
     assert report.data.ranking_overlap == 0
+    assert report.data.value_recurs == ()
 
 
 def test_completions_are_scored_by_the_rule_asked_for(quiet_run: Known, tmp_path: Path) -> None:

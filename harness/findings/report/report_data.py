@@ -130,6 +130,9 @@ class DataInfo(Section):
     """Filings of these rows that also made the ranking; null where that is unknown."""
     cut: Count | None = None
     """Rows that lost text to the length asked for; null where none was."""
+    value_recurs: Annotated[tuple[Name, ...], EachOnce, UNIQUE] | None = None
+    """The rows whose value stands in their document without the needle, so that they may be answered all the same; null
+    in a report of published counts, and in old ones."""
 
 
 class DataSection(DataInfo):

@@ -26,6 +26,8 @@ def summary_lines(report: ReportData) -> Iterator[str]:
     yield from _split_lines(report)
     if cut := report.data.cut:
         yield f"{counted(cut, 'row')} cut to {report.configuration['seq_len']} tokens, the others are not longer"
+    if recurs := report.data.value_recurs:
+        yield f"{counted(len(recurs), 'row')} may be answered without the needle: the value stands in its document"
     baseline = level(report, "baseline")
     if baseline is not None:
         yield f"{'baseline':<16} {'':>5}  {_accuracy(baseline)}"

@@ -16,8 +16,8 @@ from harness.retrieval.filings.clusters import clusters_of
 from harness.retrieval.filings.filing import Filing
 from harness.retrieval.filings.haystack import Run, Window, largest_part, text_of
 from harness.retrieval.filings.sentences import Sentence, sentences_of
+from harness.retrieval.recurrence import value_stands
 from harness.retrieval.rows import Placement, Row, occurrences
-from harness.retrieval.scoring import normalise
 from harness.retrieval.tasks import Task
 
 _FIRST = 64
@@ -164,20 +164,13 @@ def _cut(filing: Filing, window: Window, recipes: Sequence[Recipe], length: Leng
 def _free(
     sentences: Sequence[Sentence], needles: Sequence[Candidate], tasks: Mapping[str, Task]
 ) -> tuple[tuple[int, Sentence], ...]:
-    """The sentences, numbered, in which none of the needles' values stands (by rule `value`)."""
-    sought = {
-        (task.compare, normalise(needle.value, task.compare)) for needle in needles for task in (tasks[needle.task],)
-    }
-    kept = []
-    for number, sentence in enumerate(sentences):
-        words = {compare: normalise(sentence.text, compare) for compare in {compare for compare, _ in sought}}
-        if not any(_holds(words[compare], value) for compare, value in sought):
-            kept.append((number, sentence))
-    return tuple(kept)
-
-
-def _holds(words: tuple[str, ...], value: tuple[str, ...]) -> bool:
-    return any(words[at : at + len(value)] == value for at in range(len(words) - len(value) + 1))
+    """The sentences, numbered, in which none of the needles' values stands."""
+    sought = {(needle.value, tasks[needle.task].compare) for needle in needles}
+    return tuple(
+        (number, sentence)
+        for number, sentence in enumerate(sentences)
+        if not any(value_stands(value, sentence.text, compare) for value, compare in sought)
+    )
 
 
 def _standing_once(candidates: Sequence[Candidate], sentences: Sequence[Sentence]) -> tuple[Candidate, ...]:

@@ -113,6 +113,15 @@ def test_missing_rows_are_told_and_give_no_drop() -> None:
     assert lines[-1] == "missing: 2 conditions without all records: general[k02], within_task[city-k01]"
 
 
+def test_rows_that_need_no_needle_are_counted() -> None:
+    report = make_report({BASELINE: "++++"})
+    line = "2 rows may be answered without the needle: the value stands in its document"
+    assert line in summary_lines(changed(report, {"data.value_recurs": (ROWS[0].id, ROWS[2].id)}))
+    for none in ((), None):
+        lines = summary_lines(changed(report, {"data.value_recurs": none}))
+        assert not any("without the needle" in each for each in lines)
+
+
 def test_a_long_list_of_missing_conditions_is_cut() -> None:
     report = changed(make_report({BASELINE: "++++"}), {"run.missing": [f"c{i}" for i in range(7)]})
     *_, last = summary_lines(report)
