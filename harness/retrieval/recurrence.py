@@ -1,7 +1,7 @@
 """Recurrence: rows whose value stands in their document anyway, needle or not.
 
-Such a row may be answered without its needle: a right answer says less of the heads that look there. In place that is so
-of nearly every row. Whether the value is said there in answer to the question is not known. Knows nothing of models.
+Such a row may be answered without its needle: a right answer says less of the heads that look there. In place that is
+so of nearly every row. Whether the value is said there in answer to the question is not known. Knows nothing of models.
 """
 
 from collections.abc import Iterable, Mapping

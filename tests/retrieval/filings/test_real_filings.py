@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.retrieval.filings.building import Built, build_rows
+from harness.retrieval.filings.building import Built, Length, build_rows
 from harness.retrieval.filings.clusters import clusters_of
 from harness.retrieval.filings.drawing import draw
 from harness.retrieval.filings.filing import Filing
@@ -30,7 +30,8 @@ def filings() -> tuple[Filing, ...]:
 
 @pytest.fixture(scope="module")
 def built(filings: tuple[Filing, ...]) -> Built:
-    return build_rows(filings, EDGAR_TASKS)
+    """With 4,000 words a haystack: more than the manifests' prompts hold, less than the filings."""
+    return build_rows(filings, EDGAR_TASKS, length=Length(4000, lambda row: len(row.haystack_text.split())))
 
 
 def test_companies(filings: tuple[Filing, ...]) -> None:
