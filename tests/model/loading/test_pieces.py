@@ -34,8 +34,8 @@ def test_which_prompts_take_square_memory(model_type: str) -> None:
     """Fed whole, twice as many tokens take four times as much, or twice; what attention or a window says is not said
     again."""
     loaded = tiny_loaded(model_type)
-    growth = largest(loaded, 600) / largest(loaded, 300)
-    assert growth == pytest.approx(4 if pieces.takes_square_memory(loaded, 300) else 2, rel=0.01)
+    growth = largest(loaded, 400) / largest(loaded, 200)
+    assert growth == pytest.approx(4 if pieces.takes_square_memory(loaded, 200) else 2, rel=0.01)
     assert not (loaded.architecture.writes_masks and model_type in (*EAGER, *WINDOWED))
     if model_type in WINDOWED:
         assert not pieces.takes_square_memory(loaded, WINDOW)
@@ -99,7 +99,7 @@ def test_no_tensor_of_positions_by_positions_nor_logits_of_all(
     monkeypatch.setattr(engine, "MOST_SQUARE", 64)
     loaded = tiny_loaded(model_type)
     elements = []
-    for n_tokens in (300, 600):
+    for n_tokens in (200, 400):
         with LargestTensor() as found, torch.inference_mode():
             work(loaded, n_tokens)
         elements.append(found.elements / n_tokens)
