@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Protocol
 
-from harness.commands import bench, compare, export, filings, heads, identify, plot, report_published, rows
+from harness.commands import bench, compare, export, filings, heads, identify, plot, report_published, rows, schema
 from harness.errors import HarnessError
 
 PROGRAM = "retrieval-heads"
@@ -43,6 +43,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "export": export,
         "compare": compare,
         "report-published": report_published,
+        "schema": schema,
         "bench": bench,
     }
 )

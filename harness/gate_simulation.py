@@ -13,7 +13,7 @@ from pathlib import Path
 
 from harness.commands.arguments import whole_number
 from harness.files import write_text
-from harness.findings.verdicts.simulation import EXPERIMENTS, plan, simulate
+from harness.findings.verdicts.simulation import N_EXPERIMENTS, plan, simulate
 
 FILE = "simulation.json"
 
@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Simulate, and write `simulation.json` and the figure into a folder, which is made."""
     parser = argparse.ArgumentParser(prog="python -m harness.gate_simulation", description="Simulate gates' verdicts.")
     parser.add_argument("--out", type=Path, default=Path("reports/gate_simulation"), metavar="FOLDER")
-    parser.add_argument("--experiments", type=whole_number(1), default=EXPERIMENTS, metavar="N", help="in each cell")
+    parser.add_argument("--experiments", type=whole_number(1), default=N_EXPERIMENTS, metavar="N", help="in each cell")
     parser.add_argument("--seed", type=whole_number(0), default=0, metavar="S")
     parser.add_argument("--every", type=whole_number(1), default=1, metavar="N", help="every Nth cell alone, to try it")
     parser.add_argument("--processes", type=whole_number(1), default=1, metavar="N")

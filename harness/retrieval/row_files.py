@@ -16,10 +16,10 @@ from harness.errors import DataError
 from harness.files import read_bytes, replacing
 
 Cell = str | int | float | None
-Record = Mapping[str, object]
+Fields = Mapping[str, object]
 
 
-def read_records(path: Path, required: Sequence[str], optional: Sequence[str]) -> Iterator[Record]:
+def read_records(path: Path, required: Sequence[str], optional: Sequence[str]) -> Iterator[Fields]:
     """The records of a file, in order, with the named columns; other columns are left out.
 
     Raises:
@@ -76,7 +76,7 @@ def _check_columns(where: str, got: Sequence[str], required: Sequence[str]) -> N
 
 def _read_csv(
     path: Path, data: bytes, required: Sequence[str], optional: Sequence[str], delimiter: str = ","
-) -> Iterator[Record]:
+) -> Iterator[Fields]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -97,7 +97,7 @@ def _read_csv(
         yield {name: cells[at] or None for at, name in wanted}
 
 
-def _read_tsv(path: Path, data: bytes, required: Sequence[str], optional: Sequence[str]) -> Iterator[Record]:
+def _read_tsv(path: Path, data: bytes, required: Sequence[str], optional: Sequence[str]) -> Iterator[Fields]:
     """As CSV, but for tabs in the place of commas."""
     return _read_csv(path, data, required, optional, delimiter="\t")
 
@@ -144,7 +144,7 @@ def _csv_bytes(columns: Sequence[str], records: Sequence[Sequence[Cell]]) -> byt
 # -------------------------------------------------------------------------------------------- JSON Lines
 
 
-def _read_jsonl(path: Path, data: bytes, required: Sequence[str], optional: Sequence[str]) -> Iterator[Record]:
+def _read_jsonl(path: Path, data: bytes, required: Sequence[str], optional: Sequence[str]) -> Iterator[Fields]:
     number = 0
     for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n"):
         if not line.strip():
@@ -164,7 +164,7 @@ def _read_jsonl(path: Path, data: bytes, required: Sequence[str], optional: Sequ
         yield _of_object(record, where, required, optional)
 
 
-def _read_json(path: Path, data: bytes, required: Sequence[str], optional: Sequence[str]) -> Iterator[Record]:
+def _read_json(path: Path, data: bytes, required: Sequence[str], optional: Sequence[str]) -> Iterator[Fields]:
     """A list of objects, as `json.dump` and pandas' `to_json(orient="records")` write it."""
     try:
         records = strict_json.parse(data.decode("utf-8-sig"))
@@ -183,7 +183,7 @@ def _read_json(path: Path, data: bytes, required: Sequence[str], optional: Seque
         yield _of_object(record, f"{path}: row {number}", required, optional)
 
 
-def _of_object(record: object, where: str, required: Sequence[str], optional: Sequence[str]) -> Record:
+def _of_object(record: object, where: str, required: Sequence[str], optional: Sequence[str]) -> Fields:
     if not isinstance(record, dict):
         raise DataError(f"{where}: got {type(record).__name__}; expected a JSON object; correct it")
     _check_columns(where, list(record), required)
@@ -200,7 +200,7 @@ def _jsonl_bytes(columns: Sequence[str], records: Sequence[Sequence[Cell]]) -> b
 # ------------------------------------------------------------------------------------------------ Parquet
 
 
-def _read_parquet(path: Path, data: bytes, required: Sequence[str], optional: Sequence[str]) -> Iterator[Record]:
+def _read_parquet(path: Path, data: bytes, required: Sequence[str], optional: Sequence[str]) -> Iterator[Fields]:
     import pyarrow as pa  # type: ignore[import-untyped]
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 

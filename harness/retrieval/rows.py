@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 
 from harness.errors import DataError
-from harness.retrieval.row_files import Record, read_records, write_records
+from harness.retrieval.row_files import Fields, read_records, write_records
 from harness.retrieval.scoring import matches_value, normalise
 from harness.retrieval.tasks import Task
 
@@ -211,13 +211,13 @@ def _needle_in_haystack(row: Row, where: str) -> str | None:
     return None
 
 
-def _rows_of(records: Iterator[Record], source: str) -> Iterator[Row]:
+def _rows_of(records: Iterator[Fields], source: str) -> Iterator[Row]:
     """Typed rows; a cell of the wrong type is an error when its row is reached."""
     for number, record in enumerate(records, start=1):
         yield _row_of(record, f"{source}: row {number}")
 
 
-def _row_of(record: Record, where: str) -> Row:
+def _row_of(record: Fields, where: str) -> Row:
     text = {name: _text(record[name], f"{where}: {name}") for name in REQUIRED}
     split, placement = (_text(record.get(name), f"{where}: {name}") or None for name in ("split", "placement"))
     return Row(

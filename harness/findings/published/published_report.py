@@ -10,7 +10,7 @@ from harness.errors import ReportError
 from harness.experiment.conditions import BASELINE, Condition
 from harness.experiment.heads import Head
 from harness.experiment.rankings import HeadRanking
-from harness.findings.published.result_files import Count, PublishedCell, PublishedResults
+from harness.findings.published.result_files import Count, PublishedCondition, PublishedResults
 from harness.findings.report.condition_results import condition_setup, rate
 from harness.findings.report.report_data import ConditionResult, DataSection, ReportData, TaskResult, TaskRows
 from harness.findings.report.report_writing import Setup, assemble_report
@@ -99,7 +99,7 @@ def _task_result(count: Count, baseline: Count | None) -> TaskResult:
     )
 
 
-def _condition(cell: PublishedCell, ranking: HeadRanking | None) -> Condition:
+def _condition(cell: PublishedCondition, ranking: HeadRanking | None) -> Condition:
     heads = cell.heads if cell.heads is not None else _zeroed(ranking, cell)
     if heads and len(heads) != cell.n_heads:
         raise ReportError(
@@ -118,7 +118,7 @@ def _condition(cell: PublishedCell, ranking: HeadRanking | None) -> Condition:
     )
 
 
-def _setting(cell: PublishedCell) -> str:
+def _setting(cell: PublishedCondition) -> str:
     """As our own conditions are called."""
     k = f"k{cell.k:02d}"
     match cell.experiment:
@@ -130,7 +130,7 @@ def _setting(cell: PublishedCell) -> str:
             return k if cell.seed is None else f"seed{cell.seed}-{k}"
 
 
-def _fits(ranking: HeadRanking, cell: PublishedCell) -> bool:
+def _fits(ranking: HeadRanking, cell: PublishedCondition) -> bool:
     if cell.heads is not None:
         return True
     if cell.source_task is not None and cell.source_task not in ranking.tasks:
@@ -139,7 +139,7 @@ def _fits(ranking: HeadRanking, cell: PublishedCell) -> bool:
     return not heads or len(heads) == cell.n_heads
 
 
-def _zeroed(ranking: HeadRanking | None, cell: PublishedCell) -> tuple[Head, ...]:
+def _zeroed(ranking: HeadRanking | None, cell: PublishedCondition) -> tuple[Head, ...]:
     """The heads that the ranking gives a cell, as its file lists them; none where it has no such list."""
     if ranking is None:
         return ()

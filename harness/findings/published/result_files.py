@@ -34,7 +34,7 @@ class Count:
 
 
 @dataclass(frozen=True)
-class PublishedCell:
+class PublishedCondition:
     """One experiment at one k on these tasks' rows; `where` is its file and place.
 
     `source_task` is the task whose heads were zeroed, where one was; `heads` are `None` where only their number
@@ -56,7 +56,7 @@ class PublishedResults:
     """What a folder holds: the baseline by task, every cell, rankings of heads; `left_out` names unknown files."""
 
     baseline: Mapping[str, Count]
-    cells: tuple[PublishedCell, ...]
+    cells: tuple[PublishedCondition, ...]
     rankings: tuple[HeadRanking, ...]
     files: tuple[str, ...]
     left_out: tuple[str, ...]
@@ -75,7 +75,7 @@ def read_published(folder: Path) -> PublishedResults:
     except OSError as error:
         raise ReportError(f"{folder}: {error.strerror}; expected a folder of published result files") from None
     baselines: dict[str, dict[str, Count]] = {}
-    cells: list[PublishedCell] = []
+    cells: list[PublishedCondition] = []
     rankings, left_out = [], []
     draws = 0
     for path in files:
@@ -124,13 +124,13 @@ def _shape(root: Node) -> str | None:
     return "by task" if first and all(key.isdigit() for key in first) else None
 
 
-def _by_k(root: Node, stem: str, seed: int) -> Iterator[PublishedCell]:
+def _by_k(root: Node, stem: str, seed: int) -> Iterator[PublishedCondition]:
     for cell in _parts(root):
         counts = cell.field("per_task").table(_count)
         _check_total(cell, counts)
         listed = cell.field("heads_ablated")
         heads = tuple(_head(item) for item in listed.items()) if isinstance(listed.value, list) else None
-        yield PublishedCell(
+        yield PublishedCondition(
             where=cell.where,
             experiment=POOLED_NAMES.get(stem, stem) if heads is None else "random_control",
             k=_k(cell),
@@ -141,20 +141,20 @@ def _by_k(root: Node, stem: str, seed: int) -> Iterator[PublishedCell]:
         )
 
 
-def _by_task(root: Node) -> Iterator[PublishedCell]:
+def _by_task(root: Node) -> Iterator[PublishedCondition]:
     for task in _parts(root):
         for cell in _parts(task):
             n_heads, counts = cell.field("heads_ablated").integer(), {_key(task): _count(cell)}
-            yield PublishedCell(cell.where, "within_task", _k(cell), n_heads, counts, source_task=_key(task))
+            yield PublishedCondition(cell.where, "within_task", _k(cell), n_heads, counts, source_task=_key(task))
 
 
-def _transfer(root: Node) -> Iterator[PublishedCell]:
+def _transfer(root: Node) -> Iterator[PublishedCondition]:
     for cell in _parts(root):
         k = _k(cell)
         for source in _parts(cell.field("per_source_task")):
             for target in _parts(source):
                 n_heads, counts = target.field("heads_ablated").integer(), {_key(target): _count(target)}
-                yield PublishedCell(target.where, "transfer", k, n_heads, counts, source_task=_key(source))
+                yield PublishedCondition(target.where, "transfer", k, n_heads, counts, source_task=_key(source))
 
 
 def _parts(node: Node) -> Iterable[Node]:
@@ -206,7 +206,7 @@ def _head(item: Node) -> Head:
     raise item.bad("a head, as in [17, 24]")
 
 
-def _check_rows(cell: PublishedCell, baseline: Mapping[str, Count]) -> None:
+def _check_rows(cell: PublishedCondition, baseline: Mapping[str, Count]) -> None:
     for task, count in cell.counts.items():
         if task not in baseline:
             raise ReportError(f"{cell.where}: task {task}; expected one of the baseline's: {', '.join(baseline)}")

@@ -28,7 +28,7 @@ from harness.findings.verdicts.worlds import MARGIN, N_DRAWS, Draws, Heads, List
 Floats = NDArray[np.float32]
 Rows = Literal["even", "uneven"]
 
-EXPERIMENTS = 2_000
+N_EXPERIMENTS = 2_000
 ROWS_A_CLUSTER = 9
 STIR = 0.02
 """The part of the wrong answers that any set of heads makes right."""
@@ -132,7 +132,7 @@ def plan(every: int = 1) -> tuple[Planned, ...]:
 
 
 def simulate(
-    cells: Sequence[Planned], *, experiments: int = EXPERIMENTS, seed: int = 0, processes: int = 1
+    cells: Sequence[Planned], *, experiments: int = N_EXPERIMENTS, seed: int = 0, processes: int = 1
 ) -> Simulation:
     """Every cell's experiments; the same for any number of processes."""
     work = partial(simulate_cell, experiments=experiments, seed=seed)

@@ -10,10 +10,10 @@ from published_files import documents, published_folder, write_documents
 
 from harness.errors import HeadsError, ReportError
 from harness.experiment.heads import Head
-from harness.findings.published.result_files import Count, PublishedCell, read_published
+from harness.findings.published.result_files import Count, PublishedCondition, read_published
 
 
-def cells(folder: Path) -> dict[tuple[str, int, str | None, tuple[str, ...]], PublishedCell]:
+def cells(folder: Path) -> dict[tuple[str, int, str | None, tuple[str, ...]], PublishedCondition]:
     return {(c.experiment, c.k, c.source_task, tuple(c.counts)): c for c in read_published(folder).cells}
 
 
