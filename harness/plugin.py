@@ -6,11 +6,13 @@ each test then reads its own condition's figures. Inert until a test does so or 
 this loads neither torch nor transformers, pandas or matplotlib.
 """
 
+import os
 import signal
 import sys
 import threading
 import uuid
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -137,6 +139,8 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Read and check everything that the settings name, while an error is still one clean line."""
     if not _is_wanted(session.config):
+        if has_workers(session.config):
+            _heed_workers(session.config)
         return
     if session.config.stash[SETTINGS].dry_run and has_workers(session.config):
         raise pytest.UsageError("--ablation-dry-run: given with -n; expected one process; leave out -n")
@@ -156,7 +160,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             continue
         study = study_of(metafunc.config)
         try:
-            study.begin()
+            _ = study.inputs
         except HarnessError as error:
             metafunc.config.stash[REFUSED] = str(error)  # raised here it would be a traceback, once for each module
             continue
@@ -290,12 +294,33 @@ def _check_asserts(config: pytest.Config) -> None:
 
 def _terminate_like_interrupt(config: pytest.Config) -> None:
     """SIGTERM ends a session as Ctrl-C does: with a report."""
-    if threading.current_thread() is not threading.main_thread() or config.stash.get(TERMINABLE, False):
-        return
-    config.stash[TERMINABLE] = True
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if not config.stash.get(TERMINABLE, False):
+        config.stash[TERMINABLE] = True
+        _on_sigterm(config, signal.default_int_handler)
 
-    def restore() -> None:
-        signal.signal(signal.SIGTERM, before)
 
-    config.add_cleanup(restore)
+def _heed_workers(config: pytest.Config) -> None:
+    """The same in a process that cannot know, before it comes, whether its workers began a study.
+
+    Where they did not, or somebody else minds the signal, it does what it always did.
+    """
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        store = config.stash[SETTINGS].store
+        if store is not None and workers_declared(config, store):
+            signal.default_int_handler(number, frame)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        _on_sigterm(config, handle)
+
+
+def _on_sigterm(config: pytest.Config, handle: "Callable[[int, FrameType | None], object]") -> None:
+    if threading.current_thread() is threading.main_thread():
+        before = signal.signal(signal.SIGTERM, handle)
+
+        def restore() -> None:
+            signal.signal(signal.SIGTERM, before)
+
+        config.add_cleanup(restore)

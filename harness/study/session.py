@@ -36,7 +36,7 @@ from harness.findings.samples import OwnScore
 from harness.findings.verdicts.verdict_data import GateResult
 from harness.settings import DEMO, Settings
 from harness.study.forecast import forecast, forecast_lines
-from harness.study.inputs import read_inputs
+from harness.study.inputs import Inputs, read_inputs
 from harness.study.outcome import Beginning, GateVerdict, Outcome, Result, build_gate, run_outcome
 from harness.study.run import Engine, Progress, Run
 from harness.study.workers import own_device_map, share_threads
@@ -63,8 +63,8 @@ class Place:
 class StudySession:
     """One session's study, in one process.
 
-    Nothing is read or made before `begin`. A study that is only looked at, by collection or a dry run, does not write:
-    no folder, and no store where there is none.
+    Nothing is read before it is asked for, and nothing made before `begin`. A study that is only looked at, by
+    collection or a dry run, does not write: no folder, and no store where there is none.
     """
 
     def __init__(
@@ -97,6 +97,11 @@ class StudySession:
         file, here = self.folder / REPORT_FILE, self.place.typed_in or self.root
         return str(file.relative_to(here) if file.is_relative_to(here) else file)
 
+    @cached_property
+    def inputs(self) -> Inputs:
+        """All that the settings name, read and checked; nothing is made. Raises HarnessError."""
+        return read_inputs(self.settings)
+
     @property
     def run(self) -> Run:
         """The run over inputs and store; begins the study where that has not happened."""
@@ -109,7 +114,7 @@ class StudySession:
             HarnessError: something that was asked for cannot be used.
         """
         if self._run is None:
-            inputs = read_inputs(self.settings)
+            inputs = self.inputs
             if self.writes:
                 _make_folder(self.folder)
             place = self.place
@@ -144,7 +149,7 @@ class StudySession:
                         "question; mark the test with `ablation_gate` to measure plain text"
                     )
             elif callable(builder):
-                conditions.extend(builder(self.run.inputs.study()))
+                conditions.extend(builder(self.inputs.study()))
             else:
                 raise SettingsError(
                     f"ablation marker: {each!r}; expected a Condition, a function that builds some from a Study, or "
@@ -158,7 +163,7 @@ class StudySession:
         Raises:
             HarnessError: there is none of such a name, or it cannot be built on this ranking.
         """
-        return tuple(build_gate(self.run.inputs, name) for name in names)
+        return tuple(build_gate(self.inputs, name) for name in names)
 
     def declare(self, conditions: Iterable[Condition]) -> None:
         """What this session's tests need, the baseline always, in an order of its own, whatever that of the tests is.
@@ -174,8 +179,8 @@ class StudySession:
         conditions = distinct((BASELINE, *asked))
         for condition in conditions:
             for head in condition.heads:
-                self.run.inputs.shape.check(head, f"condition {condition.name}")
-        self.conditions = in_order(conditions, tuple(self.run.inputs.tasks))
+                self.inputs.shape.check(head, f"condition {condition.name}")
+        self.conditions = in_order(conditions, tuple(self.inputs.tasks))
         if self.writes:
             self.run.store.declare(self.place.run_id, write_conditions(self.conditions))
 
@@ -190,7 +195,7 @@ class StudySession:
         if self.place.worker is not None:
             device_map = own_device_map(self.settings, self._leases)
             share_threads(self.place.workers)
-        return self.run.inputs.model.load(device_map=device_map)
+        return self.inputs.model.load(device_map=device_map)
 
     def results(self, progress: Callable[[Progress], None]) -> Mapping[str, Result]:
         """Every declared condition's result by name; what is not stored is computed first.
@@ -297,7 +302,7 @@ class StudySession:
 
     def _remarks(self) -> Iterator[str]:
         """What about this model costs time or memory."""
-        blueprint = self.run.inputs.blueprint
+        blueprint = self.inputs.blueprint
         if blueprint.quantized_file is not None:
             yield f"ablation: quantised weights ({blueprint.quantized_file}), read as full {blueprint.dtype}"
         if blueprint.one_by_one is not None and self.settings.engine == "shared":

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from harness.experiment.store import Store
-from plugin.project import N_ROWS, WITHIN, Project, Report, lasting, names
+from plugin.project import N_ROWS, SMALL_DEMO, WITHIN, Project, Report, lasting, names
 
 STUDY = ("evals/test_within_task.py",)
 HANGING = """
@@ -66,6 +66,47 @@ def test_a_signal_leaves_a_report(project: Project, number: signal.Signals) -> N
     (project.path / "reports" / "store.sqlite").unlink()
     project.run(*STUDY)
     assert lasting(project.report()) == lasting(resumed)
+
+
+def test_sigterm_where_marks_alone_told_of_a_study(project: Project) -> None:
+    """The main process of xdist collects nothing: it looks, when the signal comes, whether its workers began one."""
+    project.only_ini()
+    project.pytester.makeconftest(SMALL_DEMO + HANGING)
+    process = project.start(*STUDY, "-n", "1")
+    try:
+        while process.poll() is None and not (project.path / "rows_done" / "1").exists():
+            time.sleep(0.02)
+        process.terminate()
+        output, _ = process.communicate()
+    finally:
+        process.kill()
+    assert process.returncode == pytest.ExitCode.INTERRUPTED, output
+    assert "Traceback" not in output
+    assert (project.report()["run"]["exit"], project.report()["conditions"][0]["n"]) == ("interrupted", 2)
+
+
+def test_sigterm_without_a_study_is_left_as_it_was(project: Project) -> None:
+    project.only_ini()
+    project.pytester.makepyfile(
+        test_other="""
+        import time
+        from pathlib import Path
+
+        def test_other():
+            Path("began").touch()
+            time.sleep(60)
+    """
+    )
+    process = project.start("test_other.py", "-n", "1")
+    try:
+        while process.poll() is None and not (project.path / "began").exists():
+            time.sleep(0.02)
+        process.terminate()
+        output, _ = process.communicate()
+    finally:
+        process.kill()
+    assert process.returncode == -signal.SIGTERM, output
+    assert "reports" not in project.left()
 
 
 def test_an_error_of_somebody_elses_leaves_a_report_too(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 import harness.model.loading.devices
-from plugin.project import TASKS, Project, lasting, names, usage_error
+from plugin.project import SMALL_DEMO, Project, lasting, names, usage_error
 
 STUDY = ("evals/test_within_task.py", "evals/test_general.py")
 
@@ -94,22 +94,6 @@ def test_workers_for_whom_no_gpu_is_left_idle(project: Project) -> None:
     (leased,) = (project.path / "leased.txt").read_text().splitlines()
     assert leased.endswith(" cuda:0")
     assert (project.report()["run"]["exit"], project.report()["run"]["missing"]) == ("passed", [])
-
-
-SMALL_DEMO = f"""
-    from dataclasses import replace
-    from pathlib import Path
-    import harness.demo.filings
-    import harness.study.asked_model
-    import harness.study.inputs
-
-    here, rows = Path(__file__).parent, harness.demo.filings.demo_rows(3, n_sentences=2)
-    evaluated = tuple(replace(row, split="evaluation") for row in rows if row.task in {TASKS})
-    harness.demo.filings.demo_rows = lambda: evaluated
-    harness.study.asked_model.MODEL_FOLDER = here / "tiny"
-    harness.study.inputs.RANKING_FILE = here / "heads.json"
-"""
-"""The project's own files are the demo's: a study of which no setting tells."""
 
 
 def test_where_marks_alone_tell_the_header_stands_in_the_summary(project: Project) -> None:
