@@ -11,7 +11,6 @@ Knows nothing of rankings or files. What a signature is never changes: files hol
 
 import hashlib
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -81,15 +80,14 @@ def seen_again(rows: Iterable[Row], traces: Traces, seed: int) -> Mapping[str, S
     return found
 
 
-def seen_words(seen: Mapping[str, Seen]) -> str:
-    """By what filings were known again, other than by their names, as in `, 2 by an equal text`; nothing for none."""
+def seen_words(counts: Mapping[Seen, int]) -> str:
+    """By what so many filings were known again, other than by their names: `, 2 by an equal text`; nothing for none."""
     words: Mapping[Seen, str] = {
         "cluster": "by their cluster",
         "text": "by an equal text",
         "likeness": "by a text that is half the same",
     }
-    counts = Counter(seen.values())
-    return "".join(f", {counts[how]} {said}" for how, said in words.items() if counts[how])
+    return "".join(f", {counts[how]} {said}" for how, said in words.items() if counts.get(how))
 
 
 def signature(texts: Sequence[str]) -> bytes:

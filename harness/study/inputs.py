@@ -112,6 +112,11 @@ class Inputs:
         """How many of the evaluated filings made the ranking; `None` where it does not say."""
         return None if self.overlap is None else len(self.overlap)
 
+    @property
+    def known_by(self) -> dict[Seen, int]:
+        """How many of those were known by what."""
+        return dict(Counter((self.overlap or {}).values()))
+
     def study(self) -> Study:
         """What the builders of conditions need."""
         settings = self.settings

@@ -86,7 +86,7 @@ def judge_gates(
             Margins(margin=settings.margin_of(gate.heads), flat=settings.gate_flat, floor=settings.gate_floor),
             candidates=inputs.ranking.all_candidates(),
             leaked_filings=inputs.ranking_overlap,
-            leaked_how=seen_words(inputs.overlap or {}),
+            leaked_how=seen_words(inputs.known_by),
             held_out=settings.heads_held_out,
         )
         for gate in declared_gates(inputs, conditions)
@@ -286,6 +286,7 @@ def _data_info(inputs: Inputs) -> DataInfo:
         split_seed=inputs.split_seed,
         excluded=tuple(ExcludedRow(row=each.row_id, reason=each.reason) for each in inputs.excluded),
         ranking_overlap=inputs.ranking_overlap,
+        known_by=inputs.known_by,
         cut=inputs.n_cut,
         value_recurs=recurring_rows(inputs.rows, inputs.tasks),
     )

@@ -5,6 +5,7 @@ import json
 import random
 import re
 import zipfile
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,12 +45,12 @@ def test_renamed_filings_are_known_by_their_text() -> None:
     again = renamed(ROWS)
     assert set(seen_again(again, TRACES, 5).values()) == {"text"}
     assert seen_again(again, TRACES, 5).keys() == {row.filename for row in again}
-    assert seen_words(seen_again(again, TRACES, 5)) == ", 12 by an equal text"
+    assert seen_words(Counter(seen_again(again, TRACES, 5).values())) == ", 12 by an equal text"
 
 
 def test_other_filings_are_not_known() -> None:
     assert seen_again(demo_rows(40, seed=9), TRACES, 5) == {}
-    assert seen_words({}) == seen_words({"a": "name"}) == ""
+    assert seen_words({}) == seen_words({"name": 3}) == ""
 
 
 def test_a_filing_of_a_cluster_that_made_the_ranking() -> None:

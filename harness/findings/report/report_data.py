@@ -8,6 +8,8 @@ about (`condition_results`) or of files (`report_writing`, `reading`).
 
 from typing import Annotated, Literal
 
+from pydantic import Field
+
 from harness.choices import GateHeads, RandomMatch
 from harness.findings.section import (
     UNIQUE,
@@ -23,6 +25,7 @@ from harness.findings.section import (
 )
 from harness.findings.verdicts.verdict_data import Contrast, GateResult, Specificity
 from harness.retrieval.prompts import PromptKind
+from harness.retrieval.traces import Seen
 
 SCHEMA_VERSION: Literal[2] = 2
 KIND: Literal["ablation-report"] = "ablation-report"
@@ -85,6 +88,24 @@ Grid = tuple[tuple[float, ...], ...]
 """Layers x heads."""
 
 
+class NamedAgain(Section):
+    """How far one list of heads rests on which filings were drawn: `again[k - 1]` and `kept[k - 1]` are at k."""
+
+    again: tuple[Fraction, ...]
+    """The part of the first k heads that other filings are expected to name too."""
+    kept: tuple[Count, ...]
+    """How many of them stay, at least, where one cluster of filings is left out."""
+
+
+class RankingStability(Section):
+    """How far a ranking rests on its filings; a task of fewer than three clusters is not in it."""
+
+    clusters: Number
+    tasks: dict[str, NamedAgain]
+    shared_heads: NamedAgain | None
+    global_heads: NamedAgain | None
+
+
 class RankingSection(Section):
     """The ranking that chose the heads, best first."""
 
@@ -103,6 +124,10 @@ class RankingSection(Section):
     """How many heads random controls are drawn from."""
     notes: tuple[str, ...]
     """What a reader of results should know of the ranking."""
+    chance: dict[str, float] | None = None
+    """By task, what a head scores that attends to every token alike; null where the method or the file knows none."""
+    stability: RankingStability | None = None
+    """Null where the file does not say it."""
 
 
 class ExcludedRow(Section):
@@ -128,6 +153,8 @@ class DataInfo(Section):
     excluded: tuple[ExcludedRow, ...] = ()
     ranking_overlap: Count | None = None
     """Filings of these rows that also made the ranking; null where that is unknown."""
+    known_by: dict[Seen, Count] = Field(default_factory=dict)
+    """By what those were known again: their name, their cluster, their text, or one half the same."""
     cut: Count | None = None
     """Rows that lost text to the length asked for; null where none was."""
     value_recurs: Annotated[tuple[Name, ...], EachOnce, UNIQUE] | None = None
@@ -141,6 +168,8 @@ class DataSection(DataInfo):
     rows: Count
     filings: Count | None
     """Null in a report of published counts, which do not say them."""
+    clusters: Count | None = None
+    """Independent filings: those of one company or of one text are one."""
     tasks: dict[str, TaskRows]
 
 

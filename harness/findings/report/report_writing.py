@@ -15,8 +15,9 @@ from pathlib import Path
 
 from harness.errors import ReportError
 from harness.experiment.conditions import BASELINE, Condition, distinct
-from harness.experiment.heads import ModelShape
+from harness.experiment.heads import Head, ModelShape
 from harness.experiment.rankings import HeadRanking, ScoredHead
+from harness.experiment.stability import ListStability, Stability
 from harness.files import write_text
 from harness.findings.rankings.ranking_summary import ranking_notes
 from harness.findings.report.condition_results import ConditionSamples, condition_result
@@ -27,7 +28,9 @@ from harness.findings.report.report_data import (
     DataInfo,
     DataSection,
     ModelSection,
+    NamedAgain,
     RankingSection,
+    RankingStability,
     ReportData,
     RunInfo,
     RunSection,
@@ -192,6 +195,26 @@ def _ranking(ranking: HeadRanking, model: ModelSection | None) -> RankingSection
         else {task: tuple(tuple(layer) for layer in grid) for task, grid in scores.items()},
         pool=None if model is None else len(ranking.pool(ModelShape(model.n_layers, model.n_heads))),
         notes=ranking_notes(ranking),
+        chance=None if ranking.chance is None else dict(ranking.chance),
+        stability=None if ranking.stability is None else _stability(ranking, ranking.stability),
+    )
+
+
+def _stability(ranking: HeadRanking, found: Stability) -> RankingStability:
+    shared = [each.head for each in ranking.shared()[: ranking.top_k]]
+    best = [each.head for each in ranking.global_candidates()]
+    return RankingStability(
+        clusters=found.clusters,
+        tasks={task: _again(of_task, ranking.candidates(task)) for task, of_task in found.tasks.items()},
+        shared_heads=None if found.shared_heads is None else _again(found.shared_heads, shared),
+        global_heads=None if found.global_heads is None else _again(found.global_heads, best),
+    )
+
+
+def _again(found: ListStability, heads: Sequence[Head]) -> NamedAgain:
+    ks = range(1, len(heads) + 1)
+    return NamedAgain(
+        again=tuple(min(1.0, found.overlap(heads[:k], k)) for k in ks), kept=tuple(found.kept(k) for k in ks)
     )
 
 
@@ -204,6 +227,7 @@ def _data(data: DataInfo, rows: Sequence[Row]) -> DataSection:
         **dict(data),
         rows=len(rows),
         filings=len({row.filename for row in rows}),
+        clusters=len({row.cluster_name for row in rows}),
         tasks={
             task: _task_rows([row for row in rows if row.task == task]) for task in dict.fromkeys(r.task for r in rows)
         },

@@ -13,6 +13,7 @@ from harness.findings.report.likelihood_lines import likelihood_lines
 from harness.findings.report.report_data import ReportData
 from harness.findings.samples import DONOR_VALUE
 from harness.findings.wording import manner_note, points, points_between, span
+from harness.retrieval.traces import seen_words
 
 RANDOM = "random_control"
 DEGENERATE = 0.05
@@ -61,6 +62,8 @@ def _provenance(report: ReportData) -> str:
     data, model = report.data, report.model
     name = "no model" if model is None else f"{model.id} ({model.n_layers} layers of {model.n_heads} heads)"
     of = "" if data.filings is None else f" of {counted(data.filings, 'filing')}"
+    if data.clusters is not None and data.clusters != data.filings:
+        of += f" in {counted(data.clusters, 'cluster')}"
     note = manner_note(report.configuration)
     return f"{name}, {counted(data.rows, 'row')}{of}" + ("" if note is None else f", {note}")
 
@@ -69,7 +72,8 @@ def _split_lines(report: ReportData) -> Iterator[str]:
     """Whether the heads were ranked on filings that they are evaluated on."""
     overlap, ranking = report.data.ranking_overlap, report.ranking
     if overlap:
-        yield f"warning: {overlap} of {report.data.filings} evaluated filings also made the ranking"
+        how = seen_words(report.data.known_by)
+        yield f"warning: {overlap} of {report.data.filings} evaluated filings also made the ranking{how}"
     elif overlap is None and ranking is not None:
         yield "split unknown: the ranking does not say which filings it was made from"
 

@@ -21,8 +21,10 @@ from fake_study import score as fake_score
 from jsonschema import Draft202012Validator
 
 from harness.errors import ReportError
+from harness.experiment.stability import ListStability, Stability
 from harness.findings.report.report_data import ExcludedRow, ReportData, TaskRows
 from harness.findings.report.report_writing import build_report, write_report
+from harness.findings.report.summary import summary_lines
 from harness.findings.samples import Sample, score_samples
 
 TASKS = ("ceo_lastname", "incorporation_year")
@@ -62,6 +64,31 @@ def test_sections_say_what_was_given() -> None:
         "within_task[incorporation_year-k01]",
         "within_task[incorporation_year-k05]",
     ]
+
+
+def test_how_far_a_ranking_rests_on_its_filings() -> None:
+    """At each k: of the first two shared heads the second is named again by half the weighings, the first by nine."""
+    ranking = make_ranking(tasks=TASKS)
+    shared = [each.head for each in ranking.shared()]
+    parts = dict.fromkeys(shared[1:], (0.0, 0.5)) | {shared[0]: (0.9, 0.9)}
+    of_shared = ListStability(parts, (1, 0))
+    ranking = replace(ranking, chance={TASKS[0]: 0.05}, stability=Stability(7, 1000, {}, of_shared, None))
+    report = build_report(make_setup(ranking), [], [], [])
+    assert report.ranking is not None
+    assert report.ranking.chance == {TASKS[0]: 0.05}
+    assert report.ranking.stability is not None
+    assert report.ranking.stability.clusters == 7
+    found = report.ranking.stability.shared_heads
+    assert found is not None
+    assert list(found.again[:2]) == pytest.approx([0.9, 0.7])
+    assert (len(found.again), found.kept[:2]) == (len(shared), (1, 0))
+
+
+def test_clusters_are_counted() -> None:
+    rows = [replace(row, cluster="Acme" if row.filename < "filing_002" else None) for row in make_rows(TASKS, 4)]
+    report = build_report(make_setup(None), [], rows, [])
+    assert (report.data.filings, report.data.clusters) == (4, 3)
+    assert next(iter(summary_lines(report))) == "demo (8 layers of 16 heads), 8 rows of 4 filings in 3 clusters"
 
 
 def test_missing_rows_are_named_and_never_count_as_wrong() -> None:
