@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import tiny_loaded
+from tiny_models import drawn, tiny_loaded
 
 from harness.model.loading.loaded_model import LoadedModel
-from harness.model.loading.model_size import config_size
+from harness.model.loading.model_size import model_size
 from harness.model.performance.shapes import SHAPES, random_model
 
 EVAL = Path(__file__).parents[1] / "evals" / "test_hooks.py"
@@ -26,7 +26,7 @@ def ablation_model(request: pytest.FixtureRequest) -> LoadedModel:
     if request.param in TINY:
         return tiny_loaded(request.param)
     config = SHAPES[request.param]
-    needed = config_size(config, bytes_per_number=2.0).weight_bytes + ROOM
+    needed = model_size(drawn(config), bytes_per_number=2.0).weight_bytes + ROOM
     gc.collect()
     torch.cuda.empty_cache()
     free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else 0

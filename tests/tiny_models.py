@@ -28,6 +28,7 @@ from harness.model.loading.architectures import ARCHITECTURES, architecture_of, 
 from harness.model.loading.blueprints import ModelRequest, usable_attention
 from harness.model.loading.checkpoint import Checkpoint, open_checkpoint
 from harness.model.loading.loaded_model import LoadedModel, load_model
+from harness.model.loading.model_size import model_size
 from harness.retrieval.prompts import Prompt, Trial
 
 N_LAYERS, N_HEADS, HEAD_DIM, WINDOW = 3, 4, 8, 12
@@ -128,6 +129,13 @@ def tiny_config(model_type: str) -> PreTrainedConfig:
     )
 
 
+def drawn(config: PreTrainedConfig) -> PreTrainedModel:
+    """A model of any size, without its weights."""
+    with torch.device("meta"):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]  # the library's
+    return model
+
+
 def tiny_model(model_type: str, *, seed: int = 0) -> PreTrainedModel:
     """A new model of random weights, biases included; float32, on the CPU."""
     # also where a test runs in inference mode: models are shared, and others write to their weights
@@ -171,6 +179,7 @@ def wrap(model: PreTrainedModel) -> LoadedModel:
         architecture=architecture_of(model.config),
         outputs=outputs,
         shape=shape_of(outputs, model_id=f"tiny {model.config.model_type}"),
+        size=model_size(model),
         end_token_ids=frozenset(END_TOKEN_IDS),
         attention=model.config._attn_implementation,
         dtype="float32",

@@ -13,13 +13,15 @@ from harness.cli import main
 from harness.demo import MODEL_FOLDER
 from harness.demo.filings import demo_rows
 from harness.errors import ModelError
+from harness.experiment.cost import Speed
 from harness.experiment.head_files import write_ranking
 from harness.experiment.rankings import rank
 from harness.model.loading import checkpoint
 from harness.model.loading.checkpoint_files import digest
 from harness.retrieval.rows import write_rows
-from harness.settings import Settings
+from harness.settings import DEMO, Settings
 from harness.study.asked_model import AskedModel, model_place
+from harness.study.benchmark import Request, measure
 from harness.study.session import Place, StudySession
 
 TASK = "ceo_lastname"
@@ -151,4 +153,19 @@ def test_so_does_a_dry_run(study: Settings, counted: Counter[str], tmp_path: Pat
 def test_so_does_the_ranking_of_heads(study: Settings, counted: Counter[str], tmp_path: Path) -> None:
     given = [f"--{name}={value}" for name, value in (("model", study.model), ("data", study.data), ("seq-len", 600))]
     assert main(["identify", *given, "--top-k=2", f"--out={tmp_path / 'ranked.json'}"]) == 0
+    assert counted == ONCE | {"weights": 1}
+
+
+def test_so_does_a_benchmark(study: Settings, counted: Counter[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.model.performance.bench.measure_speed", lambda device, dtype: Speed(1e9, 1e9))
+    request = Request(
+        settings=replace(study, seq_len=None),
+        shape=DEMO,
+        experiments=("within_task",),
+        n_rows=1,
+        n_tokens=1,
+        baseline="plain",
+        rounds=1,
+    )
+    assert measure(request).result.tokens_identical
     assert counted == ONCE | {"weights": 1}

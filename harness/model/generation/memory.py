@@ -6,7 +6,6 @@ Knows nothing of trees or tokens; whoever runs out of memory all the same halves
 import torch
 
 from harness.model.loading.loaded_model import LoadedModel
-from harness.model.loading.model_size import cached_numbers
 
 CPU_BYTES = 2**28
 """What branches may take on a CPU, where the memory that is free says little: larger batches are no faster."""
@@ -39,7 +38,7 @@ def _branch_bytes(loaded: LoadedModel, n_positions: int) -> int:
     config, shape = loaded.model.config.get_text_config(), loaded.shape
     size = loaded.model.dtype.itemsize
     width = shape.n_heads * (shape.head_dim or 0)
-    cache = 2 * shape.n_layers * cached_numbers(config, loaded.outputs[0])
+    cache = 2 * sum(each.cached for each in loaded.size.layers)
     inner = int(getattr(config, "intermediate_size", None) or 4 * config.hidden_size)
     layer = 8 * int(config.hidden_size) + 3 * inner + 5 * width
     # eager attention: scores, softmax in float32, and its copy

@@ -23,6 +23,7 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from harness.errors import ModelError
 from harness.experiment import heads as blueprint
+from harness.experiment.cost import ModelSize
 from harness.experiment.heads import Blueprint, ModelShape
 from harness.model.loading import blueprints
 from harness.model.loading.altered_weights import add_adapter, quantization_config, try_out
@@ -44,6 +45,7 @@ from harness.model.loading.sources import Source, fetch, opened, quiet
 class LoadedModel:
     """A model ready for inference, and what was found out about it.
 
+    `size` is that of its config: weights in few bits are packed, and an adapter stands before the projections.
     `replay_hooks` are told of the rows of each step that is replayed as one graph: no hook of a module runs then.
     `attention` is the implementation that is used, which may be another than the one hoped for. `device` is
     where token ids go. `end_token_ids` are all that any of its files names; empty if none does.
@@ -54,6 +56,7 @@ class LoadedModel:
     architecture: Architecture
     outputs: tuple[AttentionOutput, ...]
     shape: ModelShape
+    size: ModelSize
     end_token_ids: frozenset[int]
     attention: str
     dtype: str
@@ -94,7 +97,7 @@ def load_model(checkpoint: Checkpoint, *, device_map: str | None = None) -> Load
         with quiet(source):
             add_adapter(model, asked.adapter)
     model.requires_grad_(False).train(False)
-    device = _input_device(model)
+    device, dtype = _input_device(model), str(model.dtype).removeprefix("torch.")
     if device.type == "cuda":
         choose_kernels()
     try_out(model, device, f"model {source.asked!r}")
@@ -105,9 +108,10 @@ def load_model(checkpoint: Checkpoint, *, device_map: str | None = None) -> Load
         architecture=checkpoint.architecture,
         outputs=outputs,
         shape=shape_of(outputs, model_id=source.name, revision=source.revision),
+        size=checkpoint.size(dtype),
         end_token_ids=_end_tokens(source, model, tokenizer),
         attention=str(model.config._attn_implementation),
-        dtype=str(model.dtype).removeprefix("torch."),
+        dtype=dtype,
         device=device,
     )
     _check_as_expected(loaded, checkpoint.blueprint)

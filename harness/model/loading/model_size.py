@@ -5,9 +5,8 @@ Knows nothing of speed or memory that is free.
 
 from dataclasses import replace
 
-import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from harness.experiment.cost import LayerSize, ModelSize
 from harness.model.loading.altered_weights import BYTES, quantization_of, quantized_weights
@@ -20,21 +19,6 @@ from harness.model.loading.architectures import (
 
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 """How configs call the number of experts of a layer."""
-
-
-def config_size(
-    config: PreTrainedConfig,
-    *,
-    bytes_per_number: float,
-) -> ModelSize:
-    """The size of the model that a config describes, in which no weight is allocated.
-
-    Raises:
-        ModelError: an architecture outside the table, or a config that contradicts itself.
-    """
-    with torch.device("meta"):
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]  # the library's
-    return model_size(model, bytes_per_number=bytes_per_number)
 
 
 def model_size(
@@ -55,7 +39,7 @@ def model_size(
     architecture = architecture or architecture_of(model.config)
     outputs = attention_outputs(model, architecture)
     layers = model.get_submodule(architecture.layers)
-    cached = cached_numbers(model.config, outputs[0])
+    cached = _cached_numbers(model.config, outputs[0])
     size = ModelSize(
         layers=tuple(
             _layer_size(layer, output, cached, model.config)
@@ -70,7 +54,7 @@ def model_size(
     return replace(size, n_quantized=quantized_weights(model), bytes_per_quantized=BYTES[quantization])
 
 
-def cached_numbers(config: PreTrainedConfig, output: AttentionOutput) -> int:
+def _cached_numbers(config: PreTrainedConfig, output: AttentionOutput) -> int:
     """Numbers that one position of one layer keeps: a key and a value for each head that has its own."""
     key_heads = int(getattr(config.get_text_config(), "num_key_value_heads", None) or output.n_heads)
     return 2 * key_heads * output.head_dim

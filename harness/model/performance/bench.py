@@ -22,7 +22,6 @@ from harness.experiment.heads import Head
 from harness.model.generation import engine, reference
 from harness.model.identification.identify import find_method
 from harness.model.loading.loaded_model import LoadedModel
-from harness.model.loading.model_size import config_size
 from harness.model.performance.ceilings import finish, measure_speed
 from harness.model.performance.layer_counter import LayerCounter
 from harness.model.performance.peak_memory import PeakMemory
@@ -93,8 +92,6 @@ def compare(  # what is run, against what, how often, how far
             finish(loaded.device)
             seconds[name].append(time.perf_counter() - began)
     ours, theirs = counted["shared"], counted[baseline]
-    # by the config: weights in few bits are packed, and an adapter stands before the projections
-    size = config_size(loaded.model.config, bytes_per_number=float(loaded.model.dtype.itemsize))
     different, ties = _differences(ours.completions, theirs.completions)
     return BenchResult(
         engine=ours.side("shared", seconds["shared"]),
@@ -106,8 +103,8 @@ def compare(  # what is run, against what, how often, how far
         n_ties=ties,
         own_flips=_own_flips(loaded, works, max_new_tokens) if own_flips else None,
         speed=measure_speed(loaded.device, loaded.model.dtype),
-        flops=sum(shared_flops(size, work.head_sets, len(work.prompt.token_ids)) for work in works),
-        read_bytes=ours.read_bytes(size, works),
+        flops=sum(shared_flops(loaded.size, work.head_sets, len(work.prompt.token_ids)) for work in works),
+        read_bytes=ours.read_bytes(loaded.size, works),
         identify=None if identify is None else _identify_cost(loaded, works, identify, rounds),
     )
 

@@ -15,6 +15,7 @@ from harness.model.loading.architectures import architecture_of, attention_outpu
 from harness.model.loading.blueprints import usable_attention
 from harness.model.loading.devices import choose_kernels
 from harness.model.loading.loaded_model import LoadedModel
+from harness.model.loading.model_size import model_size
 
 
 def _llama_3(n_layers: int, n_heads: int, hidden_size: int, intermediate_size: int) -> LlamaConfig:
@@ -62,6 +63,7 @@ def random_model(
         architecture=architecture_of(config),
         outputs=outputs,
         shape=shape_of(outputs, model_id=name),
+        size=model_size(model),
         end_token_ids=frozenset(),
         attention=str(model.config._attn_implementation),
         dtype=str(dtype).removeprefix("torch."),

@@ -37,7 +37,6 @@ from harness.model.loading import altered_weights as quantization
 from harness.model.loading.altered_weights import check_adapter
 from harness.model.loading.architectures import base_layer
 from harness.model.loading.loaded_model import LoadedModel
-from harness.model.loading.model_size import config_size
 
 peft = pytest.importorskip("peft", reason="needs the extra 'lora'")
 # peft asks this of any model that it wraps
@@ -347,7 +346,7 @@ def test_a_package_that_is_not_installed(checkpoint: Path, monkeypatch: pytest.M
 
 def test_its_size_is_told_before_it_is_loaded(loaded: LoadedModel) -> None:
     """Scales, which the library keeps beside the weights, are counted for 4 bits; in 8 there is one a row."""
-    size = config_size(loaded.model.config, bytes_per_number=float(loaded.model.dtype.itemsize))
+    size = loaded.size
     held = sum(weight.nbytes for weight in loaded.model.parameters())
     scales = size.n_quantized * 4 / 64 if size.bytes_per_quantized < 1 else 0
     assert 0 < size.n_quantized < size.n_weights

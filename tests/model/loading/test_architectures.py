@@ -5,10 +5,10 @@ from typing import cast
 
 import pytest
 import torch
-from tiny_models import HEAD_DIM, MODEL_TYPES, N_HEADS, N_LAYERS, tiny_config, tiny_loaded, tiny_model
+from tiny_models import HEAD_DIM, MODEL_TYPES, N_HEADS, N_LAYERS, drawn, tiny_config, tiny_loaded, tiny_model
 from torch import nn
 from torch.distributed.tensor import Shard, distribute_tensor, init_device_mesh  # type: ignore[attr-defined]
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig
 
 from harness.errors import ModelError
 from harness.experiment.heads import ModelShape
@@ -140,13 +140,6 @@ def test_layers_that_differ_by_their_config() -> None:
     config = AutoConfig.for_model("gemma4_text", num_hidden_layers=2, hidden_size=32, layer_types=kinds)
     with pytest.raises(ModelError, match="its layers differ in head_dim; expected as many heads of one width in each"):
         attention_outputs(drawn(config), ARCHITECTURES["llama"])
-
-
-def drawn(config: PreTrainedConfig) -> PreTrainedModel:
-    """A model without weights, as blueprints draw it."""
-    with torch.device("meta"):
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]  # the library's
-    return model
 
 
 def test_entries_stand_beside_the_table() -> None:

@@ -2,11 +2,21 @@
 
 import pytest
 import torch
-from tiny_models import HEAD_DIM, N_HEADS, N_LAYERS, REPRESENTATIVES, random_ids, tiny_config, tiny_loaded, tiny_model
+from tiny_models import (
+    HEAD_DIM,
+    N_HEADS,
+    N_LAYERS,
+    REPRESENTATIVES,
+    drawn,
+    random_ids,
+    tiny_config,
+    tiny_loaded,
+    tiny_model,
+)
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.experiment.cost import LayerSize, single_flops
-from harness.model.loading.model_size import config_size, model_size
+from harness.model.loading.model_size import model_size
 from harness.model.performance.shapes import SHAPES
 
 HIDDEN, INNER, KEY_HEADS = 24, 32, 2
@@ -51,7 +61,7 @@ def test_operations_are_those_that_torch_counts(model_type: str) -> None:
 @pytest.mark.parametrize("model_type", REPRESENTATIVES)
 def test_a_config_is_enough(model_type: str) -> None:
     config = tiny_config(model_type)
-    assert config_size(config, bytes_per_number=4.0) == model_size(tiny_loaded(model_type).model)
+    assert model_size(drawn(config), bytes_per_number=4.0) == model_size(tiny_loaded(model_type).model)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +69,6 @@ def test_a_config_is_enough(model_type: str) -> None:
 )
 def test_true_shapes(name: str, billions: float, cached: int) -> None:
     """Meta's own numbers of parameters; keys and values of 8 heads of 128 in each layer, in two bytes."""
-    size = config_size(SHAPES[name], bytes_per_number=2.0)
+    size = model_size(drawn(SHAPES[name]), bytes_per_number=2.0)
     assert size.n_weights / 1e9 == pytest.approx(billions, abs=0.005)
     assert size.cached_bytes == cached
