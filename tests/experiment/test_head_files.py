@@ -156,6 +156,8 @@ def test_top_k_is_the_files_else_the_callers_else_the_length(tmp_path: Path) -> 
         ({"tasks": {}}, "no tasks"),
         ({"tasks": {"a": []}}, "no tasks, or one without heads"),
         ({"tasks": {"a": {"layer": 1}}}, "tasks.a: {'layer': 1}; expected a list"),
+        ({"schema_version": True, "tasks": {"a": places((1, 1))}}, "schema_version: True; expected an integer"),
+        ({"every_task": 1, "tasks": {"a": places((1, 1))}}, "every_task: 1; expected true or false"),
         ({"schema_version": 2, "tasks": {"a": places((1, 1))}}, "schema_version 2; expected at most 1"),
         (
             {"schema_version": 1, "model": "x", "tasks": {"a": places((0, 0))}},

@@ -10,10 +10,11 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from harness import strict_json
 from harness.errors import DataError
 from harness.files import read_bytes, write_text
 from harness.retrieval.filings.building import Recipe
@@ -161,7 +162,8 @@ def _recipe(entry: ManifestFiling, row: ManifestRow, placement: Placement, path:
 
 def _read(path: Path) -> Manifest:
     try:
-        return Manifest.model_validate_json(read_bytes(path))
+        data = read_bytes(path)
+        manifest = Manifest.model_validate_json(data)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}; expected a manifest; check the path") from None
     except ValidationError as error:
@@ -170,3 +172,15 @@ def _read(path: Path) -> Manifest:
         raise DataError(
             f"{path}: {where}: {first['msg']}; expected a manifest of rows; write it anew with --write-manifest"
         ) from None
+    _check_strictly(data, path)
+    return manifest
+
+
+def _check_strictly(data: bytes, path: Path) -> None:
+    """Raise a DataError for what pydantic takes in silence: the last of two equal keys, `true` and `1.0` for 1."""
+    try:
+        version = cast(dict[str, object], strict_json.parse(data.decode()))["schema_version"]
+    except ValueError as error:
+        raise DataError(f"{path}: {error}; expected a manifest without it") from None
+    if type(version) is not int:
+        raise DataError(f"{path}: schema_version: {version!r}; expected a whole number; write the manifest anew")

@@ -71,6 +71,8 @@ def test_a_changed_manifest_names_the_row(manifest: Path) -> None:
     ("change", "message"),
     [
         ({"schema_version": 2}, "schema_version: Input should be 1"),
+        ({"schema_version": True}, "schema_version: True; expected a whole number"),
+        ({"schema_version": 1.0}, "schema_version: 1.0; expected a whole number"),
         ({"placement": "elsewhere"}, "placement: Input should be 'insert' or 'in_place'"),
         ({"filings": [{}]}, "filings.0.filing: Field required"),
         ({"more": 1}, "more: Extra inputs are not permitted"),
@@ -79,6 +81,11 @@ def test_a_changed_manifest_names_the_row(manifest: Path) -> None:
 def test_a_file_that_is_no_manifest(manifest: Path, change: dict[str, object], message: str) -> None:
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | change))
     assert message in refused(manifest, filing(), OTHER)
+
+
+def test_a_manifest_with_a_key_twice(manifest: Path) -> None:
+    manifest.write_text(manifest.read_text().replace('"made_by"', '"made_by": "another", "made_by"', 1))
+    assert "the key 'made_by' twice in one object; expected a manifest without it" in refused(manifest, filing(), OTHER)
 
 
 def test_a_row_without_a_haystack(manifest: Path) -> None:
