@@ -28,6 +28,9 @@ def test_arguments_are_in_the_report_and_in_every_key(project: Project) -> None:
     """With another argument the same rows are asked anew; with the first one again, all is in the store."""
     give_template(project, SWITCH)
     project.run(*STUDY, "--ablation-run=off")
+    assert "nothing" in project.run(*STUDY, "--ablation-dry-run").stdout.str()
+    other = project.run(*STUDY, "--ablation-dry-run", "--ablation-template=enable_thinking=true").stdout.str()
+    assert "nothing" not in other, "other arguments make other prompts"
     project.run(*STUDY, "--ablation-run=on", "--ablation-template=enable_thinking=true")
     assert project.report("on")["configuration"]["template"] == ["enable_thinking=true"]
     assert project.report("off")["configuration"]["template"] == []

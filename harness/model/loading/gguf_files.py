@@ -11,7 +11,7 @@ import io
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -32,6 +32,7 @@ DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat1
 """Kinds of numbers that are not quantised, and torch's names for them."""
 
 _END_TOKENS = tuple(f"tokenizer.ggml.{name}_token_id" for name in ("eos", "eot", "eom"))
+_BIAS = re.compile(r"blk\.\d+\..*\.bias")
 _ROTARY = re.compile(r"rope_(freqs|factors_long|factors_short)\.weight")
 
 
@@ -40,11 +41,12 @@ class GgufContent:
     """What a file holds.
 
     `kind` is how most of its weights are kept, as `Q4_1` or `F16`; `end_token_ids` are all that it names: the end of a
-    text, of a turn and of a message, of which transformers reads the first alone.
+    text, of a turn and of a message, of which transformers reads the first alone. `biased`: its layers have biases.
     """
 
     kind: str
     end_token_ids: frozenset[int]
+    biased: bool
 
     @property
     def dtype(self) -> str:
@@ -126,7 +128,20 @@ def _read_content(file: Path, size: int, modified: int) -> GgufContent:
     if not kinds:
         raise ModelError(f"{where}: holds no weights; expected a model's; name another file")
     ends = frozenset(int(fields[name]) for name in _END_TOKENS if name in fields)
-    return GgufContent(kinds.most_common(1)[0][0], ends)
+    biased = any(_BIAS.fullmatch(tensor.name) for tensor in reader.tensors)
+    return GgufContent(kinds.most_common(1)[0][0], ends, biased)
+
+
+def check_biases(file: Path, parameters: Iterable[str]) -> None:
+    """Raise a ModelError where the layers' biases have no place among a model's parameters: they would be left out.
+
+    A GGUF file does not say whether its model is to have any, and transformers passes over what it does not expect.
+    """
+    if read_content(file).biased and not any("bias" in name for name in parameters):
+        raise ModelError(
+            f"model {str(file)!r}: its layers have biases, which transformers leaves out of a GGUF file of this "
+            "architecture; expected none; name the folder or hub id that it was made from"
+        )
 
 
 def _bare(name: str) -> str:

@@ -37,7 +37,7 @@ from harness.model.loading.architectures import (
 from harness.model.loading.checkpoint import Checkpoint
 from harness.model.loading.devices import choose_kernels, device_map_of, room_of
 from harness.model.loading.entry_check import check_entry
-from harness.model.loading.gguf_files import full_weights, read_content
+from harness.model.loading.gguf_files import check_biases, full_weights, read_content
 from harness.model.loading.sources import Source, fetch, opened, quiet
 
 
@@ -93,6 +93,8 @@ def load_model(checkpoint: Checkpoint, *, device_map: str | None = None) -> Load
     tokenizer = checkpoint.tokenizer
     model, report = _load_weights(checkpoint, device_map or asked.device_map)
     check_fit(source.asked, report, layers=checkpoint.architecture.layers, optional_from=_optional_from(config))
+    if source.gguf_path is not None:
+        check_biases(source.gguf_path, (name for name, _ in model.named_parameters()))
     if asked.adapter is not None:
         with quiet(source):
             add_adapter(model, asked.adapter)

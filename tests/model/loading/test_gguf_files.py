@@ -6,10 +6,11 @@ from contextlib import redirect_stderr
 from hashlib import sha256
 from pathlib import Path
 
+import peft
 import pytest
 import torch
 from gguf_writing import ARCHITECTURE, TEMPLATE, quantized_model, save_gguf
-from tiny_models import HEAD_DIM, N_HEADS, N_LAYERS, load, opened, random_ids, tiny_model
+from tiny_models import HEAD_DIM, N_HEADS, N_LAYERS, load, opened, random_ids, save_checkpoint, tiny_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness.errors import ModelError
@@ -143,6 +144,27 @@ def test_an_unknown_architecture(architecture: str, message: str, file: Path) ->
     save_gguf(file, architecture=architecture)
     with pytest.raises(ModelError, match=message):
         opened(str(file))
+
+
+def test_biases_that_the_architecture_is_not_to_have(file: Path) -> None:
+    """transformers would leave them out without a word: the model would be another."""
+    gguf_files.check_biases(file, ["model.layers.0.self_attn.q_proj.bias"])
+    with pytest.raises(ModelError, match="its layers have biases, which transformers leaves out of a GGUF file"):
+        gguf_files.check_biases(file, ["model.layers.0.self_attn.q_proj.weight"])
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+def test_an_adapter_on_a_file_is_as_on_a_folder(file: Path, tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "folder", ARCHITECTURE)
+    settings = peft.LoraConfig(r=3, target_modules=["q_proj", "o_proj"], init_lora_weights=False)
+    peft.get_peft_model(tiny_model(ARCHITECTURE), settings).save_pretrained(tmp_path / "adapter")
+    ids = torch.tensor([random_ids(9)])
+    of_file, of_folder = (
+        load(str(model), device_map="cpu", adapter=tmp_path / "adapter").model(ids).logits
+        for model in (file, tmp_path / "folder")
+    )
+    assert torch.equal(of_file, of_folder)
+    assert not torch.equal(of_file, tiny_model(ARCHITECTURE)(ids).logits)
 
 
 def test_no_such_file(tmp_path: Path) -> None:
