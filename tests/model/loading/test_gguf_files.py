@@ -157,7 +157,7 @@ def test_biases_that_the_architecture_is_not_to_have(file: Path) -> None:
 def test_an_adapter_on_a_file_is_as_on_a_folder(file: Path, tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "folder", ARCHITECTURE)
     settings = peft.LoraConfig(r=3, target_modules=["q_proj", "o_proj"], init_lora_weights=False)
-    peft.get_peft_model(tiny_model(ARCHITECTURE), settings).save_pretrained(tmp_path / "adapter")
+    peft.get_peft_model(tiny_model(ARCHITECTURE), settings).save_pretrained(str(tmp_path / "adapter"))
     ids = torch.tensor([random_ids(9)])
     of_file, of_folder = (
         load(str(model), device_map="cpu", adapter=tmp_path / "adapter").model(ids).logits
