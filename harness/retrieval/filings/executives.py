@@ -44,7 +44,7 @@ _NOT_NOW = re.compile(
     re.IGNORECASE,
 )
 _PART = re.compile(r"\b(?:division|segment|subsidiary)\b", re.IGNORECASE)
-_EXHIBIT = re.compile(r"\W*(?:\d+\.\d+ )?(?:Exhibit|Certification)")
+_EXHIBIT = re.compile(r".{0,40}\b(?:Exhibit|Certification)\b")
 
 
 def find_executives(sentence: str, section: str, registrant: Registrant) -> Iterator[Statement | Doubt]:

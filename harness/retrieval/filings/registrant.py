@@ -36,6 +36,8 @@ DEFINED = re.compile(
     rf"(?P<name>[A-Z][\w&.’'\-]*(?:,? (?:of |and |& |the )?[A-Z][\w&.’'\-]*){{0,6}}?{_SUFFIX}) ?"
     r"\((?P<inner>[^()]{0,160}[\"“](?:the )?(?:Company|Registrant|Corporation|we),?[\"”][^()]{0,80})\)"
 )
+_STATEMENTS = frozenset({"8", "14", "15"})
+"""Sections that hold financial statements, of which some are of other companies."""
 _COMPANY = "[Tt]he (?:[Cc]ompany|[Rr]egistrant|Corporation)"
 
 
@@ -69,7 +71,9 @@ def registrant_of(filing: Filing) -> Registrant:
     longest_first = sorted(names, key=lambda name: (-len(name), name))
     subject = "|".join(["[Ww]e", _COMPANY, *longest_first])
     owners = "|".join(["[Oo]ur", *(rf"(?:{name})[’']s?" for name in (_COMPANY, *longest_first))])
-    doubtful = frozenset(section.name for section in filing.sections if _has_others(section.text, full))
+    doubtful = frozenset(
+        section.name for section in filing.sections if section.name in _STATEMENTS and _has_others(section.text, full)
+    )
     return Registrant(
         rf"(?<![\w’'-])(?:{subject})(?![\w’'-])", rf"(?<![\w’'-])(?:{owners})(?!\w)", full, given, doubtful
     )
@@ -83,7 +87,7 @@ def _name_pattern(given: str) -> str:
     parts = [_word_pattern(word.strip(".")) for word in words]
     while len(parts) > 1 and _ending(words[len(parts) - 1]) is not None:
         parts.pop()
-    return rf"(?:The )?{',? '.join(parts)}{_SUFFIX}{{0,2}}"
+    return rf"(?:The )?{',?[ -]'.join(parts)}{_SUFFIX}{{0,2}}"
 
 
 def _ending(word: str) -> str | None:

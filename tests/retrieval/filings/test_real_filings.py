@@ -46,9 +46,9 @@ def test_companies(filings: tuple[Filing, ...]) -> None:
 def test_rows_by_task(built: Built) -> None:
     """As in the table of `reports/filings/README.md`."""
     assert Counter(row.task for row in built.rows) == {
-        **{"registrant_name": 34, "headquarters_city": 22, "headquarters_state": 23},
-        **{"incorporation_state": 11, "incorporation_year": 16, "ceo_lastname": 36},
-        **{"employees_count_total": 25, "employees_count_full_time": 23, "holder_record_amount": 38},
+        **{"registrant_name": 35, "headquarters_city": 23, "headquarters_state": 23},
+        **{"incorporation_state": 12, "incorporation_year": 16, "ceo_lastname": 36},
+        **{"employees_count_total": 27, "employees_count_full_time": 23, "holder_record_amount": 38},
     }
 
 
@@ -73,7 +73,7 @@ def test_what_a_crude_script_took_is_rejected(built: Built) -> None:
 def test_the_judged_list_is_what_its_seed_draws(built: Built) -> None:
     with (ROOT / "reports" / "filings" / "judged.csv").open(encoding="utf-8", newline="") as file:
         judged = list(csv.DictReader(file))
-    drawn = draw(built.recipes, 60, seed=2)
+    drawn = draw(built.recipes, 60, seed=3)
     assert [(row["task"], row["filing"], row["section"], int(row["start"]), row["value"]) for row in judged] == [
         (each.task, each.filing, each.needle.section, each.needle.start, each.value) for each in drawn
     ]

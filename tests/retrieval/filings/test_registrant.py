@@ -35,6 +35,7 @@ def test_what_is_its_own(text: str) -> None:
         ("Marygold Companies, Inc.", "The Marygold Companies, Inc."),
         ("FIRST AMERICAN SCIENTIFIC CORP \\NV\\", "FIRST AMERICAN SCIENTIFIC CORP."),
         ("AT&T INC", "AT&T Inc."),
+        ("WAL MART STORES INC", "Wal-Mart Stores, Inc."),
     ],
 )
 def test_a_name_as_edgar_has_it_and_as_it_is_written(given: str, written: str) -> None:
@@ -61,5 +62,5 @@ def test_without_a_name_from_the_source_the_filings_own_definition_is_taken() ->
 
 def test_sections_that_call_another_company_the_company() -> None:
     own, other = 'Acme Widgets, Inc. (the "Company") sells.', 'Zeta Corp. ("Zeta" or the "Company") buys.'
-    registrant = registrant_of(filing(item_1=own, item_8=f"{own} {own}", item_14=f"{own} {other}"))
+    registrant = registrant_of(filing(item_1=f"{own} {other}", item_8=f"{own} {own}", item_14=f"{own} {other}"))
     assert registrant.doubtful_sections == {"14"}
