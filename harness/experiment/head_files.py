@@ -184,11 +184,15 @@ def _head(item: Node) -> Head:
         case {"layer": layer, "head": head} | {"head": [layer, head]} | [int() as layer, head]:
             return Head(item.part(layer, "layer").integer(), item.part(head, "head").integer())
         case {"head": str() as text} | [str() as text, _]:
-            try:
-                return Head.parse(text)
-            except HeadsError as error:
-                raise HeadsError(f"{item.where}: {error}") from None
+            return _parsed(item, text)
     raise item.bad('a head, as in {"layer": 17, "head": 24, "score": 0.3}')
+
+
+def _parsed(item: Node, text: str) -> Head:
+    try:
+        return Head.parse(text)
+    except HeadsError as error:
+        raise HeadsError(f"{item.where}: {error}") from None
 
 
 def _score(item: Node) -> float:
@@ -246,11 +250,19 @@ def _stability(node: Node) -> Stability:
 
 
 def _list_stability(node: Node) -> ListStability:
-    parts = node.field("in_top").table(lambda head: tuple(part.number() for part in head.items()))
+    in_top = node.field("in_top")
+    parts = in_top.table(lambda head: tuple(_part(part) for part in head.items()))
     return ListStability(
-        in_top={Head.parse(key): of_head for key, of_head in parts.items()},
+        in_top={_parsed(in_top, key): of_head for key, of_head in parts.items()},
         least_kept=tuple(count.integer() for count in node.field("least_kept").items()),
     )
+
+
+def _part(node: Node) -> float:
+    part = node.number()
+    if not 0 <= part <= 1:
+        raise node.bad("a number from 0 to 1")
+    return part
 
 
 def _stability_document(stability: Stability) -> dict[str, object]:

@@ -243,6 +243,21 @@ def test_a_signature_of_another_length(tmp_path: Path) -> None:
         read_ranking(write(tmp_path, document))
 
 
+@pytest.mark.parametrize(
+    ("in_top", "said"),
+    [
+        ({"0-0": [1.5]}, r"stability.shared_heads.in_top.0-0\[0\]: 1.5; expected a number from 0 to 1"),
+        ({"first": [0.5]}, "stability.shared_heads.in_top: "),
+        ({"0-0": 0.5}, "stability.shared_heads.in_top.0-0: 0.5; expected a list"),
+    ],
+)
+def test_a_stability_that_is_none(tmp_path: Path, in_top: object, said: str) -> None:
+    found = {"clusters": 5, "resamples": 9, "tasks": {}, "shared_heads": {"least_kept": [0], "in_top": in_top}}
+    document = {"schema_version": 1, "tasks": {"ceo": places((0, 0))}, "stability": found}
+    with pytest.raises(HeadsError, match=said):
+        read_ranking(write(tmp_path, document))
+
+
 def test_a_list_for_every_task_and_a_cut_one_survive_conversion(tmp_path: Path) -> None:
     cut = {
         "tasks": {"a": places((0, 0), (0, 1)), "b": places((0, 1), (2, 0))},
