@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness.commands.arguments import add_options, check_writable, given_settings, whole_number
 from harness.commands.output import say, show
 from harness.counting import counted
-from harness.errors import SettingsError
+from harness.errors import DataError, SettingsError
 from harness.retrieval.chat_templates import read_arguments
 from harness.retrieval.prompts import build_prompt
 from harness.retrieval.row_files import write_records
@@ -102,9 +102,14 @@ def _build(arguments: argparse.Namespace, settings: Settings) -> None:
     filings = read_filings(arguments.source)
     say(f"{arguments.source}: {counted(len(filings), 'filing')}")
     built = build_rows(filings, tasks, in_place=arguments.in_place, length=length)
-    write_rows(built.rows, arguments.out)
     if arguments.candidates is not None:
         write_records(arguments.candidates, COLUMNS, [_record(each) for each in built.candidates])
+    if not built.rows:
+        raise DataError(
+            f"{arguments.source}: {counted(len(filings), 'filing')} and no row; expected sentences that state values "
+            f"of {', '.join(tasks)}; list those that were rejected, and why, with --candidates"
+        )
+    write_rows(built.rows, arguments.out)
     if arguments.draw is not None:
         drawn = draw(built.recipes, N_DRAWN, seed=arguments.draw_seed)
         write_records(arguments.draw, DRAWN_COLUMNS, [_drawn(each) for each in drawn])

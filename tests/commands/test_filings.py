@@ -100,7 +100,9 @@ def test_bad_input(folder: Path, capsys: Capture) -> None:
     (folder.parent / "empty").mkdir()
     assert "got no filings" in refusal(capsys, "filings", folder.parent / "empty", "--out", out)
     (folder / "a.json").write_text('{"item_1": "We sell widgets."}')
-    assert "1 filing: no sentence states a value" in refusal(capsys, "filings", folder, "--out", out)
+    line = refusal(capsys, "filings", folder, "--out", out, "--candidates", folder.parent / "list.csv")
+    assert line.startswith(f"{folder}: 1 filing and no row; expected sentences that state values of registrant_name, ")
+    assert (folder.parent / "list.csv").exists()
     assert not out.exists()
 
 

@@ -8,8 +8,6 @@ else: values recur in nearly every filing, so that a prompt without its needle i
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from harness.counting import counted
-from harness.errors import DataError
 from harness.retrieval.filings.candidates import Candidate, candidates_of
 from harness.retrieval.filings.choosing import choose_needles
 from harness.retrieval.filings.clusters import clusters_of
@@ -22,6 +20,7 @@ from harness.retrieval.tasks import Task
 
 _FIRST = 64
 """Sentences looked at first: of a long filing most are cut off anyway."""
+_NO_ROOM = "no room for the needle and one more sentence of the filing that states none of its values"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +73,7 @@ def build_rows(
     With a length, the haystack keeps as many whole sentences as the longest prompt of the filing's rows takes: from the
     filing's start, or in place on both sides of each needle.
 
-    Raises:
-        DataError: no filing states any value, or a prompt is too long without any haystack.
+    What finds no room is rejected, like all else: `candidates` say why.
     """
     clusters = clusters_of(filings)
     recipes: list[Recipe] = []
@@ -88,7 +86,6 @@ def build_rows(
             found = _standing_once(found, sentences)
         chosen = choose_needles(found)
         needles = [chosen[task] for task in tasks if task in chosen]
-        candidates += found
         made = (
             _in_place(filing, sentences, needles, length)
             if in_place
@@ -98,11 +95,8 @@ def build_rows(
             named = replace(recipe, cluster=clusters[filing.name])
             recipes.append(named)
             rows.append(named.row(filing))
-    if not rows:
-        raise DataError(
-            f"{counted(len(filings), 'filing')}: no sentence states a value of {', '.join(tasks)}; expected 10-Ks in "
-            "English; check the filings, or list the candidates to see why each was rejected"
-        )
+        crowded = {needle for needle in needles if needle.task not in {recipe.task for recipe in made}}
+        candidates += [replace(each, reason=_NO_ROOM) if each in crowded else each for each in found]
     return Built(tuple(recipes), tuple(rows), tuple(candidates))
 
 
@@ -113,18 +107,18 @@ def _insert(
     tasks: Mapping[str, Task],
     length: Length | None,
 ) -> list[Recipe]:
-    """Rows around one haystack that none of their values stands in."""
-    if not needles:
-        return []
-    recipes = [_recipe(filing, needle, (), "insert") for needle in needles]
+    """Rows around one haystack that none of their values stands in; none where there is no room for any of it."""
+    recipes = [_recipe(filing, needle, "insert") for needle in needles]
     first = len(sentences) if length is None else _FIRST
-    while True:
+    while recipes:
         window = Window(_free(sentences[:first], needles, tasks))
         runs = _cut(filing, window, recipes, length)
         # as long as all of them fit, there is room for more
-        if first >= len(sentences) or runs != window.part(window.size):
-            return [replace(recipe, haystack=runs) for recipe in recipes]
-        first *= 4
+        if first < len(sentences) and runs == window.part(window.size):
+            first *= 4
+        else:
+            return [replace(recipe, haystack=runs) for recipe in recipes if runs]
+    return []
 
 
 def _in_place(
@@ -134,31 +128,28 @@ def _in_place(
     numbered = tuple(enumerate(sentences))
     recipes = []
     for needle in needles:
-        recipe = _recipe(filing, needle, (), "in_place")
+        recipe = _recipe(filing, needle, "in_place")
         centre = next(number for number, sentence in numbered if sentence == needle.sentence)
-        recipes.append(replace(recipe, haystack=_cut(filing, Window(numbered, centre), [recipe], length)))
+        if runs := _cut(filing, Window(numbered, centre), [recipe], length):
+            recipes.append(replace(recipe, haystack=runs))
     return recipes
 
 
-def _recipe(filing: Filing, needle: Candidate, haystack: tuple[Run, ...], placement: Placement) -> Recipe:
+def _recipe(filing: Filing, needle: Candidate, placement: Placement) -> Recipe:
+    """A row's recipe, but for its haystack and cluster."""
     place = Run(needle.sentence.section, needle.sentence.start, needle.sentence.end)
-    return Recipe(filing.name, needle.task, needle.value, place, haystack, placement, "")
+    return Recipe(filing.name, needle.task, needle.value, place, (), placement, "")
 
 
 def _cut(filing: Filing, window: Window, recipes: Sequence[Recipe], length: Length | None) -> tuple[Run, ...]:
-    if length is None:
+    """The largest part of the window with which every recipe's prompt is short enough; nothing where none is."""
+    if length is None or not window.sentences:
         return window.part(window.size)
 
     def fits(runs: tuple[Run, ...]) -> bool:
         return all(length.count(replace(recipe, haystack=runs).row(filing)) <= length.n_tokens for recipe in recipes)
 
-    runs = largest_part(window, fits)
-    if runs is None:
-        raise DataError(
-            f"{filing.name}: no prompt of {length.n_tokens} tokens holds the needle and one sentence more; "
-            "expected room for both; allow more with --seq-len"
-        )
-    return runs
+    return largest_part(window, fits) or ()
 
 
 def _free(
