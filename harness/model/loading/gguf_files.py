@@ -16,7 +16,7 @@ from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
 from transformers.utils import quantization_config
@@ -76,8 +76,7 @@ def read_content(file: Path) -> GgufContent:
         ModelError: no GGUF, cut off, a part of a model, without a tokenizer, of an architecture that transformers does
             not read, or with scaled rotary frequencies; or the package gguf is not installed.
     """
-    status = file.stat()
-    return _read_content(file.resolve(), status.st_size, status.st_mtime_ns)
+    return _read_content(*_state(file))
 
 
 @functools.cache
@@ -92,10 +91,8 @@ def _read_content(file: Path, size: int, modified: int) -> GgufContent:
         begins = stream.read(len(MAGIC))
     if begins != MAGIC:
         raise ModelError(f"{where}: begins with {begins!r}; expected {MAGIC!r}, as every GGUF file; name another file")
-    from gguf import GGUFReader
-
     try:
-        reader = GGUFReader(file)
+        reader = _reader(file, size, modified)
     except (ValueError, LookupError, ArithmeticError) as error:
         said = (str(error).splitlines() or [""])[0]
         raise ModelError(
@@ -159,8 +156,35 @@ def full_weights() -> QuantizationConfigMixin | None:
 def alone(file: Path) -> Iterator[Path]:
     """A folder that shows this file and nothing else, and silence about reading it.
 
-    Of a file beside which a `tokenizer.json` lies, transformers would take that one.
+    Of a file beside which a `tokenizer.json` lies, transformers would take that one. It also takes a file
+    apart anew for config, tokenizer and weights, seconds each with a vocabulary of 50,000: while the folder is there,
+    whoever asks for this file's reader gets the one that there is.
     """
+    import gguf
+
+    own = gguf.GGUFReader
+
+    def once(path: str | Path, *mode: Any) -> Any:
+        return _reader(*_state(Path(path))) if Path(path).resolve() == file.resolve() else own(path, *mode)
+
     with tempfile.TemporaryDirectory(prefix="retrieval-heads-") as folder, redirect_stderr(io.StringIO()):
         Path(folder, file.name).symlink_to(file.resolve())
-        yield Path(folder)
+        gguf.GGUFReader = once  # type: ignore[misc,assignment]  # a class, of which no more than this is used
+        try:
+            yield Path(folder)
+        finally:
+            gguf.GGUFReader = own  # type: ignore[misc]  # put back
+
+
+@functools.cache
+def _reader(file: Path, size: int, modified: int) -> Any:
+    """The format's own reader of a file in this state; weights are mapped, not read."""
+    from gguf.gguf_reader import GGUFReader
+
+    return GGUFReader(file)
+
+
+def _state(file: Path) -> tuple[Path, int, int]:
+    """Where a file really lies, its size, and when it was changed."""
+    status = file.stat()
+    return file.resolve(), status.st_size, status.st_mtime_ns

@@ -12,14 +12,15 @@ from transformers import AutoModelForCausalLM
 from harness.errors import AblationError
 from harness.experiment.heads import Head
 from harness.model.generation.node_cache import NodeCache, NodeLayer
-from harness.model.generation.static_step import StaticStep, _attend, can_be_static
+from harness.model.generation.static_step import PLAIN_STEPS, StaticStep, _attend, can_be_static
 from harness.model.intervention.ablation import Ablation
 from harness.model.loading.architectures import ARCHITECTURES
 from harness.model.loading.loaded_model import LoadedModel
 from harness.model.performance.layer_counter import LayerCounter
 
 PROMPT = random_ids(20, seed=2)
-STEPS = [[[7], [8], [9]], [[1], [2], [3]], [[200], [100], [50]], [[4], [4], [4]]]
+STEPS = [[[7], [8], [9]], [[1], [2], [3]], [[200], [100], [50]], [[4], [4], [4]]] * 2
+"""More than are run before one is captured."""
 SETS = [frozenset[Head](), frozenset({Head(0, 1)}), frozenset({Head(1, 0), Head(2, 3)})]
 STATIC = ("granite", "llama", "mistral", "olmo2", "phi3", "qwen2", "qwen3")
 """Whose steps are compared here, on a GPU too where there is one."""
@@ -67,7 +68,7 @@ def test_steps_are_the_models_own(model_type: str, device: str) -> None:
             torch.testing.assert_close(step.feed(ids), logits, rtol=1e-10, atol=1e-10)
         ablation.replayed(step.replays)
     assert ablation.fired == expected_ablation.fired
-    assert step.replays == (len(STEPS) - 2 if device == "cuda" else 0)
+    assert step.replays == (len(STEPS) - PLAIN_STEPS - 1 if device == "cuda" else 0)
     assert loaded.model.config._attn_implementation == "sdpa"
 
 
