@@ -14,7 +14,7 @@ from harness.experiment.intervention import DEFAULT_MANNER, Manner
 from harness.experiment.plan import Job, jobs_of
 from harness.experiment.record import Record
 from harness.findings.degenerate import Fault, faults_of
-from harness.findings.section import UNIQUE, Count, EachOnce, Fraction, Name, Section
+from harness.findings.section import UNIQUE, Count, EachOnce, Fraction, LogProbability, Name, Section
 from harness.retrieval.rows import Row
 
 Score = Callable[[Row, str], tuple[bool, bool]]
@@ -57,9 +57,9 @@ class Sample(Section):
     """What is wrong with it as text (`degenerate`)."""
     tokens: Count
     """How many were generated, the end token left out."""
-    gold_logprob: float | None
+    gold_logprob: LogProbability | None
     """Of the right value's tokens after the prompt; null where it is infinite or not a number, as below."""
-    baseline_logprob: float | None
+    baseline_logprob: LogProbability | None
     """Of the untouched model's completion."""
     value_logprob: float | None = None
     """Of the right value's tokens where the untouched model's completion says them; null where it does not, or where

@@ -26,6 +26,8 @@ Change = Annotated[float, Field(ge=-1, le=1)]
 Difference = Annotated[float, Field(ge=-2, le=2)]
 """A difference of two changes."""
 Amount = Annotated[float, Field(ge=0)]
+LogProbability = Annotated[float, Field(ge=-1e9, le=1e9)]
+"""In nats, and small enough to be summed."""
 Ends = tuple[float, float]
 """An interval, low and high; one of a difference may reach beyond -1 and 1."""
 Span = tuple[Count, Count]

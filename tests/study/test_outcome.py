@@ -147,7 +147,8 @@ def test_without_rows_there_is_no_accuracy_and_the_baseline_has_no_drop() -> Non
     report, _ = make_report(tasks=("ceo_lastname",), ks=(2,), experiments=("within_task",), n_filings=4)
     figures = report.conditions[0]
     assert Result(BASELINE, figures).drop is None
-    result = Result(BASELINE, changed(figures, {"n": 0, "accuracy": None, "interval": None}))
+    none: dict[str, object] = {"matches": 0, "accuracy": None, "interval": None}
+    result = Result(BASELINE, changed(figures, {"n": 0, "published_rule": none, **none}))
     assert (result.n, result.missing, result.accuracy, result.interval) == (0, 4, None, None)
 
 

@@ -6,9 +6,9 @@ and changes are paired with the baseline on the same rows. What gates and the fi
 about (`condition_results`) or of files (`report_writing`, `reading`).
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from harness.choices import GateHeads, RandomMatch
 from harness.findings.section import (
@@ -237,8 +237,8 @@ class Likelihood(Section):
     """The mean of the log-probability less the untouched model's, in nats."""
 
 
-class TaskResult(Rate):
-    """One task's part of a condition."""
+class Tally(Rate):
+    """Right answers of `n` rows, by either scoring rule. A row without a sound record counts in `requested` alone."""
 
     requested: Count
     """Rows asked for."""
@@ -248,6 +248,17 @@ class TaskResult(Rate):
     """By the published scoring rule."""
     disagreements: Count
     """Rows on which the two scoring rules differ."""
+
+    @model_validator(mode="after")
+    def _no_more_right_than_there_are(self) -> Self:
+        if not max(self.matches, self.published_rule.matches) <= self.n <= self.requested:
+            raise ValueError("at most n matches, and n at most the rows requested")
+        return self
+
+
+class TaskResult(Tally):
+    """One task's part of a condition."""
+
     drop: Change | None
     lost: Count | None
     gained: Count | None
@@ -289,24 +300,15 @@ class ConditionSetup(Section):
     """The gate to which a control belongs; null outside gates."""
 
 
-class ConditionResult(Rate, ConditionSetup):
+class ConditionResult(Tally, ConditionSetup):
     """One condition: what was ablated, on which rows, and what came of it.
 
-    A row without a sound record counts in `requested` and nowhere else. Of the log-probability changes, each is the
-    mean of this condition's less the baseline's on the same row.
+    Of the log-probability changes, each is the mean of this condition's less the baseline's on the same row.
     """
 
-    requested: Count
-    """Rows asked for."""
-    n: Count
-    """Rows with a sound record."""
     filings: Count | None
     macro_accuracy: Fraction | None
     """The mean of the tasks' accuracies."""
-    published_rule: Rate
-    """By the published scoring rule."""
-    disagreements: Count
-    """Rows on which the two scoring rules differ."""
     drop: Drop | None
     degenerate: Degenerate | None
     gold_logprob_change: float | None
@@ -337,3 +339,15 @@ class ReportData(Section):
     gates: tuple[GateResult, ...]
     contrasts: tuple[Contrast, ...]
     specificity: Specificity | None
+
+    @model_validator(mode="after")
+    def _heads_are_the_models(self) -> Self:
+        if self.model is not None and self.ranking is not None:
+            n_layers, n_heads = self.model.n_layers, self.model.n_heads
+            listed = (*self.ranking.tasks.values(), self.ranking.global_heads)
+            if any(layer >= n_layers or head >= n_heads for heads in listed for layer, head, _ in heads):
+                raise ValueError(f"ranking: heads of the model's {n_layers} layers of {n_heads} heads")
+            for grid in (self.ranking.mean_scores or {}).values():
+                if [len(layer) for layer in grid] != [n_heads] * n_layers:
+                    raise ValueError(f"ranking.mean_scores: {n_layers} layers of {n_heads} scores for each task")
+        return self

@@ -26,7 +26,7 @@ def summary_lines(report: ReportData) -> Iterator[str]:
     yield _provenance(report)
     yield from _split_lines(report)
     if cut := report.data.cut:
-        yield f"{counted(cut, 'row')} cut to {report.configuration['seq_len']} tokens, the others are not longer"
+        yield f"{counted(cut, 'row')} cut to {report.configuration.get('seq_len')} tokens, the others are not longer"
     if recurs := report.data.value_recurs:
         yield f"{counted(len(recurs), 'row')} may be answered without the needle: the value stands in its document"
     baseline = level(report, "baseline")

@@ -55,9 +55,9 @@ def test_heads_that_changed_are_named() -> None:
         return changed(DATA, {"ranking.mean_scores": None, "ranking.tasks": {"t": heads}})
 
     before = with_heads([[1, 0, 0.5], [2, 0, 0.4], [3, 0, 0.3]])
-    replaced = with_heads([[1, 0, 0.5], [9, 9, 0.4], [3, 0, 0.3]])
+    replaced = with_heads([[1, 0, 0.5], [7, 9, 0.4], [3, 0, 0.3]])
     assert setup_changes(before, replaced) == (
-        SetupChange("ranking", "heads of t", "1 of 3 alone: L2H0", "1 of 3 alone: L9H9"),
+        SetupChange("ranking", "heads of t", "1 of 3 alone: L2H0", "1 of 3 alone: L7H9"),
     )
     cut = with_heads([[1, 0, 0.5], [2, 0, 0.4]])
     assert setup_changes(before, cut) == (

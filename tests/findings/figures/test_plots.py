@@ -100,7 +100,8 @@ def test_a_report_of_nothing_has_no_figures(tmp_path: Path) -> None:
 
 
 def test_a_report_without_any_record_has_only_the_map(tmp_path: Path) -> None:
-    nothing: dict[str, object] = {"n": 0, "matches": 0, "accuracy": None, "interval": None}
+    none: dict[str, object] = {"matches": 0, "accuracy": None, "interval": None}
+    nothing = {"n": 0, "published_rule": none, **none}
     conditions = []
     for condition in SMALL[1][0].conditions:
         per_task = {task: changed(result, nothing) for task, result in condition.per_task.items()}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from published_files import documents, published_folder, write_documents
 
-from findings.published.test_published_report import REAL, report_of
+from findings.published.test_published_report import REAL, REAL_SHAPE, report_of
 from harness.findings.published.published_limits import limit_lines
 
 
@@ -39,7 +39,7 @@ def test_more_draws_and_none(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the published files are not on this machine")
 def test_the_published_files() -> None:
-    lines = list(limit_lines(report_of(REAL)))
+    lines = list(limit_lines(report_of(REAL, REAL_SHAPE)))
     assert lines[0].endswith("in 63 of 63 cells")
     assert "one head of 32 apart at k=32: general with L13H18 28.2%, global with L17H29 65.5%" in lines
     assert any("+43.1 points at k=128" in line for line in lines)

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 from changed_section import plain_of
-from fake_study import make_setup
+from fake_study import SHAPE, make_setup
 from jsonschema import Draft202012Validator
 from published_files import published_folder
 
 from harness.errors import ReportError
+from harness.experiment.heads import ModelShape
 from harness.findings.published.published_report import fitting_ranking, published_report
 from harness.findings.published.result_files import read_published
 from harness.findings.report.curves import curves
@@ -17,11 +18,12 @@ from harness.findings.report.report_data import ReportData, TaskRows
 from harness.findings.report.summary import summary_lines
 
 REAL = Path(__file__).parents[4] / "shared" / "reference" / "edgar_haystack"
+REAL_SHAPE = ModelShape(32, 32)
 
 
-def report_of(folder: Path) -> ReportData:
+def report_of(folder: Path, shape: ModelShape = SHAPE) -> ReportData:
     results = read_published(folder)
-    return published_report(make_setup(fitting_ranking(results)), results)
+    return published_report(make_setup(fitting_ranking(results), shape), results)
 
 
 def test_figures_by_hand(tmp_path: Path) -> None:
@@ -85,7 +87,7 @@ def test_a_condition_in_two_files_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.skipif(not REAL.is_dir(), reason="the published files are not on this machine")
 def test_the_published_figures() -> None:
     """As their README states them; the last list holds 102 heads."""
-    report = report_of(REAL)
+    report = report_of(REAL, REAL_SHAPE)
     ks = (8, 16, 32, 48, 64, 96, 128)
     stated = {
         "within_task": (220, 187, 173, 120, 90, 49, 25),

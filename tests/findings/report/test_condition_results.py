@@ -140,7 +140,7 @@ def test_mcnemar_is_left_out_where_a_filing_has_several_rows_of_a_task() -> None
 
 
 rows = st.lists(
-    st.tuples(st.sampled_from("fghi"), st.sampled_from("ab"), st.booleans(), st.booleans()),
+    st.tuples(st.sampled_from("fgh"), st.sampled_from("ab"), st.booleans(), st.booleans()),
     unique_by=lambda row: row[:2],
 )
 

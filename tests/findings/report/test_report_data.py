@@ -36,6 +36,21 @@ def test_samples_fit_theirs() -> None:
 
 
 @pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"conditions.0.matches": 99}, "at most n matches"),
+        ({"conditions.0.n": 99}, "n at most the rows requested"),
+        ({"model.n_heads": 1}, "ranking: heads of the model's 8 layers of 1 heads"),
+        ({"ranking.mean_scores.ceo_lastname.3": [0.5]}, "ranking.mean_scores: 8 layers of 16 scores for each task"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(changes: dict[str, object], message: str) -> None:
+    """Such figures once ended in tracebacks where intervals were worked out or maps drawn."""
+    with pytest.raises(BadSection, match=message):
+        changed(make_report(experiments=(), n_filings=2)[0], changes)
+
+
+@pytest.mark.parametrize(
     ("place", "value"),
     [
         ("schema_version", 3),
