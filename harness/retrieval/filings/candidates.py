@@ -5,7 +5,7 @@ Knows nothing about haystacks or rows.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.errors import DataError
 from harness.retrieval.filings.executives import find_executives
@@ -135,10 +135,9 @@ def _agreeing(found: list[Candidate]) -> tuple[Candidate, ...]:
         if each.reason is None:
             values.setdefault(each.task, set()).add(normalise(each.value, EDGAR_TASKS[each.task].compare))
             shown.setdefault(each.task, {})[each.value] = None
-    checked = []
-    for each in found:
-        if each.reason is None and len(values[each.task]) > 1:
-            stated = ", ".join(shown[each.task])
-            each = Candidate(each.filing, each.task, each.value, each.sentence, f"the filing states {stated}")  # noqa: PLW2901
-        checked.append(each)
-    return tuple(checked)
+    return tuple(
+        replace(each, reason=f"the filing states {', '.join(shown[each.task])}")
+        if each.reason is None and len(values[each.task]) > 1
+        else each
+        for each in found
+    )
