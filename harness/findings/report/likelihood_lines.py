@@ -29,8 +29,8 @@ def likelihood_lines(report: ReportData) -> Iterator[str]:
     missing = max((each.likelihood.missing for each in report.conditions if each.likelihood is not None), default=0)
     if missing:
         yield (
-            f"likelihood unknown of {counted(missing, 'row')} answered rightly: the store is older than it; "
-            "--ablation-gate-outcome likelihood computes it"
+            f"likelihood unknown of {counted(missing, 'row')} answered rightly: the store is older than it "
+            "(--ablation-gate-outcome likelihood computes it), or the answer cannot be cut where the value stands"
         )
 
 

@@ -90,8 +90,9 @@ def test_rows_whose_likelihood_is_unknown_are_told() -> None:
     assert (found.n, found.missing, found.untouched, found.logprob_change) == (3, 0, 1.0, 0.0)
     lacking = {"conditions.1.likelihood.n": 1, "conditions.1.likelihood.missing": 2}
     assert (
-        "likelihood unknown of 2 rows answered rightly: the store is older than it; --ablation-gate-outcome likelihood "
-        "computes it" in list(summary_lines(changed(report, lacking)))
+        "likelihood unknown of 2 rows answered rightly: the store is older than it (--ablation-gate-outcome likelihood "
+        "computes it), or the answer cannot be cut where the value stands"
+        in list(summary_lines(changed(report, lacking)))
     )
 
 
