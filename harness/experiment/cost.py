@@ -2,7 +2,8 @@
 
 Counts are of the work that cannot be shared away: of conditions that agree in the layers before l, layer l's
 attention is needed once, and its output projection and feed-forward once for each different set of heads ablated
-in it. In the last layer all positions but the last need keys and values alone. Sizes come from whoever knows a
+in it. In the last layer all positions but the last need keys and values alone. Prompts that begin alike need their
+common front once, for all head sets that are asked of any of them. Sizes come from whoever knows a
 model (`harness.model.loading.model_size`); speeds from whoever measured them (`harness.model.performance.ceilings`).
 
 Conventions: a weight met by a token costs 2 operations; causal attention over T tokens costs 2 x T^2 x the width of
@@ -11,11 +12,12 @@ vocabulary are left out: they are a small part, so the least time is a little to
 sliding attention are not looked at, and there it may be too high.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.experiment.heads import Head
 from harness.experiment.prefix_tree import prefix_tree
+from harness.experiment.token_trie import LEAST_SHARED, token_trie
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +70,48 @@ class Speed:
 
 def shared_flops(size: ModelSize, head_sets: Iterable[Collection[Head]], n_tokens: int) -> float:
     """Operations of one prompt of `n_tokens` for all of these head sets, whatever they have in common done once."""
+    return _part_flops(size, head_sets, 0, n_tokens, ends=True)
+
+
+def group_flops(
+    size: ModelSize,
+    prompts: Sequence[Sequence[int]],
+    head_sets: Sequence[Sequence[frozenset[Head]]],
+    *,
+    least: int = LEAST_SHARED,
+) -> float:
+    """The same of several prompts, given as token ids, each with head sets of its own; what they begin with done once.
+
+    Of fewer than `least` tokens in common nothing is counted as shared.
+    """
+    return sum(
+        _part_flops(
+            size,
+            {heads for number in node.prompts for heads in head_sets[number]},
+            node.start,
+            node.stop,
+            ends=not node.children,
+        )
+        for root in token_trie(prompts, least=least)
+        for node in root.nodes()
+    )
+
+
+def _part_flops(size: ModelSize, head_sets: Iterable[Collection[Head]], start: int, stop: int, *, ends: bool) -> float:
+    """Of the tokens from `start` to `stop`; what a prompt `ends` with is read out once for each head set."""
     tree = prefix_tree(head_sets, len(size.layers))
+    n_tokens = stop - start
     above = 1
     flops = 0.0
     for layer, level in zip(size.layers[:-1], tree.levels, strict=False):
-        flops += above * _attention(layer, n_tokens) + len(level.parents) * 2 * layer.rest * n_tokens
+        flops += (
+            above * (_attention(layer, stop) - _attention(layer, start))
+            + len(level.parents) * 2 * layer.rest * n_tokens
+        )
         above = len(level.parents)
     last = size.layers[-1]
     flops += above * 2 * last.attention * n_tokens
-    return flops + len(tree.leaves) * (2 * last.rest + 4 * last.width * n_tokens)
+    return flops + ends * len(tree.leaves) * (2 * last.rest + 4 * last.width * stop)
 
 
 def single_flops(size: ModelSize, n_tokens: int) -> float:

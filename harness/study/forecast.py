@@ -5,6 +5,7 @@ hours come from a benchmark that was measured, and are not given without one. Me
 it, and where that is a CPU that nobody asked for, also as a GPU would. Knows nothing of pytest.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,11 @@ from harness.counting import counted
 from harness.errors import ModelError, ReportError, SettingsError
 from harness.experiment.bench_result import Pace, read_pace
 from harness.experiment.conditions import Condition
-from harness.experiment.cost import ModelSize, decoding_bytes, shared_flops, single_flops
+from harness.experiment.cost import ModelSize, decoding_bytes, group_flops, single_flops
 from harness.experiment.heads import Head
-from harness.experiment.plan import Plan
+from harness.experiment.plan import Plan, RowWork, by_filing
 from harness.experiment.prefix_tree import prefix_tree
+from harness.experiment.token_trie import LEAST_SHARED, token_trie
 from harness.findings.wording import span
 from harness.retrieval.prompts import PromptKind
 from harness.study.run import Run
@@ -35,7 +37,8 @@ class Kept:
 class Forecast:
     """What is to be done, and what it costs.
 
-    `weights_here` is whether the store could be asked. Passes and operations are of prompts, one by one and with equal
+    `weights_here` is whether the store could be asked. Of all `tokens` of the prompts `n_fed` are read, the others with
+    those of a row of the same filing. Passes and operations are of prompts, one by one and with equal
     ones shared; `value_flops` of finding what ablated heads put out instead, where that is not zero. `steps` is how
     often decoding reads all weights, and `positions` how many positions' keys and values, where each row's conditions
     are decoded together, none of them ending early. `kept` is how this machine keeps the model, and a GPU would.
@@ -46,6 +49,7 @@ class Forecast:
     plan: Plan
     weights_here: bool
     tokens: tuple[int, ...]
+    n_fed: int
     passes: tuple[int, int]
     flops: tuple[float, float]
     value_flops: float
@@ -85,22 +89,29 @@ def forecast(run: Run, conditions: Sequence[Condition]) -> Forecast:
     kept = _kept(run)
     size = kept[0].size
     n_layers = run.inputs.shape.n_layers
-    tokens, passes, flops, positions = [], [0, 0], [0.0, 0.0], 0
-    for row_id, kind, head_sets in _prompts(plan):
-        tokens.append(len(run.prompt(row_id, kind).token_ids))
-        # the prompt's own work; what its last token costs each condition is decoding's
-        read = [frozenset[Head]()] if settings.phase == "decode" else head_sets
-        passes[0] += len(head_sets) * n_layers
-        passes[1] += prefix_tree(read, n_layers).n_nodes
-        flops[0] += len(head_sets) * single_flops(size, tokens[-1])
-        flops[1] += shared_flops(size, read, tokens[-1])
-        positions += settings.max_new_tokens * len(head_sets) * tokens[-1]
+    tokens, passes, flops, positions, n_fed = [], [0, 0], [0.0, 0.0], 0, 0
+    # a donor's outputs hang on the row: nothing is shared there
+    least = LEAST_SHARED if settings.mode != "resample" else sys.maxsize
+    for group in by_filing(plan.work):
+        prompts, sets = [], []
+        for row_id, kind, head_sets in _prompts(group):
+            prompts.append(run.prompt(row_id, kind).token_ids)
+            # the prompt's own work; what its last token costs each condition is decoding's
+            sets.append([frozenset[Head]()] if settings.phase == "decode" else head_sets)
+            tokens.append(len(prompts[-1]))
+            passes[0] += len(head_sets) * n_layers
+            passes[1] += prefix_tree(sets[-1], n_layers).n_nodes
+            flops[0] += len(head_sets) * single_flops(size, tokens[-1])
+            positions += settings.max_new_tokens * len(head_sets) * tokens[-1]
+        flops[1] += group_flops(size, prompts, sets, least=least)
+        n_fed += sum(node.n_tokens for root in token_trie(prompts, least=least) for node in root.nodes())
     return Forecast(
         n_rows=len(run.inputs.rows),
         n_conditions=len(conditions),
         plan=plan,
         weights_here=weights_here,
         tokens=tuple(tokens),
+        n_fed=n_fed,
         passes=(passes[0], passes[1]),
         flops=(flops[0], flops[1]),
         value_flops=_value_flops(run, plan, size, weights_here=weights_here),
@@ -138,9 +149,9 @@ def _read_pace(path: Path) -> Pace:
         raise SettingsError(f"bench: {error}; give a file that `retrieval-heads bench --json` wrote") from None
 
 
-def _prompts(plan: Plan) -> Iterator[tuple[str, PromptKind, list[frozenset[Head]]]]:
+def _prompts(group: Sequence[RowWork]) -> Iterator[tuple[str, PromptKind, list[frozenset[Head]]]]:
     """Each prompt of the work, and what is asked of it: only jobs of one prompt can share anything."""
-    for work in plan.work:
+    for work in group:
         kinds = dict.fromkeys(job.prompt for job in work.jobs)
         for kind in kinds:
             yield work.row.id, kind, [job.heads for job in work.jobs if job.prompt == kind]
@@ -159,7 +170,7 @@ def forecast_lines(found: Forecast) -> list[str]:
         return [*lines, "to do: nothing"]
     lines += [
         f"to do: {counted(len(plan.work), 'row')}; prompts of {span(min(found.tokens), max(found.tokens))} tokens, "
-        f"{sum(found.tokens):,} in all",
+        f"{sum(found.tokens):,} in all, {found.n_fed:,} where what rows of a filing begin with is read once",
         f"layer passes: {found.passes[0]:,} one by one, {found.passes[1]:,} with equal ones shared; operations of the "
         f"prompts: {found.flops[0]:.3g}, {found.flops[1]:.3g} shared ({found.flops[0] / found.flops[1]:.2f} x fewer)",
     ]

@@ -9,6 +9,7 @@ from harness.experiment.cost import (
     ModelSize,
     Speed,
     decoding_bytes,
+    group_flops,
     least_seconds,
     shared_flops,
     single_flops,
@@ -62,3 +63,22 @@ def test_decoding_reads_all_weights_at_each_step_and_each_rows_cache() -> None:
 
 def test_products_and_reading_take_their_time_one_after_the_other() -> None:
     assert least_seconds(10.0, 12.0, Speed(flops=5.0, bandwidth=4.0)) == pytest.approx(2 + 3)
+
+
+def test_a_front_is_paid_once() -> None:
+    """Two prompts of six tokens whose first four are the same, by hand: only what hangs on the place is not halved."""
+    prompts = [(1, 2, 3, 4, 5, 6), (1, 2, 3, 4, 7, 8)]
+    apart = group_flops(SIZE, prompts, [[UNTOUCHED], [UNTOUCHED]], least=99)
+    assert apart == 2 * shared_flops(SIZE, [UNTOUCHED], 6)
+    together = group_flops(SIZE, prompts, [[UNTOUCHED], [UNTOUCHED]], least=1)
+    front = shared_flops(SIZE, [UNTOUCHED], 4) - (2 * SIZE.layers[-1].rest + 4 * SIZE.layers[-1].width * 4)
+    assert together == apart - front
+
+
+def test_what_only_one_row_is_asked_is_paid_once_too() -> None:
+    """A set of one row alone costs its front, whoever else shares it; and no more than where nothing is shared."""
+    prompts, lost = [(1, 2, 3, 4, 5, 6), (1, 2, 3, 4, 7, 8)], frozenset({Head(0, 0)})
+    one = group_flops(SIZE, prompts, [[UNTOUCHED, lost], [UNTOUCHED]], least=1)
+    both = group_flops(SIZE, prompts, [[UNTOUCHED, lost], [UNTOUCHED, lost]], least=1)
+    assert group_flops(SIZE, prompts, [[UNTOUCHED], [UNTOUCHED]], least=1) < one < both
+    assert one < group_flops(SIZE, prompts, [[UNTOUCHED, lost], [UNTOUCHED]], least=99)
