@@ -1,8 +1,10 @@
 """A project small enough that a whole study of it takes a second."""
 
 import shutil
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import hypothesis  # noqa: F401  # see `world`
 import pytest
@@ -13,6 +15,7 @@ from harness.demo.filings import demo_rows
 from harness.errors import AblationError
 from harness.experiment.head_files import write_ranking
 from harness.experiment.rankings import rank
+from harness.experiment.record import Record
 from harness.experiment.store import Store
 from harness.retrieval.rows import write_rows
 from harness.settings import Settings
@@ -68,14 +71,15 @@ def project(world: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture
 def unsound(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An ablation that turns out unsound when the third row is done."""
+    """An ablation that turns out unsound at the third row."""
     put_row = Store.put_row
-    done: list[int] = []
+    rows: set[str] = set()
 
-    def put_two_rows(self: Store, *arguments: object, **named: object) -> None:
-        if len(done) == 2:
+    def put_two_rows(self: Store, records: Iterable[tuple[str, Record]], **named: Any) -> None:
+        kept = list(records)
+        rows.update(record.job.row_id for _, record in kept)
+        if len(rows) > 2:
             raise AblationError(UNSOUND)
-        done.append(1)
-        put_row(self, *arguments, **named)  # type: ignore[arg-type]  # handed on as they came
+        put_row(self, kept, **named)
 
     monkeypatch.setattr(Store, "put_row", put_two_rows)
