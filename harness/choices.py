@@ -11,8 +11,8 @@ Insertion = Literal["sentence", "published"]
 RandomMatch = Literal["uniform", "layer"]
 """How control heads are drawn: from the whole pool, or from the layers of the heads they control for."""
 
-GateHeads = Literal["own", "shared"]
-"""Whose heads a gate judges, which is its name: each task's own, or those that tasks share."""
+GateHeads = Literal["own", "shared", "global"]
+"""Whose heads a gate judges, which is its name: each task's own, those that tasks share, or the best over all rows."""
 
 GateOutcome = Literal["accuracy", "likelihood"]
 """What a gate judges of a row: whether the answer is right, or how likely the right value is where the untouched model

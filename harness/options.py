@@ -99,6 +99,26 @@ def _fraction(text: str) -> float:
     return number
 
 
+def _margin(text: str) -> float:
+    margin = _fraction(text)
+    if margin == 1:
+        raise SettingsError(f"{text!r}; expected less than 1: no heads cost more than all right answers")
+    return margin
+
+
+def _gate_k(text: str) -> int | str:
+    try:
+        return "band" if text == "band" else _integer(1)(text)
+    except SettingsError as error:
+        raise SettingsError(f"{error}, or band") from None
+
+
+def _strata(text: str) -> str:
+    if text not in ("layer", "model") and not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise SettingsError(f"{text!r}; expected layer, model, or a number of neighbouring layers")
+    return text
+
+
 def _names(text: str) -> tuple[str, ...]:
     names = tuple(part.strip() for part in text.split(","))
     if not all(names) or len(set(names)) != len(names):
@@ -266,17 +286,19 @@ OPTIONS: tuple[Option, ...] = (
         "WHEN",
     ),
     Option("scorer", _choice(*get_args(Scorer)), "the scoring rule that decides `matches` (default: value)", "RULE"),
-    Option("gate-k", _integer(1), "number of heads that gates judge (default: the largest k)", "K"),
+    Option("gate-k", _gate_k, "number of heads that gates judge, or `band` for all k (default: the largest k)", "K"),
+    Option("gate-draws", _integer(2), "a gate's controls, and its permutations (default: 19)", "N"),
+    Option("gate-strata", _strata, "permute heads within a `layer`, N layers, or the `model` (default: layer)", "N"),
     Option(
         "gate-margin",
-        _fraction,
-        "a gate passes where its heads cost more than random ones by more than this (default: 0.1)",
+        _margin,
+        "a gate's heads must cost more than controls by more than this part of the right answers (default: 0.1)",
         "PART",
     ),
-    Option("gate-margin-own", _fraction, "the same, for each task's own heads (default: gate-margin)", "PART"),
-    Option("gate-margin-shared", _fraction, "the same, for the shared heads (default: gate-margin)", "PART"),
-    Option("gate-flat", _fraction, "the most that a gate's random heads may cost (default: 0.1)", "PART"),
-    Option("gate-floor", _fraction, "the least accuracy of the untouched model to judge by (default: 0.5)", "PART"),
+    Option("gate-margin-own", _margin, "the same, for each task's own heads (default: gate-margin)", "PART"),
+    Option("gate-margin-shared", _margin, "the same, for the shared heads (default: gate-margin)", "PART"),
+    Option("gate-margin-global", _margin, "the same, for the global heads (default: gate-margin)", "PART"),
+    Option("gate-flat", _fraction, "the part of the right answers that controls may cost (default: 0.1)", "PART"),
     Option(
         "gate-outcome",
         _choice(*get_args(GateOutcome)),
@@ -311,7 +333,7 @@ def resolve_settings(given: Mapping[str, Given], project: Path) -> Settings:
             raise SettingsError(f"{where}: {error}") from None
         values[option.field] = read
     settings = Settings(**values)  # type: ignore[arg-type]  # each option's rule gives its field's type
-    if settings.judged_k > max(settings.k):
+    if max(settings.judged_ks) > max(settings.k):
         raise SettingsError(
             f"{given['gate-k'].where}: {settings.gate_k}; expected at most the largest k, {max(settings.k)}"
         )

@@ -86,8 +86,8 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line(
         "markers",
-        "ablation_gate(*names): the gates that a test reads verdicts of, `own` or `shared`; `ablation_gate` is one of "
-        "them, `ablation_verdict` what came of it",
+        "ablation_gate(*names): the gates that a test reads verdicts of: `own`, `shared`, `global`; `ablation_gate` is "
+        "one of them, `ablation_verdict` what came of it",
     )
     try:
         config.stash[SETTINGS] = asked_settings(config)

@@ -58,12 +58,14 @@ class Settings:
     mode: Mode = "zero"
     phase: Phase = "all"
     scorer: Scorer = "value"
-    gate_k: int | None = None
+    gate_k: int | Literal["band"] | None = None
+    gate_draws: int = 19
+    gate_strata: str = "layer"
     gate_margin: float = 0.1
     gate_margin_own: float | None = None
     gate_margin_shared: float | None = None
+    gate_margin_global: float | None = None
     gate_flat: float = 0.1
-    gate_floor: float = 0.5
     gate_outcome: GateOutcome = "accuracy"
     gate_tasks: bool = False
     reports: Path = Path("reports")
@@ -79,14 +81,27 @@ class Settings:
         return self.store or self.reports / "store.sqlite"
 
     @property
-    def judged_k(self) -> int:
-        """How many heads gates judge: `gate_k`, or the largest k."""
-        return self.gate_k or max(self.k)
+    def judged_ks(self) -> tuple[int, ...]:
+        """How many heads gates judge: `gate_k`, or the largest k; of the band, every k."""
+        return self.k if self.gate_k == "band" else (self.gate_k or max(self.k),)
+
+    @property
+    def strata_layers(self) -> int | None:
+        """How many neighbouring layers gates permute heads within; `None` for the whole model."""
+        return (
+            {"layer": 1, "model": None}[self.gate_strata] if not self.gate_strata.isdigit() else int(self.gate_strata)
+        )
 
     def margin_of(self, gate: str) -> float:
-        """The margin of the gate `own` or `shared`: its own, or that of all gates."""
-        own = {"own": self.gate_margin_own, "shared": self.gate_margin_shared}[gate]
+        """The margin of the gate `own`, `shared` or `global`: its own, or that of all gates."""
+        margins = {"own": self.gate_margin_own, "shared": self.gate_margin_shared, "global": self.gate_margin_global}
+        own = margins[gate]
         return self.gate_margin if own is None else own
+
+    def differing(self, root: Path) -> dict[str, Shown]:
+        """The settings that differ from the defaults, as `shown` has them."""
+        usual = Settings().shown(root)
+        return {name: value for name, value in self.shown(root).items() if value != usual[name]}
 
     def shown(self, root: Path) -> dict[str, Shown]:
         """The settings as plain values, for the report; paths as seen from `root` where they lie below it."""

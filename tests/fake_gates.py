@@ -3,14 +3,16 @@
 from collections.abc import Mapping
 
 from harness.experiment.conditions import NEEDLE_ABSENT, Condition
-from harness.experiment.gate_conditions import Gate, Part
+from harness.experiment.gate_conditions import Gate, Part, Reach
 from harness.experiment.heads import Head
 from harness.findings.degenerate import Fault
 from harness.findings.samples import Sample, TextSample
+from harness.findings.verdicts.gate_results import Known
 from harness.findings.verdicts.gate_samples import Answers, rows_of
 from harness.retrieval.rows import Row
 
 TASKS = ("city", "year")
+N_CONTROLS, N_PERMUTATIONS = 2, 19
 
 
 def make_rows(n_filings: int) -> tuple[Row, ...]:
@@ -20,28 +22,33 @@ def make_rows(n_filings: int) -> tuple[Row, ...]:
     )
 
 
+def drawn(experiment: str, number: int, head: Head, task: str) -> Condition:
+    """One of a gate's draws for a task's own head."""
+    is_control = experiment == "random_control"
+    return Condition(
+        experiment,
+        f"own:{task}-{'seed' if is_control else 'draw'}{number}-k01",
+        (head,),
+        (task,),
+        k=1,
+        seed=number,
+        random_match="layer" if is_control else None,
+        mismatches=number if is_control else None,
+        controls_for=f"within_task[{task}-k01]",
+        gate="own",
+    )
+
+
 OWN = tuple(
     Part(
-        Condition("within_task", f"{task}-k01", (Head(0, i),), tasks=(task,), k=1, source_task=task),
-        tuple(
-            Condition(
-                "random_control",
-                f"own:{task}-seed{d}-k01",
-                (Head(1 + d, i),),
-                (task,),
-                k=1,
-                seed=d,
-                random_match="layer",
-                mismatches=d,
-                controls_for=f"within_task[{task}-k01]",
-                gate="own",
-            )
-            for d in range(2)
-        ),
+        (Condition("within_task", f"{task}-k01", (Head(0, i),), tasks=(task,), k=1, source_task=task),),
+        tuple((drawn("random_control", d, Head(1 + d, i), task),) for d in range(N_CONTROLS)),
+        tuple((drawn("permutation", d, Head(0, 2 + d + i), task),) for d in range(N_PERMUTATIONS)),
     )
     for i, task in enumerate(TASKS)
 )
-GATE = Gate("own", 1, OWN)
+GATE = Gate("own", (1,), OWN, Reach(layers=1, n_sets=992, held=0.03, one_head_p=0.05))
+SOUND = Known(candidates=(), leaked_filings=0)
 
 
 def sample(condition: Condition, row: Row, match: bool, faults: tuple[Fault, ...] = ()) -> Sample:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from changed_section import changed
-from fake_gates import GATE, make_answers, make_rows
+from fake_gates import GATE, SOUND, make_answers, make_rows
 from fake_study import make_ranking, make_setup, score
 
 from harness.experiment.completion import Completion
@@ -56,6 +56,6 @@ def source(right: Mapping[Condition, str] = RIGHT, *, name: str = "a", rows: tup
 def with_gates(source: Source, verdicts: Mapping[str, Kind]) -> Source:
     """The report with gates of these names and verdicts, whatever else they say."""
     rows = make_rows(2)
-    gate = gate_result(GATE, rows, make_answers(GATE, rows, {}, {}), Margins(), candidates=(), leaked_filings=0)
+    gate = gate_result(GATE, rows, make_answers(GATE, rows, {}, {}), Margins(), SOUND)
     gates = [changed(gate, {"name": name, "verdict": verdict}) for name, verdict in verdicts.items()]
     return replace(source, data=changed(source.data, {"gates": gates}))

@@ -19,6 +19,7 @@ from harness.choices import GateHeads, RandomMatch
 from harness.errors import HeadsError, SettingsError
 from harness.experiment.controls import matched, shuffled
 from harness.experiment.heads import Head, ModelShape
+from harness.experiment.permutations import Permutation
 from harness.experiment.rankings import HeadRanking
 from harness.retrieval.prompts import PromptKind
 
@@ -32,7 +33,8 @@ class Condition:
     `tasks` are the tasks whose rows it covers, None for every row; `k` is how many heads were asked for;
     `overlap` how many of the heads are among the row's task's own top-k. Of control heads, `random_match` says how they
     are drawn, `mismatches` how many come from another layer than the heads they control for, `controls_for` names the
-    condition of these, and `gate` the gate, `own` or `shared`, that they belong to; `random_control` belongs to none.
+    condition of these, and `gate` the gate, as `own`, that they belong to; `random_control` belongs to none. The last
+    two are also said of a gate's permutations.
 
     A condition of one's own: `Condition("mine", heads=[(17, 24)])`; pairs become heads.
 
@@ -87,7 +89,9 @@ class Study:
     """What builders need to know.
 
     `ranking` should hold all the tasks it was made from, also those that are not studied: which heads other
-    tasks share, and which are free for controls, follows from all of them. `tasks` are those studied.
+    tasks share, and which are free for controls, follows from all of them. `tasks` are those studied. So many
+    controls has a gate, and so many permutations, as `gate_draws` says; the latter are within strata of `gate_strata`
+    layers (`None`: the whole model).
 
     Raises:
         SettingsError: no task, k or draw, or a k twice or below 1.
@@ -101,14 +105,17 @@ class Study:
     seed: int = 0
     random_draws: int = 5
     random_match: RandomMatch = "uniform"
+    gate_draws: int = 19
+    gate_strata: int | None = 1
 
     def __post_init__(self) -> None:
         if not self.tasks:
             raise SettingsError("tasks: none; expected at least one")
         if not self.ks or min(self.ks) < 1 or len(set(self.ks)) != len(self.ks):
             raise SettingsError(f"k: {self.ks}; expected different integers from 1 up")
-        if self.random_draws < 1:
-            raise SettingsError(f"random draws: {self.random_draws}; expected at least 1")
+        for what, draws in (("random draws", self.random_draws), ("gate draws", self.gate_draws)):
+            if draws < 1:
+                raise SettingsError(f"{what}: {draws}; expected at least 1")
         self.ranking.check_shape(self.shape)
         self.ranking.restrict(self.tasks)
 
@@ -182,22 +189,37 @@ def random_control(study: Study) -> tuple[Condition, ...]:
 
 
 def random_controls_for(study: Study, controlled: Condition, *, gate: GateHeads) -> tuple[Condition, ...]:
-    """A gate's controls of a condition, one for each draw: as many random heads, on the same rows.
+    """A gate's controls of a condition, one for each of its draws: as many random heads, layer by layer, on its rows.
 
-    In a `uniform` draw the heads are those of `random_control` at the same k, so that they are computed once.
+    Draws are those of `random_control`, which has fewer: where that matches layers too, heads are the same.
     """
     heads, n = controlled.heads, controlled.k_effective
-    label = gate if controlled.source_task is None else f"{gate}:{controlled.source_task}"
+    orders = _draws(replace(study, random_draws=study.gate_draws), max(*study.ks, n))
     return tuple(
         replace(
-            _control(study, order, heads, draw),
-            setting=f"{label}-seed{draw}-{_k(n)}",
+            _layer_control(order, heads, draw),
+            setting=f"{_label(controlled, gate)}-seed{draw}-{_k(n)}",
             k=n,
             tasks=controlled.tasks,
             controls_for=controlled.name,
             gate=gate,
         )
-        for draw, order in enumerate(_draws(study, max(*study.ks, n)))
+        for draw, order in enumerate(orders)
+    )
+
+
+def permuted(controlled: Condition, drawn: Permutation, *, gate: GateHeads) -> Condition:
+    """The heads that come in the place of a condition's under a gate's permutation, on the same rows."""
+    n = controlled.k_effective
+    return Condition(
+        "permutation",
+        f"{_label(controlled, gate)}-draw{drawn.draw:02d}-{_k(n)}",
+        drawn.image(controlled.heads),
+        controlled.tasks,
+        k=n,
+        seed=drawn.draw,
+        controls_for=controlled.name,
+        gate=gate,
     )
 
 
@@ -329,9 +351,17 @@ def _control(study: Study, order: tuple[Head, ...], controlled: tuple[Head, ...]
     """As many heads of a draw as are controlled for, on all rows."""
     if study.random_match == "uniform":
         return Condition("random_control", heads=order[: len(controlled)], seed=draw, random_match="uniform")
+    return _layer_control(order, controlled, draw)
+
+
+def _layer_control(order: tuple[Head, ...], controlled: tuple[Head, ...], draw: int) -> Condition:
     heads = matched(order, controlled)
     mismatches = sum(ours.layer != theirs.layer for ours, theirs in zip(heads, controlled, strict=True))
     return Condition("random_control", heads=heads, seed=draw, random_match="layer", mismatches=mismatches)
+
+
+def _label(controlled: Condition, gate: GateHeads) -> str:
+    return gate if controlled.source_task is None else f"{gate}:{controlled.source_task}"
 
 
 def distinct(conditions: Iterable[Condition]) -> tuple[Condition, ...]:

@@ -172,10 +172,10 @@ class ClusterMean:
 
 @dataclass(frozen=True, slots=True)
 class FilingSums:
-    """For each filing the sum of its rows' values and their number; at least one row each."""
+    """For each filing the sum of its rows' values and their number (or weight), which is above 0."""
 
     sums: tuple[float, ...]
-    counts: tuple[int, ...]
+    counts: tuple[float, ...]
 
     @property
     def mean(self) -> float:
@@ -218,7 +218,7 @@ def cluster_mean(values: Sequence[float], filings: Sequence[str], *, draws: Sequ
 
 def mean_of_sums(filings: FilingSums, *, draws: Sequence[float] = ()) -> ClusterMean | None:
     """`cluster_mean` of rows that are gathered by filing already."""
-    groups, n_rows = len(filings.counts), sum(filings.counts)
+    groups, n_rows = len(filings.counts), int(sum(filings.counts))
     if groups < 2 or len(draws) == 1:
         return None
     mean = filings.mean

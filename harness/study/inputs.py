@@ -128,6 +128,8 @@ class Inputs:
             seed=settings.seed,
             random_draws=settings.random_draws,
             random_match=settings.random_match,
+            gate_draws=settings.gate_draws,
+            gate_strata=settings.strata_layers,
         )
 
 

@@ -27,8 +27,9 @@ from harness.findings.report.report_data import (
 )
 from harness.findings.report.report_writing import Judged, Setup, build_report
 from harness.findings.samples import DONOR_VALUE, Flags, OwnScore, Place, Sample, score_samples, text_samples
-from harness.findings.verdicts.gate_results import gate_result
-from harness.findings.verdicts.gate_samples import Answers
+from harness.findings.verdicts.claim import JudgedGate, joint_claim
+from harness.findings.verdicts.gate_results import Known, gate_result
+from harness.findings.verdicts.gate_samples import OUTCOMES, Answers, paired_sums
 from harness.findings.verdicts.verdict_data import GateResult, Margins
 from harness.retrieval.recurrence import recurring_rows
 from harness.retrieval.rows import Row
@@ -42,13 +43,13 @@ from harness.study.run import Run
 
 
 def build_gate(inputs: Inputs, name: str) -> Gate:
-    """The gate `own` or `shared` on these inputs.
+    """The gate `own`, `shared` or `global` on these inputs.
 
     Raises:
         SettingsError: there is no such gate.
         HeadsError: the ranking holds no such heads, or too few are left for controls.
     """
-    return make_gate(name, inputs.study(), inputs.settings.judged_k)
+    return make_gate(name, inputs.study(), inputs.settings.judged_ks)
 
 
 def declared_gates(inputs: Inputs, conditions: Iterable[Condition]) -> tuple[Gate, ...]:
@@ -65,6 +66,17 @@ def declared_gates(inputs: Inputs, conditions: Iterable[Condition]) -> tuple[Gat
     return tuple(found)
 
 
+def gate_notes(inputs: Inputs) -> tuple[str, ...]:
+    """What there is to know of the ranking before one believes a verdict."""
+    ranking = inputs.ranking
+    if ranking.mean_scores is not None:
+        return ()
+    return (
+        f"the ranking lists each task's best {ranking.top_k} heads and no scores of the others: the next ranks may be "
+        "among the controls",
+    )
+
+
 def judge_gates(
     run: Run, conditions: Sequence[Condition], records: Mapping[Job, Record], samples: Sequence[Sample]
 ) -> Judged:
@@ -78,24 +90,31 @@ def judge_gates(
         manner=inputs.manner,
     )
     answers = Answers.of(samples, texts)
-    results = [
-        gate_result(
-            gate,
-            inputs.rows,
-            answers,
-            Margins(margin=settings.margin_of(gate.heads), flat=settings.gate_flat, floor=settings.gate_floor),
-            candidates=inputs.ranking.all_candidates(),
-            leaked_filings=inputs.ranking_overlap,
-            leaked_how=seen_words(inputs.known_by),
-            held_out=settings.heads_held_out,
+    gates = declared_gates(inputs, conditions)
+    known = Known(
+        candidates=inputs.ranking.all_candidates(),
+        leaked_filings=inputs.ranking_overlap,
+        leaked_how=seen_words(inputs.known_by),
+        held_out=settings.heads_held_out,
+        notes=gate_notes(inputs),
+    )
+    margins = {gate.heads: Margins(margin=settings.margin_of(gate.heads), flat=settings.gate_flat) for gate in gates}
+    results = [gate_result(gate, inputs.rows, answers, margins[gate.heads], known, settings.gate_outcome) for gate in gates]
+    judged = [
+        JudgedGate(
+            result.name,
+            margins[gate.heads].margin,
+            paired_sums(gate, inputs.rows, answers, OUTCOMES[settings.gate_outcome]),
+            passed=result.verdict == "pass",
+            draws=None if result.permuted.all_taken else gate.draws,
         )
-        for gate in declared_gates(inputs, conditions)
+        for gate, result in zip(gates, results, strict=True)
     ]
     over_text = [condition for condition in conditions if condition.prompt == "plain_text"]
     lacking = [
         each.name for each in over_text if any(job not in records for job in jobs_of(each, inputs.rows, inputs.manner))
     ]
-    return Judged(results, lacking, settings.gate_margin)
+    return Judged(results, lacking, settings.gate_margin, joint_claim(judged))
 
 
 @dataclass(frozen=True)

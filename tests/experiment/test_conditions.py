@@ -233,15 +233,17 @@ def test_layer_matched_controls_come_from_the_layers_they_control_for() -> None:
     assert control.mismatches == 3
 
 
-def test_a_gates_controls_are_those_of_random_control_where_draws_are_uniform() -> None:
-    best = within_task(study(ks=(4,)))[0]
-    controls = random_controls_for(study(), best, gate="own")
-    assert [c.name for c in controls] == [f"random_control[own:ceo_lastname-seed{d}-k04]" for d in range(5)]
-    assert [c.heads for c in controls] == [c.heads for c in random_control(study(ks=(4,)))]
-    assert (controls[0].controls_for, controls[0].gate) == ("within_task[ceo_lastname-k04]", "own")
-    assert controls[0].tasks == ("ceo_lastname",)
-    shared = random_controls_for(study(), replace(best, heads=best.heads[:3], source_task=None), gate="shared")
-    assert (shared[0].name, shared[0].k_effective) == ("random_control[shared-seed0-k03]", 3)
+def test_a_gates_controls_are_those_of_random_control_where_that_matches_layers_too() -> None:
+    """Global heads: the first five draws of the gate's nineteen are the draws of `random_control`."""
+    layers = study(ks=(4,), random_match="layer")
+    (best,) = global_heads(layers)
+    controls = random_controls_for(layers, best, gate="global")
+    assert [c.name for c in controls] == [f"random_control[global-seed{d}-k04]" for d in range(19)]
+    assert [c.heads for c in controls[:5]] == [c.heads for c in random_control(layers)]
+    assert random_controls_for(study(ks=(4,)), best, gate="global") == controls, "whatever random_control does"
+    assert (controls[0].controls_for, controls[0].gate, controls[0].tasks) == ("global[k04]", "global", None)
+    own = random_controls_for(layers, within_task(layers)[0], gate="own")
+    assert (own[0].name, own[0].tasks) == ("random_control[own:ceo_lastname-seed0-k04]", ("ceo_lastname",))
 
 
 def test_controls_are_as_many_as_the_heads_they_control_for() -> None:

@@ -137,7 +137,7 @@ def test_a_prompt_beyond_the_window(project: Project, narrow: str, monkeypatch: 
     result = project.run("evals", "-k", "within_task")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.re_match_lines([rf"demo-2026-0000.txt/\w+: \d+ tokens, {narrow}"])
-    result.assert_outcomes(errors=1, deselected=33)
+    result.assert_outcomes(errors=1, deselected=34)
 
 
 def test_a_prompt_beyond_the_window_in_a_dry_run(project: Project, narrow: str) -> None:
@@ -167,7 +167,7 @@ def test_strict_rows(project: Project) -> None:
     assert usage_error(project.run("evals", "--ablation-strict-rows")).startswith(
         str(project.path / "rows.csv: row 1: haystack_text")
     )
-    project.run("evals", "-k", "baseline").assert_outcomes(passed=2, deselected=35)
+    project.run("evals", "-k", "baseline").assert_outcomes(passed=2, deselected=36)
     assert project.report()["data"]["rows"] == N_ROWS - 1
     (excluded,) = project.report()["data"]["excluded"]
     assert excluded["row"] == "demo-2026-0000.txt/incorporation_year"

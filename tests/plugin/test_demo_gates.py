@@ -1,8 +1,9 @@
 """Gates on the demo, whose truth is known: its ranking passes, a shuffled one does not, and traps are seen.
 
-Two of its nine tasks and ten of its filings are enough; what one test computes, the others find in the store.
+Three of its nine tasks and ten of its filings are enough; what one test computes, the others find in the store.
 """
 
+import json
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from harness.settings import Settings
 from harness.study.inputs import read_inputs
 from plugin.project import Project
 
-TASKS = "employees_count_total,holder_record_amount"
+TASKS = "employees_count_total,holder_record_amount,registrant_name"
 
 
 @pytest.fixture(scope="module")
@@ -31,28 +32,42 @@ def demo(project: Project, store: Path) -> Project:
     return project
 
 
-def verdicts(demo: Project, *arguments: str, rows: int = 20) -> dict[str, str]:
+def verdicts(demo: Project, *arguments: str, rows: int = 30) -> dict[str, str]:
     demo.run("evals", "-m", "gate", f"--ablation-max-rows={rows}", *arguments)
     return {gate["name"]: gate["verdict"] for gate in demo.report()["gates"]}
 
 
-OWN, SHARED = "gate[own-all-k20]", "gate[shared-all-k20]"
+OWN, SHARED, GLOBAL = (f"gate[{heads}-all-k20]" for heads in ("own", "shared", "pooled"))
 
 
-def test_the_demos_own_ranking_passes(demo: Project) -> None:
-    result = demo.run("evals", "-m", "gate", "--ablation-max-rows=20")
-    result.assert_outcomes(passed=2, deselected=len(demo.ids("evals")) - 2)
-    own, shared = demo.report()["gates"]
-    assert (own["name"], own["verdict"], own["filings"], own["n"]) == (OWN, "pass", 10, 20)
-    assert (shared["name"], shared["verdict"]) == (SHARED, "pass")
-    assert (own["damage"], shared["damage"]) == ("lost retrieval", "lost retrieval")
+def test_the_demos_own_ranking_passes_and_so_do_its_lowest_heads(demo: Project) -> None:
+    """What a pass is worth: the heads are needed. The lowest-scoring are too, so it says nothing of the ranking."""
+    result = demo.run("evals", "-m", "gate", "--ablation-max-rows=30")
+    result.assert_outcomes(passed=3, deselected=len(demo.ids("evals")) - 3)
+    for gate, name in zip(demo.report()["gates"], (OWN, SHARED, GLOBAL), strict=True):
+        assert (gate["name"], gate["verdict"], gate["clusters"], gate["n"]) == (name, "pass", 10, 30)
+        assert gate["damage"] == "lost answers"
+        assert gate["lowest"]["would_pass"]
+    assert [part["holds"] for part in demo.report()["claim"]["parts"]] == [True] * 3
+    assert any("they would pass too: a pass does not say" in line for line in result.outlines)
     (start,) = [i for i, line in enumerate(result.outlines) if "= ablation =" in line]
     assert result.outlines[start + 1].startswith(f"{OWN}        pass ")
 
 
 def test_nine_filings_decide_nothing(demo: Project) -> None:
-    assert verdicts(demo, rows=18) == {OWN: "inconclusive", SHARED: "inconclusive"}
-    assert demo.report()["gates"][0]["needed_filings"] == 10
+    assert set(verdicts(demo, rows=27).values()) == {"inconclusive"}
+    assert demo.report()["gates"][0]["needed_clusters"] == 10
+
+
+def test_heads_whose_loss_breaks_the_model_are_invalid(demo: Project) -> None:
+    """All heads of layers 0 and 2 and ten of layer 1. Once: `pass`, with "broken model" printed under it."""
+    heads = [(layer, head) for layer in (0, 2) for head in range(16)] + [(1, head) for head in range(10)]
+    (demo.path / "mine.json").write_text(json.dumps(heads))
+    given = ("--ablation-heads=mine.json", "--ablation-k=42", "--ablation-heads-held-out", "-k", "shared")
+    assert verdicts(demo, *given) == {"gate[shared-all-k42]": "invalid"}
+    (gate,) = demo.report()["gates"]
+    assert gate["damage"] == "broken model"
+    assert any(reason.startswith("these heads break the model (") for reason in gate["reasons"])
 
 
 def written(ranking: HeadRanking, demo: Project) -> str:
@@ -66,7 +81,7 @@ def test_a_ranking_made_from_the_evaluated_filings_is_invalid(demo: Project) -> 
     rows = read_inputs(Settings()).rows
     hashes = frozenset(filing_hash(row.filename, ranking.split_seed or 0) for row in rows)
     given = written(replace(ranking, filing_hashes=hashes), demo)
-    assert verdicts(demo, given) == {OWN: "invalid", SHARED: "invalid"}
+    assert verdicts(demo, given) == dict.fromkeys((OWN, SHARED, GLOBAL), "invalid")
     for gate in demo.report()["gates"]:
         assert gate["reasons"] == [
             "10 of the evaluated filings also made the ranking of the heads; rank on others, or leave these out"

@@ -32,7 +32,7 @@ def test_dry_run(project: Project) -> None:
 
 
 def test_a_dry_run_counts_what_is_stored(project: Project, request: pytest.FixtureRequest) -> None:
-    project.run("evals", "-k", "baseline").assert_outcomes(passed=2, deselected=35)
+    project.run("evals", "-k", "baseline").assert_outcomes(passed=2, deselected=36)
     before = project.left()
     request.getfixturevalue("no_model")
     result = project.run("evals", "-k", "within_task", "--ablation-dry-run", "--ablation-run=other")

@@ -16,7 +16,7 @@ STUDY = ("evals", "-k", "within_task")
 def test_an_unsound_ablation_stops_the_session_at_once(project: Project) -> None:
     result = project.run("evals", "-k", "within_task or general")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.assert_outcomes(errors=1, deselected=31)
+    result.assert_outcomes(errors=1, deselected=32)
     assert result.outlines.count(UNSOUND) == 1
     result.stdout.fnmatch_lines([f"! {UNSOUND} !"])
     assert "Traceback" not in result.stdout.str()
@@ -50,7 +50,7 @@ def test_weights_that_cannot_be_read(project: Project) -> None:
     project.cut_weights()
     result = project.run(*STUDY)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.assert_outcomes(errors=1, deselected=33)
+    result.assert_outcomes(errors=1, deselected=34)
     (said,) = [line for line in result.outlines if line.startswith("model ")]
     assert f"model '{project.path}/tiny': cannot be loaded: " in said
     assert "Traceback" not in result.stdout.str()

@@ -41,8 +41,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "gate-margin": ("0.2", "0.3"),
     "gate-margin-own": ("0.3", "0.4"),
     "gate-margin-shared": ("0.05", "0.4"),
+    "gate-margin-global": ("0.05", "0.4"),
+    "gate-draws": ("39", "5"),
+    "gate-strata": ("model", "2"),
     "gate-flat": ("0.05", "1"),
-    "gate-floor": ("0.6", "0"),
     "gate-tasks": ("true", "false"),
     "reports": ("out", "elsewhere"),
     "run": ("first", "second"),
@@ -121,7 +123,7 @@ def test_what_is_asked_and_where_it_is_written(project: Project) -> None:
         "store": "elsewhere/records.sqlite",
     }
     result = project.run("evals", "-k", "baseline", *(f"--ablation-{name}={text}" for name, text in given.items()))
-    result.assert_outcomes(passed=2, deselected=35)
+    result.assert_outcomes(passed=2, deselected=36)
     assert project.left() == sorted(
         [
             *(".cache", ".cache/retrieval-heads", ".cache/retrieval-heads/file-hashes.json"),

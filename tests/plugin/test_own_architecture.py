@@ -46,7 +46,7 @@ def test_with_an_entry(project: Project) -> None:
     make_odd(project)
     project.configure(ablation_architectures="\n  odd = model.layers, self_attn.o_proj.0")
     result = project.run("evals", "-k", "within_task or hooks")
-    result.assert_outcomes(passed=5, deselected=32)
+    result.assert_outcomes(passed=5, deselected=33)
     reason = "no test has branched the layers of odd"
     assert f"ablation: each condition is computed alone: {reason}" in result.outlines
     assert project.report()["configuration"]["architectures"] == ["odd = model.layers, self_attn.o_proj.0"]

@@ -10,7 +10,7 @@ CONFTEST = """
 
 def test_own_metrics_stand_beside_the_rules(project: Project) -> None:
     project.pytester.makeconftest(CONFTEST)
-    project.run("evals", "-k", "within_task").assert_outcomes(passed=4, deselected=33)
+    project.run("evals", "-k", "within_task").assert_outcomes(passed=4, deselected=34)
     for sample in project.samples():
         assert sample["own"] == {
             "letters": len(sample["completion"]),
@@ -26,11 +26,11 @@ def test_two_plugins_metrics_are_all_kept(project: Project) -> None:
     (project.path / "evals" / "conftest.py").write_text(
         "def pytest_ablation_score(row, completion):\n    return {'one': 1.0}\n"
     )
-    project.run("evals", "-k", "baseline").assert_outcomes(passed=2, deselected=35)
+    project.run("evals", "-k", "baseline").assert_outcomes(passed=2, deselected=36)
     assert set(project.samples()[0]["own"]) == {"letters", "late", "one"}
 
 
 def test_none_is_no_metric(project: Project) -> None:
     project.pytester.makeconftest("def pytest_ablation_score(row, completion): return None")
-    project.run("evals", "-k", "baseline").assert_outcomes(passed=2, deselected=35)
+    project.run("evals", "-k", "baseline").assert_outcomes(passed=2, deselected=36)
     assert project.samples()[0]["own"] == {}

@@ -26,10 +26,10 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 
 def test_a_second_run_loads_no_model(project: Project, loads: list[object]) -> None:
-    project.run(*STUDY).assert_outcomes(passed=4, deselected=33)
+    project.run(*STUDY).assert_outcomes(passed=4, deselected=34)
     assert len(loads) == 1, "once a process"
     first, samples = project.report(), project.samples()
-    project.run(*STUDY).assert_outcomes(passed=4, deselected=33)
+    project.run(*STUDY).assert_outcomes(passed=4, deselected=34)
     assert len(loads) == 1
     assert lasting(project.report()) == lasting(first)
     assert project.samples() == samples

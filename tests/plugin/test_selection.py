@@ -48,6 +48,7 @@ def test_ids_are_the_conditions_names(demo: Project) -> None:
         "bottom[k01]",
         "gate[own-all-k20]",
         "gate[shared-all-k20]",
+        "gate[pooled-all-k20]",
     } <= set(ids)
     assert len(ids) == len(set(ids))
 

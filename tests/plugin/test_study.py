@@ -7,7 +7,7 @@ from plugin.project import TASKS, WITHIN, Project, lasting, names
 
 def test_within_task_computes_itself_and_the_baseline(project: Project) -> None:
     result = project.run("evals", "-k", "within_task")
-    result.assert_outcomes(passed=4, deselected=33)
+    result.assert_outcomes(passed=4, deselected=34)
     report = project.report()
     assert names(report) == ["baseline", *WITHIN]
     assert [each["n"] for each in report["conditions"]] == [6, 3, 3, 3, 3]
@@ -46,7 +46,7 @@ def test_every_eval_that_measures_passes(project: Project) -> None:
 
 
 def test_the_hook_check_alone_writes_no_report(project: Project) -> None:
-    project.run("evals", "-k", "hooks").assert_outcomes(passed=1, deselected=36)
+    project.run("evals", "-k", "hooks").assert_outcomes(passed=1, deselected=37)
     assert not (project.path / "reports" / "latest" / "report.json").exists()
 
 

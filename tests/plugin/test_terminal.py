@@ -64,7 +64,7 @@ def test_rows_that_were_cut(project: Project) -> None:
 
 def test_quiet(project: Project) -> None:
     result = project.run(*STUDY, "-q")
-    result.assert_outcomes(passed=4, deselected=33)
+    result.assert_outcomes(passed=4, deselected=34)
     said = [line for line in result.outlines if "ablation" in line or "report" in line]
     assert said == ["report: reports/latest/report.json"]
     assert project.report()["run"]["exit"] == "passed"
@@ -76,7 +76,8 @@ def test_quiet_gates_say_their_verdicts(project: Project) -> None:
     (start,) = [i for i, line in enumerate(lines) if line.startswith("gate[own-all-k02]")]
     assert lines[start].startswith("gate[own-all-k02]        invalid ")
     assert lines[start + 1].startswith("gate[shared-all-k02]     invalid ")
-    assert lines[start + 2] == "report: reports/latest/report.json"
+    assert lines[start + 2].startswith("gate[pooled-all-k02]     invalid ")
+    assert lines[start + 3] == "report: reports/latest/report.json"
 
 
 def test_no_progress_without_a_terminal(project: Project) -> None:
@@ -133,4 +134,4 @@ def test_user_properties(project: Project) -> None:
 
 def test_markers_are_registered(project: Project) -> None:
     project.run("--markers").stdout.fnmatch_lines(["@pytest.mark.ablation(*conditions): *"])
-    project.run(*STUDY, "--strict-markers", "--strict-config").assert_outcomes(passed=4, deselected=33)
+    project.run(*STUDY, "--strict-markers", "--strict-config").assert_outcomes(passed=4, deselected=34)

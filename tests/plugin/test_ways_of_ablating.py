@@ -57,7 +57,7 @@ def test_from_the_prompts_last_token_on(project: Project) -> None:
     project.run(*STUDY)
     usual, conditions = answers(project), names(project.report())
     result = project.run(*STUDY, "--ablation-phase=decode")
-    result.assert_outcomes(passed=2, deselected=35)
+    result.assert_outcomes(passed=2, deselected=36)
     result.stdout.fnmatch_lines(["ablation: mode zero, phase decode, *", "*, heads zeroed from the prompt's last *"])
     assert names(project.report()) == conditions
     assert project.report()["configuration"]["phase"] == "decode"
@@ -70,7 +70,7 @@ def test_means_from_the_prompts_last_token_on(with_means: Project, found: list[M
     usual = answers(project)
     project.configure(ablation_mode="mean")
     result = project.run(*STUDY, "--ablation-phase=decode")
-    result.assert_outcomes(passed=2, deselected=35)
+    result.assert_outcomes(passed=2, deselected=36)
     result.stdout.fnmatch_lines(["ablation: mode mean, phase decode, *", "*, heads set to their mean from the *"])
     configuration = project.report()["configuration"]
     assert (configuration["mode"], configuration["phase"]) == ("mean", "decode")
@@ -88,7 +88,7 @@ def test_resampled(project: Project) -> None:
     project.run(*STUDY)
     usual = answers(project)
     result = project.run(*STUDY, "--ablation-mode=resample")
-    result.assert_outcomes(passed=2, deselected=35)
+    result.assert_outcomes(passed=2, deselected=36)
     result.stdout.fnmatch_lines(["ablation: mode resample, phase all, *", "*, heads resampled"])
     resampled = answers(project)
     assert same(project, usual) == {"baseline"}

@@ -83,7 +83,7 @@ def test_two_documents_under_eleven_names_each(read: Read) -> None:
     assert len({row.filename for row in inputs.rows}) == 22
     assert len({row.cluster_name for row in inputs.rows}) == 2
     found = judged(inputs)
-    assert (found.verdict, found.filings) == ("inconclusive", 2)
+    assert (found.verdict, found.clusters) == ("inconclusive", 2)
 
 
 def test_a_ranking_that_does_not_say_what_made_it_passes_where_someone_vouches(read: Read) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from changed_section import changed
-from fake_gates import GATE, make_answers, make_rows
+from fake_gates import GATE, SOUND, make_answers, make_rows
 from fake_study import make_report
 
 from harness import __version__
@@ -64,7 +64,9 @@ def records_of(conditions: tuple[Condition, ...], rows: tuple[Row, ...]) -> dict
     """Right untouched and under random heads; plain text costs half a nat for each of its 64 tokens."""
     values = {row.id: row.needle_value for row in rows}
     return {
-        job: said(job, right=condition.experiment in ("baseline", "random_control"), value=values[job.row_id])
+        job: said(
+            job, right=condition.experiment in ("baseline", "random_control", "permutation"), value=values[job.row_id]
+        )
         for condition in conditions
         for job in jobs_of(condition, rows)
     }
@@ -79,8 +81,8 @@ def test_gates_are_those_all_of_whose_conditions_are_declared(inputs: Inputs) ->
 
 
 def test_an_unknown_gate(inputs: Inputs) -> None:
-    with pytest.raises(SettingsError, match="expected one of own, shared"):
-        build_gate(inputs, "global")
+    with pytest.raises(SettingsError, match="expected one of own, shared, global"):
+        build_gate(inputs, "general")
 
 
 def judged(run: Run, records: dict[Job, Record], gate: str = "shared") -> str:
@@ -98,7 +100,7 @@ def test_a_verdict_from_records(run: Run) -> None:
     samples = score_samples(gate.conditions, inputs.rows, records, lambda row, text: (text == row.needle_value,) * 2)
     found = judge_gates(run, gate.conditions, records, samples)
     (figures,) = found.gates
-    assert (figures.verdict, figures.n, figures.filings) == ("pass", 90, 10)
+    assert (figures.verdict, figures.n, figures.clusters) == ("pass", 90, 10)
     assert figures.plain_text is not None
     assert figures.plain_text.untouched == pytest.approx(-0.5)
     assert found.lacking == []
@@ -110,7 +112,8 @@ def test_plain_text_that_lacks_records_is_named(run: Run) -> None:
     records = records_of(conditions, run.inputs.rows)
     last = conditions[-1]
     lost = jobs_of(last, run.inputs.rows)[0]
-    found = judge_gates(run, conditions, {job: record for job, record in records.items() if job != lost}, ())
+    samples = score_samples(conditions, run.inputs.rows, records, lambda row, text: (text == row.needle_value,) * 2)
+    found = judge_gates(run, conditions, {job: record for job, record in records.items() if job != lost}, samples)
     assert found.lacking == [last.name]
     assert f"{last.name} (1 of 90 rows)" in found.gates[0].reasons[0]
 
@@ -122,7 +125,7 @@ def test_margins_and_leaks_are_the_runs(run: Run) -> None:
     assert judged(run, records) == "invalid"
     strict = replace(run.inputs.settings, gate_margin_shared=1.0)
     run.inputs = replace(run.inputs, overlap={}, settings=strict)
-    assert judged(run, records) == "invalid", "twice the margin is more than there is to lose"
+    assert judged(run, records) == "invalid", "no heads can cost more than all right answers"
 
 
 def test_a_result_is_its_conditions_part_of_the_report() -> None:
@@ -155,11 +158,12 @@ def test_without_rows_there_is_no_accuracy_and_the_baseline_has_no_drop() -> Non
 def test_what_a_bare_assert_shows_of_a_verdict() -> None:
     """It once was every figure of the report's part, cut off in the middle."""
     rows = make_rows(9)
-    figures = gate_result(GATE, rows, make_answers(GATE, rows, {}, {}), Margins(), candidates=(), leaked_filings=0)
+    figures = gate_result(GATE, rows, make_answers(GATE, rows, {}, {}), Margins(), SOUND)
     verdict = GateVerdict(figures, False, gate_message(figures, report="r", again="a"))
     assert repr(verdict) == (
-        "<gate[own-all-k01]: inconclusive; 9 filings: fewer than 10 decide nothing; give 10 or more; the difference is "
-        "below the margin, but 9 filings are too few to fail on>"
+        "<gate[own-all-k01]: invalid; 18 right answers in 9 clusters rest on the needle (right with it, wrong "
+        "without), fewer than 20 in 10: too little to lose; take more filings, or tasks that the model can answer and "
+        "not guess>"
     )
 
 

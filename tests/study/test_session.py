@@ -271,7 +271,7 @@ def test_a_gate_may_ask_for_each_task(session: Sessions, settings: Settings) -> 
 
 
 def test_what_is_no_gate(session: Sessions, settings: Settings) -> None:
-    with pytest.raises(SettingsError, match="ablation_gate marker: 'general'; expected one of own, shared"):
+    with pytest.raises(SettingsError, match="ablation_gate marker: 'general'; expected one of own, shared, global"):
         session(settings).gates(["general"])
 
 

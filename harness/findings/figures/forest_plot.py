@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.findings.figures.plot_style import FAINT, INK, darker, new_figure, provenance, style_of
+from harness.findings.report.curves import level
 from harness.findings.report.report_data import ReportData
 from harness.findings.verdicts.verdict_data import Contrast, GateResult
 from harness.findings.wording import span
@@ -76,10 +77,15 @@ def _label(contrast: Contrast) -> str:
 
 
 def _margins(report: ReportData) -> list[float]:
-    """The margins of the gates; without gates, that of the settings where they say one."""
-    of_gates = {gate.margins.margin for gate in report.gates}
-    asked = report.configuration.get("gate_margin")
-    return sorted(of_gates or ({asked} if isinstance(asked, float) else set()))
+    """The margins of the gates in points, as they are shares of what the untouched model gets right.
+
+    Without gates, that of the settings where they say one.
+    """
+    if report.gates:
+        return sorted({gate.margins.margin * gate.baseline for gate in report.gates if gate.baseline is not None})
+    asked, untouched = report.configuration.get("gate_margin"), level(report, "baseline")
+    accuracy = None if untouched is None else untouched.accuracy
+    return [asked * accuracy] if isinstance(asked, float) and accuracy is not None else []
 
 
 def _note_verdict(axes: Axes, gate: GateResult, every: Sequence[Contrast]) -> None:

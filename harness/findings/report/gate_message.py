@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 
 from harness.counting import counted
 from harness.findings.report.report_data import ReportData
-from harness.findings.verdicts.verdict_data import Check, GateResult, Kind
-from harness.findings.wording import percent, points, points_between
+from harness.findings.verdicts.verdict_data import Check, Claim, GateResult, Kind
+from harness.findings.wording import percent, points
 
-HEADS = {"own": "each task's own heads", "shared": "the shared heads"}
+HEADS = {"own": "each task's own heads", "shared": "the shared heads", "global": "the best heads over all rows"}
 
 
 def not_alone(gate: GateResult) -> str | None:
@@ -19,7 +19,7 @@ def not_alone(gate: GateResult) -> str | None:
     by_verdict.pop("pass", None)
     if not by_verdict:
         return None
-    what = {"inconclusive": "inconclusive, which more filings may decide"}
+    what = {"inconclusive": "inconclusive, which more clusters may decide"}
     others = "; ".join(f"{what.get(verdict, verdict)}: {', '.join(tasks)}" for verdict, tasks in by_verdict.items())
     return f"not every task passes alone, as --ablation-gate-tasks asks: {others}"
 
@@ -30,23 +30,29 @@ def gate_message(gate: GateResult, *, report: str, again: str, each_task: bool =
     `each_task` is whether each task has to pass alone.
     """
     alone = not_alone(gate) if each_task else None
-    rows = f"{counted(gate.n, 'row')} of {counted(gate.filings, 'filing')}"
+    margin, flat = (f"{part:.0%}{_in_points(gate, part)}" for part in (gate.margins.margin, gate.margins.flat))
     lines = [
-        ("what", f"{HEADS[gate.heads]}, {_heads(gate)} ablated; {rows}"),
+        ("what", f"{HEADS[gate.heads]}, {_heads(gate)} ablated; {_rows(gate)}"),
         (
             "untouched",
-            f"{percent(gate.baseline)} right; {percent(gate.needle_absent)} with the needle left out",
+            f"{percent(gate.baseline)} right; {percent(gate.needle_absent)} with the needle left out; "
+            f"{counted(gate.right, 'right answer')} rest on it",
         ),
-        ("drop", f"{points(gate.drop)} by these heads; {_draws(gate)}"),
-        ("difference", f"{points(gate.difference)} points, {_intervals(gate)}"),
-        ("(a)", _check(gate.above_margin, "the interval's lower end is above the margin", ">")),
-        ("(b)", _check(gate.outside_draws, "the drop lies outside what one more draw would give", ">")),
-        ("(c)", _check(gate.flat_control, "the control is flat, at the upper end of the draws' mean drop", "<=")),
-        ("rank", _rank(gate)),
+        ("drop", f"{points(gate.drop)} by these heads; {_controls(gate)}"),
+        (
+            "difference",
+            f"{points(gate.difference)} points, {percent(gate.share)} of the right answers, {_intervals(gate)}",
+        ),
+        ("(a)", _check(gate.above_margin, f"the interval's lower end is above the margin of {margin}", ">")),
+        ("(b)", _rank(gate)),
+        ("(c)", _check(gate.flat_control, f"controls cost at most {flat} in the mean", "<=")),
+        ("draws", _permutations(gate)),
+        *([] if gate.lowest is None else [("lowest", _lowest(gate))]),
         ("model", _model(gate)),
         ("tasks", _tasks(gate)),
         *(("why", reason) for reason in _reasons(gate, alone)),
         *([] if gate.split_known else [("note", "split unknown: the ranking does not say its filings")]),
+        *(("note", note) for note in gate.notes),
         ("report", report),
         ("again", again),
     ]
@@ -61,19 +67,35 @@ def verdict_lines(report: ReportData) -> Iterator[tuple[Kind, str]]:
 
 
 def gate_lines(report: ReportData) -> Iterator[tuple[Kind, str]]:
-    """For each gate the line of its verdict, one for each reason, and whether the model is whole."""
+    """For each gate its verdict's line, one for each reason, and what else bears on it; then the gates together."""
     for gate in report.gates:
         alone = _asked_alone(report, gate)
         kind, line = _verdict_line(gate, alone)
         yield kind, line
-        for text in (*_reasons(gate, alone), _model(gate)):
+        also = [] if gate.lowest is None or not gate.lowest.would_pass else [_lowest(gate)]
+        for text in (*_reasons(gate, alone), _model(gate), *also, *gate.notes):
             yield kind, f"{'':<24} {text}"
+    if report.claim is not None:
+        held = [part.gate for part in report.claim.parts if part.holds]
+        yield "pass" if held else "inconclusive", f"{'':<24} {claim_line(report.claim)}"
+
+
+def claim_line(claim: Claim) -> str:
+    """Which gates pass as parts of one claim, and the corrected p of those that do not."""
+    held = [part.gate for part in claim.parts if part.holds]
+    others = [
+        f"{part.gate} (margin p {part.adjusted_p:.3f}, rank p {part.adjusted_rank_p:.2f})"
+        for part in claim.parts
+        if not part.holds
+    ]
+    said = f"needed: {', '.join(held) or 'none'}" + (f"; not shown: {', '.join(others)}" if others else "")
+    return f"as one claim of {len(claim.parts)} gates, corrected: {said}"
 
 
 def _verdict_line(gate: GateResult, alone: str | None) -> tuple[Kind, str]:
-    difference = f"{points(gate.difference)} points {points_between(gate.interval)}"
-    margin = f"{100 * gate.margins.margin:g}"
-    line = f"{gate.name:<24} {gate.verdict:<12} {difference} over random, margin {margin}"
+    difference = f"{points(gate.difference)} points over controls, {percent(gate.share)} {_interval(gate.interval)}"
+    margins = f"margin {gate.margins.margin:.0%}, flat {gate.margins.flat:.0%}"
+    line = f"{gate.name:<24} {gate.verdict:<12} {difference} of the right answers, {margins}; rank p {_p(gate.rank_p)}"
     if alone is None or gate.verdict != "pass":
         return gate.verdict, line
     return "inconclusive", f"{line}; not each task alone"
@@ -88,25 +110,33 @@ def _reasons(gate: GateResult, alone: str | None) -> list[str]:
     return [*gate.reasons, *([] if alone is None else [alone])]
 
 
+def _rows(gate: GateResult) -> str:
+    return f"{counted(gate.n, 'row')} of {counted(gate.clusters, 'cluster')}"
+
+
 def _heads(gate: GateResult) -> str:
     fewest, most = gate.k_effective
+    if len(gate.ks) > 1:
+        return f"the mean over k = {', '.join(map(str, gate.ks))}"
     if fewest == most == gate.k:
         return f"k = {most}"
     there = str(most) if fewest == most else f"{fewest} to {most}"
     return f"{there} (no more are ranked; {gate.k} were asked for)"
 
 
-def _draws(gate: GateResult) -> str:
-    drops = " ".join(points(drop) for drop in gate.draw_drops)
-    spread = "" if gate.draw_sd is None else f", SD {100 * gate.draw_sd:.1f}"
+def _controls(gate: GateResult) -> str:
+    drops = gate.control_drops
+    if not drops:
+        return "no controls"
     most = max(gate.mismatches, default=0)
     mismatched = f"; up to {most} of {gate.control_heads} heads from another layer" if most else ""
-    return f"{points(gate.random_drop)} by random ones ({gate.random_match} draws {drops}{spread}{mismatched})"
+    spread = f"{points(min(drops))} to {points(max(drops))}"
+    return f"{points(gate.control_drop)} by controls, other heads of their layers ({len(drops)}: {spread}{mismatched})"
 
 
 def _intervals(gate: GateResult) -> str:
     df = "" if gate.df is None else f", {gate.df:.1f} degrees of freedom"
-    return f"95 % interval {points_between(gate.interval)} (t{df}), bootstrap {points_between(gate.bca)}"
+    return f"95 % interval {_interval(gate.interval)} (t{df}), bootstrap {_interval(gate.bca)}"
 
 
 def _check(check: Check, what: str, sign: str) -> str:
@@ -114,28 +144,60 @@ def _check(check: Check, what: str, sign: str) -> str:
         return f"?    {what}: unknown"
     held = "yes" if check.holds else "no"
     instead = sign if check.holds else {">": "<=", "<=": ">"}[sign]
-    return f"{held:<4} {what}: {points(check.value)} {instead} {points(check.bound)}"
+    return f"{held:<4} {what}: {percent(check.value)} {instead} {percent(check.bound)}"
 
 
 def _rank(gate: GateResult) -> str:
-    p, least = gate.rank_p, gate.least_rank_p
-    if p is None or least is None or gate.drop is None:
-        return "unknown"
-    n = len(gate.draw_drops)
-    as_much = sum(drop >= gate.drop for drop in gate.draw_drops)
-    draws = counted(n, "draw")
-    return f"{as_much} of {draws} cost as much: p = {p:.3f}; {draws} cannot give less than {least:.3f}"
+    p, least, drop = gate.rank_p, gate.least_rank_p, gate.drop
+    if p is None or least is None or drop is None:
+        return "?    few permutations cost as much: unknown"
+    n = len(gate.permutation_drops)
+    as_much = round(p * (n + 1)) - 1
+    held = "yes" if gate.unusual.holds else "no"
+    sign = "<=" if gate.unusual.holds else ">"
+    return (
+        f"{held:<4} few permutations cost as much: {as_much} of {n}, p = {p:.3f} {sign} {_p(gate.unusual.bound)}; "
+        f"{n} cannot give less than {least:.3f}"
+    )
+
+
+def _permutations(gate: GateResult) -> str:
+    """What the permutations are, and what they can show."""
+    of = gate.permuted
+    within = "the model" if of.layers is None else "a layer" if of.layers == 1 else f"{of.layers} layers"
+    number = f"{of.sets:,.0f}" if of.sets < 1e6 else f"{of.sets:.0e}"
+    taken = ", all taken" if of.all_taken else ""
+    drops = gate.permutation_drops
+    cost = f", which cost {points(min(drops))} to {points(max(drops))}" if drops else ""
+    return (
+        f"heads permuted within {within}: {number} sets{taken}{cost}; one holds {of.held:.0%} of the judged heads "
+        f"in the mean; were one head to carry all, p would be at least {of.one_head_p:.2f}"
+    )
+
+
+def _lowest(gate: GateResult) -> str:
+    if gate.lowest is None:
+        return "as many lowest-scoring heads: unknown"
+    also = "they would pass too: a pass does not say that heads were ranked rightly"
+    return (
+        f"as many lowest-scoring heads cost {points(gate.lowest.drop)} points"
+        f"{'; ' + also if gate.lowest.would_pass else ', and would not pass'}"
+    )
 
 
 def _model(gate: GateResult) -> str:
     text, outputs = gate.plain_text, gate.degenerate
     if text is None or outputs is None:
         return "whether the model is whole is unknown"
-    said = {"none": "no more lost than the margin", "unknown": "what was lost is unknown"}.get(gate.damage, gate.damage)
+    said = {
+        "none": "no more lost than the margin",
+        "unknown": "what was lost is unknown",
+        "lost answers": "needed for these answers" if gate.verdict == "pass" else "answers lost, the model whole",
+    }.get(gate.damage, gate.damage)
     return (
-        f"{said}: plain text {text.change:+.3f} nats a token ({_mean(text.draw_changes):+.3f} by random heads), "
-        f"degenerate completions {percent(outputs.retrieval)} (untouched {percent(outputs.untouched)}, "
-        f"random {percent(outputs.draws)})"
+        f"{said}: plain text {text.change:+.3f} nats a token ({_mean(text.control_changes):+.3f} by controls), "
+        f"degenerate completions {percent(outputs.judged)} (untouched {percent(outputs.untouched)}, "
+        f"controls {percent(outputs.controls)})"
     )
 
 
@@ -158,3 +220,16 @@ def _tasks_by_verdict(gate: GateResult) -> dict[str, list[str]]:
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
+
+
+def _in_points(gate: GateResult, part: float) -> str:
+    """A share of the right answers in points of accuracy."""
+    return "" if gate.baseline is None else f" ({100 * part * gate.baseline:.1f} points)"
+
+
+def _p(p: float | None) -> str:
+    return "unknown" if p is None else f"{p:.2f}"
+
+
+def _interval(interval: Sequence[float] | None) -> str:
+    return "[unknown]" if interval is None else f"[{', '.join(percent(end) for end in interval)}]"

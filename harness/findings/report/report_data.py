@@ -23,7 +23,7 @@ from harness.findings.section import (
     Number,
     Section,
 )
-from harness.findings.verdicts.verdict_data import Contrast, GateResult, Specificity
+from harness.findings.verdicts.verdict_data import Claim, Contrast, GateResult, Specificity
 from harness.retrieval.prompts import PromptKind
 from harness.retrieval.traces import Seen
 
@@ -337,6 +337,8 @@ class ReportData(Section):
     data: DataSection
     conditions: tuple[ConditionResult, ...]
     gates: tuple[GateResult, ...]
+    claim: Claim | None
+    """The gates together; null with fewer than two, or where figures of one are unknown."""
     contrasts: tuple[Contrast, ...]
     specificity: Specificity | None
 

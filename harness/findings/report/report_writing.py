@@ -41,7 +41,7 @@ from harness.findings.report.report_files import REPORT_FILE, SAMPLES_FILE
 from harness.findings.samples import Sample
 from harness.findings.verdicts.contrasts import contrasts, specificity
 from harness.findings.verdicts.gate_samples import Answers
-from harness.findings.verdicts.verdict_data import Contrast, GateResult, Specificity
+from harness.findings.verdicts.verdict_data import Claim, Contrast, GateResult, Specificity
 from harness.retrieval.rows import Row
 from harness.retrieval.scoring import normalise
 
@@ -69,13 +69,14 @@ class Setup:
 class Judged:
     """What a run's gates add to its report.
 
-    `gates` are their results, `lacking` conditions over plain text without all their records, and `margin` what
-    findings beside the gates are measured by.
+    `gates` are their results, `lacking` conditions over plain text without all their records, `margin` what findings
+    beside the gates are measured by, and `claim` the gates together.
     """
 
     gates: Sequence[GateResult] = ()
     lacking: Sequence[str] = ()
     margin: float = 0.1
+    claim: Claim | None = None
 
 
 NO_GATES = Judged()
@@ -89,6 +90,7 @@ class FurtherFindings:
     lacking: Sequence[str] = ()
     contrasts: Sequence[Contrast] = ()
     specificity: Specificity | None = None
+    claim: Claim | None = None
 
 
 NO_FURTHER_FINDINGS = FurtherFindings()
@@ -114,6 +116,7 @@ def build_report(
     results = [condition_result(each) for each in _by_condition(asked, rows, samples)]
     further = FurtherFindings(
         gates=judged.gates,
+        claim=judged.claim,
         lacking=judged.lacking,
         contrasts=contrasts(asked, rows, answers),
         specificity=specificity(asked, rows, answers, judged.margin),
@@ -138,6 +141,7 @@ def assemble_report(
         gates=tuple(further.gates),
         contrasts=tuple(further.contrasts),
         specificity=further.specificity,
+        claim=further.claim,
     )
 
 

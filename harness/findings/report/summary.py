@@ -16,6 +16,7 @@ from harness.findings.wording import manner_note, points, points_between, span
 from harness.retrieval.traces import seen_words
 
 RANDOM = "random_control"
+PERMUTATION = "permutation"
 DEGENERATE = 0.05
 """By how much a condition's part of degenerate completions may exceed the baseline's before it is worth a line."""
 
@@ -40,7 +41,7 @@ def summary_lines(report: ReportData) -> Iterator[str]:
         if curve.experiment != RANDOM:
             yield from _curve_lines(report, curve)
     yield from _random_lines(report, [curve for curve in every if curve.experiment == RANDOM])
-    yield from _gate_control_lines(report)
+    yield from _gate_draw_lines(report)
     yield from _many_lines(report, {curve.experiment for curve in every})
     yield from _own_lines(report)
     yield from _donor_lines(report)
@@ -159,22 +160,26 @@ def _random_lines(report: ReportData, draws: Sequence[Curve]) -> Iterator[str]:
         )
 
 
-def _gate_control_lines(report: ReportData) -> Iterator[str]:
-    """What a gate's own controls reached, on the rows that it compares."""
+def _gate_draw_lines(report: ReportData) -> Iterator[str]:
+    """What a gate's own controls and permutations reached, on the rows that it compares."""
     for gate in report.gates:
-        before, drops = gate.baseline, gate.draw_drops
-        if before is None or not drops:
-            continue
-        accuracies = [before - drop for drop in drops]
-        mean = sum(accuracies) / len(accuracies)
-        k = span(*gate.k_effective)
+        k = "all k" if len(gate.ks) > 1 else f"k={span(*gate.k_effective)}"
         lacking = not set(report.run.missing).isdisjoint(gate.conditions)
-        yield (
-            f"{RANDOM:<16} {f'k={k}':>5}  {mean:6.1%}  [{min(accuracies):6.1%}, {max(accuracies):6.1%}]"
-            f"   drop {_in_points(before - mean)}   mean and range of {counted(len(drops), 'draw')} for {gate.name}"
-            f"{_from_elsewhere(gate.mismatches, gate.control_heads)}"
-            f"{', over ' + counted(gate.n, 'row') if lacking else ''}"
+        over = f", over {counted(gate.n, 'row')}" if lacking else ""
+        families = (
+            (RANDOM, gate.control_drops, _from_elsewhere(gate.mismatches, gate.control_heads)),
+            (PERMUTATION, gate.permutation_drops, ""),
         )
+        for experiment, drops, also in families:
+            if gate.baseline is None or not drops:
+                continue
+            accuracies = [gate.baseline - drop for drop in drops]
+            mean = sum(accuracies) / len(accuracies)
+            yield (
+                f"{experiment:<16} {k:>5}  {mean:6.1%}  [{min(accuracies):6.1%}, {max(accuracies):6.1%}]"
+                f"   drop {_in_points(gate.baseline - mean)}   mean and range of {counted(len(drops), 'draw')} for "
+                f"{gate.name}{also}{over}"
+            )
 
 
 def _mismatches(report: ReportData, k: int) -> str:
@@ -196,7 +201,7 @@ def _many_lines(report: ReportData, drawn: Collection[str]) -> Iterator[str]:
     groups: dict[tuple[str, int], list[float]] = {}
     for condition in report.conditions:
         k, accuracy = condition.k, condition.accuracy
-        if k is not None and accuracy is not None and condition.experiment not in {*drawn, RANDOM}:
+        if k is not None and accuracy is not None and condition.experiment not in {*drawn, RANDOM, PERMUTATION}:
             groups.setdefault((condition.experiment, k), []).append(accuracy)
     for (experiment, k), accuracies in groups.items():
         yield (

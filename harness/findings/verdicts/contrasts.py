@@ -4,17 +4,20 @@ And specificity: whether a task's own heads cost its rows more than other tasks'
 worked out from whatever conditions a run has. Knows nothing of how samples come about.
 """
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from harness.experiment.conditions import BASELINE, Condition
-from harness.experiment.gate_conditions import Part
 from harness.findings.statistics import ClusterMean, cluster_mean
-from harness.findings.verdicts.gate_samples import Answers, paired_counts, rows_of
-from harness.findings.verdicts.gates import LEAST_FILINGS, measure
+from harness.findings.verdicts.gate_samples import Answers, rows_of
+from harness.findings.verdicts.rule import LEAST_CLUSTERS
 from harness.findings.verdicts.verdict_data import Contrast, Finding, Specificity
 from harness.retrieval.rows import Row
 
 RANDOM = "random_control"
+DRAWN = (RANDOM, "permutation")
+"""Experiments that others are held against, and that are no findings themselves."""
 
 
 def contrasts(conditions: Sequence[Condition], rows: Sequence[Row], answers: Answers) -> list[Contrast]:
@@ -25,36 +28,66 @@ def contrasts(conditions: Sequence[Condition], rows: Sequence[Row], answers: Ans
     """
     groups: dict[tuple[str, int], list[Condition]] = {}
     for condition in conditions:
-        if condition.k is not None and condition.experiment != RANDOM and condition.prompt == "full":
+        if condition.k is not None and condition.experiment not in DRAWN and condition.prompt == "full":
             groups.setdefault((condition.experiment, condition.k), []).append(condition)
     found = []
     experiments = list(dict.fromkeys(experiment for experiment, _ in groups))
     for experiment, k in sorted(groups, key=lambda group: (experiments.index(group[0]), group[1])):
         group = groups[experiment, k]
-        parts = [Part(condition, _controls(condition, conditions)) for condition in group]
-        if not _disjoint(group) or not all(part.controls for part in parts):
+        controls = [_controls(condition, conditions) for condition in group]
+        if not _disjoint(group) or not all(controls):
             continue
-        data = paired_counts(parts, rows, answers, needle_absent=False)
-        drops = measure(data)
-        if drops is None or drops.mean_draw is None:
-            continue
-        sizes = [condition.k_effective for condition in group]
-        interval = None if drops.difference is None else drops.difference.interval()
-        found.append(
-            Contrast(
-                experiment=experiment,
-                k=k,
-                k_effective=(min(sizes), max(sizes)),
-                n=data.n_rows,
-                filings=len(data.filings),
-                drop=drops.retrieval,
-                random_drop=drops.mean_draw,
-                difference=drops.retrieval - drops.mean_draw,
-                interval=None if interval is None else interval.ends,
-                draw_differences=tuple(drops.retrieval - draw for draw in drops.draws),
-            )
-        )
+        paired = _paired(list(zip(group, controls, strict=True)), rows, answers)
+        if paired:
+            found.append(_contrast(experiment, k, group, paired))
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Paired:
+    """One row's matches: untouched, under a condition, and under each of its controls."""
+
+    cluster: str
+    before: bool
+    after: bool
+    controls: tuple[bool, ...]
+
+
+def _paired(
+    parts: Sequence[tuple[Condition, Sequence[Condition]]], rows: Sequence[Row], answers: Answers
+) -> list[_Paired]:
+    """The rows that have a sample under each condition of their part."""
+    n_draws = min(len(controls) for _, controls in parts)
+    found = []
+    for condition, controls in parts:
+        needed = (BASELINE, condition, *controls[:n_draws])
+        for row in rows_of(condition, rows):
+            if all(answers.has(each, row.id) for each in needed):
+                before, after, *drawn = (answers.samples[each.name][row.id].match for each in needed)
+                found.append(_Paired(row.cluster_name, before, after, tuple(drawn)))
+    return found
+
+
+def _contrast(experiment: str, k: int, group: Sequence[Condition], paired: Sequence[_Paired]) -> Contrast:
+    n, n_draws = len(paired), len(paired[0].controls)
+    drop = sum(row.before - row.after for row in paired) / n
+    draws = [sum(row.before - row.controls[i] for row in paired) / n for i in range(n_draws)]
+    more = [sum(row.controls) / n_draws - row.after for row in paired]
+    mean = cluster_mean(more, [row.cluster for row in paired], draws=draws)
+    sizes = [condition.k_effective for condition in group]
+    random_drop = math.fsum(draws) / n_draws
+    return Contrast(
+        experiment=experiment,
+        k=k,
+        k_effective=(min(sizes), max(sizes)),
+        n=n,
+        filings=len({row.cluster for row in paired}),
+        drop=drop,
+        random_drop=random_drop,
+        difference=drop - random_drop,
+        interval=None if mean is None else mean.interval().ends,
+        draw_differences=tuple(drop - draw for draw in draws),
+    )
 
 
 def specificity(
@@ -116,7 +149,7 @@ def _at(
 
 def _finding(difference: ClusterMean, own_drop: float, margin: float) -> Finding:
     interval = difference.interval()
-    if difference.n_filings < LEAST_FILINGS:
+    if difference.n_filings < LEAST_CLUSTERS:
         return "inconclusive"
     if interval.low > margin:
         return "specific"

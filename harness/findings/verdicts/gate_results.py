@@ -5,108 +5,141 @@ invalid, by name. The verdict is `gates`'s. Knows nothing of how samples come ab
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from harness.experiment.gate_conditions import Gate, candidates_in_controls
 from harness.experiment.heads import Head
+from harness.experiment.permutations import ALL_AT_MOST
 from harness.findings.statistics import holm
-from harness.findings.verdicts.gate_samples import Answers, lacking_samples, paired_counts, rows_of
-from harness.findings.verdicts.gates import LEAST_FILINGS, Premises, judge, measure
-from harness.findings.verdicts.validity import damage, degenerate_shares, plain_text
-from harness.findings.verdicts.verdict_data import GateResult, Kind, Margins, TaskVerdict, Verdict
+from harness.findings.verdicts.gate_data import GateData, Premises
+from harness.findings.verdicts.gate_samples import Answers, Outcome, lacking_samples, matches, paired_sums, rows_of
+from harness.findings.verdicts.gates import arrays, judge
+from harness.findings.verdicts.rule import LEAST_CLUSTERS, LEVEL, estimate
+from harness.findings.verdicts.validity import damage, degenerate_shares, how_broken, plain_text
+from harness.findings.verdicts.verdict_data import GateResult, Kind, Margins, Permuted, TaskVerdict, Verdict
 from harness.retrieval.rows import Row
 
-TASK_LEVEL = 0.025
+TASK_LEVEL = LEVEL / 2
 """Of Holm's adjusted one-sided p, for a task's verdict."""
 
 
-def gate_result(
-    gate: Gate,
-    rows: Sequence[Row],
-    answers: Answers,
-    margins: Margins,
-    *,
-    candidates: Collection[Head],
-    leaked_filings: int | None,
-    leaked_how: str = "",
-    held_out: bool = False,
-) -> GateResult:
-    """A gate's part of the report. `rows` are all rows of the run, `candidates` heads that no control may hold.
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known beside the samples: heads that no control may hold, and how ranking and evaluation were split.
 
-    The last three are those of `Premises`.
+    The last three are those of `Premises`; `notes` are said under the verdict.
     """
-    premises = Premises(
-        lacking_samples(gate, rows, answers),
-        candidates_in_controls(gate, candidates),
-        leaked_filings,
-        leaked_how,
-        held_out,
-    )
-    verdict = judge(paired_counts(gate.parts, rows, answers), margins, premises)
+
+    candidates: Collection[Head]
+    leaked_filings: int | None
+    leaked_how: str = ""
+    held_out: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def gate_result(
+    gate: Gate, rows: Sequence[Row], answers: Answers, margins: Margins, known: Known, outcome: Outcome = matches
+) -> GateResult:
+    """A gate's part of the report. `rows` are all rows of the run."""
     text, degenerate = plain_text(gate, rows, answers), degenerate_shares(gate, rows, answers)
+    premises = Premises(
+        missing=lacking_samples(gate, rows, answers),
+        candidates=candidates_in_controls(gate, known.candidates),
+        leaked_filings=known.leaked_filings,
+        leaked_how=known.leaked_how,
+        held_out=known.held_out,
+        broken=how_broken(text, degenerate),
+        n_sets=gate.reach.n_sets,
+        enough_heads=gate.reach.enough_heads,
+        enough_layers=gate.reach.enough_layers,
+        held=gate.reach.held,
+    )
+    data = paired_sums(gate, rows, answers, outcome)
+    verdict = judge(data, margins, premises)
+    lost = verdict.drop / verdict.baseline if verdict.drop is not None and verdict.baseline else None
+    controls = [[nested[-1] for nested in part.controls] for part in gate.parts]
     return GateResult(
         **dict(verdict),
         name=gate.name,
         heads=gate.heads,
         experiment=gate.experiment,
         k=gate.k,
+        ks=gate.ks,
         k_effective=gate.k_effective,
-        random_match=gate.parts[0].controls[0].random_match,
-        control_heads=sum(part.controls[0].k_effective for part in gate.parts),
-        mismatches=tuple(
-            sum(part.controls[draw].mismatches or 0 for part in gate.parts) for draw in range(gate.n_draws)
-        ),
+        control_heads=sum(of_part[0].k_effective for of_part in controls),
+        mismatches=tuple(sum(of_part[draw].mismatches or 0 for of_part in controls) for draw in range(gate.n_controls)),
+        permuted=_permuted(gate),
         margins=margins,
-        split_known=leaked_filings is not None,
+        split_known=known.leaked_filings is not None,
         plain_text=text,
         degenerate=degenerate,
-        damage=damage(verdict.drop, margins.margin, text, degenerate),
-        tasks=task_verdicts(gate, rows, answers, margins, premises),
+        damage=damage(lost, margins.margin, text, degenerate),
+        tasks=task_verdicts(gate, rows, answers, margins, premises, outcome),
+        notes=known.notes,
         conditions=tuple(condition.name for condition in gate.conditions),
     )
 
 
-def task_verdicts(
-    gate: Gate, rows: Sequence[Row], answers: Answers, margins: Margins, premises: Premises
+def task_verdicts(  # a gate, its samples, and what a verdict is measured by
+    gate: Gate,
+    rows: Sequence[Row],
+    answers: Answers,
+    margins: Margins,
+    premises: Premises,
+    outcome: Outcome = matches,
 ) -> tuple[TaskVerdict, ...]:
     """Each task's own verdict, on its rows alone; `premises` are the gate's.
 
     `invalid` where its own rows lack samples, where its own figures are unsound, or where the gate's heads are.
-    `pass` where Holm's adjusted p of "the difference is at most the margin" (one-sided, over filings and draws) is
-    at most 2.5 %; `fail` where the difference's interval lies below the margin, with 20 filings at least; never
-    either below 10 filings.
+    `pass` where Holm's adjusted p of "the share is at most the margin" (one-sided, over clusters and draws) is at most
+    2.5 %, and nobody doubts the split; `fail` where the share's interval lies below the margin, with 20 clusters at
+    least; never either below 10 clusters.
     """
-    tasks = list(dict.fromkeys(row.task for part in gate.parts for row in rows_of(part.retrieval, rows)))
+    tasks = list(dict.fromkeys(row.task for part in gate.parts for row in rows_of(part.largest, rows)))
     found = []
     for task in tasks:
         of_task = [row for row in rows if row.task == task]
-        data = paired_counts(gate.parts, of_task, answers)
+        data = paired_sums(gate, of_task, answers, outcome)
         own = replace(premises, missing=lacking_samples(gate, of_task, answers))
-        verdict, drops = judge(data, margins, own, bootstrap=False), measure(data)
-        known = drops is not None and drops.difference is not None
-        p = drops.difference.p_above(margins.margin) if drops is not None and drops.difference is not None else 1.0
-        found.append((task, verdict, p, known))
-    adjusted = holm([p for _, _, p, _ in found])
+        found.append((task, judge(data, margins, own, bootstrap=False), _p_above(data, margins.margin)))
+    adjusted = holm([1.0 if p is None else p for _, _, p in found])
     return tuple(
         TaskVerdict(
             task=task,
             verdict=_task_kind(verdict, corrected, known_split=not premises.may_have_leaked),
             n=verdict.n,
-            filings=verdict.filings,
+            clusters=verdict.clusters,
             drop=verdict.drop,
-            random_drop=verdict.random_drop,
+            control_drop=verdict.control_drop,
             difference=verdict.difference,
+            share=verdict.share,
             interval=verdict.interval,
-            p=p if known else None,
-            adjusted_p=corrected if known else None,
+            p=p,
+            adjusted_p=None if p is None else corrected,
         )
-        for (task, verdict, p, known), corrected in zip(found, adjusted, strict=True)
+        for (task, verdict, p), corrected in zip(found, adjusted, strict=True)
     )
+
+
+def _p_above(data: GateData, margin: float) -> float | None:
+    sums = arrays(data)
+    return None if sums is None else float(estimate(sums).difference.p_above(margin))
 
 
 def _task_kind(verdict: Verdict, adjusted_p: float, *, known_split: bool) -> Kind:
     if verdict.verdict == "invalid":
         return "invalid"
-    if verdict.filings >= LEAST_FILINGS and adjusted_p <= TASK_LEVEL:
+    if verdict.clusters >= LEAST_CLUSTERS and adjusted_p <= TASK_LEVEL:
         return "pass" if known_split else "inconclusive"
     return "fail" if verdict.verdict == "fail" else "inconclusive"
+
+
+def _permuted(gate: Gate) -> Permuted:
+    reach = gate.reach
+    return Permuted(
+        layers=reach.layers,
+        sets=float(reach.n_sets),
+        all_taken=reach.n_sets <= ALL_AT_MOST,
+        held=reach.held,
+        one_head_p=reach.one_head_p,
+    )

@@ -1,16 +1,25 @@
-"""The samples that a gate compares: on the same rows under every condition, gathered by filing.
+"""The samples that a gate compares: on the same rows under every condition, summed by cluster.
 
-Knows nothing of verdicts (`gates`) or of how samples come about.
+What is summed is a number a sample, by default whether it matches. Knows nothing of verdicts (`gates`) or of how
+samples come about.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
-from harness.experiment.gate_conditions import Gate, Part
+from harness.experiment.gate_conditions import Gate, Nested, Part
 from harness.findings.samples import Sample, TextSample
-from harness.findings.verdicts.gates import FilingCounts, GateData
+from harness.findings.verdicts.gate_data import ClusterSums, GateData
 from harness.retrieval.rows import Row
+
+Outcome = Callable[[Sample], float]
+"""What is judged of a sample, from 0 to 1."""
+
+
+def matches(sample: Sample) -> float:
+    """1 where the answer is right."""
+    return float(sample.match)
 
 
 @dataclass(frozen=True)
@@ -42,36 +51,70 @@ def rows_of(condition: Condition, rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if condition.tasks is None or row.task in condition.tasks]
 
 
-def paired_counts(
-    parts: Sequence[Part], rows: Sequence[Row], answers: Answers, *, needle_absent: bool = True
-) -> GateData:
-    """Matches by cluster, over the rows that have a sample under each condition of their part.
+def paired_sums(gate: Gate, rows: Sequence[Row], answers: Answers, outcome: Outcome = matches) -> GateData:
+    """The outcome summed by cluster, over the rows that have a sample under each condition of their part.
 
-    Without `needle_absent` the needle-absent run is not needed, and counts as wrong everywhere.
+    Where several k are judged, a row's outcome under a family of heads is its mean over them.
     """
-    n_draws = min((len(part.controls) for part in parts), default=0)
-    gathered: dict[str, list[tuple[int, ...]]] = {}
-    for part in parts:
-        needed = [BASELINE, part.retrieval, *part.controls[:n_draws], *([NEEDLE_ABSENT] if needle_absent else [])]
-        for row in rows_of(part.retrieval, rows):
-            if all(answers.has(condition, row.id) for condition in needed):
-                matches = tuple(int(answers.samples[condition.name][row.id].match) for condition in needed)
-                gathered.setdefault(row.cluster_name, []).append(matches)
-    filings = []
-    for of_rows in gathered.values():
-        baseline, retrieval, *others = (sum(matches) for matches in zip(*of_rows, strict=True))
-        absent = others[n_draws] if needle_absent else 0
-        filings.append(FilingCounts(len(of_rows), baseline, retrieval, absent, tuple(others[:n_draws])))
-    return GateData(n_draws, tuple(filings))
+    gathered: dict[str, list[ClusterSums]] = {}
+    for part in gate.parts:
+        for row in complete_rows(gate, part, rows, answers):
+            gathered.setdefault(row.cluster_name, []).append(_of_row(gate, part, row, answers, outcome))
+    clusters = tuple(_sum(of_rows) for of_rows in gathered.values())
+    return GateData(gate.n_controls, gate.n_permutations, clusters)
+
+
+def complete_rows(gate: Gate, part: Part, rows: Sequence[Row], answers: Answers) -> Iterator[Row]:
+    """A part's rows that have a sample under each of its conditions, and under the gate's."""
+    needed = [BASELINE, NEEDLE_ABSENT, *(condition for nested in part.sets for condition in nested)]
+    if gate.lowest is not None:
+        needed.append(gate.lowest)
+    for row in rows_of(part.largest, rows):
+        if all(answers.has(condition, row.id) for condition in needed):
+            yield row
 
 
 def lacking_samples(gate: Gate, rows: Sequence[Row], answers: Answers) -> tuple[str, ...]:
     """Conditions that lack samples, each with how many of how many rows."""
     names = []
-    covered = {row.id for part in gate.parts for row in rows_of(part.retrieval, rows)}
+    covered = {row.id for part in gate.parts for row in rows_of(part.largest, rows)}
     for condition in gate.conditions:
         asked = [row.id for row in rows_of(condition, rows) if row.id in covered]
         lacking = sum(not answers.has(condition, row) for row in asked)
         if lacking:
             names.append(f"{condition.name} ({lacking} of {len(asked)} rows)")
     return tuple(names)
+
+
+def _of_row(gate: Gate, part: Part, row: Row, answers: Answers, outcome: Outcome) -> ClusterSums:
+    def of(condition: Condition) -> Sample:
+        return answers.samples[condition.name][row.id]
+
+    def mean(nested: Nested) -> float:
+        return sum(outcome(of(condition)) for condition in nested) / len(nested)
+
+    before, without = of(BASELINE), of(NEEDLE_ABSENT)
+    return ClusterSums(
+        n=1,
+        untouched=outcome(before),
+        absent=outcome(without),
+        right=int(before.match and not without.match),
+        judged=mean(part.judged),
+        controls=tuple(mean(nested) for nested in part.controls[: gate.n_controls]),
+        permutations=tuple(mean(nested) for nested in part.permutations[: gate.n_permutations]),
+        lowest=None if gate.lowest is None else outcome(of(gate.lowest)),
+    )
+
+
+def _sum(rows: Sequence[ClusterSums]) -> ClusterSums:
+    lowest = [row.lowest for row in rows if row.lowest is not None]
+    return ClusterSums(
+        n=sum(row.n for row in rows),
+        untouched=sum(row.untouched for row in rows),
+        absent=sum(row.absent for row in rows),
+        right=sum(row.right for row in rows),
+        judged=sum(row.judged for row in rows),
+        controls=tuple(map(sum, zip(*(row.controls for row in rows), strict=True))),
+        permutations=tuple(map(sum, zip(*(row.permutations for row in rows), strict=True))),
+        lowest=sum(lowest) if lowest else None,
+    )

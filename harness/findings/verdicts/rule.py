@@ -10,7 +10,9 @@ Every function takes any number of leading axes, so that one call judges one gat
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
+
+from harness.findings.verdicts.verdict_data import Kind, Margins
 
 if TYPE_CHECKING:  # whoever imports the plugin reads this module, and must not load numpy
     from numpy import bool_, float64, int64
@@ -20,7 +22,6 @@ if TYPE_CHECKING:  # whoever imports the plugin reads this module, and must not 
     Flags = NDArray[bool_]
     Codes = NDArray[int64]
 
-Kind = Literal["pass", "fail", "inconclusive", "invalid"]
 KINDS: tuple[Kind, ...] = ("pass", "fail", "inconclusive", "invalid")
 
 LEVEL = 0.05
@@ -34,17 +35,6 @@ LEAST_RIGHT = 20
 is too little to lose."""
 TOLERANCE = 1e-9
 """Of sums: what differs by less is as much."""
-
-
-@dataclass(frozen=True, slots=True)
-class Margins:
-    """What a verdict is measured by, as shares of what the untouched model gets right.
-
-    `margin`: by how much the judged heads' cost must exceed the controls'. `flat`: how much controls may cost.
-    """
-
-    margin: float = 0.10
-    flat: float = 0.10
 
 
 @dataclass(frozen=True, slots=True)

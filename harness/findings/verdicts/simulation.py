@@ -22,7 +22,8 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from harness.findings.verdicts.earlier_rule import decide_as_before
-from harness.findings.verdicts.rule import KINDS, Kind, Margins, Sums, decide, estimate, holds
+from harness.findings.verdicts.rule import KINDS, Sums, decide, estimate, holds
+from harness.findings.verdicts.verdict_data import Kind, Margins
 from harness.findings.verdicts.worlds import MARGIN, N_DRAWS, Draws, Heads, Lists, World
 
 Floats = NDArray[np.float32]
@@ -32,7 +33,7 @@ N_EXPERIMENTS = 2_000
 ROWS_A_CLUSTER = 9
 STIR = 0.02
 """The part of the wrong answers that any set of heads makes right."""
-MARGINS = Margins(MARGIN, MARGIN)
+MARGINS = Margins(margin=MARGIN, flat=MARGIN)
 CELLS_AT_ONCE = 6_000_000
 """Random numbers that are held at once, about."""
 
@@ -147,7 +148,7 @@ def simulate(
         "experiments": experiments,
         "draws": N_DRAWS,
         "rows_a_cluster": ROWS_A_CLUSTER,
-        "margins": asdict(MARGINS),
+        "margins": MARGINS.model_dump(),
         "cells": found,
     }
 

@@ -7,8 +7,8 @@ text that nothing asks it to look up, and how many of its completions are degene
 from collections.abc import Sequence
 
 from harness.experiment.conditions import BASELINE
-from harness.experiment.gate_conditions import PLAIN_TEXT, Gate, over_plain_text
-from harness.findings.verdicts.gate_samples import Answers, rows_of
+from harness.experiment.gate_conditions import PLAIN_TEXT, TEXT_CONTROLS, Gate, over_plain_text
+from harness.findings.verdicts.gate_samples import Answers, complete_rows, rows_of
 from harness.findings.verdicts.verdict_data import Damage, DegenerateShares, PlainText
 from harness.retrieval.rows import Row
 
@@ -20,13 +20,15 @@ BROKEN_OUTPUTS = 0.25
 
 
 def plain_text(gate: Gate, rows: Sequence[Row], answers: Answers) -> PlainText | None:
-    """How likely plain text is, a token, untouched; and how that changes under the heads and under each draw."""
+    """How likely plain text is, a token, untouched; and how that changes under the heads and under some controls."""
+    n_controls = min(TEXT_CONTROLS, gate.n_controls)
     untouched: list[float] = []
-    changes: list[list[float]] = [[] for _ in range(1 + gate.n_draws)]
+    changes: list[list[float]] = [[] for _ in range(1 + n_controls)]
     filings = set()
     for part in gate.parts:
-        needed = [PLAIN_TEXT, *(over_plain_text(each) for each in (part.retrieval, *part.controls[: gate.n_draws]))]
-        for row in rows_of(part.retrieval, rows):
+        sets = (part.largest, *(nested[-1] for nested in part.controls[:n_controls]))
+        needed = [PLAIN_TEXT, *map(over_plain_text, sets)]
+        for row in rows_of(part.largest, rows):
             if all(answers.has(condition, row.id) for condition in needed):
                 before, *after = (answers.texts[condition.name][row.id].per_token for condition in needed)
                 untouched.append(before)
@@ -36,34 +38,50 @@ def plain_text(gate: Gate, rows: Sequence[Row], answers: Answers) -> PlainText |
     if not untouched:
         return None
     n = len(untouched)
-    retrieval, *draws = (sum(change) / n for change in changes)
+    judged, *controls = (sum(change) / n for change in changes)
     return PlainText(
-        n=n, filings=len(filings), untouched=sum(untouched) / n, change=retrieval, draw_changes=tuple(draws)
+        n=n, filings=len(filings), untouched=sum(untouched) / n, change=judged, control_changes=tuple(controls)
     )
 
 
 def degenerate_shares(gate: Gate, rows: Sequence[Row], answers: Answers) -> DegenerateShares | None:
-    """The parts of completions that are degenerate: untouched, under the heads, and under the draws in the mean."""
+    """The parts of completions that are degenerate: untouched, under the heads, and under the controls in the mean.
+
+    Where several k are judged, at the largest.
+    """
     counts = [0, 0, 0]
     n = 0
     for part in gate.parts:
-        controls = part.controls[: gate.n_draws]
-        for row in rows_of(part.retrieval, rows):
-            if all(answers.has(condition, row.id) for condition in (BASELINE, part.retrieval, *controls)):
-                n += 1
-                counts[0] += bool(answers.samples[BASELINE.name][row.id].faults)
-                counts[1] += bool(answers.samples[part.retrieval.name][row.id].faults)
-                counts[2] += sum(bool(answers.samples[control.name][row.id].faults) for control in controls)
+        for row in complete_rows(gate, part, rows, answers):
+            n += 1
+            faults = [
+                bool(answers.samples[condition.name][row.id].faults)
+                for condition in (BASELINE, part.largest, *(nested[-1] for nested in part.controls[: gate.n_controls]))
+            ]
+            counts = [counts[0] + faults[0], counts[1] + faults[1], counts[2] + sum(faults[2:])]
     if not n:
         return None
-    untouched, retrieval, draws = counts
-    return DegenerateShares(untouched=untouched / n, retrieval=retrieval / n, draws=draws / (n * gate.n_draws))
+    untouched, judged, controls = counts
+    return DegenerateShares(untouched=untouched / n, judged=judged / n, controls=controls / (n * gate.n_controls))
 
 
-def damage(drop: float | None, margin: float, text: PlainText | None, degenerate: DegenerateShares | None) -> Damage:
-    """What the heads took from the model: retrieval alone, its language, nothing, or one cannot say."""
-    if drop is None or text is None or degenerate is None:
+def damage(share: float | None, margin: float, text: PlainText | None, degenerate: DegenerateShares | None) -> Damage:
+    """What the heads took from the model: answers alone, its language, nothing beyond the margin, or one cannot say.
+
+    share: of the right answers, what the heads cost.
+    """
+    if share is None or text is None or degenerate is None:
         return "unknown"
-    if text.change < -BROKEN_TEXT or degenerate.retrieval - degenerate.untouched > BROKEN_OUTPUTS:
+    if how_broken(text, degenerate) is not None:
         return "broken model"
-    return "lost retrieval" if drop > margin else "none"
+    return "lost answers" if share > margin else "none"
+
+
+def how_broken(text: PlainText | None, degenerate: DegenerateShares | None) -> str | None:
+    """In words, how the heads break the model; `None` where they do not, or where that is unknown."""
+    ways = []
+    if text is not None and text.change < -BROKEN_TEXT:
+        ways.append(f"plain text {text.change:+.2f} nats a token")
+    if degenerate is not None and degenerate.judged - degenerate.untouched > BROKEN_OUTPUTS:
+        ways.append(f"{degenerate.judged:.0%} of its completions degenerate, {degenerate.untouched:.0%} untouched")
+    return ", ".join(ways) or None

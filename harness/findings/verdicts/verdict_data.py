@@ -6,7 +6,9 @@ figures come about is `gates`'s, `gate_results`'s, `validity`'s and `contrasts`'
 
 from typing import Annotated, Literal
 
-from harness.choices import GateHeads, RandomMatch
+from pydantic import Field
+
+from harness.choices import GateHeads
 from harness.findings.section import (
     UNIQUE,
     Amount,
@@ -24,21 +26,19 @@ from harness.findings.section import (
 
 Kind = Literal["pass", "fail", "inconclusive", "invalid"]
 """A verdict."""
-Damage = Literal["lost retrieval", "broken model", "none", "unknown"]
+Damage = Literal["lost answers", "broken model", "none", "unknown"]
 """What a gate's heads took from the model."""
 Finding = Literal["specific", "shared", "inconclusive"]
 """Whether a task's own heads cost its rows more than other tasks' heads do."""
 
 
 class Margins(Section):
-    """What a gate's verdict is measured by, as parts of 1."""
+    """What a gate's verdict is measured by, as shares of what the untouched model gets right."""
 
     margin: Fraction = 0.10
-    """By how much the judged heads' drop must exceed the controls'."""
+    """By how much the judged heads must cost more than the controls do."""
     flat: Fraction = 0.10
     """How much the controls may cost at most."""
-    floor: Fraction = 0.50
-    """What the untouched model must reach at least."""
 
 
 class Check(Section):
@@ -48,61 +48,77 @@ class Check(Section):
     value: float | None
     """What is held against the bound."""
     bound: float | None
-    """What the value must be above; or, for the flat control, at most."""
+    """What the value must be above, for (a); at most, for (b) and (c)."""
 
 
 UNKNOWN = Check(holds=False, value=None, bound=None)
 """Where too little is known."""
 
 
+class Lowest(Section):
+    """As many lowest-scoring heads, as a comparison: whether a pass says anything of the ranking."""
+
+    drop: Change
+    would_pass: bool
+    """Whether (a), (b) and (c) would hold of these heads beside the same controls and permutations."""
+
+
 class Verdict(Section):
-    """A verdict, and every figure it rests on."""
+    """A verdict, and every figure it rests on. Drops are of all rows, shares of what the untouched model gets right."""
 
     verdict: Kind
     reasons: tuple[str, ...]
     """Why the verdict is not `pass`."""
-    needed_filings: Count | None
-    """How many filings would decide, in all; null where they would not, or nothing is undecided."""
+    needed_clusters: Count | None
+    """How many clusters would decide, in all; null where they would not, or nothing is undecided."""
     needed_draws: Count | None
-    """How many random draws would decide, in all."""
+    """How many draws would decide, in all."""
     n: Count
     """Rows that are compared."""
-    filings: Count
-    """Their filings."""
+    clusters: Count
+    """Their clusters."""
+    right: Count
+    """Answers that are right untouched, and wrong with the needle left out."""
     baseline: Fraction | None
-    """The untouched model's accuracy."""
+    """The untouched model's accuracy, or mean probability where likelihood is judged."""
     needle_absent: Fraction | None
     """The same with the needle left out."""
     drop: Change | None
     """By the judged heads."""
-    random_drop: Change | None
+    control_drop: Change | None
     """By the controls, in the mean."""
-    random_interval: Ends | None
-    """The t interval of that, at 95 %."""
-    draw_drops: tuple[Change, ...]
+    control_drops: tuple[Change, ...]
     """By each control."""
-    draw_sd: Amount | None
-    """The standard deviation of these."""
+    permutation_drops: tuple[Change, ...]
+    """By each permutation."""
     difference: Difference | None
     """The judged heads' drop less the controls'."""
+    share: float | None
+    """The same as a share of what the untouched model gets right: what (a) rests on."""
     standard_error: Amount | None
-    """Of the difference, over filings and draws."""
+    """Of the share, over clusters and draws."""
     df: Amount | None
     """Satterthwaite's degrees of freedom."""
     interval: Ends | None
-    """The t interval of the difference, at 95 %."""
+    """The t interval of the share, at 95 %."""
     bca: Ends | None
-    """The bootstrap interval (BCa) of the difference over filings, shown beside it; no verdict rests on it."""
+    """The bootstrap interval (BCa) of the share over clusters, shown beside it; no verdict rests on it."""
+    control_share: float | None
+    """The controls' mean drop as a share: what (c) rests on."""
+    control_interval: Ends | None
+    """The t interval of that, at 95 %."""
     above_margin: Check
-    """(a): the interval's lower end is above the margin."""
-    outside_draws: Check
-    """(b): the drop lies outside what one more draw would give."""
+    """(a): the lower end of the share's interval is above the margin."""
+    unusual: Check
+    """(b): the rank p is at most 0.05."""
     flat_control: Check
-    """(c): the upper end of the controls' mean drop is at most `flat`."""
+    """(c): the controls' share is at most `flat`."""
     rank_p: Fraction | None
-    """(1 + draws that cost at least as much) / (draws + 1)."""
+    """(1 + permutations that cost at least as much) / (permutations + 1)."""
     least_rank_p: Fraction | None
     """What that p cannot be less than."""
+    lowest: Lowest | None
+    """Null where not all scores are known."""
 
 
 class PlainText(Section):
@@ -113,17 +129,17 @@ class PlainText(Section):
     untouched: float
     change: float
     """Under the judged heads, less untouched."""
-    draw_changes: tuple[float, ...]
-    """Under each control, less untouched."""
+    control_changes: tuple[float, ...]
+    """Under each of some controls, less untouched."""
 
 
 class DegenerateShares(Section):
     """The parts of a gate's completions that are degenerate."""
 
     untouched: Fraction
-    retrieval: Fraction
+    judged: Fraction
     """Under the judged heads."""
-    draws: Fraction
+    controls: Fraction
     """Under the controls, in the mean."""
 
 
@@ -133,15 +149,32 @@ class TaskVerdict(Section):
     task: Name
     verdict: Kind
     n: Count
-    filings: Count
+    clusters: Count
     drop: Change | None
-    random_drop: Change | None
+    control_drop: Change | None
     difference: Difference | None
+    share: float | None
     interval: Ends | None
+    """Of the share."""
     p: Fraction | None
     """One-sided, against the margin."""
     adjusted_p: Fraction | None
     """Holm's, over the tasks."""
+
+
+class Permuted(Section):
+    """What a gate's permutations can show, whatever the model does."""
+
+    layers: Number | None
+    """Neighbouring layers of a stratum, within which heads are permuted; null for the whole model."""
+    sets: Annotated[float, Field(ge=1)]
+    """How many different sets there are, the judged one among them."""
+    all_taken: bool
+    """Whether all of them were: where there are at most 200."""
+    held: Fraction
+    """The share of the judged heads that a permutation holds in the mean."""
+    one_head_p: Fraction
+    """The least rank p that the gate would give if one of the judged heads cost everything alone."""
 
 
 class GateSetup(Section):
@@ -151,17 +184,18 @@ class GateSetup(Section):
     """As in a test's id: `gate[own-all-k20]`."""
     heads: GateHeads
     experiment: Name
-    """The experiment that zeroes these heads: `within_task` or `general`."""
+    """The experiment that zeroes these heads: `within_task`, `general` or `global`."""
     k: Number
-    """How many heads were asked for."""
+    """How many heads were asked for; of a band the most."""
+    ks: tuple[Number, ...]
+    """The k that are judged together, each with the same weight: one, or all of the band."""
     k_effective: Span
-    """The fewest and the most heads that a task has."""
-    random_match: RandomMatch | None
-    """How the controls' heads are drawn."""
+    """The fewest and the most heads that a task has, at the largest k."""
     control_heads: Count
-    """How many heads a draw has, over all tasks."""
+    """How many heads a control has, over all tasks, at the largest k."""
     mismatches: tuple[Count, ...]
-    """How many of them, for each draw, come from another layer than those they control for."""
+    """How many of them, for each control, come from another layer than those they control for."""
+    permuted: Permuted
     margins: Margins
 
 
@@ -174,8 +208,28 @@ class GateResult(Verdict, GateSetup):
     degenerate: DegenerateShares | None
     damage: Damage
     tasks: tuple[TaskVerdict, ...]
+    notes: tuple[str, ...]
+    """What else there is to know before one believes the verdict, a sentence each."""
     conditions: Annotated[tuple[Name, ...], EachOnce, UNIQUE]
     """The names of all that were compared."""
+
+
+class ClaimPart(Section):
+    """One gate's part in the claim of several."""
+
+    gate: Name
+    adjusted_p: Fraction
+    """One-sided against the margin, Holm's over the gates; asked for: at most 0.025."""
+    adjusted_rank_p: Fraction
+    """(1 + permutations under which *any* of the gates' heads cost as much) / (permutations + 1); at most 0.05."""
+    holds: bool
+    """Whether the gate passes with both corrections."""
+
+
+class Claim(Section):
+    """Several gates stated as one claim: the chance that any of them passes falsely is no greater than one gate's."""
+
+    parts: tuple[ClaimPart, ...]
 
 
 class Contrast(Section):

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 from changed_section import changed
-from fake_gates import GATE, make_answers, make_rows
+from fake_gates import GATE, SOUND, make_answers, make_rows
 from fake_study import KS, make_report, whole_report
 from matplotlib.colors import same_color
 
 from harness.findings.figures.forest_plot import forest
 from harness.findings.figures.plot_style import FAINT
+from harness.findings.report.curves import level
 from harness.findings.report.report_data import ReportData
 from harness.findings.verdicts.gate_results import gate_result
 from harness.findings.verdicts.verdict_data import Margins
@@ -50,11 +51,9 @@ def test_every_draw_is_a_point_of_its_own() -> None:
 
 def test_margins_and_verdicts_of_gates() -> None:
     rows = make_rows(2)
-    gate = gate_result(
-        GATE, rows, make_answers(GATE, rows, {}, {}), Margins(margin=0.2), candidates=(), leaked_filings=0
-    )
-    own = changed(gate, {"k": 10, "verdict": "pass"})
-    shared = changed(gate, {"heads": "shared", "experiment": "general", "k": 5, "verdict": "fail"})
+    gate = gate_result(GATE, rows, make_answers(GATE, rows, {}, {}), Margins(margin=0.2), SOUND)
+    own = changed(gate, {"k": 10, "verdict": "pass", "baseline": 0.8})
+    shared = changed(gate, {"heads": "shared", "experiment": "general", "k": 5, "verdict": "fail", "baseline": 0.8})
     figure = forest(changed(whole_report(), {"gates": [own, shared]}))
     assert figure is not None
     (axes,) = figure.axes
@@ -66,12 +65,17 @@ def test_margins_and_verdicts_of_gates() -> None:
     }
     grey = [line for line in axes.lines if same_color(line.get_color(), FAINT)]
     dashed = [np.asarray(line.get_xdata()).tolist() for line in grey if line.get_linestyle() == "--"]
-    assert dashed == [[20.0, 20.0]]
+    assert np.asarray(dashed) == pytest.approx(np.asarray([[16.0, 16.0]])), "a fifth of 80 %"
 
 
-def test_without_gates_the_margin_is_the_settings() -> None:
-    assert ([10.0, 10.0], [0, 1]) not in lines(whole_report())
-    assert ([10.0, 10.0], [0, 1]) in lines(changed(whole_report(), {"configuration.gate_margin": 0.1}))
+def test_without_gates_the_margin_is_that_share_of_the_baseline() -> None:
+    report = changed(whole_report(), {"configuration.gate_margin": 0.1})
+    untouched = level(report, "baseline")
+    assert untouched is not None
+    assert untouched.accuracy is not None
+    points = 100 * (0.1 * untouched.accuracy)
+    assert ([points, points], [0, 1]) not in lines(whole_report())
+    assert ([points, points], [0, 1]) in lines(report)
 
 
 def test_nothing_to_draw_without_random_heads() -> None:

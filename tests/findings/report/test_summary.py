@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from changed_section import changed
-from fake_gates import GATE, make_answers, make_rows
+from fake_gates import GATE, SOUND, make_answers, make_rows
 from fake_study import make_setup, score, whole_report
 
 from harness.experiment.completion import Completion
@@ -165,8 +165,10 @@ def test_a_gates_own_controls_have_a_line() -> None:
     """The untouched model reaches 90 %, the draws cost 0, 2 and 10 points: 86 % in the mean."""
     report = make_report({BASELINE: "++++"})
     rows = make_rows(20)
-    gate = gate_result(GATE, rows, make_answers(GATE, rows, {}, {}), Margins(), candidates=(), leaked_filings=0)
-    known = changed(gate, {"baseline": 0.9, "draw_drops": [0.0, 0.02, 0.1], "control_heads": 2})
+    gate = gate_result(GATE, rows, make_answers(GATE, rows, {}, {}), Margins(), SOUND)
+    known = changed(
+        gate, {"baseline": 0.9, "control_drops": [0.0, 0.02, 0.1], "permutation_drops": [], "control_heads": 2}
+    )
     several = changed(known, {"mismatches": [0, 0], "k_effective": [7, 8]})
     report = changed(report, {"gates": [known, several, changed(known, {"baseline": None})]})
     assert list(summary_lines(report))[-2:] == [

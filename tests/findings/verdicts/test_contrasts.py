@@ -39,9 +39,9 @@ def test_they_agree_with_the_reports_drops() -> None:
 
 def test_a_gates_own_controls_come_first() -> None:
     """Also where the heads are fewer than k."""
-    conditions = [part.retrieval for part in OWN] + [control for part in OWN for control in part.controls]
+    conditions = [part.largest for part in OWN] + [control for part in OWN for (control,) in part.controls]
     others = [Condition("random_control", f"seed{d}-k01", (Head(7, d),), k=1, seed=d) for d in range(2)]
-    right = {CITY.retrieval.name: "----", YEAR.controls[0].name: "++--"}
+    right = {CITY.largest.name: "----", YEAR.controls[0][0].name: "++--"}
     answers = make_answers(GATE, ROWS, right, {})
     (found,) = contrasts([*conditions, *others], ROWS, answers)
     assert (found.drop, found.random_drop, found.draw_differences) == (0.5, 0.125, (0.25, 0.5))
@@ -62,7 +62,7 @@ def test_they_come_by_experiment_and_rising_k() -> None:
 
 
 def test_one_draw_has_no_interval_and_none_no_contrast() -> None:
-    one = [part.retrieval for part in OWN] + [part.controls[0] for part in OWN]
+    one = [part.largest for part in OWN] + [part.controls[0][0] for part in OWN]
     (found,) = contrasts(one, ROWS, make_answers(GATE, ROWS, {}, {}))
     assert (found.difference, found.interval) == (0.0, None)
     assert contrasts(one[:2], ROWS, make_answers(GATE, ROWS, {}, {})) == []

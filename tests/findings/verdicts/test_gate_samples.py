@@ -1,56 +1,109 @@
-"""What a gate compares: rows that every condition of their part has, gathered by filing."""
+"""What a gate compares: rows that every condition of their part has, summed by cluster."""
 
-from fake_gates import GATE, OWN, make_answers, make_rows
+from dataclasses import replace
 
-from harness.findings.verdicts.gate_samples import lacking_samples, paired_counts
-from harness.findings.verdicts.gates import FilingCounts
+import pytest
+from fake_gates import GATE, N_PERMUTATIONS, OWN, make_answers, make_rows
+
+from harness.experiment.conditions import Condition
+from harness.experiment.gate_conditions import Gate, Part
+from harness.experiment.heads import Head
+from harness.findings.samples import Sample
+from harness.findings.verdicts.gate_data import ClusterSums
+from harness.findings.verdicts.gate_samples import lacking_samples, paired_sums
 
 ROWS = make_rows(3)
 CITY, YEAR = OWN
 
 
-def test_counts_by_filing() -> None:
+def name(part: Part, family: str, draw: int = 0) -> str:
+    """A condition's name: of the judged heads, a control, or a permutation."""
+    nested = part.judged if family == "judged" else getattr(part, family)[draw]
+    return str(nested[-1].name)
+
+
+def test_sums_by_cluster() -> None:
     """City rows under the city's own heads, year rows under the year's; draws are pooled by their number."""
     right = {
         "baseline": "++++-+",
-        CITY.retrieval.name: "--+",
-        YEAR.retrieval.name: "+-+",
-        CITY.controls[0].name: "+-+",
-        YEAR.controls[1].name: "--+",
+        "needle_absent": "+-----",
+        name(CITY, "judged"): "--+",
+        name(YEAR, "judged"): "+-+",
+        name(CITY, "controls", 0): "+-+",
+        name(YEAR, "controls", 1): "--+",
+        name(YEAR, "permutations", 3): "--+",
     }
-    data = paired_counts(GATE.parts, ROWS, make_answers(GATE, ROWS, right, {}))
-    assert data.n_draws == 2
-    assert data.filings == (
-        FilingCounts(2, 2, 1, 0, (2, 1)),
-        FilingCounts(2, 2, 0, 0, (1, 1)),
-        FilingCounts(2, 1, 2, 0, (2, 2)),
+    data = paired_sums(GATE, ROWS, make_answers(GATE, ROWS, right, {}))
+    assert (data.n_controls, data.n_permutations) == (2, N_PERMUTATIONS)
+    full = (2,) * N_PERMUTATIONS
+
+    def less(n: int) -> tuple[int, ...]:
+        return (*full[:3], 2 - n, *full[4:])
+
+    assert data.clusters == (
+        ClusterSums(2, 2, 1, 1, 1, (2, 1), less(1)),
+        ClusterSums(2, 2, 0, 2, 0, (1, 1), less(1)),
+        ClusterSums(2, 1, 0, 1, 2, (2, 2), less(0)),
     )
+    assert data.lost() == pytest.approx(2 / 6)
+    assert data.lost_to_controls() == pytest.approx((0.0, 1 / 6))
+    assert data.lost_to_permutations()[3] == pytest.approx(1 / 6)
+
+
+def test_filings_of_one_cluster_are_summed_together() -> None:
+    rows = tuple(replace(row, cluster="a" if row.filename < "f02" else None) for row in ROWS)
+    assert [cluster.n for cluster in paired_sums(GATE, rows, make_answers(GATE, rows, {}, {})).clusters] == [4, 2]
 
 
 def test_a_row_that_any_condition_lacks_is_in_none() -> None:
-    right = {YEAR.controls[1].name: "+.+", "needle_absent": "+-----"}
+    right = {name(YEAR, "controls", 1): "+.+", "needle_absent": "+-----"}
     answers = make_answers(GATE, ROWS, right, {})
-    data = paired_counts(GATE.parts, ROWS, answers)
-    assert [(filing.n, filing.absent) for filing in data.filings] == [(2, 1), (1, 0), (2, 0)]
-    assert lacking_samples(GATE, ROWS, answers) == (f"{YEAR.controls[1].name} (1 of 3 rows)",)
-
-
-def test_the_needle_absent_run_may_be_left_out() -> None:
-    answers = make_answers(GATE, ROWS, {"needle_absent": "......"}, {})
-    assert paired_counts(GATE.parts, ROWS, answers).n_rows == 0
-    assert paired_counts(GATE.parts, ROWS, answers, needle_absent=False).n_rows == 6
+    data = paired_sums(GATE, ROWS, answers)
+    assert [(cluster.n, cluster.absent) for cluster in data.clusters] == [(2, 1), (1, 0), (2, 0)]
+    assert lacking_samples(GATE, ROWS, answers) == (f"{name(YEAR, 'controls', 1)} (1 of 3 rows)",)
 
 
 def test_what_is_lacking_is_named() -> None:
-    text = f"plain_text[{CITY.retrieval.name}]"
-    answers = make_answers(GATE, ROWS, {"baseline": "....++", CITY.retrieval.name: "..."}, {text: None})
+    text = f"plain_text[{name(CITY, 'judged')}]"
+    answers = make_answers(GATE, ROWS, {"baseline": "....++", name(CITY, "judged"): "..."}, {text: None})
     assert lacking_samples(GATE, ROWS, answers) == (
         "baseline (4 of 6 rows)",
-        f"{CITY.retrieval.name} (3 of 3 rows)",
+        f"{name(CITY, 'judged')} (3 of 3 rows)",
         f"{text} (3 of 3 rows)",
     )
 
 
+def test_of_a_band_a_row_counts_its_mean_over_all_k() -> None:
+    """One of two k loses the row: half of it is lost, of judged heads, control and permutation alike."""
+
+    def nested(experiment: str) -> tuple[Condition, ...]:
+        return tuple(Condition(experiment, f"k{k:02d}", tuple(Head(0, i) for i in range(k)), k=k) for k in (1, 2))
+
+    part = Part(nested("general"), (nested("control"),), (nested("permutation"),))
+    gate = Gate("shared", (1, 2), (part,), GATE.reach)
+    right = {"general[k02]": "-+++++", "control[k01]": "--++++", "permutation[k01]": "+-----"}
+    data = paired_sums(gate, ROWS, make_answers(gate, ROWS, right, {}))
+    assert [cluster.judged for cluster in data.clusters] == [1.5, 2, 2]
+    assert [cluster.controls for cluster in data.clusters] == [(1.0,), (2.0,), (2.0,)]
+    assert [cluster.permutations for cluster in data.clusters] == [(1.5,), (1.0,), (1.0,)]
+    assert gate.name == "gate[shared-all-band]"
+
+
+def test_the_lowest_heads_stand_beside() -> None:
+    gate = replace(GATE, lowest=Condition("bottom", "k01", (Head(7, 7),), k=1))
+    data = paired_sums(gate, ROWS, make_answers(gate, ROWS, {"bottom[k01]": "---+++"}, {}))
+    assert [cluster.lowest for cluster in data.clusters] == [0, 1, 2]
+    assert data.lost_to_lowest() == 0.5
+    assert paired_sums(GATE, ROWS, make_answers(GATE, ROWS, {}, {})).lost_to_lowest() is None
+
+
+def test_another_outcome_may_be_judged() -> None:
+    def half(sample: Sample) -> float:
+        return 0.5 if sample.match else 0.25
+
+    data = paired_sums(GATE, ROWS, make_answers(GATE, ROWS, {name(CITY, "judged"): "---"}, {}), half)
+    assert [(c.untouched, c.judged, c.right) for c in data.clusters] == [(1.0, 0.75, 2)] * 3
+
+
 def test_nothing_is_nothing() -> None:
-    assert paired_counts((), ROWS, make_answers(GATE, ROWS, {}, {})).filings == ()
-    assert paired_counts(GATE.parts, (), make_answers(GATE, (), {}, {})).filings == ()
+    assert paired_sums(GATE, (), make_answers(GATE, (), {}, {})).clusters == ()

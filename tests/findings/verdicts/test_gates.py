@@ -1,73 +1,83 @@
 """Verdicts: the figures by hand, every way to a verdict, and what no verdict may depend on."""
 
-import math
 import random
 from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from hypothesis import event, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.findings.verdicts.gates import FilingCounts, GateData, Premises, judge, measure, rank_p
+from harness.findings.verdicts.gate_data import ClusterSums, GateData, Premises
+from harness.findings.verdicts.gates import judge
 from harness.findings.verdicts.verdict_data import Margins, Verdict
 
 repeatable = settings(derandomize=True, deadline=None, max_examples=60)
 MARGINS, SOUND = Margins(), Premises(leaked_filings=0)
-
-
-def gate(*filings: tuple[int, int, int, Sequence[int]], absent: int = 0) -> GateData:
-    """Filings as (rows, matches untouched, matches under the retrieval heads, matches under each draw)."""
-    return GateData(
-        len(filings[0][3]) if filings else 0, tuple(FilingCounts(n, b, r, absent, tuple(c)) for n, b, r, c in filings)
-    )
+DRAWS = 19
 
 
 def verdict_of(data: GateData, margins: Margins = MARGINS, premises: Premises = SOUND) -> Verdict:
     return judge(data, margins, premises, bootstrap=False)
 
 
-def drawn(n_filings: int, *, retrieval: float, draws: Sequence[float], n: int = 9, seed: int = 0) -> GateData:
-    """Every row is answered untouched; under heads with these chances."""
+def gate(n: int, *clusters: tuple[float, float, Sequence[float], Sequence[float]], absent: float = 0) -> GateData:
+    """Clusters of n rows, as (matches untouched, under the judged heads, under each control, each permutation)."""
+    made = tuple(
+        ClusterSums(n, before, absent, round(max(0, before - absent)), judged, tuple(controls), tuple(permutations))
+        for before, judged, controls, permutations in clusters
+    )
+    first = made[0] if made else None
+    return GateData(*((0, 0) if first is None else (len(first.controls), len(first.permutations))), made)
+
+
+def drawn(
+    n_clusters: int, *, judged: float, controls: float = 0.98, permuted: float = 0.9, draws: int = DRAWS, seed: int = 0
+) -> GateData:
+    """Nine rows a cluster, all answered untouched; under heads with these chances."""
     generator = random.Random(seed)
 
-    def matches(chance: float) -> int:
-        return sum(generator.random() < chance for _ in range(n))
+    def kept(chance: float) -> int:
+        return sum(generator.random() < chance for _ in range(9))
 
-    return gate(*((n, n, matches(retrieval), [matches(c) for c in draws]) for _ in range(n_filings)))
+    return gate(
+        9,
+        *(
+            (9, kept(judged), [kept(controls) for _ in range(draws)], [kept(permuted) for _ in range(draws)])
+            for _ in range(n_clusters)
+        ),
+    )
 
 
-PASSING = drawn(20, retrieval=0.2, draws=(0.97, 0.98, 0.99, 0.98, 0.96))
+PASSING = drawn(20, judged=0.2)
 
 
 def test_figures_by_hand() -> None:
-    """Four filings of two rows, all answered untouched; two draws that cost 1 and 3 of 8 rows."""
-    data = gate((2, 2, 0, (2, 1)), (2, 2, 1, (2, 1)), (2, 2, 0, (1, 2)), (2, 2, 1, (2, 1)))
+    """Four clusters of two rows, all answered untouched; two controls that cost 1 and 3 of 8 rows."""
+    data = gate(2, (2, 0, (2, 1), (2,)), (2, 1, (2, 1), (2,)), (2, 0, (1, 2), (0,)), (2, 1, (2, 1), (2,)))
     found = verdict_of(data)
-    assert (found.n, found.filings, found.baseline, found.needle_absent) == (8, 4, 1.0, 0.0)
-    assert (found.drop, found.draw_drops, found.random_drop) == (0.75, (0.125, 0.375), 0.25)
-    assert found.difference == 0.5
-    # sums of mean draw less retrieval: 1.5, 0.5, 1.5, 0.5, so residuals +-0.5 of filings whose share is 1
-    of_filings, of_draws = 4 / 3 * 4 * 0.25 / 64, 0.03125 / 2
-    assert found.standard_error == pytest.approx(math.sqrt(of_filings + of_draws))
-    assert found.df == pytest.approx((of_filings + of_draws) ** 2 / (of_filings**2 / 3 + of_draws**2 / 1))
-    assert found.draw_sd == pytest.approx(math.sqrt(0.03125))
-    # t(.95, 1) = 6.313752
-    assert found.outside_draws.bound == pytest.approx(0.25 + 6.313752 * math.sqrt(0.03125 * 1.5), rel=1e-6)
-    assert not found.outside_draws.holds
-    assert (found.rank_p, found.least_rank_p) == (1 / 3, 1 / 3)
+    assert (found.n, found.clusters, found.right, found.baseline, found.needle_absent) == (8, 4, 8, 1.0, 0.0)
+    assert (found.drop, found.control_drops, found.control_drop) == (0.75, (0.125, 0.375), 0.25)
+    assert (found.permutation_drops, found.rank_p, found.least_rank_p) == ((0.25,), 0.5, 0.5)
+    assert (found.difference, found.share) == (0.5, 0.5)
+    # mean control less judged: 1.5, 0.5, 1.5, 0.5 of 2; without one cluster 2.5 / 6 or 3.5 / 6
+    clusters, draws = 3 / 4 * 4 * (1 / 12) ** 2, 2 / 2 / 64
+    assert found.standard_error == pytest.approx((clusters + draws) ** 0.5)
+    assert found.df == pytest.approx((clusters + draws) ** 2 / (clusters**2 / 3 + draws**2 / 1))
+    assert found.control_share == 0.25
 
 
-def test_rank_p() -> None:
-    assert rank_p(0.5, (0.1, 0.2, 0.3)) == 0.25
-    assert rank_p(0.2, (0.1, 0.2, 0.3)) == 0.75
+def test_of_a_model_that_knows_half_shares_are_twice_the_points() -> None:
+    data = gate(2, *[(1, 0.25, (1, 1), (1,) * DRAWS)] * 30)
+    found = verdict_of(data)
+    assert (found.baseline, found.difference, found.share, found.verdict) == (0.5, 0.375, 0.75, "pass")
 
 
 def test_pass() -> None:
     found = judge(PASSING, MARGINS, SOUND)
     assert (found.verdict, found.reasons) == ("pass", ())
     assert found.above_margin.holds
-    assert found.outside_draws.holds
+    assert found.unusual.holds
     assert found.flat_control.holds
     assert found.interval is not None
     assert found.bca is not None
@@ -75,42 +85,70 @@ def test_pass() -> None:
 
 
 def test_fail_and_its_two_ways_to_say_it() -> None:
-    none = verdict_of(drawn(30, retrieval=0.97, draws=(0.97,) * 5))
-    assert (none.verdict, none.reasons) == ("fail", ("these heads cost no 10 points more than random ones",))
-    little = verdict_of(drawn(200, retrieval=0.94, draws=(0.98,) * 5))
+    none = verdict_of(drawn(30, judged=0.97, controls=0.97))
+    said = "these heads do not cost 10% of the right answers more than other heads of the same layers"
+    assert (none.verdict, none.reasons) == ("fail", (said,))
+    little = verdict_of(drawn(200, judged=0.94))
     assert little.verdict == "fail"
-    assert little.reasons == ("these heads matter, but by less than the margin of 10 points",)
+    assert little.reasons == ("these heads matter, but by less than the margin of 10% of the right answers",)
 
 
-def test_fewer_than_twenty_filings_do_not_fail_and_fewer_than_ten_decide_nothing() -> None:
-    no_effect = drawn(30, retrieval=0.97, draws=(0.97,) * 5)
-    few = verdict_of(replace(no_effect, filings=no_effect.filings[:19]))
-    assert (few.verdict, few.needed_filings) == ("inconclusive", 20)
-    nine = verdict_of(replace(PASSING, filings=PASSING.filings[:9]))
-    assert (nine.verdict, nine.needed_filings) == ("inconclusive", 10)
-    assert verdict_of(replace(PASSING, filings=PASSING.filings[:10])).verdict == "pass"
+def test_fewer_than_twenty_clusters_do_not_fail_and_fewer_than_ten_decide_nothing() -> None:
+    no_effect = drawn(30, judged=0.97, controls=0.97)
+    few = verdict_of(replace(no_effect, clusters=no_effect.clusters[:19]))
+    assert (few.verdict, few.needed_clusters) == ("inconclusive", 20)
+    nine = verdict_of(replace(PASSING, clusters=PASSING.clusters[:9]))
+    assert (nine.verdict, nine.needed_clusters) == ("inconclusive", 10)
+    assert nine.reasons[0] == "9 clusters: fewer than 10 decide nothing; give 10 or more"
+    assert verdict_of(replace(PASSING, clusters=PASSING.clusters[:10])).verdict == "pass"
 
 
-def test_one_draw_never_passes() -> None:
-    found = verdict_of(drawn(30, retrieval=0.0, draws=(1.0,)))
-    assert (found.verdict, found.needed_draws) == ("inconclusive", 5)
-    assert (found.drop, found.difference, found.interval, found.draw_sd) == (1.0, 1.0, None, None)
-    assert "how far draws differ is unknown" in found.reasons[0]
+@pytest.mark.parametrize("draws", [1, 5, 18])
+def test_with_fewer_than_nineteen_draws_no_rank_is_low_enough(draws: int) -> None:
+    found = verdict_of(drawn(30, judged=0.0, draws=draws))
+    assert (found.verdict, found.needed_draws) == ("inconclusive", 19)
+    assert f"no rank p below {1 / (draws + 1):.2f}; ask for 19 or more with --ablation-gate-draws" in found.reasons[0]
+    if draws == 1:
+        assert (found.share, found.interval, found.rank_p) == (None, None, None)
 
 
-def test_a_drop_that_another_draw_might_give_is_not_passed() -> None:
-    """The draws cost 0, 0, 0, 0 and 40 points, the heads 45: the difference is clear, the place among draws not."""
-    data = drawn(60, retrieval=0.55, draws=(1.0, 1.0, 1.0, 1.0, 0.6))
-    found = verdict_of(data, Margins(flat=1.0))
-    assert found.verdict == "inconclusive"
-    assert not found.outside_draws.holds
+def test_where_there_are_few_sets_the_k_and_the_stratum_that_could_are_named() -> None:
+    few = replace(SOUND, n_sets=9, enough_heads=2, enough_layers=3)
+    found = verdict_of(drawn(30, judged=0.0, draws=8), premises=few)
+    assert (found.verdict, found.needed_draws) == ("inconclusive", None)
+    assert found.reasons == (
+        "there are 9 such sets in these strata, so no rank p below 0.11; --ablation-gate-k 2 or "
+        "--ablation-gate-strata 3 would give enough",
+    )
 
 
-def test_a_control_that_may_not_be_flat_is_not_passed() -> None:
-    found = verdict_of(drawn(12, retrieval=0.1, draws=(0.91, 0.92, 0.91, 0.92, 0.92), n=3))
-    assert (found.verdict, found.above_margin.holds, found.outside_draws.holds) == ("inconclusive", True, True)
-    assert not found.flat_control.holds
-    assert any("random heads may cost more than 10 points" in reason for reason in found.reasons)
+def test_heads_that_are_not_unusual_do_not_pass() -> None:
+    """Six of forty draws cost exactly as much in every cluster. Once: `pass`, with a rank p of 0.17."""
+    data = gate(9, *[(9, 5, [9] * 34 + [5] * 6, [9] * 34 + [5] * 6)] * 30)
+    found = verdict_of(data, Margins(flat=0.2))
+    assert (found.verdict, found.above_margin.holds, found.unusual.holds) == ("inconclusive", True, False)
+    assert found.rank_p == pytest.approx(7 / 41)
+    assert found.reasons[0].startswith("6 of 40 permutations cost as much (rank p 0.17, asked for: 0.05 at most)")
+
+
+def test_a_set_that_costs_rarely_is_one_of_many() -> None:
+    """Forty permutations, two of which cost more: within the 5 % that chance gives."""
+    data = gate(9, *[(9, 2, [9] * 40, [9] * 39 + [0])] * 30)
+    assert verdict_of(data).verdict == "pass"
+    data = gate(9, *[(9, 2, [9] * 40, [9] * 38 + [0] * 2)] * 30)
+    assert verdict_of(data).verdict == "inconclusive"
+
+
+def test_a_control_that_is_not_flat_in_the_mean_is_not_passed() -> None:
+    """Controls cost 2 to 20 %, 11 % in the mean: more than 10 %, but perhaps by chance."""
+    controls = [9 - 0.18 * (1 + i * 9 / 18) for i in range(19)]
+    data = gate(9, *[(9, 1, controls, [8] * 19)] * 30)
+    found = verdict_of(data)
+    assert (found.verdict, found.above_margin.holds, found.unusual.holds) == ("inconclusive", True, True)
+    assert found.reasons == (
+        "other heads of the same layers cost 11.0% of the right answers, more than 10%: the control is not flat; judge "
+        "fewer heads",
+    )
 
 
 @pytest.mark.parametrize(
@@ -119,10 +157,16 @@ def test_a_control_that_may_not_be_flat_is_not_passed() -> None:
         (PASSING, Premises(missing=("general[k20]: 3 of 189 rows",)), "general[k20]: 3 of 189 rows"),
         (PASSING, Premises(leaked_filings=2), "2 of the evaluated filings also made the ranking"),
         (PASSING, Premises(candidates=("L1H2",)), "retrieval candidates themselves: L1H2"),
-        (gate(), SOUND, "no row has all the records"),
-        (gate(*[(9, 4, 0, (4, 4, 4))] * 20), SOUND, "the untouched model answers 44.4%, less than 50%"),
-        (gate(*[(9, 9, 0, (9, 9, 9))] * 20, absent=8), SOUND, "less than 20 points (twice the margin)"),
-        (gate(*[(9, 9, 0, (6, 6, 6))] * 20), SOUND, "the control damages the model: random heads cost 33.3"),
+        (PASSING, Premises(broken="plain text -1.90 nats a token"), "break the model (plain text -1.90 nats a token)"),
+        (gate(9), SOUND, "no row has all the records"),
+        (gate(9, *[(1, 0, [1] * 19, [1] * 19)] * 19), SOUND, "19 right answers in 19 clusters rest on the needle"),
+        (gate(9, *[(0, 0, [0] * 19, [0] * 19)] * 30), SOUND, "0 right answers in 0 clusters rest on the needle"),
+        (
+            gate(90, *[(90, 0, [90] * 19, [90] * 19)] * 20, absent=84),
+            SOUND,
+            "7% of the right answers rest on the needle: the margin of 10% can never be met by losing it",
+        ),
+        (gate(9, *[(9, 0, [6] * 19, [6] * 19)] * 20), SOUND, "the control damages the model: other heads of the same"),
     ],
 )
 def test_what_makes_a_gate_invalid(data: GateData, premises: Premises, said: str) -> None:
@@ -131,112 +175,89 @@ def test_what_makes_a_gate_invalid(data: GateData, premises: Premises, said: str
     assert any(said in reason for reason in found.reasons)
 
 
-def test_an_unknown_split_passes_where_someone_vouches_for_it() -> None:
-    unknown = verdict_of(PASSING, premises=Premises(leaked_filings=None))
-    assert unknown.verdict == "inconclusive"
-    assert "--ablation-heads-held-out" in unknown.reasons[0]
+def test_a_model_that_knows_one_in_five_can_be_judged() -> None:
+    """Two of nine rows right, none under the judged heads. Once: invalid, "less than 50 %: too little to lose"."""
+    found = verdict_of(gate(9, *[(2, 0, [2] * 19, [2] * 19)] * 12))
+    assert found.baseline == pytest.approx(2 / 9)
+    assert found.verdict == "pass"
+
+
+def test_an_unknown_split_is_at_best_inconclusive_unless_the_user_vouches_for_it() -> None:
+    found = verdict_of(PASSING, premises=Premises(leaked_filings=None))
+    assert found.verdict == "inconclusive"
+    assert "--ablation-heads-held-out" in found.reasons[0]
     assert verdict_of(PASSING, premises=Premises(leaked_filings=None, held_out=True)).verdict == "pass"
 
 
-def test_how_a_leak_was_seen_is_said() -> None:
-    found = verdict_of(PASSING, premises=Premises(leaked_filings=2, leaked_how=", 2 by an equal text"))
-    assert found.reasons == (
-        "2 of the evaluated filings also made the ranking of the heads, 2 by an equal text; rank on others, or leave "
-        "these out",
-    )
+@pytest.mark.parametrize(("kept", "would_pass"), [(1.0, True), (8.9, False)])
+def test_the_lowest_heads_are_judged_beside_the_same_draws(kept: float, would_pass: bool) -> None:
+    data = replace(PASSING, clusters=tuple(replace(cluster, lowest=kept) for cluster in PASSING.clusters))
+    found = verdict_of(data).lowest
+    assert found is not None
+    assert found.drop == pytest.approx(1 - kept / 9)
+    assert found.would_pass is would_pass
+    assert verdict_of(PASSING).lowest is None
 
 
 def test_nothing_is_none() -> None:
-    found = judge(gate(), MARGINS, SOUND)
+    found = judge(gate(9), MARGINS, SOUND)
     assert found.verdict == "invalid"
-    assert (found.n, found.filings, found.draw_drops) == (0, 0, ())
+    assert (found.n, found.clusters, found.control_drops) == (0, 0, ())
     for name in (
-        "baseline needle_absent drop random_drop random_interval draw_sd difference standard_error df interval"
+        "baseline needle_absent drop control_drop difference share standard_error df interval bca control_share "
+        "control_interval rank_p least_rank_p lowest"
     ).split():
-        assert getattr(found, name) is None
-    assert (found.bca, found.rank_p, found.least_rank_p) == (None, None, None)
-    for check in (found.above_margin, found.outside_draws, found.flat_control):
+        assert getattr(found, name) is None, name
+    for check in (found.above_margin, found.unusual, found.flat_control):
         assert (check.holds, check.value, check.bound) == (False, None, None)
 
 
-def filings(n_draws: int) -> st.SearchStrategy[FilingCounts]:
-    """Any filing of one to six rows."""
+def clusters(n_draws: int) -> st.SearchStrategy[ClusterSums]:
+    """Any cluster of one to six rows."""
 
-    def counts(n: int) -> st.SearchStrategy[FilingCounts]:
+    def counts(n: int) -> st.SearchStrategy[ClusterSums]:
         few = st.integers(0, n)
         draws = st.lists(few, min_size=n_draws, max_size=n_draws).map(tuple)
-        return st.builds(FilingCounts, st.just(n), few, few, few, draws)
+        return st.builds(ClusterSums, st.just(n), few, few, few, few, draws, draws)
 
     return st.integers(1, 6).flatmap(counts)
 
 
 gates = st.integers(2, 5).flatmap(
-    lambda d: st.lists(filings(d), min_size=2, max_size=25).map(lambda found: GateData(d, tuple(found)))
+    lambda d: st.lists(clusters(d), min_size=2, max_size=25).map(lambda found: GateData(d, d, tuple(found)))
 )
 
 
 @repeatable
-@given(gates)
-def test_intervals_hold_the_estimate_and_shrink_with_n(data: GateData) -> None:
-    once = verdict_of(data)
-    fourfold = verdict_of(replace(data, filings=data.filings * 4))
-    assert once.interval is not None
-    assert fourfold.interval is not None
-    assert once.difference is not None
-    assert fourfold.difference == pytest.approx(once.difference)
-    assert once.interval[0] <= once.difference + 1e-12
-    assert once.difference <= once.interval[1] + 1e-12
-    shorter = fourfold.interval[1] - fourfold.interval[0]
-    longer = once.interval[1] - once.interval[0]
-    # the draws' share does not shrink with filings, and its few degrees of freedom may come to rule
-    if (once.draw_sd or 0.0) == 0.0:
-        assert shorter <= longer + 1e-12
-
-
-@repeatable
 @given(gates, st.randoms(use_true_random=False))
-def test_order_of_filings_and_of_draws_is_nothing(data: GateData, generator: random.Random) -> None:
-    order = generator.sample(range(data.n_draws), data.n_draws)
-    shuffled = [replace(filing, draws=tuple(filing.draws[i] for i in order)) for filing in data.filings]
+def test_order_of_clusters_and_of_draws_is_nothing(data: GateData, generator: random.Random) -> None:
+    order = generator.sample(range(data.n_controls), data.n_controls)
+    shuffled = [
+        replace(
+            cluster,
+            controls=tuple(cluster.controls[i] for i in order),
+            permutations=tuple(cluster.permutations[i] for i in order),
+        )
+        for cluster in data.clusters
+    ]
     generator.shuffle(shuffled)
-    once, again = (judge(each, MARGINS, SOUND) for each in (data, GateData(data.n_draws, tuple(shuffled))))
-    assert once.verdict == again.verdict
-    assert once.interval == again.interval
-    assert sorted(once.draw_drops) == sorted(again.draw_drops)
-    aside = {"reasons": (), "draw_drops": (), "bca": None}
-    assert once.model_copy(update=aside) == again.model_copy(update=aside)
-
-
-@repeatable
-@given(st.integers(10, 40), st.floats(0.0, 0.6), st.integers(0, 2**16))
-def test_a_draw_equal_to_the_mean_never_turns_pass_into_fail(n_filings: int, retrieval: float, seed: int) -> None:
-    """Of each two draws one costs 2 of 8 rows in a filing, by lot: the third draw, of 1 row, is their mean in each."""
-    data = drawn(n_filings, retrieval=retrieval, draws=(1.0, 1.0), n=8, seed=seed)
-    generator = random.Random(seed)
-    two = [replace(f, draws=generator.choice([(8, 6), (6, 8)])) for f in data.filings]
-    three = [replace(f, draws=(*f.draws, 7)) for f in two]
-    margins = Margins(flat=0.5)
-    before, after = verdict_of(GateData(2, tuple(two)), margins), verdict_of(GateData(3, tuple(three)), margins)
-    assert after.difference == pytest.approx(before.difference)
-    event(before.verdict)
-    if before.verdict == "pass":
-        assert after.verdict in ("pass", "inconclusive")
+    once, again = verdict_of(data), verdict_of(replace(data, clusters=tuple(shuffled)))
+    assert (once.verdict, once.rank_p) == (again.verdict, again.rank_p)
+    if once.interval is not None:
+        assert again.interval == pytest.approx(once.interval)
+    assert sorted(once.permutation_drops) == pytest.approx(sorted(again.permutation_drops))
 
 
 @repeatable
 @given(gates)
 def test_pass_and_fail_rest_on_their_conditions(data: GateData) -> None:
     found = verdict_of(data)
-    held = all(check.holds for check in (found.above_margin, found.outside_draws, found.flat_control))
+    held = all(check.holds for check in (found.above_margin, found.unusual, found.flat_control))
     if found.verdict == "pass":
         assert held
-        assert found.filings >= 10
+        assert found.clusters >= 10
     elif found.verdict == "fail":
         assert found.interval is not None
         assert found.interval[1] < MARGINS.margin
-        assert found.filings >= 20
+        assert found.clusters >= 20
     assert bool(found.reasons) == (found.verdict != "pass")
-
-
-def test_measure_needs_rows() -> None:
-    assert measure(gate()) is None

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from harness.findings.verdicts.rule import KINDS, Margins, Sums, decide, estimate, holds, rank_p, share, too_little
+from harness.findings.verdicts.rule import KINDS, Sums, decide, estimate, holds, rank_p, share, too_little
+from harness.findings.verdicts.verdict_data import Margins
 
 Array = NDArray[np.float64]
 
