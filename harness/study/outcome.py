@@ -99,7 +99,9 @@ def judge_gates(
         notes=gate_notes(inputs),
     )
     margins = {gate.heads: Margins(margin=settings.margin_of(gate.heads), flat=settings.gate_flat) for gate in gates}
-    results = [gate_result(gate, inputs.rows, answers, margins[gate.heads], known, settings.gate_outcome) for gate in gates]
+    results = [
+        gate_result(gate, inputs.rows, answers, margins[gate.heads], known, settings.gate_outcome) for gate in gates
+    ]
     judged = [
         JudgedGate(
             result.name,

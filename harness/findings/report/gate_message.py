@@ -11,6 +11,7 @@ from harness.findings.verdicts.verdict_data import Check, Claim, GateResult, Kin
 from harness.findings.wording import percent, points
 
 HEADS = {"own": "each task's own heads", "shared": "the shared heads", "global": "the best heads over all rows"}
+JUDGED = {"accuracy": "", "likelihood": "; judged by the probability of the right value, not by right answers"}
 
 
 def not_alone(gate: GateResult) -> str | None:
@@ -32,7 +33,7 @@ def gate_message(gate: GateResult, *, report: str, again: str, each_task: bool =
     alone = not_alone(gate) if each_task else None
     margin, flat = (f"{part:.0%}{_in_points(gate, part)}" for part in (gate.margins.margin, gate.margins.flat))
     lines = [
-        ("what", f"{HEADS[gate.heads]}, {_heads(gate)} ablated; {_rows(gate)}"),
+        ("what", f"{HEADS[gate.heads]}, {_heads(gate)} ablated; {_rows(gate)}{JUDGED[gate.outcome]}"),
         (
             "untouched",
             f"{percent(gate.baseline)} right; {percent(gate.needle_absent)} with the needle left out; "
@@ -96,6 +97,7 @@ def _verdict_line(gate: GateResult, alone: str | None) -> tuple[Kind, str]:
     difference = f"{points(gate.difference)} points over controls, {percent(gate.share)} {_interval(gate.interval)}"
     margins = f"margin {gate.margins.margin:.0%}, flat {gate.margins.flat:.0%}"
     line = f"{gate.name:<24} {gate.verdict:<12} {difference} of the right answers, {margins}; rank p {_p(gate.rank_p)}"
+    line += "" if gate.outcome == "accuracy" else ", by likelihood"
     if alone is None or gate.verdict != "pass":
         return gate.verdict, line
     return "inconclusive", f"{line}; not each task alone"
@@ -136,7 +138,7 @@ def _controls(gate: GateResult) -> str:
 
 def _intervals(gate: GateResult) -> str:
     df = "" if gate.df is None else f", {gate.df:.1f} degrees of freedom"
-    return f"95 % interval {_interval(gate.interval)} (t{df}), bootstrap {_interval(gate.bca)}"
+    return f"95 % interval {points_between(gate.interval)} (t{df}), bootstrap {points_between(gate.bca)}"
 
 
 def _check(check: Check, what: str, sign: str) -> str:

@@ -7,12 +7,13 @@ invalid, by name. The verdict is `gates`'s. Knows nothing of how samples come ab
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+from harness.choices import GateOutcome
 from harness.experiment.gate_conditions import Gate, candidates_in_controls
 from harness.experiment.heads import Head
 from harness.experiment.permutations import ALL_AT_MOST
 from harness.findings.statistics import holm
 from harness.findings.verdicts.gate_data import GateData, Premises
-from harness.findings.verdicts.gate_samples import Answers, Outcome, lacking_samples, matches, paired_sums, rows_of
+from harness.findings.verdicts.gate_samples import OUTCOMES, Answers, lacking_samples, paired_sums, rows_of
 from harness.findings.verdicts.gates import arrays, judge
 from harness.findings.verdicts.rule import LEAST_CLUSTERS, LEVEL, estimate
 from harness.findings.verdicts.validity import damage, degenerate_shares, how_broken, plain_text
@@ -38,12 +39,12 @@ class Known:
 
 
 def gate_result(
-    gate: Gate, rows: Sequence[Row], answers: Answers, margins: Margins, known: Known, outcome: Outcome = matches
+    gate: Gate, rows: Sequence[Row], answers: Answers, margins: Margins, known: Known, outcome: GateOutcome = "accuracy"
 ) -> GateResult:
     """A gate's part of the report. `rows` are all rows of the run."""
     text, degenerate = plain_text(gate, rows, answers), degenerate_shares(gate, rows, answers)
     premises = Premises(
-        missing=lacking_samples(gate, rows, answers),
+        missing=lacking_samples(gate, rows, answers, OUTCOMES[outcome]),
         candidates=candidates_in_controls(gate, known.candidates),
         leaked_filings=known.leaked_filings,
         leaked_how=known.leaked_how,
@@ -54,7 +55,7 @@ def gate_result(
         enough_layers=gate.reach.enough_layers,
         held=gate.reach.held,
     )
-    data = paired_sums(gate, rows, answers, outcome)
+    data = paired_sums(gate, rows, answers, OUTCOMES[outcome])
     verdict = judge(data, margins, premises)
     lost = verdict.drop / verdict.baseline if verdict.drop is not None and verdict.baseline else None
     controls = [[nested[-1] for nested in part.controls] for part in gate.parts]
@@ -70,6 +71,7 @@ def gate_result(
         mismatches=tuple(sum(of_part[draw].mismatches or 0 for of_part in controls) for draw in range(gate.n_controls)),
         permuted=_permuted(gate),
         margins=margins,
+        outcome=outcome,
         split_known=known.leaked_filings is not None,
         plain_text=text,
         degenerate=degenerate,
@@ -86,7 +88,7 @@ def task_verdicts(  # a gate, its samples, and what a verdict is measured by
     answers: Answers,
     margins: Margins,
     premises: Premises,
-    outcome: Outcome = matches,
+    outcome: GateOutcome = "accuracy",
 ) -> tuple[TaskVerdict, ...]:
     """Each task's own verdict, on its rows alone; `premises` are the gate's.
 
@@ -99,8 +101,8 @@ def task_verdicts(  # a gate, its samples, and what a verdict is measured by
     found = []
     for task in tasks:
         of_task = [row for row in rows if row.task == task]
-        data = paired_sums(gate, of_task, answers, outcome)
-        own = replace(premises, missing=lacking_samples(gate, of_task, answers))
+        data = paired_sums(gate, of_task, answers, OUTCOMES[outcome])
+        own = replace(premises, missing=lacking_samples(gate, of_task, answers, OUTCOMES[outcome]))
         found.append((task, judge(data, margins, own, bootstrap=False), _p_above(data, margins.margin)))
     adjusted = holm([1.0 if p is None else p for _, _, p in found])
     return tuple(

@@ -4,22 +4,34 @@ What is summed is a number a sample, by default whether it matches. Knows nothin
 samples come about.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
+from harness.choices import GateOutcome
 from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
 from harness.experiment.gate_conditions import Gate, Nested, Part
 from harness.findings.samples import Sample, TextSample
 from harness.findings.verdicts.gate_data import ClusterSums, GateData
 from harness.retrieval.rows import Row
 
-Outcome = Callable[[Sample], float]
-"""What is judged of a sample, from 0 to 1."""
+Outcome = Callable[[Sample], float | None]
+"""What is judged of a sample, from 0 to 1; `None` where it is unknown."""
 
 
 def matches(sample: Sample) -> float:
     """1 where the answer is right."""
     return float(sample.match)
+
+
+def probability(sample: Sample) -> float | None:
+    """Of the right value's tokens where the untouched model says them; known of rows that it answers rightly."""
+    return None if sample.value_logprob is None else math.exp(sample.value_logprob)
+
+
+OUTCOMES: Mapping[GateOutcome, Outcome] = MappingProxyType({"accuracy": matches, "likelihood": probability})
+"""What may be judged, by name."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +64,15 @@ def rows_of(condition: Condition, rows: Sequence[Row]) -> list[Row]:
 
 
 def paired_sums(gate: Gate, rows: Sequence[Row], answers: Answers, outcome: Outcome = matches) -> GateData:
-    """The outcome summed by cluster, over the rows that have a sample under each condition of their part.
+    """The outcome summed by cluster, over the rows whose outcome is known under each condition of their part.
 
     Where several k are judged, a row's outcome under a family of heads is its mean over them.
     """
     gathered: dict[str, list[ClusterSums]] = {}
     for part in gate.parts:
         for row in complete_rows(gate, part, rows, answers):
-            gathered.setdefault(row.cluster_name, []).append(_of_row(gate, part, row, answers, outcome))
+            if (found := _of_row(gate, part, row, answers, outcome)) is not None:
+                gathered.setdefault(row.cluster_name, []).append(found)
     clusters = tuple(_sum(of_rows) for of_rows in gathered.values())
     return GateData(gate.n_controls, gate.n_permutations, clusters)
 
@@ -74,36 +87,53 @@ def complete_rows(gate: Gate, part: Part, rows: Sequence[Row], answers: Answers)
             yield row
 
 
-def lacking_samples(gate: Gate, rows: Sequence[Row], answers: Answers) -> tuple[str, ...]:
-    """Conditions that lack samples, each with how many of how many rows."""
+def lacking_samples(gate: Gate, rows: Sequence[Row], answers: Answers, outcome: Outcome = matches) -> tuple[str, ...]:
+    """Conditions that lack samples, each with how many of how many rows.
+
+    A sample whose outcome is unknown is lacking too, where the untouched model's is known.
+    """
+
+    def is_lacking(condition: Condition, row: str) -> bool:
+        if not answers.has(condition, row):
+            return True
+        if condition.prompt != "full" or not answers.has(BASELINE, row):
+            return False
+        known, before = (answers.samples[each.name][row] for each in (condition, BASELINE))
+        return outcome(known) is None and outcome(before) is not None
+
     names = []
     covered = {row.id for part in gate.parts for row in rows_of(part.largest, rows)}
     for condition in gate.conditions:
         asked = [row.id for row in rows_of(condition, rows) if row.id in covered]
-        lacking = sum(not answers.has(condition, row) for row in asked)
+        lacking = sum(is_lacking(condition, row) for row in asked)
         if lacking:
             names.append(f"{condition.name} ({lacking} of {len(asked)} rows)")
     return tuple(names)
 
 
-def _of_row(gate: Gate, part: Part, row: Row, answers: Answers, outcome: Outcome) -> ClusterSums:
+def _of_row(gate: Gate, part: Part, row: Row, answers: Answers, outcome: Outcome) -> ClusterSums | None:
+    """One row's outcome under each set of heads; `None` where one of them is unknown."""
+
     def of(condition: Condition) -> Sample:
         return answers.samples[condition.name][row.id]
 
     def mean(nested: Nested) -> float:
-        return sum(outcome(of(condition)) for condition in nested) / len(nested)
+        values = [outcome(of(condition)) for condition in nested]
+        return sum(math.nan if value is None else value for value in values) / len(nested)
 
     before, without = of(BASELINE), of(NEEDLE_ABSENT)
-    return ClusterSums(
+    found = ClusterSums(
         n=1,
-        untouched=outcome(before),
-        absent=outcome(without),
+        untouched=mean((BASELINE,)),
+        absent=float(without.match),
         right=int(before.match and not without.match),
         judged=mean(part.judged),
         controls=tuple(mean(nested) for nested in part.controls[: gate.n_controls]),
         permutations=tuple(mean(nested) for nested in part.permutations[: gate.n_permutations]),
-        lowest=None if gate.lowest is None else outcome(of(gate.lowest)),
+        lowest=None if gate.lowest is None else mean((gate.lowest,)),
     )
+    known = (found.untouched, found.judged, *found.controls, *found.permutations, found.lowest or 0.0)
+    return found if all(map(math.isfinite, known)) else None
 
 
 def _sum(rows: Sequence[ClusterSums]) -> ClusterSums:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from harness.choices import GateHeads
+from harness.choices import GateHeads, GateOutcome
 from harness.findings.section import (
     UNIQUE,
     Amount,
@@ -82,7 +82,7 @@ class Verdict(Section):
     baseline: Fraction | None
     """The untouched model's accuracy, or mean probability where likelihood is judged."""
     needle_absent: Fraction | None
-    """The same with the needle left out."""
+    """The accuracy with the needle left out."""
     drop: Change | None
     """By the judged heads."""
     control_drop: Change | None
@@ -197,6 +197,8 @@ class GateSetup(Section):
     """How many of them, for each control, come from another layer than those they control for."""
     permuted: Permuted
     margins: Margins
+    outcome: GateOutcome
+    """What is judged: right answers, or the probability of the right value where the untouched model says it."""
 
 
 class GateResult(Verdict, GateSetup):
