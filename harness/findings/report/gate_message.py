@@ -138,7 +138,7 @@ def _controls(gate: GateResult) -> str:
 
 def _intervals(gate: GateResult) -> str:
     df = "" if gate.df is None else f", {gate.df:.1f} degrees of freedom"
-    return f"95 % interval {points_between(gate.interval)} (t{df}), bootstrap {points_between(gate.bca)}"
+    return f"95 % interval {_interval(gate.interval)} (t{df}), bootstrap {_interval(gate.bca)}"
 
 
 def _check(check: Check, what: str, sign: str) -> str:
