@@ -98,11 +98,6 @@ class Settings:
         own = margins[gate]
         return self.gate_margin if own is None else own
 
-    def differing(self, root: Path) -> dict[str, Shown]:
-        """The settings that differ from the defaults, as `shown` has them."""
-        usual = Settings().shown(root)
-        return {name: value for name, value in self.shown(root).items() if value != usual[name]}
-
     def shown(self, root: Path) -> dict[str, Shown]:
         """The settings as plain values, for the report; paths as seen from `root` where they lie below it."""
         shown = {field.name: _shown(getattr(self, field.name), root) for field in fields(self)}

@@ -26,11 +26,6 @@ def test_strata_are_layers_or_the_model() -> None:
     assert [Settings(gate_strata=each).strata_layers for each in ("layer", "3", "model")] == [1, 3, None]
 
 
-def test_what_differs_from_the_defaults() -> None:
-    assert Settings(k=(1, 2), gate_flat=0.2).differing(ROOT) == {"k": [1, 2], "gate_flat": 0.2}
-    assert Settings().differing(ROOT) == {}
-
-
 def test_settings_are_shown_as_plain_values() -> None:
     shown = Settings(
         data=ROOT / "rows.csv", heads=Path("/else/heads.json"), tasks=("a", "b"), reports=ROOT / "reports"

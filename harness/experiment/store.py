@@ -45,6 +45,8 @@ _DECLARATIONS = """CREATE TABLE declarations (id INTEGER PRIMARY KEY, run TEXT N
     digest BLOB, UNIQUE (run, payload))"""
 _MEANS = """CREATE TABLE means (key TEXT PRIMARY KEY, layers INTEGER NOT NULL, vectors BLOB NOT NULL, digest BLOB)"""
 _REPAIRS = """CREATE TABLE repairs (run TEXT NOT NULL, what TEXT NOT NULL, key TEXT NOT NULL, UNIQUE (run, key))"""
+_JUDGED = "CREATE TABLE IF NOT EXISTS judged (gate TEXT NOT NULL, way TEXT NOT NULL, UNIQUE (gate, way))"
+"""Made with the first verdict."""
 _TABLES = (
     """CREATE TABLE records (key TEXT PRIMARY KEY, row_id TEXT NOT NULL, run TEXT NOT NULL, record TEXT NOT NULL,
     digest BLOB) WITHOUT ROWID""",
@@ -220,6 +222,20 @@ class Store:
             if digest != _digest(*content):
                 raise self._error("what this session asks for is damaged in it", sqlite3.SQLITE_CORRUPT)
         return tuple(payload.decode() for _, _, payload in rows)
+
+    def note_judged(self, gate: str, way: str) -> None:
+        """Note that a gate was judged in this way, so that later verdicts can say how many came before them."""
+        with self._transaction():
+            self._database.execute(_JUDGED)
+            self._database.execute("INSERT OR IGNORE INTO judged VALUES (?, ?)", (gate, way))
+
+    def judged(self, gate: str) -> tuple[str, ...]:
+        """The ways in which a gate was judged by whoever used this store, oldest first."""
+        if self._row("SELECT 1 FROM sqlite_master WHERE name = 'judged'") is None:
+            return ()
+        with self._errors_named():
+            rows = self._database.execute("SELECT way FROM judged WHERE gate = ? ORDER BY rowid", (gate,)).fetchall()
+        return tuple(str(way) for (way,) in rows)
 
     def _check_file(self) -> None:
         """Raise a StoreError where something else than a store, or an empty file, stands at the path."""

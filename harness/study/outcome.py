@@ -6,7 +6,7 @@ them; `harness.findings.report.report_writing` makes the report of it. Knows not
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -38,6 +38,7 @@ from harness.retrieval.traces import seen_words
 from harness.retrieval.value_place import value_tokens
 from harness.settings import DEMO, Shown
 from harness.study.inputs import Inputs, donor_row
+from harness.study.judgements import earlier_note, way_of
 from harness.study.programs import commit_of, program_versions
 from harness.study.run import Run
 
@@ -99,9 +100,12 @@ def judge_gates(
         notes=gate_notes(inputs),
     )
     margins = {gate.heads: Margins(margin=settings.margin_of(gate.heads), flat=settings.gate_flat) for gate in gates}
-    results = [
-        gate_result(gate, inputs.rows, answers, margins[gate.heads], known, settings.gate_outcome) for gate in gates
-    ]
+    results = []
+    for gate in gates:
+        of_gate = replace(known, notes=(*known.notes, *earlier_note(run.store, gate, settings)))
+        results.append(gate_result(gate, inputs.rows, answers, margins[gate.heads], of_gate, settings.gate_outcome))
+        if results[-1].verdict != "invalid":
+            run.store.note_judged(gate.heads, way_of(gate, settings))
     judged = [
         JudgedGate(
             result.name,

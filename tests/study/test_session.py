@@ -19,7 +19,7 @@ from harness.experiment.heads import Head, ModelShape
 from harness.experiment.rankings import rank
 from harness.findings.report import report_writing
 from harness.findings.report.reading import load
-from harness.findings.verdicts import gates
+from harness.findings.verdicts import gate_results
 from harness.retrieval.rows import Row, write_rows
 from harness.settings import Settings
 from harness.study import outcome
@@ -244,7 +244,7 @@ def test_a_process_works_out_its_report_once(
         monkeypatch.setattr(owner, name, counting)
 
     count(report_writing, "assemble_report")
-    count(gates, "bca_of_sums")
+    count(gate_results, "plain_text")
     count(outcome, "score_samples")
     study = session(settings)
     declared = study.gates(["own", "shared"])
@@ -252,7 +252,7 @@ def test_a_process_works_out_its_report_once(
     study.results(ignore)
     study.results(ignore)
     report = study.finish("failed")
-    assert counts == {"assemble_report": 1, "score_samples": 1, "bca_of_sums": 2}
+    assert counts == {"assemble_report": 1, "score_samples": 1, "plain_text": 2}
     assert report is not None
     assert (report.run.exit, load(study.folder).data) == ("failed", report)
 

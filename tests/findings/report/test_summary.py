@@ -13,10 +13,12 @@ from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
 from harness.experiment.heads import Head
 from harness.experiment.plan import jobs_of
 from harness.experiment.record import Record
+from harness.findings.report.curves import Curve, Point
 from harness.findings.report.report_data import Degenerate, ReportData
 from harness.findings.report.report_writing import build_report
-from harness.findings.report.summary import summary_lines
+from harness.findings.report.summary import rising_lines, summary_lines
 from harness.findings.samples import score_samples
+from harness.findings.statistics import wilson
 from harness.findings.verdicts.gate_results import gate_result
 from harness.findings.verdicts.verdict_data import Margins, Specificity
 from harness.retrieval.rows import Row
@@ -247,4 +249,29 @@ def test_specificity_is_told() -> None:
     assert last == (
         "specificity k=5: specific: own heads +50.0 points, other tasks' +12.5 points, difference +37.5 points "
         "[+20.0, +55.0]; 1.5 of 5 heads in common"
+    )
+
+
+def curve(*matches: int) -> Curve:
+    """A hundred rows at k = 1, 2, ..."""
+    return Curve(
+        "general", None, tuple(Point(100, 100, n, n / 100, wilson(n, 100), k, k, k) for k, n in enumerate(matches, 1))
+    )
+
+
+def test_a_curve_that_rises_beyond_both_intervals_is_named() -> None:
+    """Published: 9 % right at k = 10, 84 % at k = 20, 6 % at k = 30."""
+    assert list(rising_lines([curve(9, 84, 6), curve(50, 55), curve(90, 40)])) == [
+        "general is not monotone: 9.0% at k=1, 84.0% at k=2, beyond both intervals: one k says little; "
+        "--ablation-gate-k band judges all"
+    ]
+
+
+def test_settings_that_differ_from_the_defaults_are_shown() -> None:
+    report = make_report({BASELINE: "++++"})
+    usual = {"k": [1, 2, 5, 10, 20], "gate_margin": 0.1, "reports": "elsewhere"}
+    assert not any("other than" in line for line in summary_lines(changed(report, {"configuration": usual})))
+    other = usual | {"k": [1, 5], "gate_flat": 0.2}
+    assert "other than the defaults: k 1,5, gate-flat 0.2" in list(
+        summary_lines(changed(report, {"configuration": other}))
     )
