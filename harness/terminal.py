@@ -5,6 +5,7 @@ Everything that is said comes from the report or from the run; nothing is worked
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from harness.findings.report.gate_message import gate_lines, verdict_lines
 from harness.findings.report.report_data import ReportData
 from harness.findings.report.summary import missing_lines, summary_lines
 from harness.findings.verdicts.verdict_data import Kind
+from harness.settings import Settings
 from harness.study.run import Progress
 
 COLOURS: Mapping[Kind, dict[str, bool]] = {
@@ -21,6 +23,8 @@ COLOURS: Mapping[Kind, dict[str, bool]] = {
     "invalid": {"red": True, "bold": True},
 }
 """How a verdict's lines look."""
+PLACES = ("reports", "run", "store", "refresh", "dry_run", "bench")
+"""Settings that only say where results go, and how they come about."""
 
 
 def write_summary(
@@ -37,7 +41,26 @@ def write_summary(
         reporter.write_line(line, **COLOURS[kind])
     for line in summary_lines(report):
         reporter.write_line(line)
+    for line in settings_lines(report):
+        reporter.write_line(line)
     reporter.write_line(f"report: {report_name}")
+
+
+def settings_lines(report: ReportData) -> Iterator[str]:
+    """The settings that differ from their defaults, but for those that only say where results go."""
+    usual = Settings().shown(Path())
+    differing = {
+        name: value
+        for name, value in report.configuration.items()
+        if name in usual and name not in PLACES and value is not None and value != usual[name]
+    }
+    if differing:
+        said = ", ".join(f"{name.replace('_', '-')} {_said(value)}" for name, value in differing.items())
+        yield f"other than the defaults: {said}"
+
+
+def _said(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def write_brief(reporter: pytest.TerminalReporter, report: ReportData, report_name: str) -> None:

@@ -45,6 +45,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "gate-draws": ("39", "5"),
     "gate-strata": ("model", "2"),
     "gate-flat": ("0.05", "1"),
+    "gate-outcome": ("likelihood", "accuracy"),
     "gate-tasks": ("true", "false"),
     "reports": ("out", "elsewhere"),
     "run": ("first", "second"),

@@ -6,7 +6,6 @@ from the report alone.
 
 from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
-from pathlib import Path
 
 from harness.counting import counted
 from harness.experiment.conditions import UNTOUCHED
@@ -16,12 +15,9 @@ from harness.findings.report.report_data import ReportData
 from harness.findings.samples import DONOR_VALUE
 from harness.findings.wording import manner_note, points, points_between, span
 from harness.retrieval.traces import seen_words
-from harness.settings import Settings
 
 RANDOM = "random_control"
 PERMUTATION = "permutation"
-PLACES = ("reports", "run", "store", "refresh", "dry_run", "bench")
-"""Settings that only say where results go, and how they come about."""
 DEGENERATE = 0.05
 """By how much a condition's part of degenerate completions may exceed the baseline's before it is worth a line."""
 
@@ -30,7 +26,6 @@ def summary_lines(report: ReportData) -> Iterator[str]:
     """The lines of the summary."""
     every = curves(report)
     yield _provenance(report)
-    yield from _settings_lines(report)
     yield from _split_lines(report)
     if cut := report.data.cut:
         yield f"{counted(cut, 'row')} cut to {report.configuration.get('seq_len')} tokens, the others are not longer"
@@ -74,23 +69,6 @@ def _provenance(report: ReportData) -> str:
         of += f" in {counted(data.clusters, 'cluster')}"
     note = manner_note(report.configuration)
     return f"{name}, {counted(data.rows, 'row')}{of}" + ("" if note is None else f", {note}")
-
-
-def _settings_lines(report: ReportData) -> Iterator[str]:
-    """The settings that differ from their defaults, but for those that only say where results go."""
-    usual = Settings().shown(Path())
-    differing = {
-        name: value
-        for name, value in report.configuration.items()
-        if name in usual and name not in PLACES and value is not None and value != usual[name]
-    }
-    if differing:
-        said = ", ".join(f"{name.replace('_', '-')} {_said(value)}" for name, value in differing.items())
-        yield f"other than the defaults: {said}"
-
-
-def _said(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def rising_lines(every: Sequence[Curve]) -> Iterator[str]:

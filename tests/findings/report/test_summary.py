@@ -265,13 +265,3 @@ def test_a_curve_that_rises_beyond_both_intervals_is_named() -> None:
         "general is not monotone: 9.0% at k=1, 84.0% at k=2, beyond both intervals: one k says little; "
         "--ablation-gate-k band judges all"
     ]
-
-
-def test_settings_that_differ_from_the_defaults_are_shown() -> None:
-    report = make_report({BASELINE: "++++"})
-    usual = {"k": [1, 2, 5, 10, 20], "gate_margin": 0.1, "reports": "elsewhere"}
-    assert not any("other than" in line for line in summary_lines(changed(report, {"configuration": usual})))
-    other = usual | {"k": [1, 5], "gate_flat": 0.2}
-    assert "other than the defaults: k 1,5, gate-flat 0.2" in list(
-        summary_lines(changed(report, {"configuration": other}))
-    )
