@@ -45,6 +45,7 @@ def test_summary(project: Project) -> None:
             "random_control +k=1 .* 5 draws",
             "random_control +k=2 .* 5 draws",
             "warning: none of the untouched model's 6 completions ended within 3 tokens; .*",
+            "other than the defaults: model tiny, data rows.csv, heads heads.json, k 1,2, .*",
             "report: reports/latest/report.json",
         ],
         consecutive=True,
