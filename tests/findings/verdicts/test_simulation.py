@@ -119,7 +119,7 @@ def test_three_in_ten_right_answers_lost_are_found_with_twenty_clusters(accuracy
 @pytest.mark.parametrize("one_in", [60, 100, 120])
 def test_any_heads_pass_no_oftener_than_allowed_where_one_head_in_so_many_matters(one_in: int) -> None:
     """8 x 16 heads, k = 20, layer by layer. By the rule of 0.1.0: up to 28 %."""
-    wanted = {"kind": "exchangeable", "one_in": one_in, "layers": 8}
+    wanted: dict[str, Any] = {"kind": "exchangeable", "one_in": one_in, "layers": 8}
     assert max(passes(committed(), **wanted)) <= 0.06
     assert max(passes(committed(), "earlier", **wanted)) > 0.15
 
@@ -138,7 +138,7 @@ def test_lists_that_all_tasks_share_are_no_worse_than_others(lists: str) -> None
 @pytest.mark.parametrize("clusters", [20, 50])
 def test_half_of_the_right_answers_are_found_where_other_heads_cost_something_too(clusters: int) -> None:
     """Skewed costs, 3 % in the mean with SD 5 %. Once: at most 74 % whatever the filings, blocked by a flat control."""
-    wanted = {"kind": "effect", "law": "gamma", "effect": 0.5, "clusters": clusters, "clustering": 0.0}
+    wanted: dict[str, Any] = {"kind": "effect", "law": "gamma", "effect": 0.5, "clusters": clusters, "clustering": 0.0}
     for accuracy in (0.7, 0.95):
         assert min(passes(committed(), **wanted, accuracy=accuracy)) >= 0.9
 
