@@ -16,6 +16,7 @@ from harness.experiment.gate_conditions import GATES, Gate, make_gate
 from harness.experiment.plan import Job, jobs_of
 from harness.experiment.record import Record
 from harness.findings.degenerate import Fault
+from harness.findings.rankings.named_again import unsettled
 from harness.findings.report.report_data import (
     ConditionResult,
     DataInfo,
@@ -102,7 +103,9 @@ def judge_gates(
     margins = {gate.heads: Margins(margin=settings.margin_of(gate.heads), flat=settings.gate_flat) for gate in gates}
     results = []
     for gate in gates:
-        of_gate = replace(known, notes=(*known.notes, *earlier_note(run.store, gate, settings)))
+        judged_heads = {part.largest.source_task: part.largest.heads for part in gate.parts}
+        notes = (*unsettled(inputs.ranking, judged_heads, gate.heads), *earlier_note(run.store, gate, settings))
+        of_gate = replace(known, notes=(*known.notes, *notes))
         results.append(gate_result(gate, inputs.rows, answers, margins[gate.heads], of_gate, settings.gate_outcome))
         if results[-1].verdict != "invalid":
             run.store.note_judged(gate.heads, way_of(gate, settings))

@@ -13,6 +13,7 @@ from harness.experiment.completion import Completion
 from harness.experiment.head_files import read_ranking, write_ranking
 from harness.experiment.plan import jobs_of
 from harness.experiment.record import Record
+from harness.experiment.stability import ListStability, Stability
 from harness.experiment.store import IN_MEMORY, Store
 from harness.findings.samples import score_samples
 from harness.findings.verdicts.verdict_data import GateResult
@@ -93,6 +94,17 @@ def test_a_ranking_that_does_not_say_what_made_it_passes_where_someone_vouches(r
     assert judged(unknown).verdict == "inconclusive"
     assert judged(read(rows, known=False, heads_held_out=True)).verdict == "pass"
     assert judged(read(rows)).verdict == "pass"
+
+
+def test_a_ranking_of_five_filings_that_one_of_them_decides(read: Read) -> None:
+    """Half of the shared heads would be others: the gate says so."""
+    inputs = read(demo_rows(12, seed=8))
+    shared = [each.head for each in inputs.ranking.shared()]
+    known = ListStability(dict.fromkeys(shared, (0.5,) * inputs.ranking.top_k), (1,) * inputs.ranking.top_k)
+    assert not any("not settled" in note for note in judged(inputs).notes), "the demo's is settled"
+    ranking = replace(inputs.ranking, stability=Stability(5, 1000, {}, known, None))
+    (said,) = [note for note in judged(replace(inputs, ranking=ranking)).notes if "not settled" in note]
+    assert "other filings are expected to name 50% of these heads; without one filing as few as 1 of 20 stay" in said
 
 
 def test_the_share_asked_for_comes_before_the_rankings(read: Read) -> None:
