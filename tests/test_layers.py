@@ -8,20 +8,13 @@ and training, import torch or transformers as they are imported; `study` and the
 functions only, `findings` never.
 """
 
-import ast
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
 from graphlib import TopologicalSorter
-from pathlib import Path
 
 import pytest
+from house import Import, read_house
 
-ROOT = Path(__file__).parents[1]
-FILES = {
-    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
-    for path in sorted((ROOT / "harness").rglob("*.py"))
-}
+HOUSE = read_house()
+FILES, IMPORTS = HOUSE.files, HOUSE.imports
 BELOW_ALL = {"choices", "errors", "files", "strict_json", "time_limit", "counting"}
 FLOORS = {"retrieval", "experiment", "model", "findings"}
 MAY_IMPORT = {
@@ -46,44 +39,14 @@ TORCH = {"torch", "transformers", "tokenizers", "accelerate"}
 TORCH_MODULES = {"harness.demo.tokenizer", "harness.demo.dialogues", "harness.demo.training"}
 
 
-@dataclass(frozen=True)
-class Import:
-    module: str
-    deferred: bool
-    """Inside a function, or for the type checker alone."""
-    typing_only: bool
-
-
 def room_of(module: str) -> str:
     name = module.split(".")[1] if "." in module else "faces"
     return name if name in MAY_IMPORT else "faces"
 
 
-def imports_of(tree: ast.AST, deferred: bool = False, typing_only: bool = False) -> Iterator[Import]:
-    for node in ast.iter_child_nodes(tree):
-        match node:
-            case ast.Import(names=names):
-                yield from (Import(each.name, deferred, typing_only) for each in names)
-            case ast.ImportFrom(module=str() as module, names=names, level=0):
-                for each in names:
-                    inner = f"{module}.{each.name}"
-                    yield Import(inner if inner in FILES else module, deferred, typing_only)
-            case ast.ImportFrom():
-                raise AssertionError("a relative import")
-            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
-                yield from imports_of(node, True, typing_only)
-            case ast.If(test=ast.Name(id="TYPE_CHECKING")):
-                yield from imports_of(node, True, True)
-            case _:
-                yield from imports_of(node, deferred, typing_only)
-
-
 def is_heavy(module: str) -> bool:
     """Whether importing it imports torch."""
     return module.partition(".")[0] in TORCH or module in TORCH_MODULES or module.startswith("harness.model.")
-
-
-IMPORTS = {name: tuple(imports_of(ast.parse(path.read_text(encoding="utf-8")))) for name, path in FILES.items()}
 
 
 def test_the_modules_are_seen() -> None:
@@ -141,17 +104,7 @@ def _place(module: str) -> tuple[str, str]:
 
 
 def test_no_circles() -> None:
-    graph = {
-        name: {found.module for found in IMPORTS[name] if found.module in FILES and not found.typing_only}
-        for name in FILES
-    }
+    graph = HOUSE.arrows()
     assert len(list(TopologicalSorter(graph).static_order())) == len(FILES)
     with pytest.raises(ValueError, match="cycle"):
         list(TopologicalSorter(graph | {"harness.errors": {"harness.plugin"}}).static_order())
-
-
-def test_newcomers_are_told_of_every_module_above_the_floors() -> None:
-    told = set(re.findall(r"`(\w+)/?`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))
-    loose = {path.stem for path in (ROOT / "harness").glob("*.py") if path.stem != "__init__"}
-    loose |= {path.stem for path in (ROOT / "harness/study").glob("*.py") if path.stem != "__init__"}
-    assert loose <= told

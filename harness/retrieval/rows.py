@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, cast, get_args
 
 from harness.errors import DataError
@@ -60,8 +61,28 @@ class Row:
         return self.filename if self.cluster is None else self.cluster
 
 
-REQUIRED = ("filename", "task", "needle_sentence", "needle_value", "haystack_text")
-OPTIONAL = ("haystack_token_length", "split", "depth", "placement", "cluster")
+REQUIRED: Mapping[str, str] = MappingProxyType(
+    {
+        "filename": "the document's name: rows of one filing share it; all are for ranking, or all for evaluation",
+        "task": "what is asked: one of the nine tasks, or one of your own",
+        "needle_sentence": "the sentence that holds the answer; it is put into the document",
+        "needle_value": "the answer, as it stands in the sentence",
+        "haystack_text": "the document without that sentence",
+    }
+)
+"""The columns that rows must have, and what each means."""
+
+OPTIONAL: Mapping[str, str] = MappingProxyType(
+    {
+        "haystack_token_length": "not used; published files have it",
+        "split": "`identification` or `evaluation`, the same for all rows of a filing; default: a hash of its cluster",
+        "depth": "where this row's needle goes, from 0 (start) to 1 (end); default: `--ablation-depth`",
+        "placement": "`in_place` where the document already holds its needle, once; default: `insert`",
+        "cluster": "what the filing belongs to, its company say: filings of one are not independent of each other; "
+        "default: filings of equal text are one cluster",
+    }
+)
+"""The columns that rows may have, and what each means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +111,7 @@ def read_rows(path: Path, tasks: Mapping[str, Task], *, strict: bool = False) ->
     Raises:
         DataError: the first fault, with file, row (the first data row is 1), column, got and expected.
     """
-    records = read_records(path, REQUIRED, OPTIONAL)
+    records = read_records(path, tuple(REQUIRED), tuple(OPTIONAL))
     return check_rows(_rows_of(records, str(path)), tasks, source=str(path), strict=strict)
 
 
