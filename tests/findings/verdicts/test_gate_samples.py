@@ -1,5 +1,6 @@
 """What a gate compares: rows that every condition of their part has, summed by cluster."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from harness.experiment.gate_conditions import Gate, Part
 from harness.experiment.heads import Head
 from harness.findings.samples import Sample
 from harness.findings.verdicts.gate_data import ClusterSums
-from harness.findings.verdicts.gate_samples import lacking_samples, paired_sums
+from harness.findings.verdicts.gate_samples import OUTCOMES, Answers, lacking_samples, paired_sums
 
 ROWS = make_rows(3)
 CITY, YEAR = OWN
@@ -107,3 +108,33 @@ def test_another_outcome_may_be_judged() -> None:
 
 def test_nothing_is_nothing() -> None:
     assert paired_sums(GATE, (), make_answers(GATE, (), {}, {})).clusters == ()
+
+
+def with_likelihood(answers: Answers, logprobs: dict[str, list[float | None]]) -> Answers:
+    """By a condition's name one log-probability a row of its tasks, else that of certainty; `None` where unknown."""
+    samples = {}
+    for condition, by_row in answers.samples.items():
+        values = logprobs.get(condition, [0.0] * len(by_row))
+        samples[condition] = {
+            row: sample.model_copy(update={"value_logprob": value})
+            for (row, sample), value in zip(by_row.items(), values, strict=True)
+        }
+    return replace(answers, samples=samples)
+
+
+def test_likelihood_is_judged_on_the_rows_whose_value_the_untouched_model_says() -> None:
+    """Under the city's heads the value is half as likely on one row; one city row is not answered untouched."""
+    absent: list[float | None] = [None] * 6
+    found = with_likelihood(
+        make_answers(GATE, ROWS, {}, {}),
+        {
+            "needle_absent": absent,
+            "baseline": [0.0, 0.0, None, 0.0, 0.0, 0.0],
+            name(CITY, "judged"): [math.log(0.5), None, 0.0],
+        },
+    )
+    data = paired_sums(GATE, ROWS, found, OUTCOMES["likelihood"])
+    assert [(cluster.n, cluster.judged) for cluster in data.clusters] == [(2, 1.5), (2, 2.0), (1, 1.0)]
+    assert lacking_samples(GATE, ROWS, found, OUTCOMES["likelihood"]) == (), "not answered untouched: none is lacking"
+    lost = with_likelihood(found, {"needle_absent": absent, name(CITY, "judged"): [0.0, None, 0.0]})
+    assert lacking_samples(GATE, ROWS, lost, OUTCOMES["likelihood"]) == (f"{name(CITY, 'judged')} (1 of 3 rows)",)
