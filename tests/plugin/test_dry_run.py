@@ -42,7 +42,7 @@ def test_a_dry_run_counts_what_is_stored(project: Project, request: pytest.Fixtu
 
 @pytest.mark.usefixtures("no_model")
 def test_collect_only(project: Project) -> None:
-    assert len(project.ids("evals")) == 37
+    assert len(project.ids("evals")) == 38
     assert "reports" not in project.left()
 
 
@@ -55,7 +55,7 @@ def test_collect_only_does_not_ask_the_store(project: Project, content: bytes) -
     store.chmod(0o444)
     store.parent.chmod(0o555)
     try:
-        assert len(project.ids("evals", f"--ablation-store={store}")) == 37
+        assert len(project.ids("evals", f"--ablation-store={store}")) == 38
     finally:
         store.parent.chmod(0o755)
     assert store.read_bytes() == content
