@@ -308,6 +308,13 @@ OPTIONS: tuple[Option, ...] = (
     Option("gate-tasks", _switch, "a gate fails too where one of its tasks alone does not pass", "BOOL", switch=True),
     Option("reports", _path, "folder of the reports (default: reports)", "FOLDER"),
     Option("run", _run_name, "name of this run's folder in it (default: latest)", "NAME"),
+    Option(
+        "no-texts",
+        _switch,
+        "keep questions, needles and the text around them out of the report and its page",
+        "BOOL",
+        switch=True,
+    ),
     Option("store", _path, "file of the store of records (default: store.sqlite in the reports' folder)", "FILE"),
     Option("refresh", _switch, "compute again what the store already holds", "BOOL", switch=True),
     Option("dry-run", _switch, "say what would be computed and what it would cost, and stop", "BOOL", switch=True),

@@ -70,6 +70,7 @@ class Settings:
     gate_tasks: bool = False
     reports: Path = Path("reports")
     run: str = "latest"
+    no_texts: bool = False
     store: Path | None = None
     refresh: bool = False
     dry_run: bool = False

@@ -30,7 +30,7 @@ from harness.experiment.store import IN_MEMORY, Repair, Store
 from harness.files import try_folder
 from harness.findings.report.gate_message import gate_message, not_alone
 from harness.findings.report.report_data import Exit, ReportData
-from harness.findings.report.report_files import PLOTS, REPORT_FILE
+from harness.findings.report.report_files import REPORT_FILE
 from harness.findings.report.report_writing import write_report
 from harness.findings.samples import OwnScore
 from harness.findings.verdicts.verdict_data import GateResult
@@ -248,10 +248,10 @@ class StudySession:
         )
 
     def finish(self, how: Exit) -> ReportData | None:
-        """Write the report, its samples, tables and plots; `None` where no test declared anything.
+        """Write the report, its samples, tables, plots and page; `None` where no test declared anything.
 
-        `None` too where what went wrong, and was raised by `results`, leaves nothing to report. Tables and plots that
-        cannot be written do not cost the report: what went wrong is `drawing_error`.
+        `None` too where what went wrong, and was raised by `results`, leaves nothing to report. Tables, plots and a
+        page that cannot be written do not cost the report: what went wrong is `drawing_error`.
 
         Raises:
             HarnessError: the report cannot be written.
@@ -262,8 +262,7 @@ class StudySession:
             self.conditions = self._declared_by_workers()
         if not self.conditions:
             return None
-        from harness.findings.figures.plots import draw_plots
-        from harness.findings.report.tables import export_csv
+        from harness.study.to_look_at import row_texts, write_to_look_at
 
         try:
             outcome = self._worked_out(how)
@@ -275,8 +274,7 @@ class StudySession:
         write_report(report, outcome.samples, self.folder)
         self.repairs = self.run.store.repairs(self.place.run_id)
         try:
-            export_csv(report, self.folder / PLOTS)
-            draw_plots(report, self.folder / PLOTS)
+            write_to_look_at(report, outcome.samples, row_texts(self.run), self.folder)
         except ReportError as error:
             self.drawing_error = error
         return report

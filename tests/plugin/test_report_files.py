@@ -2,8 +2,11 @@
 
 import jsonschema
 
+from harness.findings.page.page_writing import embedded
 from harness.findings.report.reading import load
 from harness.findings.report.report_data import ReportData
+from harness.retrieval.rows import read_rows
+from harness.retrieval.tasks import EDGAR_TASKS
 from plugin.project import Project
 
 STUDY = ("evals/test_within_task.py", "evals/test_random_control.py")
@@ -13,7 +16,13 @@ def test_report_samples_tables_and_plots(project: Project) -> None:
     """Named by `--ablation-run`, under the folder of the reports; every record in one store beside them."""
     project.run_alone(*STUDY, "--ablation-run=mine").assert_outcomes(passed=14)
     folder = project.path / "reports" / "mine"
-    assert {path.name for path in folder.iterdir()} == {"report.json", "samples.jsonl", "plots"}
+    assert {path.name for path in folder.iterdir()} == {
+        "report.json",
+        "samples.jsonl",
+        "rows.jsonl",
+        "index.html",
+        "plots",
+    }
     assert {path.name for path in (folder / "plots").iterdir()} == {
         *("accuracy_by_k.csv", "figures.csv"),
         *("accuracy_by_k.png", "accuracy_by_k.svg", "accuracy_by_task.png", "accuracy_by_task.svg"),
@@ -34,3 +43,21 @@ def test_report_samples_tables_and_plots(project: Project) -> None:
     loaded = load(folder / "report.json")
     assert len(loaded.samples()) == sum(each["n"] for each in report["conditions"])
     assert set(loaded.frame()["condition"]) == {each["name"] for each in report["conditions"]}
+
+
+def test_the_page_holds_the_samples_and_what_was_asked(project: Project) -> None:
+    """Without the texts where they are not wanted; those of the run before are gone then."""
+    project.run(*STUDY).assert_outcomes(passed=14)
+    folder = project.path / "reports" / "latest"
+    rows = {row.id: row for row in read_rows(project.path / "rows.csv", EDGAR_TASKS).rows}
+    report, data = load(folder), embedded((folder / "index.html").read_text(encoding="utf-8"))
+    assert len(data.rows) == report.data.data.rows
+    assert sum(len(each.answers.states) for each in data.conditions if each.answers) >= len(report.samples())
+    for shown in data.rows:
+        row = rows[shown.id]
+        assert (shown.needle, shown.question) == (row.needle_sentence, EDGAR_TASKS[row.task].question)
+        assert str(shown.before)[-40:].strip() in row.haystack_text
+
+    project.run(*STUDY, "--ablation-no-texts").assert_outcomes(passed=14)
+    assert not (folder / "rows.jsonl").exists()
+    assert {row.needle for row in embedded((folder / "index.html").read_text(encoding="utf-8")).rows} == {None}

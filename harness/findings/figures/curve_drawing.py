@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
-from harness.findings.figures.plot_style import FAINT, INK, Line, Style, darker, style_of
+from harness.findings.figures.plot_style import FAINT, INK, Line, Style, darker, say, style_of
 from harness.findings.report.curves import Curve, Point, curves, envelope, level
 from harness.findings.report.report_data import ReportData
+from harness.findings.wording import percent
 
 LEVELS: Mapping[str, tuple[str, str, Line]] = {
     "baseline": ("baseline", INK, (0, (6, 3))),
@@ -138,8 +139,8 @@ def draw_series(axes: Axes, one: Series, places: Places, *, band: bool, size: fl
         if len(xs) == 1:  # a band of one place has no width
             axes.vlines(xs, one.low, one.high, color=colour, alpha=0.5, linewidth=1.2)
     axes.plot(xs, one.values, color=colour, linestyle=one.style.line, linewidth=1.5)
-    for k, x, value in zip(one.ks, xs, one.values, strict=True):
-        axes.plot(
+    for k, x, value, low, high in zip(one.ks, xs, one.values, one.low, one.high, strict=True):
+        (mark,) = axes.plot(
             [x],
             [value],
             marker=one.style.marker,
@@ -152,6 +153,7 @@ def draw_series(axes: Axes, one: Series, places: Places, *, band: bool, size: fl
             clip_on=False,
             zorder=4,
         )
+        say(mark, f"{one.label}, k = {k}: {percent(value)} [{percent(low)}, {percent(high)}]")
 
 
 def mark_short(axes: Axes, one: Series, places: Places) -> None:

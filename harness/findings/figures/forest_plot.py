@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.findings.figures.plot_style import FAINT, INK, darker, new_figure, provenance, style_of
+from harness.findings.figures.plot_style import FAINT, INK, darker, new_figure, provenance, say, style_of
 from harness.findings.report.curves import level
 from harness.findings.report.report_data import ReportData
 from harness.findings.verdicts.verdict_data import Contrast, GateResult
-from harness.findings.wording import span
+from harness.findings.wording import points, points_between, span
 
 
 def forest(report: ReportData) -> Figure | None:
@@ -57,7 +57,7 @@ def _draw(axes: Axes, place: int, contrast: Contrast, every: Sequence[Contrast])
     axes.plot([100 * draw for draw in draws], below, "o", color=FAINT, markersize=1.9, markeredgewidth=0, zorder=2)
     if contrast.interval is not None:
         axes.plot([100 * end for end in contrast.interval], [place, place], color=style.colour, linewidth=1.8)
-    axes.plot(
+    (mark,) = axes.plot(
         [100 * contrast.difference],
         [place],
         marker=style.marker,
@@ -67,6 +67,8 @@ def _draw(axes: Axes, place: int, contrast: Contrast, every: Sequence[Contrast])
         markeredgewidth=0.5,
         zorder=3,
     )
+    said = f"{points(contrast.difference)} points {points_between(contrast.interval)}"
+    say(mark, f"{_label(contrast)}: {said} beyond as many random heads")
 
 
 def _label(contrast: Contrast) -> str:

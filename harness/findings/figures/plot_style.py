@@ -5,6 +5,7 @@ No figure rests on colour alone: every experiment has its own marker and line to
 Figures are matplotlib `Figure` objects; pyplot, with its global state and windows, is never imported.
 """
 
+import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import matplotlib as mpl
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -22,6 +24,9 @@ from harness.counting import counted
 from harness.files import replacing
 from harness.findings.report.report_data import ReportData
 from harness.findings.wording import manner_note
+
+_SAY = "say: "
+_SAID = re.compile(rf'<g id="{_SAY}([^"]*)">')  # matplotlib escapes what is special in XML
 
 INK = "#222222"
 FAINT = "#6E6E6E"
@@ -147,7 +152,18 @@ def as_percent(axes: Axes) -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write the figure at once under its name; the ending says the format. Equal figures give equal files."""
+    """Write the figure at once under its name; the ending says the format. Equal figures give equal files.
+
+    In an SVG, what `say` says of a mark is its title, which viewers show under the pointer and read aloud.
+    """
     metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {"Software": None}}
     with replacing(path) as temporary:
         figure.savefig(temporary, metadata=metadata[path.suffix])
+        if path.suffix == ".svg":
+            text = temporary.read_text(encoding="utf-8")
+            temporary.write_text(_SAID.sub(r"<g><title>\1</title>", text), encoding="utf-8", newline="\n")
+
+
+def say(artist: Artist, text: str) -> None:
+    """Give a mark of a figure its numbers in words, for whoever points at it."""
+    artist.set_gid(_SAY + text)

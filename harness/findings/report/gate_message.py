@@ -25,14 +25,10 @@ def not_alone(gate: GateResult) -> str | None:
     return f"not every task passes alone, as --ablation-gate-tasks asks: {others}"
 
 
-def gate_message(gate: GateResult, *, report: str, again: str, each_task: bool = False) -> str:
-    """All that a verdict rests on, a line each; where the report is, and the command that runs the gate again.
-
-    `each_task` is whether each task has to pass alone.
-    """
-    alone = not_alone(gate) if each_task else None
+def gate_facts(gate: GateResult, alone: str | None = None) -> list[tuple[str, str]]:
+    """All that a verdict rests on: what it is, and its figures in words; `alone` is one more reason why it is none."""
     margin, flat = (f"{part:.0%}{_in_points(gate, part)}" for part in (gate.margins.margin, gate.margins.flat))
-    lines = [
+    return [
         ("what", f"{HEADS[gate.heads]}, {_heads(gate)} ablated; {_rows(gate)}{JUDGED[gate.outcome]}"),
         (
             "untouched",
@@ -54,9 +50,16 @@ def gate_message(gate: GateResult, *, report: str, again: str, each_task: bool =
         *(("why", reason) for reason in _reasons(gate, alone)),
         *([] if gate.split_known else [("note", "split unknown: the ranking does not say its filings")]),
         *(("note", note) for note in gate.notes),
-        ("report", report),
-        ("again", again),
     ]
+
+
+def gate_message(gate: GateResult, *, report: str, again: str, each_task: bool = False) -> str:
+    """All that a verdict rests on, a line each; where the report is, and the command that runs the gate again.
+
+    `each_task` is whether each task has to pass alone.
+    """
+    alone = not_alone(gate) if each_task else None
+    lines = [*gate_facts(gate, alone), ("report", report), ("again", again)]
     verdict = gate.verdict + ("; not each task alone" if alone and gate.verdict == "pass" else "")
     return "\n".join([f"{gate.name}: {verdict}", *(f"  {name:<11}{text}" for name, text in lines)])
 

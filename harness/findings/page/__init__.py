@@ -1,0 +1,1 @@
+"""The page: a report to look at in a browser."""

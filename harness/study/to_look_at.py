@@ -1,0 +1,49 @@
+"""What a study leaves to look at beside its report: tables, figures, what its rows asked, and the page.
+
+All of it is made of the report, its samples and its rows, and can be made again; knows nothing of pytest.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.findings.figures import plots
+from harness.findings.page.page_data import page_data
+from harness.findings.page.page_writing import read_figures, write_page
+from harness.findings.report.report_data import ReportData
+from harness.findings.report.report_files import PLOTS, ROWS_FILE
+from harness.findings.report.tables import export_csv
+from harness.findings.row_texts import RowText, row_text, write_row_texts
+from harness.findings.samples import Sample
+from harness.retrieval.placement import place_needle
+from harness.study.run import Run
+
+
+def row_texts(run: Run) -> tuple[RowText, ...]:
+    """What each row asked, as the model was given it; none where the settings leave texts out of the report."""
+    inputs, settings = run.inputs, run.inputs.settings
+    if settings.no_texts:
+        return ()
+    return tuple(
+        row_text(
+            row,
+            inputs.tasks[row.task].question,
+            place_needle(row, depth=inputs.prompts.placed_depth(row), insertion=settings.insertion),
+        )
+        for row in inputs.rows
+    )
+
+
+def write_to_look_at(report: ReportData, samples: Sequence[Sample], texts: Sequence[RowText], folder: Path) -> None:
+    """Write tables, figures, `rows.jsonl` and the page into the report's folder, which is there.
+
+    Without texts there is no `rows.jsonl`, and one of an earlier run goes: its rows may be others.
+
+    Raises ReportError where something cannot be written.
+    """
+    if texts:
+        write_row_texts(texts, folder)
+    else:
+        (folder / ROWS_FILE).unlink(missing_ok=True)
+    export_csv(report, folder / PLOTS)
+    drawn = plots.draw_plots(report, folder / PLOTS)
+    write_page(report, page_data(report, samples, texts), folder, read_figures(drawn))

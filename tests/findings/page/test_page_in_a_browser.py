@@ -1,0 +1,147 @@
+"""The page in a real browser: what is read out of its DOM are the report's figures, and every click leads somewhere.
+
+Needs Chromium and Playwright; skipped without them.
+"""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.findings.page.page_data import page_data
+from harness.findings.page.page_writing import page_text
+
+from .pages import HOSTILE, hostile_page, whole
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+
+class Seen:
+    """An open page, and what it complained of or asked for."""
+
+    def __init__(self, page: Any) -> None:
+        self.page = page
+        self.faults: list[str] = []
+        self.requests: list[str] = []
+        page.on("console", lambda message: self.faults.append(message.text))
+        page.on("pageerror", lambda error: self.faults.append(str(error)))
+        page.on("request", lambda request: self.requests.append(request.url))
+
+    def open(self, file: Path, part: str = "") -> Any:
+        self.page.goto(f"{file.as_uri()}{part}")
+        self.page.wait_for_selector("html[data-ready=yes]")
+        return self.page
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def seen(browser: Any) -> Iterator[Seen]:
+    page = browser.new_page()
+    looked = Seen(page)
+    yield looked
+    page.close()
+    assert looked.faults == []
+    assert all(request.startswith(("file:", "about:blank")) for request in looked.requests)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    report, samples = whole()
+    path = tmp_path_factory.mktemp("page") / "index.html"
+    path.write_text(page_text(report, page_data(report, samples)), encoding="utf-8")
+    return path
+
+
+def test_the_table_holds_the_reports_figures(seen: Seen, file: Path) -> None:
+    page = seen.open(file)
+    lines = page.eval_on_selector_all(
+        "#accuracy-table tbody tr", "lines => lines.map(line => [...line.cells].map(cell => cell.textContent))"
+    )
+    conditions = whole()[0].conditions
+    assert len(lines) == len(conditions)
+    for line, condition in zip(lines, conditions, strict=True):
+        assert condition.accuracy is not None
+        assert line[0] == condition.name
+        assert [line[4], line[5]] == [str(condition.n), str(condition.matches)]
+        assert abs(float(line[6].removesuffix(" %")) - 100 * condition.accuracy) < 0.051
+
+
+def test_sorting_and_filtering(seen: Seen, file: Path) -> None:
+    page = seen.open(file)
+    page.get_by_role("button", name="accuracy", exact=True).click()
+    page.get_by_role("button", name="accuracy ↑").click()
+    shown = page.eval_on_selector_all("#accuracy-table tbody td:nth-child(7)", "cells => cells.map(c => c.textContent)")
+    values = [float(text.removesuffix(" %")) for text in shown]
+    assert values == sorted(values, reverse=True)
+    page.locator("select[name=Experiment]").select_option("general")
+    assert page.locator("#accuracy-table tbody tr").count() == 2
+    page.locator("#accuracy-filters select[name=Task]").select_option("ceo_lastname")
+    assert page.locator("#accuracy-count").inner_text().startswith("2 of ")
+
+
+def test_a_sample_by_click_and_by_its_link(seen: Seen, file: Path) -> None:
+    page = seen.open(file)
+    page.locator("#samples-grid td[data-row]").nth(2).click()
+    page.wait_for_selector("dialog[open]")
+    title, link = page.locator("#sample-title").inner_text(), page.url
+    chosen = page.locator("dialog tr.chosen td").first.inner_text()
+    _, samples = whole()
+    by_name = {(sample.row, sample.condition): sample for sample in samples}
+    assert page.locator("dialog tr.chosen .answer").inner_text() == by_name[title, chosen].completion
+    page.keyboard.press("Escape")
+    assert page.url.endswith("#samples")
+    seen.page.goto("about:blank")
+    page = seen.open(file, "#" + link.partition("#")[2])
+    assert page.locator("#sample-title").inner_text() == title
+
+
+def test_keys_move_and_open(seen: Seen, file: Path) -> None:
+    page = seen.open(file)
+    page.locator("#samples-grid td[tabindex='0']").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("dialog[open]")
+    assert page.locator("#sample-title").inner_text() == whole()[1][1].row
+
+
+def test_a_head_and_its_conditions(seen: Seen, file: Path) -> None:
+    page = seen.open(file)
+    report = whole()[0]
+    assert report.ranking is not None
+    layer, head, score = report.ranking.tasks["ceo_lastname"][0]
+    page.locator(f"#heads-map td[data-head='{layer}-{head}']").click()
+    page.wait_for_selector("#head h3")
+    cells = page.locator("#head tbody tr").first.locator("td").all_inner_texts()
+    assert cells[0] == "ceo_lastname"
+    assert float(cells[1]) == pytest.approx(score, rel=5e-3)
+    assert cells[3] == "1"
+    ablated = [each.name for each in report.conditions if (layer, head) in each.heads]
+    assert page.locator("#head p a").all_inner_texts() == ablated
+    page.locator("#head p a").first.click()
+    framed = page.locator("#heads-map td.marked")
+    framed.first.wait_for()
+    assert framed.count() == next(each for each in report.conditions if each.name == ablated[0]).k_effective
+
+
+def test_hostile_texts_are_shown_as_text(seen: Seen, tmp_path: Path) -> None:
+    file = tmp_path / "index.html"
+    file.write_text(hostile_page(), encoding="utf-8")
+    page = seen.open(file)
+    assert page.title() == f"{HOSTILE}: ablation report"
+    page.locator("#samples-grid td[data-row]").first.click()
+    page.wait_for_selector("dialog[open]")
+    assert page.locator("dialog mark").evaluate("mark => mark.textContent") == HOSTILE
+    assert page.locator("img").count() == 0
