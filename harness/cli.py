@@ -12,7 +12,19 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Protocol
 
-from harness.commands import bench, compare, export, filings, heads, identify, plot, report_published, rows, schema
+from harness.commands import (
+    bench,
+    compare,
+    export,
+    filings,
+    heads,
+    identify,
+    plot,
+    report_published,
+    rows,
+    schema,
+    show,
+)
 from harness.errors import HarnessError
 
 PROGRAM = "retrieval-heads"
@@ -39,6 +51,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "heads": heads,
         "rows": rows,
         "filings": filings,
+        "show": show,
         "plot": plot,
         "export": export,
         "compare": compare,
