@@ -30,7 +30,7 @@ def test_the_same_study_gives_the_same_report(project: Project) -> None:
     project.run("evals", "-k", "not hooks")
     assert lasting(project.report()) == lasting(first)
     assert project.samples() == samples
-    assert len(first["conditions"]) == 49
+    assert len(first["conditions"]) == 130
     assert len(first["gates"]) == 2
 
 
