@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:  # every pytest run with the plugin installed imports this module
+    from harness.findings.report.reading import Report
     from harness.retrieval.rows import Row
 
 
@@ -20,4 +21,25 @@ class AblationHooks:
 
             def pytest_ablation_score(row, completion):
                 return {"answered": float(bool(completion.strip()))}
+        """
+
+    @pytest.hookspec
+    def pytest_ablation_report(self, report: "Report") -> None:
+        """Do something with the report of a session, once it is written: send it to where results are kept.
+
+        It is called in the main process alone, after failures too: `report.data.run.finished` says whether anything is
+        missing. `report.path` is the report's file; page, samples, tables and plots lie beside it.
+
+        Example, in a conftest.py::
+
+            def pytest_ablation_report(report):
+                import mlflow
+
+                mlflow.set_tracking_uri("file:mlruns")
+                with mlflow.start_run(run_name=report.data.run.name):
+                    for condition in report.data.conditions:
+                        if condition.accuracy is not None:
+                            name = condition.name.replace("[", "/").rstrip("]")
+                            mlflow.log_metric(name, condition.accuracy)
+                    mlflow.log_artifacts(str(report.path.parent), "report")
         """

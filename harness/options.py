@@ -315,6 +315,13 @@ OPTIONS: tuple[Option, ...] = (
         "BOOL",
         switch=True,
     ),
+    Option(
+        "annotate",
+        _switch,
+        "say which gates did not pass as annotations of a GitHub workflow",
+        "BOOL",
+        switch=True,
+    ),
     Option("store", _path, "file of the store of records (default: store.sqlite in the reports' folder)", "FILE"),
     Option("refresh", _switch, "compute again what the store already holds", "BOOL", switch=True),
     Option("dry-run", _switch, "say what would be computed and what it would cost, and stop", "BOOL", switch=True),

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.errors import HarnessError, SettingsError
+from harness.findings.report.report_files import REPORT_FILE
 from harness.fixtures import (
     ablation_condition,
     ablation_gate,
@@ -251,6 +252,11 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if study.drawing_error is not None:
         session.config.stash[FAILURE] = str(study.drawing_error)
         session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+    if report is not None:
+        from harness.findings.report.reading import Report
+
+        written = Report(study.folder / REPORT_FILE, report)
+        session.config.pluginmanager.hook.pytest_ablation_report(report=written)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -271,6 +277,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if report is not None:
         for repair in config.stash[STUDY].repairs:
             terminalreporter.write_line(f"ablation: {repair}", yellow=True)
+        from harness.workflow import tell_workflow
+
+        annotate = config.stash[STUDY].settings.annotate
+        for line in tell_workflow(report, os.environ, annotate=annotate):
+            terminalreporter.write_line(line)
 
 
 def _is_wanted(config: pytest.Config) -> bool:

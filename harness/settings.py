@@ -71,6 +71,7 @@ class Settings:
     reports: Path = Path("reports")
     run: str = "latest"
     no_texts: bool = False
+    annotate: bool = False
     store: Path | None = None
     refresh: bool = False
     dry_run: bool = False

@@ -9,6 +9,7 @@ from pathlib import Path
 from harness.findings.figures import plots
 from harness.findings.page.page_data import page_data
 from harness.findings.page.page_writing import read_figures, write_page
+from harness.findings.report.markdown_summary import write_markdown
 from harness.findings.report.report_data import ReportData
 from harness.findings.report.report_files import PLOTS, ROWS_FILE
 from harness.findings.report.tables import export_csv
@@ -34,7 +35,7 @@ def row_texts(run: Run) -> tuple[RowText, ...]:
 
 
 def write_to_look_at(report: ReportData, samples: Sequence[Sample], texts: Sequence[RowText], folder: Path) -> None:
-    """Write tables, figures, `rows.jsonl` and the page into the report's folder, which is there.
+    """Write tables, figures, `rows.jsonl`, `summary.md` and the page into the report's folder, which is there.
 
     Without texts there is no `rows.jsonl`, and one of an earlier run goes: its rows may be others.
 
@@ -44,6 +45,7 @@ def write_to_look_at(report: ReportData, samples: Sequence[Sample], texts: Seque
         write_row_texts(texts, folder)
     else:
         (folder / ROWS_FILE).unlink(missing_ok=True)
+    write_markdown(report, folder)
     export_csv(report, folder / PLOTS)
     drawn = plots.draw_plots(report, folder / PLOTS)
     write_page(report, page_data(report, samples, texts), folder, read_figures(drawn))

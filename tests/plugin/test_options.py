@@ -50,6 +50,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "reports": ("out", "elsewhere"),
     "run": ("first", "second"),
     "no-texts": ("true", "false"),
+    "annotate": ("true", "false"),
     "store": ("a.sqlite", "b.sqlite"),
     "bench": ("a.json", "b.json"),
     "gpus": ("1", "2"),
@@ -131,7 +132,7 @@ def test_what_is_asked_and_where_it_is_written(project: Project) -> None:
             *(".cache", ".cache/retrieval-heads", ".cache/retrieval-heads/file-hashes.json"),
             *("elsewhere", "elsewhere/records.sqlite"),
             *("out", "out/sweep", "out/sweep/plots", "out/sweep/report.json", "out/sweep/samples.jsonl"),
-            *("out/sweep/index.html", "out/sweep/rows.jsonl"),
+            *("out/sweep/index.html", "out/sweep/rows.jsonl", "out/sweep/summary.md"),
             *("out/sweep/plots/accuracy_by_k.csv", "out/sweep/plots/figures.csv"),
         ]
     )

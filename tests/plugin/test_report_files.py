@@ -21,6 +21,7 @@ def test_report_samples_tables_and_plots(project: Project) -> None:
         "samples.jsonl",
         "rows.jsonl",
         "index.html",
+        "summary.md",
         "plots",
     }
     assert {path.name for path in (folder / "plots").iterdir()} == {
