@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from vouching import vouch
 
 from harness.cli import main
 
@@ -21,6 +22,7 @@ def other(folder: Path, tmp_path: Path) -> Path:
     changed = json.loads(lines[right]) | {"completion": "nothing", "match": False}
     lines[right] = json.dumps(changed)
     (other / "samples.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    vouch(other)
     return other
 
 
@@ -57,11 +59,18 @@ def test_a_report_without_samples(folder: Path, other: Path, capsys: Capture) ->
     assert "cannot be shown" in capsys.readouterr().err
 
 
+def test_lost_samples_never_pass(folder: Path, other: Path, capsys: Capture) -> None:
+    lines = (folder / "samples.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    (other / "samples.jsonl").write_text("".join(lines[:-2]), encoding="utf-8")
+    assert "samples.jsonl: 7 lines; expected the 9 lines that report.json" in refusal(capsys, "compare", folder, other)
+
+
 def test_what_cannot_be_used(folder: Path, other: Path, tmp_path: Path, capsys: Capture) -> None:
     assert "expected a report's file" in refusal(capsys, "compare", folder, tmp_path / "none")
     assert "write 0.05 for five points" in refusal(capsys, "compare", folder, other, "--fail-on", "fall>5%")
     assert "no generl in either report" in refusal(capsys, "compare", folder, other, "--fail-on", "generl:fall>0.1")
     assert "--json: " in refusal(capsys, "compare", folder, other, "--json", tmp_path)
     (other / "samples.jsonl").write_text("{}\n")
+    vouch(other)
     assert "samples.jsonl:1: no 'condition'" in refusal(capsys, "compare", folder, other)
     assert "required: B" in usage_error(capsys, "compare", folder)

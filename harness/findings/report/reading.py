@@ -4,11 +4,15 @@ Reading is validating: what a file holds is exactly what `report_data` and `samp
 place where it is not. A report of another version is refused. Writing is `report_writing`'s, which needs no pandas.
 """
 
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from harness.counting import counted
 from harness.errors import ReportError
 from harness.experiment.json_nodes import Node, parse_json
 from harness.files import read_bytes
@@ -50,31 +54,71 @@ class Report:
         )
 
     def sample_lines(self) -> tuple[Sample, ...]:
-        """The lines of `samples.jsonl` beside the report.
+        """The lines of `samples.jsonl` beside the report; none where it was written without any.
 
-        Raises ReportError where the file is missing or a line of it is no sample.
+        Raises ReportError where the file is missing, is not the report's, or a line of it is no sample; and where a
+        condition has not as many lines as rows with a record.
         """
         path = self.path.with_name(SAMPLES_FILE)
-        texts = _read(path).split("\n")  # not splitlines: an answer may hold other line ends
+        data = _read_bytes(path)
+        self._check_pair(path, data)
+        texts = _text(path, data).split("\n")  # not splitlines: an answer may hold other line ends
         if texts[-1] == "":
             texts.pop()
-        return tuple(_sample(text, f"{path}:{number}") for number, text in enumerate(texts, start=1))
+        samples = tuple(_sample(text, f"{path}:{number}") for number, text in enumerate(texts, start=1))
+        if samples:  # a report of published counts has none, and says nothing of single rows
+            self._check_counts(path, samples)
+        return samples
+
+    def check_samples(self) -> None:
+        """Raise a ReportError where the `samples.jsonl` beside the report is there, and is not the report's."""
+        path = self.path.with_name(SAMPLES_FILE)
+        if self.data.samples is not None and path.exists():
+            self._check_pair(path, _read_bytes(path))
+
+    def _check_pair(self, path: Path, data: bytes) -> None:
+        named = self.data.samples
+        if named is None or hashlib.sha256(data).hexdigest() == named.sha256:
+            return
+        got, expected = data.count(b"\n"), named.lines
+        how = f"{counted(got, 'line')}" if got != expected else "other bytes"
+        raise ReportError(
+            f"{path}: {how}; expected the {counted(expected, 'line')} that {self.path.name} beside it was written with "
+            f"(SHA-256 {named.sha256[:12]}...); {ANEW}"
+        )
+
+    def _check_counts(self, path: Path, samples: Sequence[Sample]) -> None:
+        found = Counter(sample.condition for sample in samples)
+        n_of = {condition.name: condition.n for condition in self.data.conditions}
+        for number, sample in enumerate(samples, start=1):
+            if sample.condition not in n_of:
+                raise ReportError(
+                    f"{path}:{number}: condition: got {sample.condition!r}; expected one of the report's; {ANEW}"
+                )
+        for name, n in n_of.items():
+            if found[name] != n:
+                raise ReportError(
+                    f"{path}: {counted(found[name], 'line')} of condition {name}; expected {n:,}, as in "
+                    f"{self.path.name}; {ANEW}"
+                )
 
 
 def load(path: str | Path) -> Report:
     """Read a report: the path of a `report.json`, or of the folder that holds it.
 
-    Raises ReportError where there is none, where another version of the harness wrote it, or where it is not as the
-    harness writes it.
+    Raises ReportError where there is none, where another version of the harness wrote it, where it is not as the
+    harness writes it, or where the samples beside it are not its own.
     """
     place = Path(path)
     file = place / REPORT_FILE if place.is_dir() else place
-    text = _read(file)
+    text = _text(file, _read_bytes(file))
     node = parse_json(text, str(file), ReportError)
     if not isinstance(node.value, dict) or node.value.get("kind") != KIND:
         raise ReportError(f"{file}: no report: 'kind' is not {KIND!r}; expected a {REPORT_FILE} that the harness wrote")
     _check_version(node)
-    return Report(file, read_section(ReportData, text, node, ANEW))
+    report = Report(file, read_section(ReportData, text, node, ANEW))
+    report.check_samples()
+    return report
 
 
 def _check_version(node: Node) -> None:
@@ -94,12 +138,22 @@ def _sample(text: str, where: str) -> Sample:
     return read_section(Sample, text, parse_json(text, where, ReportError), "run again")
 
 
-def _read(file: Path) -> str:
+def _read_bytes(file: Path) -> bytes:
     try:
-        return read_bytes(file).decode()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror or str(error) if isinstance(error, OSError) else "not UTF-8 text"
-        raise ReportError(
-            f"{file}: cannot be read ({reason}); expected a report's file; give the path of a {REPORT_FILE} "
-            "or of its folder"
-        ) from error
+        return read_bytes(file)
+    except OSError as error:
+        raise _unreadable(file, error.strerror or str(error)) from None
+
+
+def _text(file: Path, data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise _unreadable(file, "not UTF-8 text") from None
+
+
+def _unreadable(file: Path, reason: str) -> ReportError:
+    return ReportError(
+        f"{file}: cannot be read ({reason}); expected a report's file; give the path of a {REPORT_FILE} "
+        "or of its folder"
+    )

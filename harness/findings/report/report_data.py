@@ -322,6 +322,14 @@ class ConditionResult(Tally, ConditionSetup):
     per_task: dict[str, TaskResult]
 
 
+class SamplesFile(Section):
+    """What the `samples.jsonl` beside a report is: another one beside it is not the report's."""
+
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    """Of its bytes."""
+    lines: Count
+
+
 class ReportData(Section):
     """A whole `report.json`."""
 
@@ -341,6 +349,8 @@ class ReportData(Section):
     """The gates together; null with fewer than two, or where figures of one are unknown."""
     contrasts: tuple[Contrast, ...]
     specificity: Specificity | None
+    samples: SamplesFile | None = None
+    """Null until the report is written, and in old ones."""
 
     @model_validator(mode="after")
     def _heads_are_the_models(self) -> Self:

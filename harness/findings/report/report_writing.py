@@ -6,6 +6,7 @@ are named in `run.missing`, and their figures rest on the rows that were answere
 here.
 """
 
+import hashlib
 import json
 import re
 from collections import Counter
@@ -18,7 +19,7 @@ from harness.experiment.conditions import BASELINE, Condition, distinct
 from harness.experiment.heads import Head, ModelShape
 from harness.experiment.rankings import HeadRanking, ScoredHead
 from harness.experiment.stability import ListStability, Stability
-from harness.files import write_text
+from harness.files import replacing
 from harness.findings.rankings.ranking_summary import ranking_notes
 from harness.findings.report.condition_results import ConditionSamples, condition_result
 from harness.findings.report.report_data import (
@@ -34,6 +35,7 @@ from harness.findings.report.report_data import (
     ReportData,
     RunInfo,
     RunSection,
+    SamplesFile,
     Setting,
     TaskRows,
 )
@@ -145,19 +147,23 @@ def assemble_report(
     )
 
 
-def write_report(report: ReportData, samples: Iterable[Sample], folder: Path) -> Path:
-    """Write `samples.jsonl` and then `report.json` into the folder, which is made; return the report's path.
+def write_report(report: ReportData, samples: Sequence[Sample], folder: Path) -> Path:
+    """Write `samples.jsonl` and `report.json` into the folder, which is made; return the report's path.
 
-    Each file is whole or not there: it is written beside its place and moved into it. Raises ReportError
-    where the folder cannot be written, and ValueError where a figure is infinite or not a number.
+    Each file is whole or not there: both are written beside their places before either is moved, the samples first.
+    The report names the samples' SHA-256, so that one beside other samples, where a kill came between the two, is seen.
+    Raises ReportError where the folder cannot be written, and ValueError where a figure is infinite or not a number.
     """
-    lines = "".join(json.dumps(s.model_dump(), ensure_ascii=False, allow_nan=False) + "\n" for s in samples)
-    whole = json.dumps(report.model_dump(), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+    lines = "".join(json.dumps(s.model_dump(), ensure_ascii=False, allow_nan=False) + "\n" for s in samples).encode()
+    beside = SamplesFile(sha256=hashlib.sha256(lines).hexdigest(), lines=len(samples))
+    named = report.model_copy(update={"samples": beside})
+    whole = json.dumps(named.model_dump(), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
     whole = _NUMBERS.sub(lambda found: " ".join(found.group().split()), whole)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / SAMPLES_FILE, lines)
-        write_text(folder / REPORT_FILE, whole)
+        with replacing(folder / REPORT_FILE) as report_part, replacing(folder / SAMPLES_FILE) as samples_part:
+            report_part.write_bytes(whole.encode())
+            samples_part.write_bytes(lines)
     except OSError as error:
         raise ReportError(
             f"{folder}: the report cannot be written ({error.strerror or error}); expected a folder that can "

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from fake_study import make_report, make_rows, make_setup, score
+from vouching import vouch
 
 from harness.errors import ReportError
 from harness.experiment.completion import Completion
@@ -26,8 +27,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_what_was_written_comes_back(folder: Path) -> None:
-    report, _ = make_report(TASKS, (1, 5), ("within_task", "random_control"), 3)
-    assert load(folder).data == report
+    report, samples = make_report(TASKS, (1, 5), ("within_task", "random_control"), 3)
+    assert load(folder).data.model_copy(update={"samples": None}) == report
+    assert load(folder).sample_lines() == samples
     assert load(str(folder / "report.json")).data == load(folder).data
 
 
@@ -159,6 +161,7 @@ def test_a_broken_line_of_samples_is_named(folder: Path, line: str, message: str
     samples = folder / "samples.jsonl"
     first = samples.read_text("utf-8").split("\n")[0]
     samples.write_text(f"{first}\n{line}\n{first}\n", encoding="utf-8")
+    vouch(folder)
     with pytest.raises(ReportError, match=rf"samples\.jsonl:2: .*{message}"):
         load(folder).samples()
 
@@ -186,6 +189,7 @@ def test_a_sample_of_the_wrong_kind_is_named(folder: Path, name: str, value: obj
     file = folder / "samples.jsonl"
     first, *others = file.read_text("utf-8").split("\n")
     file.write_text("\n".join([json.dumps(json.loads(first) | {name: value}), *others]), encoding="utf-8")
+    vouch(folder)
     with pytest.raises(ReportError, match=rf"samples\.jsonl:1: {name}.*; expected .*; run again"):
         load(folder).sample_lines()
 
@@ -194,3 +198,45 @@ def test_missing_samples_are_one_clear_error(folder: Path) -> None:
     (folder / "samples.jsonl").unlink()
     with pytest.raises(ReportError, match=r"samples\.jsonl: cannot be read"):
         load(folder).samples()
+
+
+def without_name(folder: Path) -> None:
+    """As reports of this version once were: they name no samples."""
+    file = folder / "report.json"
+    report = json.loads(file.read_text("utf-8"))
+    del report["samples"]
+    file.write_text(json.dumps(report), encoding="utf-8")
+
+
+@pytest.mark.parametrize("vouched", [True, False])
+def test_lost_samples_are_an_error(folder: Path, vouched: bool) -> None:
+    """Twenty lines cut off once made "no difference" of a comparison."""
+    file = folder / "samples.jsonl"
+    lines = file.read_text("utf-8").splitlines(keepends=True)
+    file.write_text("".join(lines[:-20]), encoding="utf-8")
+    if vouched:
+        expected = rf"samples\.jsonl: {len(lines) - 20} lines; expected the {len(lines)} lines that report\.json .*anew"
+    else:
+        without_name(folder)
+        expected = r"samples\.jsonl: 4 lines of condition random_control\[seed3-k01\]; expected 6, as in report\.json"
+    with pytest.raises(ReportError, match=expected):
+        load(folder).sample_lines()
+
+
+def test_samples_of_no_condition_are_an_error(folder: Path) -> None:
+    file = folder / "samples.jsonl"
+    first, *others = file.read_text("utf-8").splitlines(keepends=True)
+    file.write_text("".join([first, *others, first.replace('"baseline"', '"nothing"')]), encoding="utf-8")
+    vouch(folder)
+    with pytest.raises(ReportError, match=rf"samples\.jsonl:{len(others) + 2}: condition: got 'nothing'; expected one"):
+        load(folder).sample_lines()
+
+
+def test_a_report_beside_the_samples_of_another_run_is_refused(folder: Path) -> None:
+    """As a kill or a full disk leaves them that comes between the two; one without samples still tells its figures."""
+    file = folder / "samples.jsonl"
+    file.write_text(file.read_text("utf-8").replace('"match": true', '"match": false', 1), encoding="utf-8")
+    with pytest.raises(ReportError, match=r"samples\.jsonl: other bytes; expected the .* run again to write it anew"):
+        load(folder)
+    file.unlink()
+    assert not load(folder).frame().empty

@@ -1,9 +1,12 @@
 """Writing a report: what it says of a run that went well, of one that did not, and how it gets onto disk."""
 
+import errno
+import hashlib
 import json
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -125,8 +128,10 @@ def test_files_hold_exactly_what_was_built(tmp_path: Path) -> None:
     report, samples = make_report(TASKS, (1,), ("within_task",), n_filings=2)
     path = write_report(report, samples, tmp_path / "reports" / "latest")
     assert path == tmp_path / "reports" / "latest" / "report.json"
-    assert json.loads(path.read_text("utf-8")) == plain_of(report)
-    lines = path.with_name("samples.jsonl").read_text("utf-8").splitlines()
+    data = path.with_name("samples.jsonl").read_bytes()
+    beside = {"sha256": hashlib.sha256(data).hexdigest(), "lines": len(samples)}
+    assert json.loads(path.read_text("utf-8")) == plain_of(report) | {"samples": beside}
+    lines = data.decode().splitlines()
     assert [json.loads(line) for line in lines] == [plain_of(sample) for sample in samples]
     assert sorted(file.name for file in path.parent.iterdir()) == ["report.json", "samples.jsonl"]
 
@@ -161,6 +166,31 @@ def test_a_folder_that_cannot_be_one_is_one_clear_error(tmp_path: Path) -> None:
     report, samples = make_report(TASKS, (1,), (), n_filings=2)
     with pytest.raises(ReportError, match=r"taken: the report cannot be written .*--ablation-reports"):
         write_report(report, samples, tmp_path / "taken")
+
+
+def test_a_full_disk_leaves_the_old_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever of the two files it comes to first: an old report once stood beside new samples."""
+    old = make_report(TASKS, (1,), (), n_filings=2)
+    write_report(*old, tmp_path)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+
+    def full_at(n: int) -> Callable[[Path, bytes], int]:
+        rooms = iter(range(n))
+
+        def write(path: Path, data: bytes) -> int:
+            if next(rooms, None) is None:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            with path.open("wb") as file:
+                return file.write(data)
+
+        return write
+
+    for n in (0, 1):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "write_bytes", full_at(n))
+            with pytest.raises(ReportError, match="No space left on device"):
+                write_report(*make_report(TASKS, (1,), ("within_task",), n_filings=3), tmp_path)
+        assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 def test_writing_needs_neither_pandas_nor_figures_nor_torch() -> None:
