@@ -25,7 +25,7 @@ from harness.commands import (
     schema,
     show,
 )
-from harness.errors import HarnessError
+from harness.errors import HarnessError, memory_is_named
 
 PROGRAM = "retrieval-heads"
 EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 2, 130, 141
@@ -70,7 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     try:
-        code: int | None = arguments.command(arguments)
+        with memory_is_named():
+            code: int | None = arguments.command(arguments)
         sys.stdout.flush()
     except HarnessError as error:
         print(f"{PROGRAM}: error: {error}", file=sys.stderr)

@@ -4,9 +4,21 @@ Every message is one line: where, what was got, what was expected, what to do. O
 command line turn these into exit codes.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from harness.plain_text import plain, shortened
+
 
 class HarnessError(ValueError):
-    """Something a user gave, or asked for, cannot be used."""
+    """Something a user gave, or asked for, cannot be used.
+
+    As text it is one line without anything that would steer a terminal, and of a moderate length, whatever stands in
+    the file that it tells of.
+    """
+
+    def __str__(self) -> str:
+        return plain(shortened(super().__str__()))
 
 
 class SettingsError(HarnessError):
@@ -31,6 +43,22 @@ class ModelError(HarnessError):
 
 class AblationError(HarnessError):
     """An ablation would be, or was, unsound."""
+
+
+class OutOfMemoryError(HarnessError):
+    """Something took more memory than this process may have."""
+
+
+@contextmanager
+def memory_is_named() -> Iterator[None]:
+    """Raise OutOfMemoryError in the place of Python's MemoryError, which says nothing; also as a decorator."""
+    try:
+        yield
+    except MemoryError:
+        raise OutOfMemoryError(
+            "out of memory; expected more than this process may take; raise its limit (ulimit -v), ask for fewer rows "
+            "or shorter prompts, or take a machine that has more"
+        ) from None
 
 
 class StoreError(HarnessError):

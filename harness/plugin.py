@@ -28,9 +28,11 @@ from harness.fixtures import (
     ablation_verdict,
 )
 from harness.hookspec import AblationHooks
+from harness.interrupts import held_back
 from harness.invocation import asked_settings, flag, given, project_folder, typed_in
 from harness.marks import KINDS, cases, conditions_of, is_asking
 from harness.options import OPTIONS
+from harness.plain_text import plain
 from harness.stash import (
     FAILURE,
     REFUSED,
@@ -46,6 +48,7 @@ from harness.stash import (
 
 if TYPE_CHECKING:  # every pytest run with the plugin installed imports this module
     from harness.findings.report.report_data import Exit
+    from harness.study.session import StudySession
 
 __all__ = [
     "ablation_condition",
@@ -134,7 +137,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """What was asked for, when anything was."""
-    return study_of(config).header() if _is_wanted(config) else []
+    return [plain(line) for line in study_of(config).header()] if _is_wanted(config) else []
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -206,7 +209,7 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     study = config.stash.get(STUDY, None)
     if study is None or not study.conditions or _is_wanted(config) or config.get_verbosity() < 0:
         return []
-    return study.header()
+    return [plain(line) for line in study.header()]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -225,7 +228,7 @@ def pytest_runtestloop(session: pytest.Session) -> object:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None:
         for line in lines:
-            reporter.write_line(line)
+            reporter.write_line(plain(line))
     return True
 
 
@@ -241,22 +244,32 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     stopped = session.shouldstop or session.shouldfail or EXITS.get(int(exitstatus)) == "interrupted"
     if not stopped and any(_will_ask(item) for item in getattr(session, "items", ())):
         study.lend_a_hand()
-    try:
-        report = study.finish(EXITS.get(int(exitstatus), "error"))
-    except HarnessError as error:
-        session.config.stash[FAILURE] = str(error)
-        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
-        return
-    if report is not None:
-        session.config.stash[REPORT] = report
-    if study.drawing_error is not None:
-        session.config.stash[FAILURE] = str(study.drawing_error)
-        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
-    if report is not None:
+    with held_back() as interrupted:
+        _finish(session, study, EXITS.get(int(exitstatus), "error"), interrupted)
+        if interrupted():
+            session.config.stash.setdefault(FAILURE, "interrupted while the report was written; it stands whole")
+            session.exitstatus = pytest.ExitCode.INTERRUPTED
+    if (report := session.config.stash.get(REPORT, None)) is not None:
         from harness.findings.report.reading import Report
 
         written = Report(study.folder / REPORT_FILE, report)
         session.config.pluginmanager.hook.pytest_ablation_report(report=written)
+
+
+def _finish(session: pytest.Session, study: "StudySession", how: "Exit", interrupted: "Callable[[], bool]") -> None:
+    """Write the report; what cannot be written of it is said in the summary."""
+    stash = session.config.stash
+    try:
+        report = study.finish(how, interrupted)
+    except HarnessError as error:
+        stash[FAILURE] = str(error)
+        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+        return
+    if report is not None:
+        stash[REPORT] = report
+    if study.drawing_error is not None:
+        stash[FAILURE] = str(study.drawing_error)
+        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -275,13 +288,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             due = has_workers(config) and not _is_wanted(config)
             write_summary(terminalreporter, report, study.report_name, header=study.header() if due else ())
     if report is not None:
-        for repair in config.stash[STUDY].repairs:
-            terminalreporter.write_line(f"ablation: {repair}", yellow=True)
         from harness.workflow import tell_workflow
 
-        annotate = config.stash[STUDY].settings.annotate
-        for line in tell_workflow(report, os.environ, annotate=annotate):
-            terminalreporter.write_line(line)
+        study = config.stash[STUDY]
+        for notice in (*study.repairs, *([] if study.replaced is None else [study.replaced])):
+            terminalreporter.write_line(plain(f"ablation: {notice}"), yellow=True)
+        for line in tell_workflow(report, os.environ, annotate=study.settings.annotate):
+            terminalreporter.write_line(plain(line))
 
 
 def _is_wanted(config: pytest.Config) -> bool:

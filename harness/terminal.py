@@ -13,6 +13,7 @@ from harness.findings.report.gate_message import gate_lines, verdict_lines
 from harness.findings.report.report_data import ReportData
 from harness.findings.report.summary import missing_lines, summary_lines
 from harness.findings.verdicts.verdict_data import Kind
+from harness.plain_text import plain
 from harness.settings import Settings
 from harness.study.run import Progress
 
@@ -36,14 +37,14 @@ def write_summary(
     """
     reporter.write_sep("=", "ablation")
     for line in header:
-        reporter.write_line(line)
+        reporter.write_line(plain(line))
     for kind, line in gate_lines(report):
-        reporter.write_line(line, **COLOURS[kind])
+        reporter.write_line(plain(line), **COLOURS[kind])
     for line in summary_lines(report):
-        reporter.write_line(line)
+        reporter.write_line(plain(line))
     for line in settings_lines(report):
-        reporter.write_line(line)
-    reporter.write_line(f"report: {report_name}")
+        reporter.write_line(plain(line))
+    reporter.write_line(plain(f"report: {report_name}"))
 
 
 def settings_lines(report: ReportData) -> Iterator[str]:
@@ -67,10 +68,10 @@ def write_brief(reporter: pytest.TerminalReporter, report: ReportData, report_na
     """What is said with -q: a line a verdict, whether records are missing, and where the report is."""
     reporter.ensure_newline()
     for kind, line in verdict_lines(report):
-        reporter.write_line(line, **COLOURS[kind])
+        reporter.write_line(plain(line), **COLOURS[kind])
     for line in missing_lines(report):
-        reporter.write_line(line)
-    reporter.write_line(f"report: {report_name}")
+        reporter.write_line(plain(line))
+    reporter.write_line(plain(f"report: {report_name}"))
 
 
 @contextmanager
@@ -92,7 +93,7 @@ def progress_line(config: pytest.Config) -> Iterator[Callable[[Progress], None]]
         with uncaptured():
             if not shown:
                 reporter.ensure_newline()
-            reporter.rewrite(str(progress), erase=True)
+            reporter.rewrite(plain(str(progress)), erase=True)
             reporter.flush()
         shown[:] = [progress]
 

@@ -4,7 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness.cli import COMMANDS
+import pytest
+
+from harness.cli import COMMANDS, main
 
 
 def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
@@ -20,6 +22,16 @@ def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait() == 141
+
+
+def test_memory_that_runs_out_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(*arguments: object, **named: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("harness.commands.heads.read_ranking", read)
+    assert main(["heads", "heads.json"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("retrieval-heads: error: out of memory; expected more than this process may take; raise")
 
 
 def test_parsing_loads_nothing_heavy() -> None:

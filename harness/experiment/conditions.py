@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 
 from harness.choices import GateHeads, RandomMatch
-from harness.errors import HeadsError, SettingsError
+from harness.errors import HeadsError, SettingsError, StoreError
 from harness.experiment.controls import matched, shuffled
 from harness.experiment.heads import Head, ModelShape
 from harness.experiment.permutations import Permutation
@@ -410,8 +410,13 @@ def read_conditions(texts: Iterable[str]) -> tuple[Condition, ...]:
     """The conditions of several texts that `write_conditions` gave; of those that share a name the first."""
     found: dict[str, Condition] = {}
     for text in texts:
-        for plain in json.loads(text):
-            condition = _condition(plain)
+        try:
+            conditions = [_condition(plain) for plain in json.loads(text)]
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+            raise StoreError(
+                "the conditions that a session declared: damaged; expected them as they were written; run again"
+            ) from None
+        for condition in conditions:
             found.setdefault(condition.name, condition)
     return tuple(found.values())
 

@@ -17,6 +17,9 @@ from harness.files import read_bytes
 
 T = TypeVar("T")
 
+MOST = 1e100
+"""Larger numbers are no measurements, and their sums are infinite."""
+
 
 @dataclass(frozen=True, slots=True)
 class Node:
@@ -82,6 +85,8 @@ class Node:
             number = math.inf
         if not math.isfinite(number):
             raise self.bad("a finite number")
+        if abs(number) > MOST:
+            raise self.bad(f"a number of at most {MOST:g}")
         return number
 
     def integer(self, least: int | None = 0) -> int:
@@ -98,7 +103,7 @@ class Node:
             # an integer beyond all floats is named below, as infinity is
             with suppress(OverflowError):
                 found = list(map(float, self.value))
-                if all(map(math.isfinite, found)):
+                if all(-MOST <= number <= MOST for number in found):
                     return found
         return [item.number() for item in self.items()]
 

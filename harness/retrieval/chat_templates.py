@@ -142,5 +142,5 @@ def _value(text: str) -> object:
         return _PYTHONS[text]
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text

@@ -8,12 +8,13 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness import strict_json
 from harness.errors import DataError
 from harness.files import read_bytes, replacing
+from harness.retrieval.parquet_files import read_parquet
 
 Cell = str | int | float | None
 Fields = Mapping[str, object]
@@ -201,37 +202,16 @@ def _jsonl_bytes(columns: Sequence[str], records: Sequence[Sequence[Cell]]) -> b
 
 
 def _read_parquet(path: Path, data: bytes, required: Sequence[str], optional: Sequence[str]) -> Iterator[Fields]:
-    import pyarrow as pa  # type: ignore[import-untyped]
-    import pyarrow.parquet as pq  # type: ignore[import-untyped]
-
-    try:
-        file = pq.ParquetFile(pa.BufferReader(data))
-        names = file.schema_arrow.names
+    def wanted(names: Sequence[str]) -> Sequence[str]:
         _check_columns(str(path), names, required)
-        wanted = [name for name in names if name in {*required, *optional}]
-        number = 0
-        for batch in file.iter_batches(batch_size=64, columns=wanted):
-            for at in range(batch.num_rows):
-                number += 1
-                yield {
-                    name: _parquet_cell(batch.column(name)[at].as_py, f"{path}: row {number}: {name}")
-                    for name in wanted
-                }
-    except pa.ArrowException as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path}: {reason}; expected a Parquet file; check how it was made") from None
+        return [name for name in names if name in {*required, *optional}]
 
-
-def _parquet_cell(cell: Callable[[], object], where: str) -> object:
-    try:
-        return cell()
-    except UnicodeDecodeError as error:
-        raise _not_utf8(where, error.object[error.start]) from None
+    return read_parquet(str(path), data, wanted, batch_size=64)
 
 
 def _parquet_bytes(columns: Sequence[str], records: Sequence[Sequence[Cell]]) -> bytes:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
     table = pa.table({name: [record[at] for record in records] for at, name in enumerate(columns)})
     buffer = io.BytesIO()

@@ -6,13 +6,13 @@ a study the results are read from the store too, and only the main process repor
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from harness.errors import BusyError, HarnessError, ReportError, SettingsError
+from harness.errors import BusyError, HarnessError, ReportError, SettingsError, memory_is_named
 from harness.experiment.conditions import (
     BASELINE,
     EXPERIMENTS,
@@ -29,10 +29,11 @@ from harness.experiment.locks import Leases
 from harness.experiment.store import IN_MEMORY, Repair, Store
 from harness.files import try_folder
 from harness.findings.report.gate_message import gate_message, not_alone
+from harness.findings.report.replaced import what_is_replaced
 from harness.findings.report.report_data import Exit, ReportData
 from harness.findings.report.report_files import REPORT_FILE
 from harness.findings.report.report_writing import write_report
-from harness.findings.samples import OwnScore
+from harness.findings.samples import OwnScore, Sample
 from harness.findings.verdicts.verdict_data import GateResult
 from harness.settings import DEMO, Settings
 from harness.study.forecast import forecast, forecast_lines
@@ -83,6 +84,7 @@ class StudySession:
         self._failure: HarnessError | None = None
         self.drawing_error: ReportError | None = None
         self.repairs: tuple[Repair, ...] = ()
+        self.replaced: str | None = None
         self._since = Beginning(place.command)
         self._leases = Leases(session=place.run_id)
 
@@ -98,6 +100,7 @@ class StudySession:
         return str(file.relative_to(here) if file.is_relative_to(here) else file)
 
     @cached_property
+    @memory_is_named()
     def inputs(self) -> Inputs:
         """All that the settings name, read and checked; nothing is made. Raises HarnessError."""
         return read_inputs(self.settings)
@@ -107,6 +110,7 @@ class StudySession:
         """The run over inputs and store; begins the study where that has not happened."""
         return self.begin()
 
+    @memory_is_named()
     def begin(self) -> Run:
         """Read and check all inputs, and open the store; once.
 
@@ -131,6 +135,7 @@ class StudySession:
         if self._run is not None:
             self._run.store.close()
 
+    @memory_is_named()
     def expand(self, given: Iterable[Condition | str | Builder]) -> tuple[Condition, ...]:
         """Conditions as they are; for an experiment's name, or a function of a Study, the conditions it builds.
 
@@ -165,6 +170,7 @@ class StudySession:
         """
         return tuple(build_gate(self.inputs, name) for name in names)
 
+    @memory_is_named()
     def declare(self, conditions: Iterable[Condition]) -> None:
         """What this session's tests need, the baseline always, in an order of its own, whatever that of the tests is.
 
@@ -184,11 +190,13 @@ class StudySession:
         if self.writes:
             self.run.store.declare(self.place.run_id, write_conditions(self.conditions))
 
+    @memory_is_named()
     def dry_run(self) -> list[str]:
         """What would be computed, and what it would cost."""
         return forecast_lines(forecast(self.run, self.conditions))
 
     @cached_property
+    @memory_is_named()
     def model(self) -> object:
         """The model (a `LoadedModel`), loaded once; a ModelError where it cannot be."""
         device_map = self.settings.device_map
@@ -197,6 +205,7 @@ class StudySession:
             share_threads(self.place.workers)
         return self.inputs.model.load(device_map=device_map)
 
+    @memory_is_named()
     def results(self, progress: Callable[[Progress], None]) -> Mapping[str, Result]:
         """Every declared condition's result by name; what is not stored is computed first.
 
@@ -247,11 +256,14 @@ class StudySession:
             message=gate_message(figures, report=self.report_name, again=again, each_task=each_task),
         )
 
-    def finish(self, how: Exit) -> ReportData | None:
+    @memory_is_named()
+    def finish(self, how: Exit, stopped: Callable[[], bool] = lambda: False) -> ReportData | None:
         """Write the report, its samples, tables, plots and page; `None` where no test declared anything.
 
         `None` too where what went wrong, and was raised by `results`, leaves nothing to report. Tables, plots and a
-        page that cannot be written do not cost the report: what went wrong is `drawing_error`.
+        page that cannot be written do not cost the report: what went wrong is `drawing_error`; `stopped` says whether
+        to leave out what is not drawn yet. Of another session's report in this one's place, `replaced` says what is
+        lost.
 
         Raises:
             HarnessError: the report cannot be written.
@@ -262,8 +274,6 @@ class StudySession:
             self.conditions = self._declared_by_workers()
         if not self.conditions:
             return None
-        from harness.study.to_look_at import row_texts, write_to_look_at
-
         try:
             outcome = self._worked_out(how)
         except HarnessError:
@@ -271,13 +281,28 @@ class StudySession:
                 raise
             return None
         report = outcome.at_end(how, self._since)
+        self.replaced = what_is_replaced(report, self.folder)
         write_report(report, outcome.samples, self.folder)
         self.repairs = self.run.store.repairs(self.place.run_id)
         try:
-            write_to_look_at(report, outcome.samples, row_texts(self.run), self.folder)
+            self._leave_to_look_at(report, outcome.samples, stopped)
         except ReportError as error:
             self.drawing_error = error
         return report
+
+    def _leave_to_look_at(self, report: ReportData, samples: Sequence[Sample], stopped: Callable[[], bool]) -> None:
+        """Tables, plots and page. Raises ReportError, which says what is missing, whatever went wrong."""
+        try:
+            from harness.study.to_look_at import row_texts, write_to_look_at
+
+            write_to_look_at(report, samples, row_texts(self.run), self.folder, stopped=stopped)
+        except HarnessError as error:
+            raise ReportError(str(error)) from error
+        except Exception as error:  # an installation that lacks a part, a name that a library cannot draw
+            raise ReportError(
+                f"{self.folder}: tables, plots or page are missing ({type(error).__name__}: {error}); expected all of "
+                "them; the report stands: draw its plots with `retrieval-heads plot`"
+            ) from error
 
     def header(self) -> list[str]:
         """What is asked of what, in two lines; more where the model cannot do what is usual."""

@@ -3,15 +3,16 @@
 All of it is made of the report, its samples and its rows, and can be made again; knows nothing of pytest.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from harness.errors import ReportError
 from harness.findings.figures import plots
 from harness.findings.page.page_data import page_data
 from harness.findings.page.page_writing import read_figures, write_page
 from harness.findings.report.markdown_summary import write_markdown
 from harness.findings.report.report_data import ReportData
-from harness.findings.report.report_files import PLOTS, ROWS_FILE
+from harness.findings.report.report_files import PAGE_FILE, PLOTS, ROWS_FILE
 from harness.findings.report.tables import export_csv
 from harness.findings.row_texts import RowText, row_text, write_row_texts
 from harness.findings.samples import Sample
@@ -34,10 +35,19 @@ def row_texts(run: Run) -> tuple[RowText, ...]:
     )
 
 
-def write_to_look_at(report: ReportData, samples: Sequence[Sample], texts: Sequence[RowText], folder: Path) -> None:
+def write_to_look_at(
+    report: ReportData,
+    samples: Sequence[Sample],
+    texts: Sequence[RowText],
+    folder: Path,
+    *,
+    stopped: Callable[[], bool] = lambda: False,
+) -> None:
     """Write tables, figures, `rows.jsonl`, `summary.md` and the page into the report's folder, which is there.
 
     Without texts there is no `rows.jsonl`, and one of an earlier run goes: its rows may be others.
+
+    Where figures are missing, as they are once `stopped` says so, there is no page, nor one of an earlier run.
 
     Raises ReportError where something cannot be written.
     """
@@ -47,5 +57,9 @@ def write_to_look_at(report: ReportData, samples: Sequence[Sample], texts: Seque
         (folder / ROWS_FILE).unlink(missing_ok=True)
     write_markdown(report, folder)
     export_csv(report, folder / PLOTS)
-    drawn = plots.draw_plots(report, folder / PLOTS)
+    try:
+        drawn = plots.draw_plots(report, folder / PLOTS, stopped=stopped)
+    except ReportError as error:
+        (folder / PAGE_FILE).unlink(missing_ok=True)
+        raise ReportError(f"{error}; without them there is no {PAGE_FILE}") from None
     write_page(report, page_data(report, samples, texts), folder, read_figures(drawn))

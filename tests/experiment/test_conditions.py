@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.errors import HeadsError, SettingsError
+from harness.errors import HeadsError, SettingsError, StoreError
 from harness.experiment.conditions import (
     BASELINE,
     EXPERIMENTS,
@@ -351,3 +351,9 @@ def test_what_is_written_is_read_each_name_once(first: list[Condition], second: 
     for condition in (*first, *second):
         expected.setdefault(condition.name, condition)
     assert read_conditions([write_conditions(first), write_conditions(second)]) == tuple(expected.values())
+
+
+@pytest.mark.parametrize("text", ["", "1", "[1]", "[{}]", '[{"tasks": 1}]', "[" * 100_000, "9" * 5000])
+def test_declared_conditions_that_are_damaged_are_one_error(text: str) -> None:
+    with pytest.raises(StoreError, match="conditions that a session declared: damaged"):
+        read_conditions([text])

@@ -103,6 +103,7 @@ def test_a_long_value_is_cut_in_messages() -> None:
         ([0.5, True], r"\[1\]: True; expected a number"),
         ([0.5, "1"], r"\[1\]: '1'; expected a number"),
         ([0.5, float("nan"), 1], r"\[1\]: nan; expected a finite number"),
+        ([0.5, -1e308], r"\[1\]: -1e\+308; expected a number of at most 1e\+100"),
         ([1, 10**400], r"\[1\]: 10*\.\.\.; expected a finite number"),
         ("12", "'12'; expected a list"),
     ],

@@ -55,7 +55,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def project(world: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
     """The project; a run of it in this process draws no plots, which take longer than all the rest."""
-    monkeypatch.setattr(harness.findings.figures.plots, "draw_plots", lambda report, folder: ())
+    monkeypatch.setattr(harness.findings.figures.plots, "draw_plots", lambda report, folder, **named: ())
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY), prepend=":")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # the run's own process is no worker, whoever runs these

@@ -29,6 +29,24 @@ HANGING = """
 """Two rows are stored, then the model never answers again."""
 
 
+WRITING = """
+    import time
+    from pathlib import Path
+    import harness.study.session as session
+
+    write_report = session.write_report
+
+    def wait_and_write(*arguments):
+        Path("writing").touch()
+        while not Path("told").exists():
+            time.sleep(0.01)
+        return write_report(*arguments)
+
+    session.write_report = wait_and_write
+"""
+"""The report is written once the signal has been sent."""
+
+
 def check_half_done(report: Report, samples: list[Report]) -> None:
     assert names(report) == ["baseline", *WITHIN]
     assert (report["run"]["exit"], report["run"]["finished"]) == ("interrupted", False)
@@ -66,6 +84,28 @@ def test_a_signal_leaves_a_report(project: Project, number: signal.Signals) -> N
     (project.path / "reports" / "store.sqlite").unlink()
     project.run(*STUDY)
     assert lasting(project.report()) == lasting(resumed)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_signal_while_the_report_is_written(project: Project, number: signal.Signals) -> None:
+    """Eleven of forty-one once ended in a traceback of pytest's own, some of them without a report."""
+    project.pytester.makeconftest(WRITING)
+    process = project.start(*STUDY)
+    try:
+        while process.poll() is None and not (project.path / "writing").exists():
+            time.sleep(0.02)
+        process.send_signal(number)
+        time.sleep(0.1)
+        (project.path / "told").touch()
+        output, _ = process.communicate()
+    finally:
+        process.kill()
+    assert process.returncode == pytest.ExitCode.INTERRUPTED, output
+    assert "Traceback" not in output
+    assert "no accuracy_by_k, accuracy_by_task, " in output
+    assert "(interrupted)" in output
+    assert (project.report()["run"]["exit"], project.report()["run"]["finished"]) == ("passed", True)
+    assert len(project.samples()) == sum(each["n"] for each in project.report()["conditions"])
 
 
 def test_sigterm_where_marks_alone_told_of_a_study(project: Project) -> None:

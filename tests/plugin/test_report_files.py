@@ -62,3 +62,14 @@ def test_the_page_holds_the_samples_and_what_was_asked(project: Project) -> None
     project.run(*STUDY, "--ablation-no-texts").assert_outcomes(passed=14)
     assert not (folder / "rows.jsonl").exists()
     assert {row.needle for row in embedded((folder / "index.html").read_text(encoding="utf-8")).rows} == {None}
+
+
+def test_a_second_session_under_one_name_says_what_it_replaces(project: Project) -> None:
+    """As parts of one study do under pytest-split: each wrote over the one before, and nothing said so."""
+    project.run("evals/test_within_task.py", "-k", "k01")
+    result = project.run("evals/test_within_task.py", "-k", "k02")
+    (said,) = [line for line in result.outlines if "took the place of a report of " in line]
+    assert "with 2 conditions that this one has not (within_task[" in said
+    assert "--ablation-run" in said
+    again = project.run("evals/test_within_task.py")
+    assert "took the place of" not in again.stdout.str()

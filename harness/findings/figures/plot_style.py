@@ -83,6 +83,7 @@ def house_style() -> Iterator[None]:
                 "grid.color": "#E4E4E4",
                 "grid.linewidth": 0.7,
                 "text.color": INK,
+                "text.parse_math": False,  # names are names: `$` begins no formula
                 "xtick.color": INK,
                 "ytick.color": INK,
                 "xtick.labelsize": 8,

@@ -4,7 +4,7 @@ What a report does not hold is not drawn. Knows nothing of how a figure looks (`
 `map_plots`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -33,25 +33,48 @@ FIGURES: Mapping[str, Callable[[ReportData], Figure | None]] = MappingProxyType(
 """Every figure by its file's name."""
 
 
-def draw_plots(report: ReportData, folder: Path, *, formats: Sequence[Format] = ("png", "svg")) -> tuple[Path, ...]:
+def draw_plots(
+    report: ReportData,
+    folder: Path,
+    *,
+    formats: Sequence[Format] = ("png", "svg"),
+    stopped: Callable[[], bool] = lambda: False,
+) -> tuple[Path, ...]:
     """Draw every figure that the report has data for into the folder, which is made; return their paths.
 
-    Raises ReportError where the folder cannot be written.
+    Between two figures `stopped` is asked whether to leave out the rest.
+
+    Raises ReportError, which names the figures that are missing and why, where one cannot be drawn or written; the
+    others are there.
     """
-    paths = []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with house_style():
-            for name, draw in FIGURES.items():
-                figure = draw(report)
-                if figure is None:
-                    continue
-                for ending in formats:
-                    paths.append(folder / f"{name}.{ending}")
-                    save(figure, paths[-1])
-    except OSError as error:
+    paths: list[Path] = []
+    missing: dict[str, str] = {}
+    with house_style():
+        for name, draw in FIGURES.items():
+            if stopped():
+                missing[name] = "interrupted"
+                continue
+            try:
+                paths += _draw(draw(report), folder / name, formats)
+            except OSError as error:
+                missing[name] = error.strerror or str(error)
+            except Exception as error:  # whatever a drawing library makes of a name or a figure
+                missing[name] = f"{type(error).__name__}: {error}"
+    if missing:
+        reasons = "; ".join(dict.fromkeys(missing.values()))
         raise ReportError(
-            f"{folder}: the plots cannot be written ({error.strerror or error}); expected room in a folder "
+            f"{folder}: the plots cannot be written: no {', '.join(missing)} ({reasons}); expected room in a folder "
             "that can be written; the report stands: draw them again with `retrieval-heads plot`"
-        ) from error
+        )
     return tuple(paths)
+
+
+def _draw(figure: Figure | None, stem: Path, formats: Sequence[Format]) -> Iterator[Path]:
+    """The figure's files, saved one after the other."""
+    if figure is None:
+        return
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    for ending in formats:
+        path = stem.with_name(f"{stem.name}.{ending}")
+        save(figure, path)
+        yield path

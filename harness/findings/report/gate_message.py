@@ -9,6 +9,7 @@ from harness.counting import counted
 from harness.findings.report.report_data import ReportData
 from harness.findings.verdicts.verdict_data import Check, Claim, GateResult, Kind
 from harness.findings.wording import percent, points
+from harness.plain_text import plain
 
 HEADS = {"own": "each task's own heads", "shared": "the shared heads", "global": "the best heads over all rows"}
 JUDGED = {"accuracy": "", "likelihood": "; judged by the probability of the right value, not by right answers"}
@@ -61,7 +62,7 @@ def gate_message(gate: GateResult, *, report: str, again: str, each_task: bool =
     alone = not_alone(gate) if each_task else None
     lines = [*gate_facts(gate, alone), ("report", report), ("again", again)]
     verdict = gate.verdict + ("; not each task alone" if alone and gate.verdict == "pass" else "")
-    return "\n".join([f"{gate.name}: {verdict}", *(f"  {name:<11}{text}" for name, text in lines)])
+    return "\n".join([f"{gate.name}: {verdict}", *(f"  {name:<11}{plain(text)}" for name, text in lines)])
 
 
 def verdict_lines(report: ReportData) -> Iterator[tuple[Kind, str]]:

@@ -1,7 +1,8 @@
 """Tables: a report's figures as CSV files that any spreadsheet opens.
 
 Two of them: accuracy by k, a line an experiment and random draw; and every figure, a line a condition and
-task. Everything comes from the report alone. An undefined figure is an empty cell.
+task. Everything comes from the report alone. An undefined figure is an empty cell, and a name
+that would be a formula is text.
 """
 
 import csv
@@ -20,6 +21,9 @@ FIGURES_FILE = "figures.csv"
 
 POOLED = "pooled"
 """What stands in the column `task` of a line over all rows of its condition."""
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""How a formula begins, in one spreadsheet or another."""
 
 Cell = str | int | float | None
 Line = dict[str, Cell]
@@ -131,8 +135,16 @@ def as_csv(lines: Sequence[Line]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(lines[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(lines)
+    writer.writerows({name: _unevaluated(cell) for name, cell in line.items()} for line in lines)
     return text.getvalue()
+
+
+def _unevaluated(cell: Cell) -> Cell:
+    """A text that a spreadsheet would take for a formula, as text: with the apostrophe that spreadsheets know.
+
+    https://owasp.org/www-community/attacks/CSV_Injection
+    """
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
 
 
 def _accuracies(report: ReportData, curve: Curve, ks: Sequence[int]) -> Line:

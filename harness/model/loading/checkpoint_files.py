@@ -165,7 +165,7 @@ def _shards(folder: Path) -> set[str]:
     names: set[str] = set()
     for index in folder.glob("*.index.json"):
         # whatever is wrong with an index, loading says
-        with contextlib.suppress(ValueError, LookupError, AttributeError, TypeError):
+        with contextlib.suppress(ValueError, LookupError, AttributeError, TypeError, RecursionError):
             names |= {str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
     return names
 

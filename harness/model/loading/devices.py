@@ -3,12 +3,12 @@
 Knows nothing of models.
 """
 
-import json
 import os
 import re
 
 import torch
 
+from harness import strict_json
 from harness.errors import ModelError
 from harness.experiment.locks import gpu_names
 
@@ -62,7 +62,9 @@ def device_map_of(text: str | None) -> str | dict[str, str | int] | None:
     if text is None or not text.lstrip().startswith("{"):
         return text
     try:
-        places: dict[str, str | int] = json.loads(text)
+        places = strict_json.parse(text)
+        if not isinstance(places, dict) or any(type(place) not in {str, int} for place in places.values()):
+            raise ValueError("a place that is neither a device's name nor a number")
     except ValueError as error:
         raise ModelError(
             f'device map {text!r}: {error}; expected a name as \'auto\', or JSON as {{"model.layers.0": "cpu"}}'

@@ -5,14 +5,16 @@ https://huggingface.co/datasets/eloukas/edgar-corpus) and edgar-crawler (`item_1
 https://github.com/lefterisloukas/edgar-crawler). Texts stay as they are. Knows nothing about what they say.
 """
 
-import json
 import zipfile
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from harness import strict_json
 from harness.errors import DataError
 from harness.files import read_bytes
 from harness.retrieval.filings.filing import SECTIONS, Filing, Section
+from harness.retrieval.parquet_files import read_parquet
 
 _PREFIXES = ("section_", "item_")
 _FORMAT = "expected a filing with fields section_1, section_1A, ... (EDGAR-CORPUS) or item_1, ... (edgar-crawler)"
@@ -66,30 +68,22 @@ def _zip_records(source: Path) -> Iterator[tuple[str, str, Mapping[str, object]]
             for name in sorted(names):
                 where = f"{source}: {name}"
                 yield where, Path(name).stem, _json_fields(where, archive.read(name))
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, zlib.error, EOFError) as error:
         raise DataError(f"{source}: {error}; expected a ZIP archive; check how it was made") from None
 
 
 def _parquet_records(source: Path) -> Iterator[tuple[str, str, Mapping[str, object]]]:
-    import pyarrow as pa  # type: ignore[import-untyped]
-    import pyarrow.parquet as pq  # type: ignore[import-untyped]
-
-    try:
-        file = pq.ParquetFile(source)
-        names = file.schema_arrow.names
+    def wanted(names: Sequence[str]) -> Sequence[str]:
         if "filename" not in names or not any(_section_name(name) for name in names):
             raise DataError(
                 f"{source}: got columns {', '.join(names)}; expected filename, and section_1, ... or item_1, ...; "
                 "check how it was made"
             )
-        number = 0
-        for batch in file.iter_batches(batch_size=16):
-            for fields in batch.to_pylist():
-                number += 1
-                yield f"{source}: row {number}", "", fields
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{source}: {reason}; expected a Parquet file; check how it was made") from None
+        return names
+
+    records = read_parquet(str(source), source, wanted, batch_size=16)
+    for number, fields in enumerate(records, start=1):
+        yield f"{source}: row {number}", "", fields
 
 
 def _bytes_of(path: Path) -> bytes:
@@ -101,22 +95,14 @@ def _bytes_of(path: Path) -> bytes:
 
 def _json_fields(where: str, data: bytes) -> Mapping[str, object]:
     try:
-        fields = json.loads(data.decode("utf-8-sig"))
+        fields = strict_json.parse(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise DataError(f"{where}: byte {error.start}: broken UTF-8; {_FORMAT}; save it as UTF-8") from None
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise DataError(f"{where}: {error}; {_FORMAT}; correct it or take it away") from None
     if not isinstance(fields, dict):
         raise DataError(f"{where}: got a JSON {type(fields).__name__}; {_FORMAT}; take it away")
     return fields
-
-
-def _sound(text: str, where: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise DataError(f"{where}: got half a character pair; expected UTF-8; save it as UTF-8") from None
-    return text
 
 
 def _section_name(field: str) -> str | None:
@@ -137,7 +123,7 @@ def _filing_of(where: str, stem: str, fields: Mapping[str, object]) -> Filing:
         elif value is not None and not isinstance(value, str):
             raise DataError(f"{where}: {field}: got {type(value).__name__}; expected text; correct it")
         elif value and value.strip():
-            texts[section] = _sound(value, f"{where}: {field}")
+            texts[section] = value
     if not any(_section_name(field) for field in fields):
         got = ", ".join(map(str, list(fields)[:5])) or "no fields"
         raise DataError(f"{where}: got {got}; {_FORMAT}; take it away")

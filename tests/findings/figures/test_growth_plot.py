@@ -17,6 +17,7 @@ def test_it_is_drawn(peak: int | None, tmp_path: Path) -> None:
     draw_growth(tmp_path / "bench.json", tmp_path / "growth.svg")
     drawn = (tmp_path / "growth.svg").read_text()
     assert all(words in drawn for words in ("time of a row (reference at 1 = 1)", "peak memory, GiB", "demo on a card"))
+    assert "$" not in drawn
 
 
 def test_what_cannot_be_drawn(tmp_path: Path) -> None:

@@ -129,3 +129,28 @@ def test_drawing_never_imports_pyplot() -> None:
     code = "import sys, harness.findings.figures.plots; print('matplotlib.pyplot' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_a_dollar_in_a_name_is_a_dollar(tmp_path: Path) -> None:
+    """Between two of them matplotlib once read a formula, and ended in a traceback where it was none."""
+    report = changed(SMALL[1][0], {"model.id": r"models/$a_{b$c\frac$", "data.source": "$x^$"})
+    assert len(draw_plots(report, tmp_path, formats=("png",))) == 5
+
+
+def test_what_cannot_be_drawn_is_named_and_the_rest_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_report: ReportData) -> Figure:
+        raise IndexError("list index out of range")
+
+    monkeypatch.setattr("harness.findings.figures.plots.FIGURES", {**FIGURES, "forest": broken})
+    expected = r"no forest \(IndexError: list index out of range\).*the report stands: draw them again"
+    with pytest.raises(ReportError, match=expected):
+        draw_plots(SMALL[1][0], tmp_path, formats=("png",))
+    assert "forest.png" not in {path.name for path in tmp_path.iterdir()}
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_drawing_stops_between_two_figures(tmp_path: Path) -> None:
+    expected = r"no accuracy_by_task, .*, transfer_map \(interrupted\)"
+    with pytest.raises(ReportError, match=expected):
+        draw_plots(SMALL[1][0], tmp_path, formats=("png",), stopped=lambda: any(tmp_path.iterdir()))
+    assert [path.name for path in tmp_path.iterdir()] == ["accuracy_by_k.png"]

@@ -83,3 +83,11 @@ def test_a_folder_that_cannot_be_one_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(ReportError, match="taken: the tables cannot be written"):
         export_csv(whole_report(), tmp_path / "taken")
+
+
+@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r"])
+def test_a_name_is_no_formula(first: str) -> None:
+    """A spreadsheet once ran what a report's condition was called."""
+    name = f'{first}HYPERLINK("http://a.invalid")'
+    read = list(csv.DictReader(io.StringIO(as_csv([{"condition": name, "drop": -0.5}]), newline="")))
+    assert read == [{"condition": f"'{name}", "drop": "-0.5"}]

@@ -55,6 +55,9 @@ def test_what_a_device_map_says(text: str | None, placed: object) -> None:
 def test_json_that_is_none() -> None:
     with pytest.raises(ModelError, match=r"^device map '\{': .*; expected a name as 'auto', or JSON as"):
         device_map_of("{")
+    for text in ('{"model": null}', '{"a": ' * 50_000, '{"model": ' + "9" * 5000 + "}", '{"a": 0, "a": 1}'):
+        with pytest.raises(ModelError, match="expected a name as 'auto', or JSON as"):
+            device_map_of(text)
 
 
 def test_several_gpus_are_all_that_is_used(monkeypatch: pytest.MonkeyPatch) -> None:

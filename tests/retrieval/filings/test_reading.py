@@ -104,7 +104,7 @@ def test_a_parquet_file_of_something_else(tmp_path: Path) -> None:
         (b'{"name": "x", "text": "y"}', "a.json: got name, text; expected a filing with fields section_1"),
         (b'{"item_1": "", "item_2": "  "}', "a.json: got no text in any section; expected a filing's text"),
         (b'{"item_1": ["a"]}', "a.json: item_1: got list; expected text"),
-        (b'{"item_1": "\\ud800"}', "a.json: item_1: got half a character pair; expected UTF-8"),
+        (b'{"item_1": "\\ud800"}', "a.json: half of a surrogate pair"),
     ],
 )
 def test_a_json_that_is_no_filing(content: bytes, message: str, tmp_path: Path) -> None:
