@@ -64,7 +64,7 @@ class Kills:
 
     def _check_store(self) -> None:
         """Every row that was there is there still, each whole and as it was written."""
-        if not (self.folder / "store.sqlite").exists():
+        if not self.n_rows and not (self.folder / "store.sqlite").exists():
             return
         with Store(self.folder / "store.sqlite") as store:
             number = 0
