@@ -17,12 +17,16 @@ import harness  # noqa: E402
 
 project = "retrieval-heads"
 release = version = harness.__version__
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["generated"]
 myst_heading_anchors = 3
 default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 100
 add_module_names = False
 html_theme = "alabaster"
 html_theme_options = {"page_width": "70em", "sidebar_width": "15em"}

@@ -3,7 +3,8 @@
     python -m tests.documents                  README.md and all of docs/
     python -m tests.documents docs/speed.md    these alone
 
-One after the other, in a scratch copy of the checkout, each block of these languages is
+A page's blocks run one after the other in a scratch copy of the checkout, two pages at a time. Each block of these
+languages is
 
 - `bash`: run as a script that stops at the first error;
 - `console`: each command after `$ ` is run, and the lines shown below it must be printed, in that order; a line of
@@ -32,6 +33,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -248,26 +250,44 @@ def pages() -> list[Path]:
     return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
+@dataclass(frozen=True)
+class Page:
+    """A page that was gone through: what came of its blocks, and what was not so, if anything."""
+
+    done: tuple[Done, ...]
+    failure: str | None
+
+
+def go_through(file: Path) -> Page:
+    """Run a page's blocks in a scratch copy of its own, up to the first that fails."""
+    done = list[Done]()
+    with tempfile.TemporaryDirectory(prefix="documents-") as scratch:
+        copy_of_checkout(Path(scratch))
+        try:
+            for block in blocks_of(file.read_text(encoding="utf-8"), str(file.relative_to(ROOT))):
+                done.append(perform(block, Path(scratch)))
+        except BlockError as error:
+            return Page(tuple(done), str(error))
+    return Page(tuple(done), None)
+
+
 def main() -> int:
     """Run what the documents say; 1 where something is not so."""
     parser = argparse.ArgumentParser(prog="python -m tests.documents", description="run every block of the documents")
     parser.add_argument("files", nargs="*", type=Path, help="documents (default: README.md and docs/)")
     files = [file.resolve() for file in parser.parse_args().files] or pages()
-    done, failed = list[Done](), 0
-    with tempfile.TemporaryDirectory(prefix="documents-") as scratch:
-        folder = Path(scratch)
-        copy_of_checkout(folder)
-        for file in files:
-            try:
-                for block in blocks_of(file.read_text(encoding="utf-8"), str(file.relative_to(ROOT))):
-                    done.append(perform(block, folder))
-                    done[-1].tell()
-            except BlockError as error:
-                print(f"FAILED  {error}", flush=True)
-                failed += 1
+    start, done, failed = time.perf_counter(), list[Done](), 0
+    with ThreadPoolExecutor(2) as pool:
+        for page in pool.map(go_through, files):
+            for each in page.done:
+                each.tell()
+            if page.failure is not None:
+                print(f"FAILED  {page.failure}", flush=True)
+            done += page.done
+            failed += page.failure is not None
     counts = {what: sum(each.what == what for each in done) for what in ("ran", "saved", "elsewhere", "not run")}
     told = ", ".join(f"{n} {what}" for what, n in counts.items())
-    print(f"{told}; {sum(each.seconds for each in done):.0f} s; {failed} documents failed")
+    print(f"{told}; {time.perf_counter() - start:.0f} s; {failed} of {len(files)} documents failed")
     return 1 if failed else 0
 
 
