@@ -15,6 +15,7 @@ import pytest
 
 from harness.errors import SettingsError
 from harness.options import OPTIONS, Given, Option, resolve_settings
+from harness.plain_text import plain
 from harness.settings import Settings
 
 KEPT = {"-k", "-m", "-n", "-p", "--numprocesses"}
@@ -114,7 +115,8 @@ def told(config: pytest.Config) -> str:
 
     A password may be the value of any.
     """
-    return shlex.join(["pytest", *words_told(config.invocation_params.args, config.getoption("file_or_dir"))])
+    words = words_told(config.invocation_params.args, config.getoption("file_or_dir"))
+    return plain(shlex.join(["pytest", *words]))
 
 
 def words_told(words: Iterable[str], paths: Collection[str]) -> Iterator[str]:

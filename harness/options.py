@@ -51,6 +51,13 @@ class Given:
     folder: Path
 
 
+def _characters(text: str) -> str:
+    """The text, of which a report can be written: bytes that are no UTF-8 come as halves of surrogate pairs."""
+    if "\0" in text or any("\ud800" <= each <= "\udfff" for each in text):
+        raise SettingsError(f"{text!r}; expected characters in UTF-8; rename what it names")
+    return text
+
+
 def _path(text: str) -> Path:
     """As a shell would read it: in an ini file, and after `=`, no shell has read a `~`."""
     try:
@@ -342,7 +349,7 @@ def resolve_settings(given: Mapping[str, Given], project: Path) -> Settings:
             continue
         where, value = given[option.name].where, given[option.name].value
         try:
-            read = option.parse(value) if isinstance(value, str) else value
+            read = option.parse(_characters(value)) if isinstance(value, str) else value
         except SettingsError as error:
             raise SettingsError(f"{where}: {error}") from None
         values[option.field] = read

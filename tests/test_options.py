@@ -146,6 +146,13 @@ def test_little_of_the_harness_is_imported() -> None:
         check=True,
         cwd=Path(__file__).parents[1],
     )
-    assert (
-        done.stdout.strip() == "['harness', 'harness.choices', 'harness.errors', 'harness.options', 'harness.settings']"
-    )
+    names = ("harness", *(f"harness.{name}" for name in ("choices", "errors", "options", "plain_text", "settings")))
+    assert done.stdout.strip() == str(list(names))
+
+
+@pytest.mark.parametrize("name", ["data", "model", "run", "template", "tasks"])
+@pytest.mark.parametrize("bad", ["\udcff", "\0"])
+def test_bytes_that_are_no_text_are_refused(name: str, bad: str) -> None:
+    """As a shell hands them on; the report, which is UTF-8, could not be written after all the work."""
+    with pytest.raises(SettingsError, match=r"^--ablation-\w+: 'a=.*'; expected characters in UTF-8; rename"):
+        resolve_settings({name: Given(f"--ablation-{name}", f"a={bad}", Path("/x"))}, Path("/x"))

@@ -16,6 +16,7 @@ from harness.experiment.heads import ModelShape
 from harness.experiment.rankings import HeadRanking
 from harness.findings.published.result_files import PublishedResults, read_published
 from harness.findings.report.report_files import PLOTS
+from harness.plain_text import plain
 from harness.settings import Settings
 
 if TYPE_CHECKING:  # parsing does not write reports
@@ -77,17 +78,17 @@ def _setup(arguments: argparse.Namespace, results: PublishedResults, ranking: He
         ranking.check_shape(shape)
     return Setup(
         run=RunInfo(
-            name=arguments.folder.resolve().name,
+            name=plain(arguments.folder.resolve().name),
             started=datetime.now(UTC).isoformat(timespec="seconds"),
             seconds=0.0,
             exit="passed",
-            command=shlex.join(["retrieval-heads", *sys.argv[1:]]),
+            command=plain(shlex.join(["retrieval-heads", *sys.argv[1:]])),
         ),
         configuration={"files": list(results.files), "scorer": "published"},
         versions={"harness": __version__},
         model=None
         if shape is None
-        else ModelSection(id=arguments.model, n_layers=shape.n_layers, n_heads=shape.n_heads),
+        else ModelSection(id=plain(arguments.model), n_layers=shape.n_layers, n_heads=shape.n_heads),
         ranking=ranking,
-        data=DataInfo(source=str(arguments.folder)),
+        data=DataInfo(source=plain(str(arguments.folder))),
     )
