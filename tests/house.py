@@ -59,15 +59,32 @@ def read_house(root: Path = ROOT) -> House:
 
 
 def storeys(graph: Mapping[str, set[str]]) -> int:
-    """The length of the longest chain.
-
-    Raises:
-        graphlib.CycleError: a circle.
-    """
-    height: dict[str, int] = {}
-    for name in TopologicalSorter(graph).static_order():
-        height[name] = 1 + max((height[below] for below in graph.get(name, ())), default=0)
+    """The length of the longest chain; rooms that form a circle are one."""
+    circle_of = {name: circle for circle in circles(graph) for name in circle}
+    merged: dict[frozenset[str], set[frozenset[str]]] = {}
+    for name, below in graph.items():
+        own = circle_of.get(name, frozenset({name}))
+        merged.setdefault(own, set()).update(circle_of.get(other, frozenset({other})) for other in below - own)
+    height: dict[frozenset[str], int] = {}
+    for each in TopologicalSorter(merged).static_order():
+        height[each] = 1 + max((height[below] for below in merged.get(each, ())), default=0)
     return max(height.values(), default=0)
+
+
+def circles(graph: Mapping[str, set[str]]) -> set[frozenset[str]]:
+    """Every set of rooms that all reach each other."""
+    reached = {name: _reached(name, graph) for name in graph}
+    return {
+        frozenset(other for other in reached[name] if name in reached[other]) for name in graph if name in reached[name]
+    }
+
+
+def _reached(start: str, graph: Mapping[str, set[str]]) -> set[str]:
+    found, ahead = set[str](), [start]
+    while ahead:
+        ahead += (new := graph.get(ahead.pop(), set()) - found)
+        found |= new
+    return found
 
 
 def room_of(module: str, files: Mapping[str, Path]) -> str:
@@ -123,6 +140,8 @@ def main() -> None:
         _print_modules(house)
     print(f"{len(house.with_code())} modules with code in {len(rooms(house))} rooms")
     print(f"{storeys(rooms(house))} storeys")
+    for circle in circles(rooms(house)):
+        print(f"  a circle of rooms, counted as one: {', '.join(sorted(circle))}")
     print(f"{sum(map(len, house.arrows().values()))} arrows")
 
 

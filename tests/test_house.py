@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from house import read_house, room_of, rooms, storeys
+from house import circles, read_house, room_of, rooms, storeys
 
 MODULES = {
     "harness/__init__.py": '"""A door."""\n',
@@ -44,3 +44,10 @@ def test_a_small_house(small: Path) -> None:
     }
     assert storeys(rooms(house)) == 3
     assert room_of("harness.low", house.files) == room_of("harness.low.a", house.files) == "harness.low"
+
+
+def test_rooms_in_a_circle_are_one_storey() -> None:
+    graph = {"top": {"a"}, "a": {"b"}, "b": {"a", "low"}, "low": set[str]()}
+    assert circles(graph) == {frozenset({"a", "b"})}
+    assert storeys(graph) == 3
+    assert storeys({**graph, "b": {"low"}}) == 4
