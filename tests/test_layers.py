@@ -11,7 +11,7 @@ functions only, `findings` never.
 from graphlib import TopologicalSorter
 
 import pytest
-from house import Import, read_house
+from house import Import, circles, read_house, rooms
 
 HOUSE = read_house()
 FILES, IMPORTS = HOUSE.files, HOUSE.imports
@@ -105,6 +105,7 @@ def _place(module: str) -> tuple[str, str]:
 
 
 def test_no_circles() -> None:
+    assert not circles(rooms(HOUSE))
     graph = HOUSE.arrows()
     assert len(list(TopologicalSorter(graph).static_order())) == len(FILES)
     with pytest.raises(ValueError, match="cycle"):

@@ -42,7 +42,7 @@ def _write(report: "Report") -> None:
     from harness.findings.figures.plots import draw_plots
     from harness.findings.page.page_data import page_data
     from harness.findings.page.page_writing import read_figures, write_page
-    from harness.findings.row_texts import read_row_texts
+    from harness.findings.report.row_texts import read_row_texts
 
     path = report.path
     samples = report.sample_lines() if path.with_name(SAMPLES_FILE).exists() else ()

@@ -13,8 +13,8 @@ from harness.findings.page.page_writing import read_figures, write_page
 from harness.findings.report.markdown_summary import write_markdown
 from harness.findings.report.report_data import ReportData
 from harness.findings.report.report_files import PAGE_FILE, PLOTS, ROWS_FILE
+from harness.findings.report.row_texts import RowText, row_text, write_row_texts
 from harness.findings.report.tables import export_csv
-from harness.findings.row_texts import RowText, row_text, write_row_texts
 from harness.findings.samples import Sample
 from harness.retrieval.placement import place_needle
 from harness.study.run import Run

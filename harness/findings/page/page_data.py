@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from harness.experiment.conditions import BASELINE
 from harness.findings.degenerate import Fault
 from harness.findings.report.report_data import ConditionResult, RankingSection, ReportData
+from harness.findings.report.row_texts import RowText
 from harness.findings.report.tables import Cell, figures
-from harness.findings.row_texts import RowText
 from harness.findings.samples import Sample
 from harness.findings.section import Count, LayerHead, Section
 

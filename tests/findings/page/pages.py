@@ -6,7 +6,7 @@ from two_reports import source, with_gates
 from harness.findings.page.page_data import page_data
 from harness.findings.page.page_writing import page_text
 from harness.findings.report.report_data import ReportData
-from harness.findings.row_texts import RowText
+from harness.findings.report.row_texts import RowText
 from harness.findings.samples import Sample
 
 HOSTILE = (

@@ -11,7 +11,7 @@ from harness.experiment.conditions import BASELINE
 from harness.findings.comparing.compare import Source
 from harness.findings.page.page_data import NONE, SHOWN, PageData, page_data
 from harness.findings.report.report_data import ReportData
-from harness.findings.row_texts import RowText
+from harness.findings.report.row_texts import RowText
 from harness.findings.samples import Sample
 
 TASKS = ("ceo_lastname", "incorporation_year")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import ReportError
-from harness.findings.row_texts import AROUND, read_row_texts, row_text, write_row_texts
+from harness.findings.report.row_texts import AROUND, read_row_texts, row_text, write_row_texts
 from harness.retrieval.placement import place_needle
 from harness.retrieval.rows import Row
 
