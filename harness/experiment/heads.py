@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from harness.errors import HeadsError, ModelError
 
-_HEAD_TEXT = re.compile(r"L(\d+)H(\d+)|(\d+)-(\d+)", re.ASCII)
+_HEAD_TEXT = re.compile(r"L(\d{1,9})H(\d{1,9})|(\d{1,9})-(\d{1,9})", re.ASCII)
 
 
 @dataclass(frozen=True, order=True, slots=True)

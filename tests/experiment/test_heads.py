@@ -37,3 +37,10 @@ def test_window() -> None:
         ModelError, match=r"^a/b: 641 tokens, new ones included; expected at most 640, the window of me"
     ):
         check_window(640, "me", "a/b", 641)
+
+
+@pytest.mark.parametrize("text", ["L" + "9" * 5000 + "H1", "1-" + "9" * 5000])
+def test_a_number_of_thousands_of_digits_is_no_head(text: str) -> None:
+    """Python's own limit of 4,300 digits once ended in advice to programmers."""
+    with pytest.raises(HeadsError, match="expected layer and head as in"):
+        Head.parse(text)
