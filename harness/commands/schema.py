@@ -20,4 +20,4 @@ def run(arguments: argparse.Namespace) -> None:
 
     model = Sample if arguments.samples else ReportData
     draft = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    show([json.dumps(draft | model.model_json_schema(), ensure_ascii=False, indent=1)])
+    show(json.dumps(draft | model.model_json_schema(), ensure_ascii=False, indent=1).splitlines())

@@ -126,8 +126,8 @@ def _check_version(node: Node) -> None:
     if version == SCHEMA_VERSION:
         return
     do = (
-        "an older harness wrote it: run its command (`run.command` in it) again; the store still serves, so nothing is "
-        "computed again"
+        "an older harness wrote it: run its command (`run.command` in it) again; the store still serves: what is "
+        "computed as it was then is not computed again"
         if version < SCHEMA_VERSION
         else "a newer version of the harness wrote it: update"
     )
