@@ -15,7 +15,7 @@ from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import ModelShape
 from harness.experiment.rankings import HeadRanking
 from harness.findings.published.result_files import PublishedResults, read_published
-from harness.findings.report.report_files import PLOTS
+from harness.findings.report.report_files import PLOTS, REPORT_FILE
 from harness.plain_text import plain
 from harness.settings import Settings
 
@@ -59,14 +59,14 @@ def run(arguments: argparse.Namespace) -> None:
     ranking = fitting_ranking(results) if arguments.heads is None else read_ranking(arguments.heads)
     report = published_report(_setup(arguments, results, ranking), results)
     out = arguments.out or Settings().reports / folder.resolve().name
-    path = write_report(report, (), out)
+    report = write_report(report, (), out)
     draw_plots(report, out / PLOTS)
     export_csv(report, out / PLOTS)
     show(summary_lines(report))
     show(limit_lines(report))
     if results.left_out:
         show([f"left out, in no known format: {', '.join(results.left_out)}"])
-    show([f"report: {path}"])
+    show([f"report: {out / REPORT_FILE}"])
 
 
 def _setup(arguments: argparse.Namespace, results: PublishedResults, ranking: HeadRanking | None) -> "Setup":

@@ -282,7 +282,7 @@ class StudySession:
             return None
         report = outcome.at_end(how, self._since)
         self.replaced = what_is_replaced(report, self.folder)
-        write_report(report, outcome.samples, self.folder)
+        report = write_report(report, outcome.samples, self.folder)
         self.repairs = self.run.store.repairs(self.place.run_id)
         try:
             self._leave_to_look_at(report, outcome.samples, stopped)

@@ -31,17 +31,17 @@ def test_the_same_study_gives_the_same_report(project: Project) -> None:
     assert lasting(project.report()) == lasting(first)
     assert project.samples() == samples
     assert len(first["conditions"]) == 130
-    assert len(first["gates"]) == 2
+    assert len(first["gates"]) == 3
 
 
 def test_every_eval_that_measures_passes(project: Project) -> None:
     """The hook check too, on whichever model is configured; gates judge, and this model answers nothing."""
-    project.run("evals").assert_outcomes(passed=35, failed=2)
+    project.run("evals").assert_outcomes(passed=35, failed=3)
     assert {gate["verdict"] for gate in project.report()["gates"]} == {"invalid"}
     experiments = {each["experiment"] for each in project.report()["conditions"]}
     assert experiments == {
         *("baseline", "needle_absent", "within_task", "across_task", "general", "global"),
-        *("random_control", "transfer", "bottom"),
+        *("random_control", "permutation", "transfer", "bottom"),
     }
 
 

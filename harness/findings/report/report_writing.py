@@ -147,8 +147,8 @@ def assemble_report(
     )
 
 
-def write_report(report: ReportData, samples: Sequence[Sample], folder: Path) -> Path:
-    """Write `samples.jsonl` and `report.json` into the folder, which is made; return the report's path.
+def write_report(report: ReportData, samples: Sequence[Sample], folder: Path) -> ReportData:
+    """Write `samples.jsonl` and `report.json` into the folder, which is made; return the report as it was written.
 
     Each file is whole or not there: both are written beside their places before either is moved, the samples first.
     The report names the samples' SHA-256, so that one beside other samples, where a kill came between the two, is seen.
@@ -169,7 +169,7 @@ def write_report(report: ReportData, samples: Sequence[Sample], folder: Path) ->
             f"{folder}: the report cannot be written ({error.strerror or error}); expected a folder that can "
             "be written; choose another with --ablation-reports"
         ) from error
-    return folder / REPORT_FILE
+    return named
 
 
 def _by_condition(
