@@ -351,10 +351,15 @@ def test_a_store_of_version_1_from_before_there_were_means(tmp_path: Path) -> No
 
 
 def test_a_migration_that_is_killed_leaves_the_old_store(tmp_path: Path) -> None:
-    """At drawn moments of it, or behind its end on a fast machine; whoever opens the store next finds it whole."""
+    """At drawn moments of it; whoever opens the store next begins again."""
     path, chance = version_1(tmp_path / "s", 1_000), random.Random(5)
     content = path.read_bytes()
-    opening = f"from pathlib import Path; from {Store.__module__} import Store; Store(Path({str(path)!r}))"
+    # a record a millisecond, so that a fast machine is not done before the kill
+    opening = (
+        f"import time; from pathlib import Path; import {Store.__module__} as store; own = store._digest; "
+        f"store._digest = lambda *parts: (time.sleep(0.001), own(*parts))[1]; store.Store(Path({str(path)!r}))"
+    )
+    killed = 0
     for _ in range(4):
         path.write_bytes(content)
         path.with_name("s-journal").unlink(missing_ok=True)
@@ -363,8 +368,10 @@ def test_a_migration_that_is_killed_leaves_the_old_store(tmp_path: Path) -> None
                 time.sleep(0.001)
             time.sleep(chance.uniform(0, 0.1))
             process.kill()
+        killed += process.returncode == -signal.SIGKILL
         with Store(path) as store:
             assert store.get(f"key {chance.randrange(1_000)}") == OF_VERSION_1
+    assert killed == 4
 
 
 def test_damaged_means_are_none_and_are_replaced(tmp_path: Path) -> None:
