@@ -2,7 +2,7 @@
 
 Four floors: 1 `retrieval`, 2 `experiment`, 3 `model`, 4 `findings`. Above them `study`, one study from settings to
 outcome, and the faces: pytest's (`plugin`, `terminal`, `hookspec`), the shell's (`cli`, `commands`, `gate_simulation`)
-and the front door (`harness` itself). Below all lie `errors`, `files`, `plain_text`, `strict_json`, `time_limit`,
+and the front door (`harness` itself). Below all lie `errors`, `files`, `plain_text`, `strict_json`,
 `counting`, `choices`, and what was asked for (`settings`, `options`). Only the model floor, and the demo's tokenizer
 and training, import torch or transformers as they are imported; `study` and the faces reach the model floor inside
 functions only, `findings` never.
@@ -15,7 +15,7 @@ from house import Import, circles, read_house, rooms
 
 HOUSE = read_house()
 FILES, IMPORTS = HOUSE.files, HOUSE.imports
-BELOW_ALL = {"choices", "errors", "files", "plain_text", "strict_json", "time_limit", "counting"}
+BELOW_ALL = {"choices", "errors", "files", "plain_text", "strict_json", "counting"}
 FLOORS = {"retrieval", "experiment", "model", "findings"}
 MAY_IMPORT = {
     "choices": set[str](),
@@ -24,7 +24,6 @@ MAY_IMPORT = {
     "files": set[str](),
     "plain_text": set[str](),
     "strict_json": set[str](),
-    "time_limit": set[str](),
     "settings": {"choices", "errors"},
     "options": {"choices", "errors", "settings"},
     "retrieval": BELOW_ALL,

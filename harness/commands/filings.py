@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Read the filings, make the rows, and write what was asked for."""
-    from harness.retrieval.filings.reading import read_filings
+    from harness.retrieval.filings.filing import read_filings
 
     settings = given_settings(arguments, FILINGS_OPTIONS)
     _check_together(arguments)
@@ -92,10 +92,9 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _build(arguments: argparse.Namespace, settings: Settings) -> None:
-    from harness.retrieval.filings.building import build_rows
-    from harness.retrieval.filings.drawing import draw
+    from harness.retrieval.filings.building import build_rows, draw
+    from harness.retrieval.filings.filing import read_filings
     from harness.retrieval.filings.manifest import write_manifest
-    from harness.retrieval.filings.reading import read_filings
 
     tasks = select_tasks(EDGAR_TASKS, settings.tasks or tuple(EDGAR_TASKS))
     length = _length(settings)

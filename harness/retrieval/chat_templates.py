@@ -4,18 +4,24 @@ A template may take arguments beside the messages (`enable_thinking`, `reasoning
 asks, and the date stands still; users may say otherwise. A template that leaves a thought open all the same is refused:
 the model would think, not answer, in the few tokens that an answer has.
 
+What somebody else wrote may compute for ever, so its time is limited. What is counted is the time that this process
+computes, not how long it waits, so that a busy machine changes nothing. Only the main thread can be interrupted;
+elsewhere there is no limit.
+
 Knows nothing of rows, nor of the text between the messages.
 """
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType, MappingProxyType
 from typing import Any, Protocol
 
 from harness.errors import ModelError
 from harness.retrieval.scoring import END_OF_THOUGHT, THOUGHT
-from harness.time_limit import OutOfTimeError, within
 
 # Some chat templates print today's date, but prompts must not change by the day: some take a `date_string`,
 # others call `strftime_now`, which this macro hides from them.
@@ -144,3 +150,26 @@ def _value(text: str) -> object:
         return json.loads(text)
     except (ValueError, RecursionError):
         return text
+
+
+class OutOfTimeError(Exception):
+    """It took longer than it may."""
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Raise OutOfTimeError in what is done here once it has computed for so long."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        raise OutOfTimeError
+
+    before = signal.signal(signal.SIGVTALRM, end)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)

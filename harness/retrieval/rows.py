@@ -2,7 +2,7 @@
 
 The split says which filings are for finding the heads and which for testing them: by a hash of seed and cluster, so
 that all filings of a cluster fall on the same side, and each stays on its side when others come, go, or are filtered. A
-filing without a cluster is one of its own (`harness.retrieval.clusters` joins those of equal text).
+filing without a cluster is one of its own (`harness.retrieval.traces` joins those of equal text).
 A row's donor asks the same of another filing and has another answer: resample ablation gives the row's ablated heads
 what they put out on the donor (Chan et al. 2022, causal scrubbing; Zhang and Nanda 2023,
 https://arxiv.org/abs/2309.16042).

@@ -1,26 +1,74 @@
-"""Traces: what is kept of filings, so that they are known again under another name, or a little altered.
+"""Traces: which filings are one and the same, or nearly, and what is kept of them so that they are known again.
 
-Of each text and of each needle a hash, of each cluster a hash of its name, and of each filing a signature of its runs
-of five words: the part of equal places of two signatures estimates the part of all runs that two filings have in common
-(Jaccard). Signatures are min-wise hashes (A. Broder 1997, On the resemblance and containment of documents, Proceedings
-of Compression and Complexity of Sequences, 21-29) of which the lowest byte is kept (P. Li and A. C. Koenig 2010, b-bit
-minwise hashing, WWW, 671-680).
+A table's `cluster` column says which filings belong together (a company's). Filings without one are independent only
+where their texts differ: one document under two names is one cluster.
+
+Of each text and of each needle a hash is kept, of each cluster a hash of its name, and of each filing a signature of
+its runs of five words: the part of equal places of two signatures estimates the part of all runs that two filings have
+in common (Jaccard). Signatures are min-wise hashes (A. Broder 1997, On the resemblance and containment of documents,
+Proceedings of Compression and Complexity of Sequences, 21-29) of which the lowest byte is kept (P. Li and A. C. Koenig
+2010, b-bit minwise hashing, WWW, 671-680).
 
 Knows nothing of rankings or files. What a signature is never changes: files hold them.
 """
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from harness.retrieval.clusters import text_hash
 from harness.retrieval.rows import Row, filing_hash
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+def text_hash(text: str) -> str:
+    """64 bits of the text's SHA-256, in hex; spaces and line breaks aside."""
+    return hashlib.sha256(" ".join(text.split()).encode()).hexdigest()[:16]
+
+
+def joined(marks: Sequence[Iterable[Hashable]]) -> list[int]:
+    """For each thing the number of the first that it belongs with, by a mark that both have or through others."""
+    parent = list(range(len(marks)))
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            index = parent[index]
+        return index
+
+    first_with: dict[Hashable, int] = {}
+    for index, of_thing in enumerate(marks):
+        for mark in of_thing:
+            low, high = sorted((root(first_with.setdefault(mark, index)), root(index)))
+            parent[high] = low
+    return [root(index) for index in range(len(marks))]
+
+
+def join_equal_texts(rows: Iterable[Row]) -> tuple[Row, ...]:
+    """The same rows; filings of equal haystacks that name no cluster get one, called by the first of their names.
+
+    A filing's cluster of its own choice is left as it is, whatever its text: where all needles stand in one document,
+    such a column says what is independent.
+    """
+    table = tuple(rows)
+    texts: dict[str, set[str]] = {}
+    hashes: dict[str, str] = {}  # a filing's rows mostly share one text
+    for row in table:
+        if row.cluster is None:
+            if row.haystack_text not in hashes:
+                hashes[row.haystack_text] = text_hash(row.haystack_text)
+            texts.setdefault(row.filename, set()).add(hashes[row.haystack_text])
+    filings = sorted(texts)
+    first = dict(zip(filings, (filings[index] for index in joined([texts[name] for name in filings])), strict=True))
+    several = {name for filing, name in first.items() if filing != name}
+    return tuple(
+        replace(row, cluster=first[row.filename]) if row.cluster is None and first[row.filename] in several else row
+        for row in table
+    )
+
 
 Seen = Literal["name", "cluster", "text", "likeness"]
 """By what a filing was known again: its own name, its cluster's, an equal text, or one half of whose runs it has."""

@@ -17,7 +17,6 @@ from harness.experiment.heads import Blueprint, ModelShape
 from harness.experiment.intervention import Manner
 from harness.experiment.keys import RunKey
 from harness.experiment.rankings import HeadRanking
-from harness.retrieval.clusters import join_equal_texts
 from harness.retrieval.rows import (
     SPLIT_SHARE,
     Excluded,
@@ -30,7 +29,7 @@ from harness.retrieval.rows import (
     split_rows,
 )
 from harness.retrieval.tasks import EDGAR_TASKS, Task, load_tasks, select_tasks
-from harness.retrieval.traces import Seen, seen_again
+from harness.retrieval.traces import Seen, join_equal_texts, seen_again
 from harness.settings import DEMO, Settings
 from harness.study.asked_model import AskedModel
 from harness.study.prompt_book import PromptBook

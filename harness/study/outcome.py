@@ -32,11 +32,10 @@ from harness.findings.verdicts.claim import JudgedGate, joint_claim
 from harness.findings.verdicts.gate_results import Known, gate_result
 from harness.findings.verdicts.gate_samples import OUTCOMES, Answers, paired_sums
 from harness.findings.verdicts.verdict_data import GateResult, Margins
-from harness.retrieval.recurrence import recurring_rows
+from harness.retrieval.placement import recurring_rows
 from harness.retrieval.rows import Row
-from harness.retrieval.scoring import SCORER_VERSION, hedges, matches_published, matches_value
+from harness.retrieval.scoring import SCORER_VERSION, hedges, matches_published, matches_value, value_tokens
 from harness.retrieval.traces import seen_words
-from harness.retrieval.value_place import value_tokens
 from harness.settings import DEMO, Shown
 from harness.study.inputs import Inputs, donor_row
 from harness.study.judgements import earlier_note, way_of

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from harness.experiment.heads import check_window
 from harness.experiment.keys import tokens_digest
 from harness.retrieval.chat_templates import read_arguments
-from harness.retrieval.length import cut_to_length
+from harness.retrieval.placement import cut_to_length
 from harness.retrieval.prompts import (
     NULL_QUERY,
     Prompt,

@@ -23,7 +23,7 @@ from harness.experiment.store import Store
 from harness.findings.report.report_writing import write_report
 from harness.options import OPTIONS, Given, resolve_settings
 from harness.plain_text import plain
-from harness.retrieval.filings.reading import read_filings
+from harness.retrieval.filings.filing import read_filings
 from harness.retrieval.rows import Row, read_rows, write_rows
 from harness.retrieval.tasks import EDGAR_TASKS, load_tasks
 

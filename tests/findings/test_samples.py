@@ -14,7 +14,7 @@ from harness.experiment.plan import Job
 from harness.experiment.record import Record
 from harness.findings.samples import Sample, score_samples
 from harness.retrieval.rows import Row
-from harness.retrieval.value_place import value_tokens
+from harness.retrieval.scoring import value_tokens
 
 MINE = Condition("mine", heads=(Head(1, 2),), tasks=("b",))
 ROWS = make_rows(("a", "b"), 2)

@@ -1,6 +1,9 @@
 """Chat templates: their arguments, and thoughts left open. How messages stand in prompts, `test_prompts` says."""
 
 import copy
+import signal
+import threading
+import time
 from collections.abc import Mapping
 
 import pytest
@@ -8,7 +11,7 @@ from tiny_models import tiny_tokenizer
 
 import harness.retrieval.chat_templates
 from harness.errors import ModelError
-from harness.retrieval.chat_templates import ChatTokenizer, read_arguments, render_chat
+from harness.retrieval.chat_templates import ChatTokenizer, OutOfTimeError, read_arguments, render_chat, within
 
 SWITCH = "{{ messages[-1]['content'] }}\n<think>{% if not enable_thinking %}</think>{% endif %}"
 """As Qwen3's: thinking off is a thought closed at once."""
@@ -99,3 +102,38 @@ def test_a_template_that_fails_in_any_way_is_one_line(template: str) -> None:
     """Jinja has errors of its own; what its author's expressions raise is any other."""
     with pytest.raises(ModelError, match=r"^row a: the chat template refuses the task's messages \(.+\); expected"):
         rendered(template, {})
+
+
+def compute(seconds: float) -> None:
+    began = time.process_time()
+    while time.process_time() - began < seconds:
+        pass
+
+
+def test_what_computes_too_long_is_ended() -> None:
+    before = signal.getsignal(signal.SIGVTALRM)
+    with pytest.raises(OutOfTimeError), within(0.05):
+        compute(600)
+    assert signal.getsignal(signal.SIGVTALRM) is before
+    compute(0.1)  # the clock is stopped
+
+
+def test_what_is_quick_or_only_waits_is_not() -> None:
+    with within(0.2):
+        time.sleep(0.3)
+    with pytest.raises(ZeroDivisionError), within(10.0):
+        raise ZeroDivisionError
+
+
+def test_another_thread_is_not_limited() -> None:
+    ended = []
+
+    def run() -> None:
+        with within(0.001):
+            compute(0.05)
+        ended.append(True)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert ended

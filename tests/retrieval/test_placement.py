@@ -1,15 +1,27 @@
-"""Placement: the needle's characters, its depth, and a haystack that stays as it was."""
+"""Where the needle goes, how much of its haystack stays, and what else stands there."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_models import tiny_tokenizer
 
 from harness.choices import Insertion
+from harness.demo.filings import demo_rows
 from harness.errors import DataError
-from harness.retrieval.placement import place_needle, sentence_boundaries
-from harness.retrieval.rows import Placement, Row
+from harness.retrieval.placement import (
+    cut_to_length,
+    place_needle,
+    recurring_rows,
+    sentence_boundaries,
+    value_recurs,
+    value_stands,
+)
+from harness.retrieval.prompts import build_prompt
+from harness.retrieval.rows import Placement, Row, occurrences
+from harness.retrieval.tasks import EDGAR_TASKS
 
 NEEDLE = "The CEO is Smith."
 
@@ -138,3 +150,137 @@ def test_taking_the_needle_out_gives_the_haystack_back(
             abs(at - depth * len(haystack)) <= abs(b - depth * len(haystack)) for b in sentence_boundaries(haystack)
         )
     assert place_needle(row(haystack, needle), depth=depth, insertion=insertion, keep=False).document == haystack
+
+
+YEAR_NEEDLE = "The year was 1967."
+PLACEMENTS: tuple[Placement, ...] = ("insert", "in_place")
+sentences = st.lists(st.integers(1, 12).map(lambda n: f"S{'o' * n} it was."), max_size=12)
+
+
+def make_row(before: list[str], behind: list[str], placement: Placement) -> Row:
+    middle = [YEAR_NEEDLE] if placement == "in_place" else []
+    text = " ".join([*before, *middle, *behind]) or "One."
+    return Row("f", "year", YEAR_NEEDLE, "1967", text, haystack_token_length=99, placement=placement)
+
+
+def count(row: Row) -> int:
+    """A prompt of words, each three characters or less a token; 7 tokens are not of the haystack."""
+    return 7 + sum(1 + len(word) // 4 for word in row.haystack_text.split())
+
+
+def slow_parts(row: Row) -> list[str]:
+    """Every part that a cut may leave, by the definition, largest first."""
+    text = row.haystack_text
+    bounds = sentence_boundaries(text)
+    if row.placement == "insert":
+        return [text[:bound] for bound in sorted(bounds, reverse=True)]
+    start = text.index(YEAR_NEEDLE)
+    end = start + len(YEAR_NEEDLE)
+    parts = []
+    for first in [start, *(bound for bound in bounds if bound < start)]:
+        for last in [end, *(bound for bound in bounds if bound > end)]:
+            parts.append(text[first:last].lstrip() if first else text[first:last])
+    return sorted(parts, key=len, reverse=True)
+
+
+@settings(derandomize=True, deadline=None, max_examples=300)
+@given(before=sentences, behind=sentences, placement=st.sampled_from(PLACEMENTS), n_tokens=st.integers(1, 90))
+def test_what_is_left(before: list[str], behind: list[str], placement: Placement, n_tokens: int) -> None:
+    row = make_row(before, behind, placement)
+    bare = count(replace(row, haystack_text=YEAR_NEEDLE if placement == "in_place" else ""))
+    if bare > n_tokens:
+        with pytest.raises(DataError, match=f"row f/year: a prompt of {bare} tokens .* at most {n_tokens}, as seq-len"):
+            cut_to_length(row, n_tokens, count)
+        return
+    cut = cut_to_length(row, n_tokens, count)
+    assert count(cut) <= n_tokens
+    if count(row) <= n_tokens:
+        assert cut is row
+        return
+    assert replace(cut, haystack_text=row.haystack_text, haystack_token_length=99) == row, "nothing else changes"
+    assert cut.haystack_token_length is None
+    fitting = [part for part in slow_parts(row) if count(replace(row, haystack_text=part)) <= n_tokens]
+    assert cut.haystack_text in fitting
+    if placement == "insert":
+        assert cut.haystack_text == fitting[0]
+    else:
+        assert occurrences(YEAR_NEEDLE, cut.haystack_text) == 1
+
+
+def test_a_needle_in_place_stays_where_it_was_among_the_rest() -> None:
+    row = make_row(["One is so."] * 30, ["Two is so."] * 10, "in_place")
+    for n_tokens in (60, 100, 150):
+        left, right = cut_to_length(row, n_tokens, count).haystack_text.split(YEAR_NEEDLE)
+        assert left.count("One is so.") == pytest.approx(3 * right.count("Two is so."), abs=3)
+        assert left.startswith("One")
+
+
+def test_few_prompts_are_counted() -> None:
+    """A document of 2,000 sentences is not tried 2,000 times."""
+    counted: list[int] = []
+
+    def noting(row: Row) -> int:
+        counted.append(count(row))
+        return counted[-1]
+
+    row = make_row([], [f"S{'o' * (i % 9)} it was." for i in range(2000)], "insert")
+    cut_to_length(row, 3000, noting)
+    assert len(counted) < 15
+
+
+@pytest.mark.parametrize("depth", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("in_place", [False, True])
+def test_whole_prompts(depth: float, in_place: bool) -> None:
+    row = demo_rows(1, n_sentences=12)[0]
+    if in_place:
+        ends = sentence_boundaries(row.haystack_text)
+        at = ends[round(depth * (len(ends) - 1))]
+        parts = [row.haystack_text[:at].strip(), row.needle_sentence, row.haystack_text[at:].strip()]
+        row = replace(row, haystack_text=" ".join(part for part in parts if part), placement="in_place")
+
+    def tokens(row: Row) -> int:
+        return len(build_prompt(row, EDGAR_TASKS[row.task], tiny_tokenizer(), depth=depth).token_ids)
+
+    whole = tokens(row)
+    for n_tokens in (whole - 1, whole - 300):
+        cut = cut_to_length(row, n_tokens, tokens)
+        prompt = build_prompt(cut, EDGAR_TASKS[row.task], tiny_tokenizer(), depth=depth)
+        assert n_tokens - 200 < len(prompt.token_ids) <= n_tokens
+        needle = prompt.token_ids[prompt.needle_start : prompt.needle_end]
+        assert row.needle_sentence in tiny_tokenizer().decode(list(needle))
+        absent = build_prompt(cut, EDGAR_TASKS[row.task], tiny_tokenizer(), depth=depth, kind="needle_absent")
+        assert row.needle_sentence not in absent.text
+    assert cut_to_length(row, whole, tokens) is row
+
+
+CITY = Row("a", "headquarters_city", "It sits in Dayton.", "Dayton", "It grew. It has 1,200 shops.")
+STAFF = Row("a", "employees_count_total", "It employs 1200 people.", "1200", "It grew.")
+
+
+@pytest.mark.parametrize(
+    ("row", "recurs"),
+    [
+        (CITY, False),
+        (replace(CITY, haystack_text="The DAYTON-based firm grew."), True),
+        (replace(CITY, haystack_text="The firm of Daytona grew."), False),
+        (STAFF, False),
+        (replace(STAFF, haystack_text="It has 1,200 shops."), True),
+        (replace(STAFF, haystack_text="It has twelve hundred shops, or one thousand two hundred."), True),
+        (replace(STAFF, haystack_text="It has 1,2005 shops."), False),
+        (replace(CITY, placement="in_place", haystack_text="It grew. It sits in Dayton. It shrank."), False),
+        (replace(CITY, placement="in_place", haystack_text="It sits in Dayton. Dayton grew."), True),
+    ],
+)
+def test_by_hand(row: Row, recurs: bool) -> None:
+    assert value_recurs(row, EDGAR_TASKS[row.task]) is recurs
+
+
+def test_ids_in_the_rows_order() -> None:
+    again = replace(CITY, filename="b", haystack_text="Dayton grew.")
+    swept = replace(again, depth=0.5)
+    assert recurring_rows([swept, CITY, again], EDGAR_TASKS) == (swept.id, again.id)
+
+
+def test_a_value_without_anything_to_compare() -> None:
+    with pytest.raises(DataError, match=r"needle_value: got '\.\.\.'; expected something to compare"):
+        value_stands("...", "Text.", "text")

@@ -3,20 +3,29 @@
 One haystack a filing, which all of its rows share: the sections in their order, without any sentence that states a
 value of one of its rows, their needles among them. In place the needles stay where they are, and so does everything
 else: values recur in nearly every filing, so that a prompt without its needle is no control there.
+
+Filings of one CIK (the registrant's number at the SEC), of one accession number (a parent and its subsidiary may file
+one report together) or of equal text are one cluster, and what is joined to either of two joins both. A company that
+files under a new number is another cluster.
+
+Rows to be judged by eye, so that it is known how many of all are right, are drawn: the same number a task as far as
+there are rows, at most two a cluster (company) as long as that gives enough; then three, and so on. Which rows these
+are is decided by a hash of seed and row.
 """
 
+import hashlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle
 
-from harness.retrieval.filings.candidates import Candidate, candidates_of
-from harness.retrieval.filings.choosing import choose_needles
-from harness.retrieval.filings.clusters import clusters_of
+from harness.retrieval.filings.candidates import Candidate, candidates_of, choose_needles
 from harness.retrieval.filings.filing import Filing
-from harness.retrieval.filings.haystack import Run, Window, largest_part, text_of
-from harness.retrieval.filings.sentences import Sentence, sentences_of
-from harness.retrieval.recurrence import value_stands
+from harness.retrieval.filings.sentences import Run, Sentence, Window, largest_part, sentences_of, text_of
+from harness.retrieval.placement import value_stands
 from harness.retrieval.rows import Placement, Row, occurrences
 from harness.retrieval.tasks import Task
+from harness.retrieval.traces import joined
 
 _FIRST = 64
 """Sentences looked at first: of a long filing most are cut off anyway."""
@@ -173,3 +182,57 @@ def _standing_once(candidates: Sequence[Candidate], sentences: Sequence[Sentence
         else each
         for each in candidates
     )
+
+
+def clusters_of(filings: Sequence[Filing]) -> dict[str, str]:
+    """Each filing's cluster, by the filing's name: the lowest CIK in the cluster, else its first filing's name."""
+    marks = [
+        {(kind, mark) for kind, mark in (("cik", each.cik), ("accession", each.accession)) if mark is not None}
+        | {("text", each.text_hash())}
+        for each in filings
+    ]
+    groups: dict[int, list[Filing]] = {}
+    for filing, first in zip(filings, joined(marks), strict=True):
+        groups.setdefault(first, []).append(filing)
+    names: dict[str, str] = {}
+    for group in groups.values():
+        ciks = sorted(int(filing.cik) for filing in group if filing.cik is not None)
+        names.update(dict.fromkeys((filing.name for filing in group), str(ciks[0]) if ciks else group[0].name))
+    return names
+
+
+def draw(recipes: Sequence[Recipe], n_rows: int, *, seed: int, most: int = 2) -> tuple[Recipe, ...]:
+    """So many of the recipes (all, if there are fewer), in the order that they came in."""
+    waiting: dict[str, list[Recipe]] = {}
+    for recipe in sorted(recipes, key=lambda recipe: _place(recipe, seed)):
+        waiting.setdefault(recipe.task, []).append(recipe)
+    wanted = _shares({task: len(rows) for task, rows in waiting.items()}, n_rows)
+    drawn: list[Recipe] = []
+    of_cluster: Counter[str] = Counter()
+    while sum(wanted.values()):
+        before = len(drawn)
+        # the task with the fewest rows chooses first: it must not find its companies taken
+        for task in sorted(wanted, key=lambda task: (len(waiting[task]), task)):
+            found = next((each for each in waiting[task] if of_cluster[each.cluster] < most), None)
+            if wanted[task] and found is not None:
+                waiting[task].remove(found)
+                drawn.append(found)
+                of_cluster[found.cluster] += 1
+                wanted[task] -= 1
+        if len(drawn) == before:
+            most += 1
+    return tuple(sorted(drawn, key=recipes.index))
+
+
+def _shares(available: Mapping[str, int], n_rows: int) -> dict[str, int]:
+    """How many rows of each task: as equal as can be, and where it cannot be, more of the tasks with more rows."""
+    shares = dict.fromkeys(available, 0)
+    for task in cycle(sorted(available, key=lambda task: (-available[task], task))):
+        if sum(shares.values()) == min(n_rows, sum(available.values())):
+            break
+        shares[task] += shares[task] < available[task]
+    return shares
+
+
+def _place(recipe: Recipe, seed: int) -> str:
+    return hashlib.sha256(f"draw\0{seed}\0{recipe.filing}\0{recipe.task}".encode()).hexdigest()

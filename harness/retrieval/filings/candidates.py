@@ -1,24 +1,23 @@
 """Candidates: the sentences of a filing that state a value, and those that only seem to, each with the reason.
 
-Knows nothing about haystacks or rows.
+Which of them becomes the needle of which task is chosen here too: one sentence serves one task only. A filing keeps as
+many tasks as its sentences allow (a maximum matching, by augmenting paths: H. W. Kuhn (1955), The Hungarian method for
+the assignment problem, Naval Research Logistics 2, 83-97), and each task the first sentence that this leaves it. Knows
+nothing about haystacks or rows.
 """
 
+import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from harness.errors import DataError
-from harness.retrieval.filings.executives import find_executives
+from harness.retrieval.filings.counts import find_headcounts, find_holders
 from harness.retrieval.filings.filing import Filing
-from harness.retrieval.filings.headcounts import find_headcounts
-from harness.retrieval.filings.headquarters import find_headquarters
-from harness.retrieval.filings.holders import find_holders
-from harness.retrieval.filings.incorporation import find_incorporation
-from harness.retrieval.filings.names import find_names
-from harness.retrieval.filings.places import STATES
-from harness.retrieval.filings.registrant import Registrant, registrant_of
+from harness.retrieval.filings.names import find_executives, find_names
+from harness.retrieval.filings.places import STATES, find_headquarters, find_incorporation
+from harness.retrieval.filings.registrant import Doubt, Finder, Registrant, Statement, registrant_of
 from harness.retrieval.filings.sentences import Sentence
-from harness.retrieval.filings.statements import Doubt, Finder, Statement
 from harness.retrieval.scoring import matches_value, normalise
 from harness.retrieval.tasks import EDGAR_TASKS, Task
 
@@ -141,3 +140,42 @@ def _agreeing(found: list[Candidate]) -> tuple[Candidate, ...]:
         else each
         for each in found
     )
+
+
+def choose_needles(candidates: Iterable[Candidate]) -> dict[str, Candidate]:
+    """One sound candidate a task, by task, of one filing's; tasks without any are left out."""
+    by_task: dict[str, list[Candidate]] = {}
+    for candidate in candidates:
+        if candidate.reason is None:
+            by_task.setdefault(candidate.task, []).append(candidate)
+    taken: dict[tuple[str, int], Candidate] = {}
+
+    def place(task: str) -> tuple[int, str]:
+        # equals fall by a hash, so that of two tasks that share a sentence in many filings each gets some
+        return len(by_task[task]), hashlib.sha256(f"{by_task[task][0].filing}\0{task}".encode()).hexdigest()
+
+    # those with the least choice first: they then keep their first sentence
+    for task in sorted(by_task, key=place):
+        _place(task, by_task, taken, set())
+    return {candidate.task: candidate for candidate in taken.values()}
+
+
+def _place(
+    task: str,
+    by_task: dict[str, list[Candidate]],
+    taken: dict[tuple[str, int], Candidate],
+    seen: set[tuple[str, int]],
+) -> bool:
+    """Give the task a sentence, moving other tasks to other sentences where that is the only way."""
+    for free_only in (True, False):
+        for candidate in by_task[task]:
+            at = (candidate.sentence.section, candidate.sentence.start)
+            if at in seen or (free_only and at in taken):
+                continue
+            if not free_only:
+                seen.add(at)
+                if not _place(taken[at].task, by_task, taken, seen):
+                    continue
+            taken[at] = candidate
+            return True
+    return False

@@ -19,7 +19,7 @@ from harness.errors import DataError
 from harness.files import read_bytes, write_text
 from harness.retrieval.filings.building import Recipe
 from harness.retrieval.filings.filing import Filing
-from harness.retrieval.filings.haystack import Run
+from harness.retrieval.filings.sentences import Run
 from harness.retrieval.rows import Placement, Row
 
 _Runs = list[tuple[str, int, int]]

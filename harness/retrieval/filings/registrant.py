@@ -1,12 +1,16 @@
-"""The registrant: the words by which a filing speaks of the company that files it.
+"""The registrant: the words by which a filing speaks of the company that files it, and what a sentence states of it.
 
 "We", "the Company" and the like, the name that the source gives it, and the short names that the filing itself
-defines ("SanDisk Corporation ("SanDisk" or the "Company")"). Never those of subsidiaries. Knows nothing about tasks.
+defines ("SanDisk Corporation ("SanDisk" or the "Company")"). Never those of subsidiaries.
+
+Patterns find statements (`find_...`: of `names`, `places` and `counts`), and are made to be right rather than to find
+much. Knows nothing about tasks; `harness.retrieval.filings.candidates` asks every sentence.
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from harness.retrieval.filings.filing import Filing
 
@@ -143,3 +147,40 @@ def _short_names(inner: str) -> Iterator[str]:
         bare = name.strip(" ,®™")
         if bare[:1].isupper() and not re.fullmatch(r"(?:The |the )?(?:Company|Registrant|Corporation|We|Our|Us)", bare):
             yield bare
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A sentence states this value of the task, as it is written there.
+
+    `past`: it tells how the registrant began, not what it is; where it moved since, that is another matter.
+    """
+
+    task: str
+    value: str
+    past: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A sentence that looks like a statement of the task, and the reason why it is not taken for one.
+
+    `moved`: it says that the registrant went to another state, or became another corporation.
+    """
+
+    task: str
+    reason: str
+    moved: bool = False
+
+
+class Finder(Protocol):
+    """What a module of patterns offers."""
+
+    def __call__(self, sentence: str, section: str, registrant: Registrant) -> Iterator[Statement | Doubt]:
+        """What this sentence of this section states of the registrant."""
+        ...
+
+
+def one_of(*patterns: str) -> str:
+    """A pattern of alternatives, without a group of its own; a maybe is `one_of(...) + "?"`."""
+    return f"(?:{'|'.join(patterns)})"

@@ -2,8 +2,7 @@
 
 from made_up_filing import ACME
 
-from harness.retrieval.filings.registrant import Registrant
-from harness.retrieval.filings.statements import Doubt, Finder, Statement
+from harness.retrieval.filings.registrant import Doubt, Finder, Registrant, Statement
 
 
 def stated(find: Finder, sentence: str, section: str = "1", registrant: Registrant = ACME) -> dict[str, str]:

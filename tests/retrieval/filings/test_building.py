@@ -1,8 +1,12 @@
 """Filings in, rows out: on a made-up filing, by hand."""
 
+from collections import Counter
+
 from made_up_filing import FACTS, filing
 
-from harness.retrieval.filings.building import Length, build_rows
+from harness.retrieval.filings.building import Length, Recipe, build_rows, clusters_of, draw
+from harness.retrieval.filings.filing import Filing, Section
+from harness.retrieval.filings.sentences import Run
 from harness.retrieval.rows import Row, check_rows
 from harness.retrieval.scoring import matches_value
 from harness.retrieval.tasks import EDGAR_TASKS, select_tasks
@@ -112,3 +116,64 @@ def test_a_filing_that_states_nothing_gives_no_rows() -> None:
 def test_a_row_comes_out_of_its_recipe() -> None:
     built = build_rows([filing()], EDGAR_TASKS)
     assert tuple(recipe.row(filing()) for recipe in built.recipes) == built.rows
+
+
+def made(name: str, text: str, **facts: str) -> Filing:
+    return Filing(name, (Section("1", text),), facts)
+
+
+def test_by_company_submission_and_text_and_through_each_other() -> None:
+    filings = [
+        made("a", "1", cik="9"),
+        made("b", "2", cik="0009", filename="9_10K_0000000009-01-000001.htm"),
+        made("c", "3", cik="7", filename="7_10K_0000000009-01-000001.htm"),
+        made("d", "3", cik="30"),
+        made("e", "4", cik="31"),
+        made("f", "5"),
+        made("g", "5"),
+        made("h", "6"),
+    ]
+    assert clusters_of(filings) == {
+        **{"a": "7", "b": "7", "c": "7", "d": "7"},
+        "e": "31",
+        **{"f": "f", "g": "f"},
+        "h": "h",
+    }
+
+
+def test_the_order_does_not_matter() -> None:
+    filings = [made(name, text, cik=cik) for name, text, cik in (("a", "1", "5"), ("b", "2", "4"), ("c", "1", "4"))]
+    assert clusters_of(filings) == clusters_of(filings[::-1]) == dict.fromkeys("abc", "4")
+
+
+def recipe(task: str, filing: int, cluster: int) -> Recipe:
+    return Recipe(f"{filing:03}.txt", task, "v", Run("1", 0, 1), (), "insert", str(cluster))
+
+
+MANY = [recipe(task, filing, filing // 2) for filing in range(80) for task in "abcdef"]
+"""Six tasks, 40 companies of two filings each."""
+
+
+def test_even_over_tasks_and_at_most_two_a_company() -> None:
+    drawn = draw(MANY, 60, seed=1)
+    assert Counter(each.task for each in drawn) == dict.fromkeys("abcdef", 10)
+    assert max(Counter(each.cluster for each in drawn).values()) == 2
+    assert list(drawn) == sorted(drawn, key=MANY.index)
+
+
+def test_the_seed_decides() -> None:
+    assert draw(MANY, 60, seed=1) == draw(MANY, 60, seed=1) != draw(MANY, 60, seed=2)
+
+
+def test_a_task_with_few_rows_gives_them_all_and_others_more() -> None:
+    few = [each for each in MANY if each.task in "ab"] + [recipe("c", 1, 0), recipe("c", 9, 4)]
+    drawn = draw(few, 12, seed=1)
+    assert Counter(each.task for each in drawn) == {"a": 5, "b": 5, "c": 2}
+
+
+def test_too_few_companies_give_more_each_and_too_few_rows_all() -> None:
+    of_three = [recipe(task, filing, filing % 3) for filing in range(9) for task in "ab"]
+    drawn = draw(of_three, 9, seed=1)
+    assert sorted(Counter(each.cluster for each in drawn).values()) == [3, 3, 3]
+    assert draw(of_three, 99, seed=1) == tuple(of_three)
+    assert draw([], 5, seed=1) == ()

@@ -6,13 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.retrieval.filings.building import Built, Length, build_rows
-from harness.retrieval.filings.clusters import clusters_of
-from harness.retrieval.filings.drawing import draw
-from harness.retrieval.filings.filing import Filing
+from harness.retrieval.filings.building import Built, Length, build_rows, clusters_of, draw
+from harness.retrieval.filings.filing import Filing, read_filings
 from harness.retrieval.filings.manifest import rows_of_manifest
-from harness.retrieval.filings.reading import read_filings
-from harness.retrieval.recurrence import recurring_rows
+from harness.retrieval.placement import recurring_rows
 from harness.retrieval.rows import check_rows
 from harness.retrieval.tasks import EDGAR_TASKS
 

@@ -1,15 +1,17 @@
-"""Head counts: how many people the registrant employs, in all and full time.
+"""Counts: how many people the registrant employs, in all and full time, and how many holders of record its stock has.
 
 Taken is a number that the registrant itself "has" or "employs", of employees without any other restriction. Part-time
 and full-time staff together are all employees; full-time equivalents are neither. "More than 500" is no number.
+
+Of holders of record is taken a number of those of the one class of common stock. Where the sentence speaks of a class,
+or of beneficial holders in the same number, it is not.
 """
 
 import re
 from collections.abc import Iterator
 from functools import lru_cache
 
-from harness.retrieval.filings.registrant import Registrant
-from harness.retrieval.filings.statements import Doubt, Statement, one_of
+from harness.retrieval.filings.registrant import Doubt, Registrant, Statement, one_of
 
 TOTAL, FULL_TIME = "employees_count_total", "employees_count_full_time"
 
@@ -28,7 +30,7 @@ _KIND = (
 )
 _FULL_TIME_KINDS = frozenset({"full time", "regular full time", "permanent full time", "active full time"})
 _VERB = one_of("employ(?:s|ed)?", "ha[sd]", "have", "staff", "work ?force", "were", "are", "was", "is")
-_LOOK = re.compile(
+_STAFF_LOOK = re.compile(
     rf"\b{_VERB}\b[^.;]{{0,40}}?\b\d[\d,]*\b[^.;]{{0,40}}?\b{_PEOPLE}\b"
     r"|\b(?:employees|persons employed|people employed)\b[^.;]{0,60}\b(?:was|were|totaled|numbered)\b[^.;]{0,20}\d"
 )
@@ -60,7 +62,7 @@ _OF_WHOM = re.compile(
 
 def find_headcounts(sentence: str, section: str, registrant: Registrant) -> Iterator[Statement | Doubt]:
     """The numbers of employees that the sentence states."""
-    if not any(map(str.isdigit, sentence)) or not _LOOK.search(sentence):
+    if not any(map(str.isdigit, sentence)) or not _STAFF_LOOK.search(sentence):
         return
     if both := _full_and_part_time(registrant.subject).search(sentence):
         yield Statement(FULL_TIME, both["number"])
@@ -113,3 +115,41 @@ def _has(subject: str) -> str:
     between = r"(?:,? (?:at|as of|on) [A-Z][a-z]+ \d{1,2}, \d{4},)?"
     verb = "(?: currently| presently| also| collectively)? (?:had|has|have|employed|employs|employ)(?: currently)?"
     return rf"{subject}{group}{between}{verb}"
+
+
+HOLDERS_TASK = "holder_record_amount"
+
+_WHO = "(?:share|stock)?(?:holders|owners)"
+_OF_RECORD = rf"(?:registered )?(?:common )?(?:{_WHO} of record|record {_WHO})"
+_HOLDERS_LOOK = re.compile(rf"{_OF_RECORD}\b", re.IGNORECASE)
+_BEFORE = re.compile(rf"(?<![$\d.,]){VAGUE}{ABOUT}{NUMBER} {_OF_RECORD}", re.IGNORECASE)
+_BEHIND = re.compile(
+    rf"number of (?:the )?{_OF_RECORD}[^.;\d]{{0,90}}?(?:as of [A-Z][a-z]+ \d{{1,2}}, \d{{4}},? )?"
+    rf"(?:was|is|totaled) {VAGUE}{ABOUT}{NUMBER}(?=[.,;]? |[.,;]?$)",
+    re.IGNORECASE,
+)
+_EVENT = re.compile(r"\b(?:dividends?|distribut|entitled|rights?|split|payable|paid)\b", re.IGNORECASE)
+_OTHER = re.compile(r"\b(?:preferred|warrants?|notes|debentures|units|Class [A-Z]|Series [A-Z])\b", re.IGNORECASE)
+_BENEFICIAL = re.compile(r",? (?:and|or|including) (?:approximately )?beneficial")
+
+
+def find_holders(sentence: str, section: str, registrant: Registrant) -> Iterator[Statement | Doubt]:
+    """The number of holders of record that the sentence states."""
+    if "ecord" not in sentence or not any(map(str.isdigit, sentence)) or not _HOLDERS_LOOK.search(sentence):
+        return
+    found = list(_BEFORE.finditer(sentence)) or list(_BEHIND.finditer(sentence))
+    if not found:
+        if not _EVENT.search(sentence):
+            yield Doubt(HOLDERS_TASK, "no number of holders of record in a known form")
+    elif len(found) > 1:
+        yield Doubt(HOLDERS_TASK, f"{len(found)} numbers of holders of record")
+    elif found[0]["vague"]:
+        yield Doubt(HOLDERS_TASK, f"no number: {found[0]['vague']} {found[0]['number']}")
+    elif other := _OTHER.search(sentence):
+        yield Doubt(HOLDERS_TASK, f"not of the common stock as a whole: {other[0]}")
+    elif _BENEFICIAL.match(sentence, found[0].end()):
+        yield Doubt(HOLDERS_TASK, "beneficial holders in the same number")
+    elif section != "5" and not re.search(f"{registrant.subject}|{registrant.possessive}", sentence):
+        yield Doubt(HOLDERS_TASK, "not said of the registrant")
+    else:
+        yield Statement(HOLDERS_TASK, found[0]["number"])
