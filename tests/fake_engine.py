@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from tiny_models import tiny_tokenizer
 
-from harness.experiment.completion import Ask, Completion
 from harness.experiment.heads import Head
 from harness.experiment.intervention import Intervention, MeanValues
+from harness.experiment.record import Ask, Completion
 from harness.retrieval.prompts import Prompt
 
 END = 257

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from harness.experiment.conditions import NEEDLE_ABSENT, Condition
 from harness.experiment.gate_conditions import Gate, Part, Reach
 from harness.experiment.heads import Head
-from harness.findings.degenerate import Fault
-from harness.findings.samples import Sample, TextSample
+from harness.findings.samples import Fault, Sample, TextSample
 from harness.findings.verdicts.gate_results import Known
 from harness.findings.verdicts.gate_samples import Answers, rows_of
 from harness.retrieval.rows import Row

@@ -9,7 +9,6 @@ import random
 from collections.abc import Collection, Sequence
 from functools import cache
 
-from harness.experiment.completion import Completion
 from harness.experiment.conditions import (
     BASELINE,
     EXPERIMENTS,
@@ -20,7 +19,7 @@ from harness.experiment.conditions import (
 from harness.experiment.heads import Head, ModelShape
 from harness.experiment.plan import Job, jobs_of
 from harness.experiment.rankings import HeadRanking, rank
-from harness.experiment.record import Record
+from harness.experiment.record import Completion, Record
 from harness.findings.report.report_data import DataInfo, ExcludedRow, ModelSection, ReportData, RunInfo
 from harness.findings.report.report_writing import Setup, build_report
 from harness.findings.samples import Sample, score_samples

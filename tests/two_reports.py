@@ -7,11 +7,10 @@ from changed_section import changed
 from fake_gates import GATE, SOUND, make_answers, make_rows
 from fake_study import make_ranking, make_setup, score
 
-from harness.experiment.completion import Completion
 from harness.experiment.conditions import BASELINE, Condition
 from harness.experiment.heads import Head
 from harness.experiment.plan import jobs_of
-from harness.experiment.record import Record
+from harness.experiment.record import Completion, Record
 from harness.findings.comparing.compare import Source
 from harness.findings.report.report_writing import build_report
 from harness.findings.samples import score_samples

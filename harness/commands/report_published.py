@@ -46,8 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Write report, tables and figures; show the summary and what the files cannot support."""
     from harness.findings.figures.plots import draw_plots
-    from harness.findings.published.published_limits import limit_lines
-    from harness.findings.published.published_report import fitting_ranking, published_report
+    from harness.findings.published.published_report import fitting_ranking, limit_lines, published_report
     from harness.findings.report.report_writing import write_report
     from harness.findings.report.summary import summary_lines
     from harness.findings.report.tables import export_csv

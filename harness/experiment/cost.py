@@ -16,8 +16,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.experiment.heads import Head
-from harness.experiment.prefix_tree import prefix_tree
-from harness.experiment.token_trie import LEAST_SHARED, token_trie
+from harness.experiment.prefix_tree import LEAST_SHARED, prefix_tree, token_trie
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,19 @@
-"""The layer-prefix tree: which sets of ablated heads share which layers of one prompt.
+"""Trees of what conditions and rows have in common: the layer-prefix tree, and the trie over tokens.
 
-A head ablated at layer l changes nothing below l's output. So sets that agree in layers 0 to l have the same
-output of layer l: one node of the tree's level l. Keys and values of layer l, made from the layer's input,
-have one copy for each node of the level before it; the input of layer 0 is one for all.
+A head ablated at layer l changes nothing below l's output. So sets of ablated heads that agree in layers 0 to l have
+the same output of layer l for one prompt: one node of the tree's level l. Keys and values of layer l, made from the
+layer's input, have one copy for each node of the level before it; the input of layer 0 is one for all. Leaves stand in
+depth-first order, the set that loses least first: the leaves of any node, and the nodes that any run of leaves has in a
+level, stand together, and are slices.
 
-Leaves stand in depth-first order, the set that loses least first: the leaves of any node, and the nodes that
-any run of leaves has in a level, stand together, and are slices.
+Rows of one filing ask different questions of one document: their prompts have a front in common, and what a model
+makes of it is the same for all of them. A node of the trie is a run of tokens that its prompts share, from where the
+node above ends; prompts that part there are its children.
 
-Knows no models and no tensors.
+Knows no models and no tensors, and nothing of what tokens mean.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.experiment.heads import Head
@@ -100,3 +103,69 @@ def _level(above: Sequence[int], heads: Sequence[tuple[int, ...]]) -> Level:
             lost.append(frozenset(path[1]))
         node_of_leaf.append(len(parents) - 1)
     return Level(tuple(parents), tuple(lost), tuple(node_of_leaf))
+
+
+LEAST_SHARED = 32
+"""Tokens that a run must have to be worth a pass of its own; shorter ones, a chat template's, stay with their rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """Tokens `start` to `stop` of every prompt in `prompts`, which are numbers of those that the trie was made of.
+
+    Without children it is one prompt, from where it parts from all others to its end.
+    """
+
+    start: int
+    stop: int
+    prompts: tuple[int, ...]
+    children: "tuple[Front, ...]" = ()
+
+    @property
+    def n_tokens(self) -> int:
+        """How many tokens are fed here."""
+        return self.stop - self.start
+
+    @property
+    def depth(self) -> int:
+        """How many fronts lie above each other before a prompt's own part, at most."""
+        return 1 + max(child.depth for child in self.children) if self.children else 0
+
+    def nodes(self) -> "Iterator[Front]":
+        """This node and all below it, each before its children."""
+        yield self
+        for child in self.children:
+            yield from child.nodes()
+
+
+def token_trie(prompts: Sequence[Sequence[int]], *, least: int = LEAST_SHARED) -> tuple[Front, ...]:
+    """The trie's first nodes, one for each set of prompts that share at least `least` tokens from the first on.
+
+    The last token of a prompt is never shared: what is fed after it belongs to its row. Prompts keep their order among
+    the children of a node; equal prompts are different children.
+    """
+    return _part(prompts, tuple(range(len(prompts))), 0, least)
+
+
+def _part(prompts: Sequence[Sequence[int]], members: Sequence[int], start: int, least: int) -> tuple[Front, ...]:
+    """The nodes of prompts that are equal up to `start`."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for member in members:
+        key = tuple(prompts[member][start : start + least])
+        # too short to share: a group of its own
+        alone = len(prompts[member]) - 1 < start + least
+        groups.setdefault((-1, member) if alone else key, []).append(member)
+    nodes = []
+    for group in groups.values():
+        if len(group) == 1:
+            nodes.append(Front(start, len(prompts[group[0]]), tuple(group)))
+            continue
+        shared = _n_common([prompts[member][:-1] for member in group])
+        nodes.append(Front(start, shared, tuple(group), _part(prompts, group, shared, least)))
+    return tuple(nodes)
+
+
+def _n_common(prompts: Sequence[Sequence[int]]) -> int:
+    """How many first tokens all of them have in common."""
+    shortest = min(map(len, prompts))
+    return next((i for i in range(shortest) if any(each[i] != prompts[0][i] for each in prompts)), shortest)

@@ -1,21 +1,78 @@
-"""A record: what one job gave, and the text in which it is kept.
+"""Records: what is asked of a model, what one job gave, the text in which that is kept, and the key it is found under.
 
 The text is JSON, which keeps every float to the last bit, also -0.0, which a column of SQLite does not. Reading takes
 nothing on trust: a value of the wrong kind is an error, so that what was damaged, or written by something else, is
-never a result. Knows nothing of where records are kept (`store`).
+never a result. A key covers everything that the content depends on, so nothing that changed can return a stale answer.
+
+Knows nothing of how completions come about (`harness.model.generation.engines`), whether they are right, or where
+records are kept (`store`).
 """
 
+import hashlib
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any, get_args
 
 from harness.choices import Mode, Phase
-from harness.experiment.completion import Completion
 from harness.experiment.heads import Head
+from harness.experiment.intervention import ZEROED, Intervention
 from harness.experiment.plan import Job
-from harness.retrieval.prompts import PromptKind
+from harness.retrieval.prompts import Prompt, PromptKind
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One prompt, to be completed once for each head set.
+
+    `baseline_ids` are the untouched model's tokens, end token included if it ended; where they are `None`, those of an
+    empty head set, if there is one, serve all that come after it. `max_new_tokens` counts the end token too.
+    """
+
+    prompt: Prompt
+    head_sets: tuple[frozenset[Head], ...]
+    baseline_ids: tuple[int, ...] | None
+    intervention: Intervention = ZEROED
+    max_new_tokens: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One condition of one row.
+
+    `token_ids` are the greedy tokens without the end token; `end_token_id` is the one that came, if any.
+    `gold_logprob` is the sum of log p(gold value's tokens | prompt), `baseline_logprob` the same for the untouched
+    model's completion, its end token included, `None` where that is unknown, and `baseline_logprobs` its tokens' own,
+    to six decimals, so that what a part of that completion says can be judged later on; all in nats. `hooks_fired`
+    counts forward calls of ablated projections. `smallest_gap` is, over all greedy steps, the least distance of the
+    best two logits, in standard deviations of that step's logits: near 0 another kernel may choose the other token.
+    `halvings` is how often memory ran out, and the conditions held at once were halved, before it came about.
+    """
+
+    token_ids: tuple[int, ...]
+    end_token_id: int | None
+    gold_logprob: float
+    baseline_logprob: float | None
+    hooks_fired: int
+    smallest_gap: float
+    halvings: int = 0
+    baseline_logprobs: tuple[float, ...] | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether an end token came."""
+        return self.end_token_id is not None
+
+    @property
+    def all_ids(self) -> tuple[int, ...]:
+        """The tokens with the end token."""
+        return self.token_ids if self.end_token_id is None else (*self.token_ids, self.end_token_id)
+
+
+def noted(logprobs: Iterable[float]) -> tuple[float, ...]:
+    """Tokens' log-probabilities as records keep them; below a millionth of a nat kernels differ."""
+    return tuple(round(float(each), 6) for each in logprobs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,3 +194,61 @@ def _is_integer(value: object) -> bool:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+KEY_VERSION = 1
+"""Changes whenever keys do."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunKey:
+    """What a record depends on beside prompt and heads.
+
+    `fingerprint` is the content hash of weights, config and tokenizer, `adapter` that of an adapter; `revision` is a
+    commit; `dtype` and `attention` are those that the model has, whatever was asked; `architectures` are entries beside
+    the table; `engine` names the way of computing and the version of its meaning.
+    """
+
+    fingerprint: str
+    revision: str | None
+    dtype: str
+    attention: str
+    device_type: str
+    engine: str
+    max_new_tokens: int
+    torch_version: str
+    transformers_version: str
+    quantization: str | None = None
+    adapter: str | None = None
+    architectures: tuple[str, ...] = ()
+
+
+def tokens_digest(prompt_ids: Sequence[int], value_ids: Sequence[int]) -> str:
+    """A SHA-256, in hex, of a prompt's tokens and the gold value's; taken once for all jobs of a prompt."""
+    return hashlib.sha256(json.dumps([list(prompt_ids), list(value_ids)]).encode()).hexdigest()
+
+
+def job_key(run_key: RunKey, job: Job, tokens: str, values: str | None = None) -> str:
+    """The key of a job's record: a SHA-256, in hex, of everything the record depends on.
+
+    `tokens` is the `tokens_digest` of its prompt, `values` a digest of what its heads put out instead, where that is
+    not zero. The row's id is not part of the key: rows that agree in prompt and value get one answer.
+    """
+    parts = {
+        "schema_version": KEY_VERSION,
+        "run": asdict(run_key),
+        "tokens": tokens,
+        "heads": [(head.layer, head.head) for head in sorted(job.heads)],
+        "prompt": job.prompt,
+        "mode": job.mode,
+        "phase": job.phase,
+        **({} if values is None else {"values": values}),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def means_key(run_key: RunKey, tokens: Iterable[str]) -> str:
+    """The key of mean values: of the model, how it is computed with, and the `tokens_digest` of each prompt."""
+    run = asdict(run_key)
+    parts = {"run": {name: run[name] for name in run if name not in ("engine", "max_new_tokens")}, "tokens": [*tokens]}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -17,8 +17,7 @@ from harness.experiment.conditions import Condition
 from harness.experiment.cost import ModelSize, decoding_bytes, group_flops, single_flops
 from harness.experiment.heads import Head
 from harness.experiment.plan import Plan, RowWork, by_filing
-from harness.experiment.prefix_tree import prefix_tree
-from harness.experiment.token_trie import LEAST_SHARED, token_trie
+from harness.experiment.prefix_tree import LEAST_SHARED, prefix_tree, token_trie
 from harness.findings.wording import span
 from harness.retrieval.prompts import PromptKind
 from harness.study.run import Run

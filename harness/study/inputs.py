@@ -15,8 +15,8 @@ from harness.experiment.conditions import Study
 from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import Blueprint, ModelShape
 from harness.experiment.intervention import Manner
-from harness.experiment.keys import RunKey
 from harness.experiment.rankings import HeadRanking
+from harness.experiment.record import RunKey
 from harness.retrieval.rows import (
     SPLIT_SHARE,
     Excluded,

@@ -11,9 +11,9 @@ from functools import cached_property
 from typing import Protocol
 
 from harness.experiment.intervention import Intervention, MeanValues
-from harness.experiment.keys import means_key, tokens_digest
 from harness.experiment.locks import WAIT_SECONDS, try_claim
 from harness.experiment.plan import Job
+from harness.experiment.record import means_key, tokens_digest
 from harness.experiment.store import Store
 from harness.retrieval.prompts import Prompt, PromptKind, identification_depth
 from harness.retrieval.rows import Row

@@ -15,8 +15,7 @@ from harness.experiment.conditions import Condition
 from harness.experiment.gate_conditions import GATES, Gate, make_gate
 from harness.experiment.plan import Job, jobs_of
 from harness.experiment.record import Record
-from harness.findings.degenerate import Fault
-from harness.findings.rankings.named_again import unsettled
+from harness.findings.rankings.ranking_summary import unsettled
 from harness.findings.report.report_data import (
     ConditionResult,
     DataInfo,
@@ -27,7 +26,7 @@ from harness.findings.report.report_data import (
     RunInfo,
 )
 from harness.findings.report.report_writing import Judged, Setup, build_report
-from harness.findings.samples import DONOR_VALUE, Flags, OwnScore, Place, Sample, score_samples, text_samples
+from harness.findings.samples import DONOR_VALUE, Fault, Flags, OwnScore, Place, Sample, score_samples, text_samples
 from harness.findings.verdicts.claim import JudgedGate, joint_claim
 from harness.findings.verdicts.gate_results import Known, gate_result
 from harness.findings.verdicts.gate_samples import OUTCOMES, Answers, paired_sums

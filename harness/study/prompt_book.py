@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from harness.experiment.heads import check_window
-from harness.experiment.keys import tokens_digest
+from harness.experiment.record import tokens_digest
 from harness.retrieval.chat_templates import read_arguments
 from harness.retrieval.placement import cut_to_length
 from harness.retrieval.prompts import (

@@ -12,13 +12,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Protocol
 
-from harness.experiment.completion import Ask, Completion
 from harness.experiment.conditions import Condition
 from harness.experiment.intervention import MeanValues
-from harness.experiment.keys import job_key
 from harness.experiment.locks import WAIT_SECONDS, remove_left_claims, try_claim
 from harness.experiment.plan import Job, Plan, RowWork, by_filing, jobs_of, make_plan
-from harness.experiment.record import Record
+from harness.experiment.record import Ask, Completion, Record, job_key
 from harness.experiment.store import Store
 from harness.retrieval.prompts import PROMPT_KINDS, Prompt, PromptKind, most_new_tokens
 from harness.study.inputs import Inputs

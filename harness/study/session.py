@@ -29,10 +29,9 @@ from harness.experiment.locks import Leases
 from harness.experiment.store import IN_MEMORY, Repair, Store
 from harness.files import try_folder
 from harness.findings.report.gate_message import gate_message, not_alone
-from harness.findings.report.replaced import what_is_replaced
 from harness.findings.report.report_data import Exit, ReportData
 from harness.findings.report.report_files import REPORT_FILE
-from harness.findings.report.report_writing import write_report
+from harness.findings.report.report_writing import what_is_replaced, write_report
 from harness.findings.samples import OwnScore, Sample
 from harness.findings.verdicts.verdict_data import GateResult
 from harness.settings import DEMO, Settings

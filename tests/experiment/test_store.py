@@ -19,11 +19,10 @@ import numpy as np
 import pytest
 
 from harness.errors import StoreError
-from harness.experiment.completion import Completion
 from harness.experiment.heads import Head
 from harness.experiment.intervention import MeanValues
 from harness.experiment.plan import Job
-from harness.experiment.record import Record
+from harness.experiment.record import Completion, Record
 from harness.experiment.store import SCHEMA_VERSION, Store
 
 JOB = Job("f1/ceo", frozenset({Head(17, 24), Head(3, 1)}))

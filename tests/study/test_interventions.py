@@ -15,9 +15,9 @@ from harness.errors import DataError, ModelError
 from harness.experiment.head_files import write_ranking
 from harness.experiment.heads import Head, ModelShape
 from harness.experiment.intervention import ZEROED, MeanValues
-from harness.experiment.keys import tokens_digest
 from harness.experiment.plan import Job
 from harness.experiment.rankings import rank
+from harness.experiment.record import tokens_digest
 from harness.experiment.store import IN_MEMORY, Store
 from harness.retrieval.prompts import Prompt
 from harness.retrieval.rows import write_rows

@@ -9,10 +9,9 @@ import pytest
 from harness.demo import RANKING_FILE
 from harness.demo.filings import demo_rows
 from harness.errors import DataError
-from harness.experiment.completion import Completion
 from harness.experiment.head_files import read_ranking, write_ranking
 from harness.experiment.plan import jobs_of
-from harness.experiment.record import Record
+from harness.experiment.record import Completion, Record
 from harness.experiment.stability import ListStability, Stability
 from harness.experiment.store import IN_MEMORY, Store
 from harness.findings.samples import score_samples

@@ -18,10 +18,9 @@ from fake_study import make_report
 
 from harness import __version__
 from harness.errors import SettingsError
-from harness.experiment.completion import Completion
 from harness.experiment.conditions import BASELINE, Condition, random_control
 from harness.experiment.plan import Job, jobs_of
-from harness.experiment.record import Record
+from harness.experiment.record import Completion, Record
 from harness.experiment.store import Store
 from harness.findings.report.gate_message import gate_message
 from harness.findings.report.report_data import OwnMetric

@@ -13,7 +13,7 @@ from tiny_models import tiny_tokenizer
 from harness.demo.filings import demo_rows
 from harness.errors import DataError, ModelError
 from harness.experiment.heads import Blueprint, ModelShape
-from harness.experiment.keys import tokens_digest
+from harness.experiment.record import tokens_digest
 from harness.retrieval.prompts import (
     NULL_QUERY,
     PROMPT_KINDS,

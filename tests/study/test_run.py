@@ -16,7 +16,6 @@ from tiny_models import save_checkpoint
 
 from harness.demo.filings import demo_rows
 from harness.errors import ModelError
-from harness.experiment.completion import Ask, Completion
 from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
 from harness.experiment.gate_conditions import PLAIN_TEXT, over_plain_text
 from harness.experiment.head_files import write_ranking
@@ -25,6 +24,7 @@ from harness.experiment.intervention import ZEROED, Intervention, MeanValues
 from harness.experiment.locks import try_claim
 from harness.experiment.plan import jobs_of
 from harness.experiment.rankings import rank
+from harness.experiment.record import Ask, Completion
 from harness.experiment.store import Store
 from harness.retrieval.rows import write_rows
 from harness.settings import Settings

@@ -12,8 +12,7 @@ from typing import Literal
 from matplotlib.figure import Figure
 
 from harness.errors import ReportError
-from harness.findings.figures.curve_plots import accuracy_by_k, accuracy_by_task, retrieval_against_random
-from harness.findings.figures.forest_plot import forest
+from harness.findings.figures.curve_plots import accuracy_by_k, accuracy_by_task, forest, retrieval_against_random
 from harness.findings.figures.map_plots import head_map, transfer_map
 from harness.findings.figures.plot_style import house_style, save
 from harness.findings.report.report_data import ReportData

@@ -8,11 +8,10 @@ and which conditions stand in one column. Knows nothing of how it is drawn (`pag
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from harness.experiment.conditions import BASELINE
-from harness.findings.degenerate import Fault
 from harness.findings.report.report_data import ConditionResult, RankingSection, ReportData
 from harness.findings.report.row_texts import RowText
 from harness.findings.report.tables import Cell, figures
-from harness.findings.samples import Sample
+from harness.findings.samples import Fault, Sample
 from harness.findings.section import Count, LayerHead, Section
 
 RIGHT, WRONG, LOST, GAINED, NONE = "r", "w", "l", "g", "."

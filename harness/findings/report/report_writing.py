@@ -1,7 +1,8 @@
 """Writing the report: from conditions, rows and samples to `report.json` with `samples.jsonl` beside it.
 
 A report can be built at any moment, also after a failure or an interrupt: conditions whose rows lack records
-are named in `run.missing`, and their figures rest on the rows that were answered. What stands where says
+are named in `run.missing`, and their figures rest on the rows that were answered. What is lost where it takes the place
+of another session's (two that share a run name, or parts of one study) is said. What stands where says
 `report_data`. Knows nothing of models, of pytest or of figures; `harness.findings.report.reading` reads what is written
 here.
 """
@@ -14,9 +15,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.counting import counted
 from harness.errors import ReportError
 from harness.experiment.conditions import BASELINE, Condition, distinct
 from harness.experiment.heads import Head, ModelShape
+from harness.experiment.json_nodes import Node, read_json
 from harness.experiment.rankings import HeadRanking, ScoredHead
 from harness.experiment.stability import ListStability, Stability
 from harness.files import replacing
@@ -247,3 +250,45 @@ def _data(data: DataInfo, rows: Sequence[Row]) -> DataSection:
 def _task_rows(rows: Sequence[Row]) -> TaskRows:
     values = Counter(normalise(row.needle_value, "text") for row in rows)
     return TaskRows(rows=len(rows), majority_floor=max(values.values()) / len(rows))
+
+
+N_NAMED = 3
+"""How many names are said before `...`."""
+
+
+def what_is_replaced(report: ReportData, folder: Path) -> str | None:
+    """What the report that lies in the folder says and this one does not, in a line; `None` where that is nothing.
+
+    It says something else where it has conditions that this one has not, or was made with other settings. What is no
+    report is nothing to keep.
+    """
+    try:
+        old = read_json(folder / REPORT_FILE, ReportError)
+        started = old.field("run").field("started").text()
+        names = [each.field("name").text() for each in old.field("conditions").items()]
+        settings = old.field("configuration").table(lambda node: node)
+    except ReportError:
+        return None
+    known = {condition.name for condition in report.conditions}
+    lost = [name for name in names if name not in known]
+    other = [name for name in {**settings, **report.configuration} if _value(settings.get(name)) != _now(report, name)]
+    kept = [f"{counted(len(lost), 'condition')} that this one has not ({_some(lost)})"] if lost else []
+    kept += [f"other settings ({_some(other)})"] if other else []
+    if not kept:
+        return None
+    return (
+        f"{folder / REPORT_FILE}: took the place of a report of {started} with {' and '.join(kept)}; give each session "
+        "a name of its own with --ablation-run to keep both; the store holds all records"
+    )
+
+
+def _value(node: Node | None) -> object:
+    return None if node is None else node.value
+
+
+def _now(report: ReportData, name: str) -> object:
+    return report.configuration.get(name)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:N_NAMED]) + (", ..." if len(names) > N_NAMED else "")

@@ -17,9 +17,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.experiment.completion import Ask, Completion, noted
 from harness.experiment.heads import Head
 from harness.experiment.prefix_tree import PrefixTree, prefix_tree
+from harness.experiment.record import Ask, Completion, noted
 from harness.model.generation.branching import Branching
 from harness.model.generation.decoding import decode
 from harness.model.generation.greedy import Greedy, Reading

@@ -1,6 +1,6 @@
 """The fast way: all conditions of the rows of one filing together, sharing every layer and every token in common.
 
-Prompts that begin alike are read as far as they do once for all of them (`harness.experiment.token_trie`), and every
+Prompts that begin alike are read as far as they do once for all of them (`harness.experiment.prefix_tree`), and every
 condition's layers as far as they are those of another (`harness.experiment.prefix_tree`): a front is read over the tree
 of all head sets that are asked of its prompts, and each prompt goes on from the nodes of its own. How one prompt is
 then answered is `answering`'s.
@@ -21,10 +21,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import torch
 
 from harness.errors import ModelError
-from harness.experiment.completion import Ask, Completion
 from harness.experiment.heads import Head
 from harness.experiment.intervention import ZEROED, Intervention
-from harness.experiment.token_trie import LEAST_SHARED, Front, token_trie
+from harness.experiment.prefix_tree import LEAST_SHARED, Front, token_trie
+from harness.experiment.record import Ask, Completion
 from harness.model.generation import reference
 from harness.model.generation.answering import NOTHING, RowAnswers
 from harness.model.generation.branching import Branching

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType, ModuleType
 
-from harness.experiment.completion import Ask, Completion
 from harness.experiment.intervention import MeanValues
+from harness.experiment.record import Ask, Completion
 from harness.model.generation import engine, reference
 from harness.model.intervention.head_values import mean_values
 from harness.model.loading.devices import device_names

@@ -17,9 +17,9 @@ from transformers import Cache
 from transformers.cache_utils import DynamicLayer
 
 from harness.errors import ModelError
-from harness.experiment.completion import Ask, Completion, noted
 from harness.experiment.heads import Head
 from harness.experiment.intervention import ZEROED, Intervention
+from harness.experiment.record import Ask, Completion, noted
 from harness.model.intervention.ablation import Ablation
 from harness.model.intervention.head_values import replacement_of
 from harness.model.loading.loaded_model import LoadedModel, check_window

@@ -16,9 +16,9 @@ from types import MappingProxyType
 import torch
 
 from harness.experiment.bench_result import BenchResult, IdentifyCost, SideResult
-from harness.experiment.completion import Completion
 from harness.experiment.cost import ModelSize, decoding_bytes, shared_flops
 from harness.experiment.heads import Head
+from harness.experiment.record import Completion
 from harness.model.generation import engine, reference
 from harness.model.identification.identify import find_method
 from harness.model.loading.loaded_model import LoadedModel

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import torch
 
-from harness.experiment.completion import Completion
 from harness.experiment.heads import Head
+from harness.experiment.record import Completion
 from harness.model.intervention.ablation import Ablation
 from harness.model.loading.loaded_model import LoadedModel
 from harness.retrieval.prompts import Prompt

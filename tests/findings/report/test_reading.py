@@ -9,10 +9,9 @@ from fake_study import make_report, make_rows, make_setup, score
 from vouching import vouch
 
 from harness.errors import ReportError
-from harness.experiment.completion import Completion
 from harness.experiment.conditions import BASELINE
 from harness.experiment.plan import Job
-from harness.experiment.record import Record
+from harness.experiment.record import Completion, Record
 from harness.findings.report.reading import load
 from harness.findings.report.report_writing import build_report, write_report
 from harness.findings.samples import score_samples

@@ -8,11 +8,10 @@ from changed_section import changed
 from fake_gates import GATE, SOUND, make_answers, make_rows
 from fake_study import make_setup, score, whole_report
 
-from harness.experiment.completion import Completion
 from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
 from harness.experiment.heads import Head
 from harness.experiment.plan import jobs_of
-from harness.experiment.record import Record
+from harness.experiment.record import Completion, Record
 from harness.findings.report.curves import Curve, Point
 from harness.findings.report.report_data import Degenerate, ReportData
 from harness.findings.report.report_writing import build_report

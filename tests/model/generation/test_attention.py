@@ -8,8 +8,8 @@ from tiny_models import doubled, random_ids, random_prompt, tiny_loaded
 from torch import nn
 from transformers import AttentionInterface
 
-from harness.experiment.completion import Ask
 from harness.experiment.heads import Head
+from harness.experiment.record import Ask
 from harness.model.generation import branching, engine, reference
 from harness.model.generation.attention import BEHIND, attend_behind, may_attend_behind, sees_everything
 from harness.model.loading.architectures import ARCHITECTURES

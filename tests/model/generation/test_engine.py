@@ -32,11 +32,11 @@ from harness.choices import Phase
 from harness.demo import MODEL_FOLDER, RANKING_FILE
 from harness.demo.filings import demo_rows
 from harness.errors import AblationError, ModelError
-from harness.experiment.completion import Ask, Completion
 from harness.experiment.conditions import EXPERIMENTS, Study
 from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import Head
 from harness.experiment.intervention import ZEROED, Intervention, MeanValues
+from harness.experiment.record import Ask, Completion
 from harness.model.generation import engine, reference
 from harness.model.generation.branching import Branching, decoder_layers
 from harness.model.intervention.ablation import Ablation

@@ -30,9 +30,9 @@ from transformers import PreTrainedModel
 
 from harness.choices import Phase
 from harness.errors import AblationError, ModelError
-from harness.experiment.completion import Completion
 from harness.experiment.heads import Head
 from harness.experiment.intervention import ZEROED, Intervention, MeanValues
+from harness.experiment.record import Completion
 from harness.model.generation.reference import run_row
 from harness.model.intervention.head_values import run_donor
 from harness.model.loading.loaded_model import LoadedModel
