@@ -120,7 +120,7 @@ def commands() -> str:
     for name, command in COMMANDS.items():
         parser = argparse.ArgumentParser(
             prog=f"{PROGRAM} {name}",
-            description=f"{command.HELP[0].upper()}{command.HELP[1:]}.",
+            description=f"{command.help[0].upper()}{command.help[1:]}.",
             formatter_class=_wide,
         )
         command.add_arguments(parser)

@@ -8,56 +8,34 @@ torch nor pandas or matplotlib.
 import argparse
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Protocol
 
-from harness.commands import (
-    bench,
-    compare,
-    export,
-    filings,
-    heads,
-    identify,
-    plot,
-    report_published,
-    rows,
-    schema,
-    show,
-)
+from harness.commands.bench import BENCH
+from harness.commands.compare import COMPARE
+from harness.commands.console import Command
+from harness.commands.heads import HEADS, IDENTIFY
+from harness.commands.reports import EXPORT, PLOT, PUBLISHED, SCHEMA, SHOW
+from harness.commands.rows import FILINGS, ROWS
 from harness.errors import HarnessError, memory_is_named
 
 PROGRAM = "retrieval-heads"
 EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 2, 130, 141
 
 
-class Command(Protocol):
-    """A module of `harness.commands`."""
-
-    HELP: str
-
-    @property
-    def add_arguments(self) -> Callable[[argparse.ArgumentParser], None]:
-        """Give the command's parser its own arguments."""
-
-    @property
-    def run(self) -> Callable[[argparse.Namespace], int | None]:
-        """Run it; the exit code, where it is not 0."""
-
-
 COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
-        "identify": identify,
-        "heads": heads,
-        "rows": rows,
-        "filings": filings,
-        "show": show,
-        "plot": plot,
-        "export": export,
-        "compare": compare,
-        "report-published": report_published,
-        "schema": schema,
-        "bench": bench,
+        "identify": IDENTIFY,
+        "heads": HEADS,
+        "rows": ROWS,
+        "filings": FILINGS,
+        "show": SHOW,
+        "plot": PLOT,
+        "export": EXPORT,
+        "compare": COMPARE,
+        "report-published": PUBLISHED,
+        "schema": SCHEMA,
+        "bench": BENCH,
     }
 )
 """Every command, in the order of the help."""
@@ -93,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
-        one = commands.add_parser(name, help=command.HELP, description=f"{command.HELP[0].upper()}{command.HELP[1:]}.")
+        one = commands.add_parser(name, help=command.help, description=f"{command.help[0].upper()}{command.help[1:]}.")
         command.add_arguments(one)
         one.set_defaults(command=command.run)
     return parser

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.commands.arguments import whole_number
+from harness.commands.console import whole_number
 from harness.files import write_text
 from harness.findings.verdicts.simulation import N_EXPERIMENTS, plan, simulate
 

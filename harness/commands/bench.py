@@ -1,19 +1,17 @@
 """`bench`: the engine against a plain loop on the same rows and conditions, as a table and as JSON."""
 
 import argparse
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from harness.commands.arguments import add_options, check_writable, given_settings, whole_number
-from harness.commands.output import say, show
+from harness.commands.console import Command, add_options, check_writable, given_settings, say, show, whole_number
 from harness.counting import counted
 from harness.errors import SettingsError
-from harness.experiment.bench_result import write_bench
+from harness.experiment.bench_result import BenchResult, SideResult, write_bench
 from harness.experiment.conditions import EXPERIMENTS
-from harness.findings.bench_table import bench_lines, growth_lines
 from harness.settings import DEMO
 from harness.study.benchmark import Request, measure
 
-HELP = "measure the engine against a plain loop on the same work"
 MODEL_OPTIONS = (
     "model",
     "revision",
@@ -38,7 +36,7 @@ FIGURES = (".png", ".svg", ".pdf")
 BASELINES = ("reference", "plain", "published")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own arguments."""
     parser.add_argument(
         "--shape",
@@ -83,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, BENCH_OPTIONS)
 
 
-def run(arguments: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace) -> None:
     """Measure, show, and write what was asked for."""
     settings = given_settings(arguments, BENCH_OPTIONS)
     _check_beside_shape(arguments)
@@ -145,3 +143,66 @@ def _experiments(text: str) -> tuple[str, ...]:
 
 def _numbers(text: str) -> tuple[int, ...]:
     return tuple(whole_number(1)(part) for part in text.split(","))
+
+
+_HEADER = f"{'':<12}{'seconds':>10}{'layer passes':>14}{'short passes':>14}{'peak GiB':>10}"
+
+
+def bench_lines(setting: Mapping[str, object], result: BenchResult) -> Iterator[str]:
+    """What was measured where, both sides, and what follows."""
+    model, dtype, attention, device = (setting[name] for name in ("model", "dtype", "attention", "device"))
+    adapter = f" with {setting['adapter']}" if setting.get("adapter") else ""
+    bits = f"{setting['quantization']} and " if setting.get("quantization") else ""
+    yield (
+        f"{model}{adapter}, {bits}{dtype}, {attention}, on {device}: {counted(result.n_rows, 'row')} of "
+        f"{setting['prompt_tokens']} tokens, up to {counted(result.n_conditions, 'condition')} each, "
+        f"{setting['max_new_tokens']} new tokens at most"
+    )
+    yield _HEADER
+    yield _side(result.baseline)
+    yield _side(result.engine)
+    ratios = result.ratios
+    yield f"{result.ratio:.2f} x as fast (rounds: {min(ratios):.2f} to {max(ratios):.2f})"
+    slower = 1 / result.fraction_of_floor
+    yield (
+        f"the least time: {result.floor_seconds:.3f} s at the {result.speed.flops / 1e12:.3g} TFLOP/s and "
+        f"{result.speed.bandwidth / 1e9:.3g} GB/s measured now; the engine takes {slower:.2f} x that"
+    )
+    yield _answers(result)
+    if result.identify is not None:
+        extra = result.identify.extra_bytes
+        memory = "" if extra is None else f", {extra / 2**30:+.2f} GiB at most"
+        method, ratio = result.identify.method, result.identify.ratio
+        yield f"identify ({method}): {ratio:.2f} x the time of reading the prompts{memory}"
+
+
+def growth_lines(growth: Mapping[int, BenchResult]) -> Iterator[str]:
+    """A line for each number of conditions."""
+    if growth:
+        yield f"{'conditions':<12}{'engine s':>10}{'baseline s':>12}{'ratio':>8}{'engine GiB':>12}{'baseline GiB':>14}"
+    for result in growth.values():
+        engine, baseline = result.engine, result.baseline
+        yield (
+            f"{result.n_conditions:<12}{engine.median_seconds:>10.3f}{baseline.median_seconds:>12.3f}"
+            f"{result.ratio:>8.2f}{_gib(engine):>12}{_gib(baseline):>14}"
+        )
+
+
+def _side(side: SideResult) -> str:
+    return f"{side.name:<12}{side.median_seconds:>10.3f}{side.layer_passes:>14}{side.steps:>14.1f}{_gib(side):>10}"
+
+
+def _gib(side: SideResult) -> str:
+    return "-" if side.peak_bytes is None else f"{side.peak_bytes / 2**30:.2f}"
+
+
+def _answers(result: BenchResult) -> str:
+    text = f"{result.n_completions - result.n_different} of {result.n_completions} completions equal, token by token"
+    if result.n_different:
+        text += f"; {result.n_ties} of the others differ at a tie"
+    if result.own_flips is not None:
+        text += f"; the plain loop differs from itself in a batch of 2 in {result.own_flips}"
+    return text
+
+
+BENCH = Command("measure the engine against a plain loop on the same work", _add_arguments, _run)

@@ -5,19 +5,17 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.commands.arguments import check_writable
-from harness.commands.output import say, show
+from harness.commands.console import Command, check_writable, say, show
 from harness.files import write_text
 from harness.findings.report.report_files import SAMPLES_FILE
 
 if TYPE_CHECKING:  # parsing does not read reports
     from harness.findings.comparing.compare import Source
 
-HELP = "compare two reports, condition by condition and row by row"
 EXIT_FAILED = 1
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own arguments."""
     parser.add_argument("before", type=Path, metavar="A", help="a report.json, or its folder: what was")
     parser.add_argument("after", type=Path, metavar="B", help="another one: what is now")
@@ -32,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the whole comparison")
 
 
-def run(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace) -> int:
     """Show what differs from A to B; 1 where a check of --fail-on fails."""
     from harness.findings.comparing.compare import compare
     from harness.findings.comparing.comparison_text import comparison_lines
@@ -61,3 +59,6 @@ def _source(path: Path) -> "Source":
     report = load(path)
     has_samples = report.path.with_name(SAMPLES_FILE).is_file()
     return Source(str(path), report.data, (report.sample_lines() or None) if has_samples else None)
+
+
+COMPARE = Command("compare two reports, condition by condition and row by row", _add_arguments, _run)

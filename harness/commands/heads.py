@@ -1,21 +1,34 @@
-"""`heads`: show, check, compare or convert a file of ranked heads."""
+"""`heads`: show, check, compare or convert a file of ranked heads. `identify`: rank a model's heads, and write one."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from harness.commands.arguments import model_shape, whole_number
-from harness.commands.output import show
+from harness.commands.console import (
+    Command,
+    add_options,
+    check_writable,
+    given_settings,
+    model_shape,
+    say,
+    show,
+    whole_number,
+)
+from harness.counting import counted
 from harness.errors import SettingsError
 from harness.experiment.head_files import read_ranking, write_ranking
 from harness.experiment.heads import ModelShape
 from harness.findings.rankings.ranking_comparison import agreement_lines
 from harness.findings.rankings.ranking_summary import ranking_lines
+from harness.retrieval.rows import Excluded
+from harness.settings import Settings
+from harness.study.asked_model import AskedModel
+from harness.study.identification import DEFAULT_METHOD, cut_to_seq_len, identification_rows, identify_heads
+from harness.study.inputs import read_data
 
-HELP = "show, check, compare or convert a file of ranked heads"
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_heads_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own arguments."""
     parser.add_argument("file", type=Path, metavar="FILE", help="ranked heads, in any known format")
     parser.add_argument(
@@ -40,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--convert", type=Path, metavar="OUT", help="write it in our own format")
 
 
-def run(arguments: argparse.Namespace) -> None:
+def _run_heads(arguments: argparse.Namespace) -> None:
     """Show a head file, alone or against others; with a shape check it, with another file convert it."""
     if arguments.top_k is not None and not arguments.against:
         raise SettingsError("--top-k: got without --against; expected another file to compare with; name one")
@@ -57,3 +70,77 @@ def run(arguments: argparse.Namespace) -> None:
         )
         lines.append(f"wrote {arguments.convert}")
     show(lines)
+
+
+IDENTIFY_OPTIONS = (
+    *("model", "revision", "dtype", "device-map", "attn", "quantization", "adapter", "architectures", "template"),
+    *("data", "task-file", "tasks", "strict-rows", "split-share", "max-rows", "seq-len", "insertion", "max-new-tokens"),
+)
+"""The plugin's options that `identify` has too."""
+
+
+def _add_identify_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's own arguments."""
+    add_options(parser, IDENTIFY_OPTIONS)
+    most = max(Settings().k)
+    parser.add_argument("--seed", metavar="N", help="seed of the split and of the needles' depths (default: 0)")
+    parser.add_argument(
+        "--top-k",
+        type=whole_number(1),
+        default=most,
+        metavar="N",
+        help=f"candidates a task (default: {most})",
+    )
+    parser.add_argument(
+        "--method",
+        default=DEFAULT_METHOD,
+        metavar="NAME",
+        help="how heads are scored: summed_attention, retrieval_score or qr_score (default: %(default)s)",
+    )
+    parser.add_argument("--variant", metavar="NAME", help="another rule of the method: authors, of retrieval_score")
+    parser.add_argument(
+        "--out", type=Path, default=Path("retrieval_heads.json"), metavar="FILE", help="default: %(default)s"
+    )
+
+
+def _run_identify(arguments: argparse.Namespace) -> None:
+    """Score all heads on the identification rows, write the ranking and show it."""
+    settings = given_settings(arguments, (*IDENTIFY_OPTIONS, "seed"))
+    check_writable(arguments.out, "--out")
+    tasks, table = read_data(settings)
+    rows = identification_rows(table.rows, settings)
+    filings = counted(len({row.filename for row in rows}), "filing")
+    say(f"{settings.model}: {counted(len(rows), 'identification row')} of {filings}, {counted(len(tasks), 'task')}")
+    model = AskedModel(settings)
+    if (kind := model.blueprint.quantized_file) is not None:
+        say(f"{settings.model}: quantised weights ({kind}), read as full ones")
+    _say_excluded(table.excluded)
+    whole = rows
+    rows, n_cut = cut_to_seq_len(model, tasks, rows)
+    if n_cut:
+        say(f"{counted(n_cut, 'row')} cut to {settings.seq_len} tokens, {len(rows) - n_cut} are not longer")
+    ranking = identify_heads(
+        model,
+        tasks,
+        rows,
+        top_k=arguments.top_k,
+        method=arguments.method,
+        variant=arguments.variant,
+        made_from=whole,
+    )
+    n_counting = sum((ranking.samples or {}).values())
+    if n_counting < len(rows):
+        say(f"{n_counting} of {len(rows)} rows count for {ranking.full_method}")
+    write_ranking(ranking, arguments.out)
+    show(ranking_lines(replace(ranking, source=str(arguments.out))))
+
+
+def _say_excluded(excluded: Sequence[Excluded]) -> None:
+    for row in excluded:
+        say(f"excluded: {row.row_id}: {row.reason}")
+    if excluded:
+        say(f"{counted(len(excluded), 'row')} excluded")
+
+
+HEADS = Command("show, check, compare or convert a file of ranked heads", _add_heads_arguments, _run_heads)
+IDENTIFY = Command("rank a model's heads on the identification rows", _add_identify_arguments, _run_identify)

@@ -69,15 +69,14 @@ def measure(request: Request) -> Measured:
         HarnessError: a setting, a file or the model cannot be used.
     """
     from harness.model.identification.identify import find_method
-    from harness.model.performance.bench import Work, compare
+    from harness.model.performance.bench import Scoring, Work, compare
 
     if request.settings.quantization == "8bit":
         raise SettingsError(
             "--quantization: 8bit; expected 4bit, or none: products of 8 bits are faster than what the least time is "
             "told by, and their conditions are computed one by one in any case"
         )
-    if request.identify is not None:
-        find_method(request.identify)
+    scoring = None if request.identify is None else Scoring(request.identify, find_method(request.identify).score)
     loaded, works = _real_work(request) if request.shape == DEMO else _random_work(request)
 
     def of(part: Sequence[Work]) -> BenchResult:
@@ -88,7 +87,7 @@ def measure(request: Request) -> Measured:
             rounds=request.rounds,
             max_new_tokens=request.settings.max_new_tokens,
             own_flips=request.own_flips,
-            identify=request.identify,
+            scoring=scoring,
         )
 
     growth = {n: of([Work(work.prompt, work.head_sets[:n]) for work in works]) for n in request.growth}

@@ -4,6 +4,12 @@ Each side first runs once without the clock, which warms it up, counts its passe
 then the sides take turns, round after round. Nothing is stored, and nothing is read from a store. The least time
 that the engine's work needs on this device (`harness.experiment.cost`) is measured in the same run.
 
+Beside `reference` stand two loops that studies are published with: one condition at a time, tokens and nothing else.
+`published` is the notebook's: eager attention, and the logits of the whole prompt. `plain` is the same with the
+attention that the model was loaded with and the last position's logits alone, the fastest loop that shares nothing.
+Neither takes log-probabilities or checks drafts. Heads are zeroed by the same context manager as everywhere, because
+what is compared is the way of computing, not the hooks.
+
 Knows nothing of where prompts and conditions come from, and writes no files.
 """
 
@@ -20,12 +26,9 @@ from harness.experiment.cost import ModelSize, decoding_bytes, shared_flops
 from harness.experiment.heads import Head
 from harness.experiment.record import Completion
 from harness.model.generation import engine, reference
-from harness.model.identification.identify import find_method
+from harness.model.intervention.ablation import Ablation
 from harness.model.loading.loaded_model import LoadedModel
-from harness.model.performance.ceilings import finish, measure_speed
-from harness.model.performance.layer_counter import LayerCounter
-from harness.model.performance.peak_memory import PeakMemory
-from harness.model.performance.plain_loop import run_plain, run_published
+from harness.model.performance.measures import LayerCounter, PeakMemory, finish, measure_speed
 from harness.retrieval.prompts import Prompt, Trial
 
 TIE = 1e-5
@@ -38,6 +41,14 @@ class Work:
 
     prompt: Prompt
     head_sets: tuple[frozenset[Head], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """A method of scoring heads, by its name, and what scores all heads on one trial."""
+
+    method: str
+    score: Callable[[LoadedModel, Trial], object]
 
 
 Way = Callable[[LoadedModel, Work, int], Sequence[Completion]]
@@ -72,12 +83,12 @@ def compare(  # what is run, against what, how often, how far
     rounds: int,
     max_new_tokens: int,
     own_flips: bool = False,
-    identify: str | None = None,
+    scoring: Scoring | None = None,
 ) -> BenchResult:
     """Measure the engine and one of the `BASELINES`, taking turns.
 
     With `own_flips` the plain loop is also compared with itself beside a copy of each prompt, without the clock;
-    `identify` names a method of scoring heads to measure beside plainly reading the prompts.
+    `scoring` is to be measured beside plainly reading the prompts.
 
     Raises:
         HarnessError: a prompt that does not fit the model, or one condition that does not fit into memory.
@@ -105,7 +116,7 @@ def compare(  # what is run, against what, how often, how far
         speed=measure_speed(loaded.device, loaded.model.dtype),
         flops=sum(shared_flops(loaded.size, work.head_sets, len(work.prompt.token_ids)) for work in works),
         read_bytes=ours.read_bytes(loaded.size, works),
-        identify=None if identify is None else _identify_cost(loaded, works, identify, rounds),
+        identify=None if scoring is None else _identify_cost(loaded, works, scoring, rounds),
     )
 
 
@@ -157,9 +168,8 @@ def _differences(ours: Sequence[Completion], theirs: Sequence[Completion]) -> tu
     return len(pairs), len(ties)
 
 
-def _identify_cost(loaded: LoadedModel, works: Sequence[Work], method: str, rounds: int) -> IdentifyCost:
+def _identify_cost(loaded: LoadedModel, works: Sequence[Work], scoring: Scoring, rounds: int) -> IdentifyCost:
     """Scoring and reading take turns; each runs once before the clock is started, and its peak is taken then."""
-    score = find_method(method).score
     trials = [Trial(work.prompt, "", "text", 1) for work in works]
 
     @torch.inference_mode()
@@ -167,7 +177,7 @@ def _identify_cost(loaded: LoadedModel, works: Sequence[Work], method: str, roun
         ids = torch.tensor([trial.prompt.token_ids], device=loaded.device)
         loaded.model(input_ids=ids, use_cache=True, logits_to_keep=1)
 
-    sides: dict[str, Callable[[Trial], object]] = {"score": lambda trial: score(loaded, trial), "read": read}
+    sides: dict[str, Callable[[Trial], object]] = {"score": lambda trial: scoring.score(loaded, trial), "read": read}
     peaks: dict[str, int | None] = {}
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for name, side in sides.items():
@@ -182,7 +192,7 @@ def _identify_cost(loaded: LoadedModel, works: Sequence[Work], method: str, roun
                 sides[name](trial)
             finish(loaded.device)
             seconds[name].append(time.perf_counter() - began)
-    return IdentifyCost(method, tuple(seconds["score"]), tuple(seconds["read"]), peaks["score"], peaks["read"])
+    return IdentifyCost(scoring.method, tuple(seconds["score"]), tuple(seconds["read"]), peaks["score"], peaks["read"])
 
 
 def _own_flips(loaded: LoadedModel, works: Sequence[Work], max_new_tokens: int) -> int:
@@ -193,3 +203,65 @@ def _own_flips(loaded: LoadedModel, works: Sequence[Work], max_new_tokens: int) 
         beside = run_plain(loaded, work.prompt, work.head_sets, max_new_tokens=max_new_tokens, copies=2)
         flips += sum(one.all_ids != other.all_ids for one, other in zip(alone, beside, strict=True))
     return flips
+
+
+def run_plain(
+    loaded: LoadedModel,
+    prompt: Prompt,
+    head_sets: Sequence[frozenset[Head]],
+    *,
+    max_new_tokens: int,
+    copies: int = 1,
+) -> tuple[Completion, ...]:
+    """Complete one prompt for each head set; log-probabilities and gaps are nan.
+
+    The prompt is run as a batch of `copies` of it, and the first is read: kernels round differently in larger batches.
+    """
+    return tuple(
+        _complete(loaded, prompt, heads, max_new_tokens, full_logits=False, copies=copies) for heads in head_sets
+    )
+
+
+def run_published(
+    loaded: LoadedModel, prompt: Prompt, head_sets: Sequence[frozenset[Head]], *, max_new_tokens: int
+) -> tuple[Completion, ...]:
+    """The same with eager attention, and logits at every position; the model's own attention is put back."""
+    own = loaded.attention
+    loaded.model.set_attn_implementation("eager")
+    try:
+        return tuple(_complete(loaded, prompt, heads, max_new_tokens, full_logits=True) for heads in head_sets)
+    finally:
+        loaded.model.set_attn_implementation(own)
+
+
+@torch.inference_mode()
+def _complete(
+    loaded: LoadedModel,
+    prompt: Prompt,
+    heads: frozenset[Head],
+    max_new_tokens: int,
+    *,
+    full_logits: bool,
+    copies: int = 1,
+) -> Completion:
+    token_ids: list[int] = []
+    cache = None
+    feed: Sequence[int] = prompt.token_ids
+    with Ablation(loaded.outputs, [heads]) as ablation:
+        while len(token_ids) < max_new_tokens and not (token_ids and token_ids[-1] in loaded.end_token_ids):
+            ids = torch.tensor([feed] * copies, device=loaded.device)
+            output = loaded.model(
+                input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=0 if full_logits else 1
+            )
+            cache = output.past_key_values
+            token_ids.append(int(output.logits[0, -1].argmax()))
+            feed = token_ids[-1:]
+    ended = token_ids[-1] in loaded.end_token_ids
+    return Completion(
+        token_ids=tuple(token_ids[:-1] if ended else token_ids),
+        end_token_id=token_ids[-1] if ended else None,
+        gold_logprob=math.nan,
+        baseline_logprob=None,
+        hooks_fired=sum(ablation.fired.values()),
+        smallest_gap=math.nan,
+    )

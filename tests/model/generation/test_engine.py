@@ -41,7 +41,7 @@ from harness.model.generation import engine, reference
 from harness.model.generation.branching import Branching, decoder_layers
 from harness.model.intervention.ablation import Ablation
 from harness.model.loading.loaded_model import LoadedModel
-from harness.model.performance.layer_counter import LayerCounter
+from harness.model.performance.measures import LayerCounter
 from harness.retrieval.prompts import Prompt, build_prompt
 from harness.retrieval.tasks import EDGAR_TASKS
 

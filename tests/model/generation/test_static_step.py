@@ -16,7 +16,7 @@ from harness.model.generation.static_step import PLAIN_STEPS, StaticStep, _atten
 from harness.model.intervention.ablation import Ablation
 from harness.model.loading.architectures import ARCHITECTURES
 from harness.model.loading.loaded_model import LoadedModel
-from harness.model.performance.layer_counter import LayerCounter
+from harness.model.performance.measures import LayerCounter
 
 PROMPT = random_ids(20, seed=2)
 STEPS = [[[7], [8], [9]], [[1], [2], [3]], [[200], [100], [50]], [[4], [4], [4]]] * 2

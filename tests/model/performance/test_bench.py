@@ -4,14 +4,16 @@ import dataclasses
 import math
 
 import pytest
-from tiny_models import N_LAYERS, random_prompt, tiny_loaded
+from tiny_models import N_LAYERS, REPRESENTATIVES, random_prompt, tiny_loaded
 
 from harness.commands import bench as command
 from harness.experiment.cost import Speed, shared_flops
 from harness.experiment.heads import Head
+from harness.model.generation import reference
+from harness.model.identification.identify import find_method
 from harness.model.loading.model_size import model_size
 from harness.model.performance import bench
-from harness.model.performance.bench import Work, compare
+from harness.model.performance.bench import Scoring, Work, compare, run_plain, run_published
 
 SETS = (frozenset[Head](), frozenset({Head(1, 0)}), frozenset({Head(2, 2)}))
 WORKS = (Work(random_prompt(20), SETS), Work(random_prompt(16, seed=1), SETS[:2]))
@@ -83,9 +85,8 @@ def test_gaps_that_nobody_knows_are_no_ties() -> None:
 
 def test_scoring_heads_is_measured_beside_reading() -> None:
     works = [Work(random_prompt(20), SETS[:1])]
-    result = compare(
-        tiny_loaded("llama"), works, baseline="plain", rounds=2, max_new_tokens=1, identify="summed_attention"
-    )
+    scoring = Scoring("summed_attention", find_method("summed_attention").score)
+    result = compare(tiny_loaded("llama"), works, baseline="plain", rounds=2, max_new_tokens=1, scoring=scoring)
     assert result.identify is not None
     assert len(result.identify.seconds) == len(result.identify.prefill_seconds) == 2
     assert result.identify.ratio > 0
@@ -93,3 +94,30 @@ def test_scoring_heads_is_measured_beside_reading() -> None:
 
 def test_the_command_knows_the_same_names() -> None:
     assert tuple(bench.BASELINES) == command.BASELINES
+
+
+PROMPT = random_prompt(20)
+PLAIN_SETS = (frozenset[Head](), frozenset({Head(0, 1), Head(2, 2)}))
+
+
+@pytest.mark.parametrize("model_type", REPRESENTATIVES)
+def test_tokens_are_the_references(model_type: str) -> None:
+    loaded = tiny_loaded(model_type)
+    expected = [each.all_ids for each in reference.run_row(loaded, PROMPT, PLAIN_SETS, None, max_new_tokens=6)]
+    assert [each.all_ids for each in run_plain(loaded, PROMPT, PLAIN_SETS, max_new_tokens=6)] == expected
+    assert [each.all_ids for each in run_plain(loaded, PROMPT, PLAIN_SETS, max_new_tokens=6, copies=2)] == expected
+    assert [each.all_ids for each in run_published(loaded, PROMPT, PLAIN_SETS, max_new_tokens=6)] == expected
+
+
+def test_the_published_loop_is_eager_and_puts_the_models_attention_back() -> None:
+    loaded = tiny_loaded("llama")
+    seen = []
+    hook = loaded.model.register_forward_pre_hook(
+        lambda module, args: seen.append(loaded.model.config._attn_implementation)
+    )
+    try:
+        run_published(loaded, PROMPT, PLAIN_SETS[:1], max_new_tokens=2)
+    finally:
+        hook.remove()
+    assert set(seen) == {"eager"}
+    assert loaded.model.config._attn_implementation == loaded.attention == "sdpa"

@@ -1,14 +1,33 @@
-"""How commands read their arguments: numbers, shapes, the plugin's options under their own names."""
+"""The console: how commands read their arguments, and what they print.
+
+Arguments are numbers, shapes, and the plugin's options under their own names. What was asked for is printed on stdout,
+what is going on on stderr; nothing steers a terminal.
+"""
 
 import argparse
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import SettingsError
 from harness.experiment.heads import ModelShape
 from harness.files import try_folder
 from harness.options import OPTIONS, Given, resolve_settings
+from harness.plain_text import plain
 from harness.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command of `retrieval-heads`: what the help says of it, its own arguments, and what it does.
+
+    `run` returns the exit code where it is not 0.
+    """
+
+    help: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int | None]
 
 
 def add_options(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
@@ -64,3 +83,14 @@ def model_shape(text: str) -> ModelShape:
         case [layers, heads]:
             return ModelShape(parse(layers), parse(heads))
     raise argparse.ArgumentTypeError(f"{text!r}; expected layers and heads a layer, as in 80,64")
+
+
+def show(lines: Iterable[str]) -> None:
+    """Print lines of what was asked for, on stdout."""
+    for line in lines:
+        print(plain(line))
+
+
+def say(line: str) -> None:
+    """Print a line on what is going on, on stderr."""
+    print(plain(line), file=sys.stderr)

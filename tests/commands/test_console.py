@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.commands.arguments import add_options, check_writable, given_settings, model_shape, whole_number
+from harness.commands.console import add_options, check_writable, given_settings, model_shape, whole_number
 from harness.errors import SettingsError
 from harness.experiment.heads import ModelShape
 from harness.settings import Settings

@@ -1,0 +1,205 @@
+"""What is done with a report: `show` its page, `plot` its figures, `export` its tables; `schema`; published counts."""
+
+import argparse
+import tempfile
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.commands.console import show
+from harness.findings.report.report_files import PAGE_FILE, SAMPLES_FILE
+
+if TYPE_CHECKING:  # `--help` loads no pandas
+    from harness.findings.report.reading import Report
+import shlex
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, get_args
+
+from harness import __version__
+from harness.commands.console import model_shape
+from harness.errors import SettingsError
+from harness.experiment.head_files import read_ranking
+from harness.experiment.heads import ModelShape
+from harness.experiment.rankings import HeadRanking
+from harness.findings.published.result_files import PublishedResults, read_published
+from harness.findings.report.report_files import PLOTS, REPORT_FILE
+from harness.plain_text import plain
+from harness.settings import Settings
+
+if TYPE_CHECKING:  # parsing does not write reports
+    from harness.findings.report.report_writing import Setup
+import json
+
+from harness.commands.console import Command
+
+
+def _add_show_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's own arguments."""
+    parser.add_argument("report", type=Path, metavar="REPORT", help="a report.json, or its folder")
+    parser.add_argument(
+        "--anew", action="store_true", help="write the page anew first; so is one older than its report"
+    )
+    parser.add_argument("--no-browser", action="store_true", help="say where the page is, and open nothing")
+
+
+def _run_show(arguments: argparse.Namespace) -> None:
+    """Open it, written first where it is not there."""
+    from harness.findings.report.reading import load
+
+    report = load(arguments.report)
+    page = report.path.with_name(PAGE_FILE)
+    if arguments.anew or not page.is_file() or page.stat().st_mtime < report.path.stat().st_mtime:
+        _write(report)
+    show([str(page)])
+    if not arguments.no_browser:
+        webbrowser.open(page.resolve().as_uri())
+
+
+def _write(report: "Report") -> None:
+    """Write the page, with samples and texts where they lie beside the report."""
+    from harness.findings.figures.plots import draw_plots
+    from harness.findings.page.page_data import page_data
+    from harness.findings.page.page_writing import read_figures, write_page
+    from harness.findings.report.row_texts import read_row_texts
+
+    path = report.path
+    samples = report.sample_lines() if path.with_name(SAMPLES_FILE).exists() else ()
+    with tempfile.TemporaryDirectory() as folder:
+        figures = tuple(read_figures(draw_plots(report.data, Path(folder), formats=("svg",))))
+    write_page(report.data, page_data(report.data, samples, read_row_texts(path.parent)), path.parent, figures)
+
+
+def _add_plot_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's own arguments."""
+    parser.add_argument("report", type=Path, metavar="REPORT", help="a report.json, or its folder")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help=f"default: {PLOTS} beside the report")
+    parser.add_argument("--format", default="png,svg", metavar="NAMES", help="png, svg, pdf (default: %(default)s)")
+
+
+def _run_plot(arguments: argparse.Namespace) -> None:
+    """Draw every figure that the report has data for."""
+    from harness.findings.figures.plots import Format, draw_plots
+    from harness.findings.report.reading import load
+
+    known: tuple[Format, ...] = get_args(Format)
+    asked = arguments.format.split(",")
+    if not set(asked) <= set(known):
+        raise SettingsError(f"--format: {arguments.format!r}; expected one or more of {','.join(known)}")
+    report = load(arguments.report)
+    folder = arguments.out or report.path.with_name(PLOTS)
+    paths = draw_plots(report.data, folder, formats=[name for name in known if name in asked])
+    show([f"wrote {path}" for path in paths] or [f"{report.path}: nothing to draw"])
+
+
+def _add_export_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's own arguments."""
+    parser.add_argument("report", type=Path, metavar="REPORT", help="a report.json, or its folder")
+    parser.add_argument(
+        "--csv",
+        type=Path,
+        nargs="?",
+        const=None,
+        required=True,
+        metavar="FOLDER",
+        help=f"as CSV files into this folder (default: {PLOTS} beside the report)",
+    )
+
+
+def _run_export(arguments: argparse.Namespace) -> None:
+    """Write a report's tables."""
+    from harness.findings.report.reading import load
+    from harness.findings.report.tables import export_csv
+
+    report = load(arguments.report)
+    show(f"wrote {path}" for path in export_csv(report.data, arguments.csv or report.path.with_name(PLOTS)))
+
+
+def _add_published_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's own arguments."""
+    parser.add_argument(
+        "folder", type=Path, metavar="DIR", help="result files of the EDGAR haystack study's format, found by content"
+    )
+    parser.add_argument(
+        "--heads", type=Path, metavar="FILE", help="the ranking behind them (default: the one that fits)"
+    )
+    parser.add_argument("--model", metavar="NAME", help="the model that was asked, with its --model-shape")
+    parser.add_argument("--model-shape", type=model_shape, metavar="L,H", help="its layers and heads a layer")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help=f"where the report goes (default: DIR's name in {Settings().reports})",
+    )
+
+
+def _run_published(arguments: argparse.Namespace) -> None:
+    """Write report, tables and figures; show the summary and what the files cannot support."""
+    from harness.findings.figures.plots import draw_plots
+    from harness.findings.published.published_report import fitting_ranking, limit_lines, published_report
+    from harness.findings.report.report_writing import write_report
+    from harness.findings.report.summary import summary_lines
+    from harness.findings.report.tables import export_csv
+
+    if (arguments.model is None) != (arguments.model_shape is None):
+        raise SettingsError("--model and --model-shape: one of them alone; expected both or neither")
+    folder: Path = arguments.folder
+    results = read_published(folder)
+    ranking = fitting_ranking(results) if arguments.heads is None else read_ranking(arguments.heads)
+    report = published_report(_setup(arguments, results, ranking), results)
+    out = arguments.out or Settings().reports / folder.resolve().name
+    report = write_report(report, (), out)
+    draw_plots(report, out / PLOTS)
+    export_csv(report, out / PLOTS)
+    show(summary_lines(report))
+    show(limit_lines(report))
+    if results.left_out:
+        show([f"left out, in no known format: {', '.join(results.left_out)}"])
+    show([f"report: {out / REPORT_FILE}"])
+
+
+def _setup(arguments: argparse.Namespace, results: PublishedResults, ranking: HeadRanking | None) -> "Setup":
+    from harness.findings.report.report_data import DataInfo, ModelSection, RunInfo
+    from harness.findings.report.report_writing import Setup
+
+    shape: ModelShape | None = arguments.model_shape
+    if shape is not None and ranking is not None:
+        ranking.check_shape(shape)
+    return Setup(
+        run=RunInfo(
+            name=plain(arguments.folder.resolve().name),
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            seconds=0.0,
+            exit="passed",
+            command=plain(shlex.join(["retrieval-heads", *sys.argv[1:]])),
+        ),
+        configuration={"files": list(results.files), "scorer": "published"},
+        versions={"harness": __version__},
+        model=None
+        if shape is None
+        else ModelSection(id=plain(arguments.model), n_layers=shape.n_layers, n_heads=shape.n_heads),
+        ranking=ranking,
+        data=DataInfo(source=plain(str(arguments.folder))),
+    )
+
+
+def _add_schema_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's own arguments."""
+    parser.add_argument("--samples", action="store_true", help="of a line of samples.jsonl instead")
+
+
+def _run_schema(arguments: argparse.Namespace) -> None:
+    """Print it, with what every field means."""
+    from harness.findings.report.report_data import ReportData
+    from harness.findings.samples import Sample
+
+    model = Sample if arguments.samples else ReportData
+    draft = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    show(json.dumps(draft | model.model_json_schema(), ensure_ascii=False, indent=1).splitlines())
+
+
+SHOW = Command("open the page of a report in a browser", _add_show_arguments, _run_show)
+PLOT = Command("draw the figures of a report", _add_plot_arguments, _run_plot)
+EXPORT = Command("write the tables of a report", _add_export_arguments, _run_export)
+PUBLISHED = Command("make a report of published result files", _add_published_arguments, _run_published)
+SCHEMA = Command("print the JSON Schema of report.json", _add_schema_arguments, _run_schema)
