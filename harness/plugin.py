@@ -35,11 +35,13 @@ from harness.options import OPTIONS
 from harness.plain_text import plain
 from harness.stash import (
     FAILURE,
+    FOLLOWER,
     REFUSED,
     REPORT,
     RUN_ID,
     SETTINGS,
     STUDY,
+    follow_workers,
     has_workers,
     is_worker,
     study_of,
@@ -102,7 +104,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Let go of the store."""
+    """Let go of the store, and of the terminal."""
+    if (follower := config.stash.get(FOLLOWER, None)) is not None:
+        follower.close()
     if (study := config.stash.get(STUDY, None)) is not None:
         study.close()
 
@@ -120,6 +124,12 @@ def pytest_testnodedown(node: Any) -> None:
     """xdist: say what a worker could not begin with, as one process would."""
     if refused := getattr(node, "workeroutput", {}).get("ablation_refused"):
         raise pytest.UsageError(refused)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any) -> None:
+    """xdist: a worker has said what its tests ask for; from now on its progress is shown."""
+    follow_workers(node.config)
 
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
@@ -235,6 +245,8 @@ def pytest_runtestloop(session: pytest.Session) -> object:
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Write the report, whatever happened; a report that cannot be written is an error of the session."""
+    if (follower := session.config.stash.get(FOLLOWER, None)) is not None:
+        follower.close()
     study = session.config.stash.get(STUDY, None)
     store = session.config.stash[SETTINGS].store
     if study is None and has_workers(session.config) and store is not None and workers_declared(session.config, store):

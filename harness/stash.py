@@ -17,6 +17,7 @@ from harness.settings import Settings
 if TYPE_CHECKING:  # every pytest run with the plugin installed imports this module, and most need nothing of these
     from harness.findings.report.report_data import ReportData
     from harness.retrieval.rows import Row
+    from harness.status_line import Follower
     from harness.study.session import Place, StudySession
 
 SETTINGS = pytest.StashKey[Settings]()
@@ -24,6 +25,7 @@ RUN_ID = pytest.StashKey[str]()
 STUDY: "pytest.StashKey[StudySession]" = pytest.StashKey()
 REPORT: "pytest.StashKey[ReportData]" = pytest.StashKey()
 FAILURE = pytest.StashKey[str]()
+FOLLOWER: "pytest.StashKey[Follower]" = pytest.StashKey()
 REFUSED = pytest.StashKey[str]()
 """Why the study that the collected tests ask for cannot begin."""
 
@@ -45,6 +47,17 @@ def workers_declared(config: pytest.Config, store: Path) -> bool:
     from harness.experiment.store import has_declared
 
     return has_declared(store, config.stash[RUN_ID])
+
+
+def follow_workers(config: pytest.Config) -> None:
+    """Show how far the workers are, once they have begun a study."""
+    store = config.stash[SETTINGS].store
+    if FOLLOWER in config.stash or store is None or not workers_declared(config, store):
+        return
+    from harness.status_line import Follower, line_of
+
+    if (line := line_of(config)) is not None:
+        config.stash[FOLLOWER] = Follower(line, store, config.stash[RUN_ID])
 
 
 def study_of(config: pytest.Config) -> "StudySession":

@@ -1,10 +1,10 @@
-"""What a session shows on a terminal: a line of progress while it computes, and a summary at its end.
+"""What a session shows on a terminal at its end: a summary, or a few lines with -q.
 
-Everything that is said comes from the report or from the run; nothing is worked out here.
+Everything that is said comes from the report; nothing is worked out here. What it shows while it computes is a line of
+its own (`status_line`).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,6 @@ from harness.findings.report.summary import missing_lines, summary_lines
 from harness.findings.verdicts.verdict_data import Kind
 from harness.plain_text import plain
 from harness.settings import Settings
-from harness.study.run import Progress
 
 COLOURS: Mapping[Kind, dict[str, bool]] = {
     "pass": {"green": True},
@@ -72,35 +71,3 @@ def write_brief(reporter: pytest.TerminalReporter, report: ReportData, report_na
     for line in missing_lines(report):
         reporter.write_line(plain(line))
     reporter.write_line(plain(f"report: {report_name}"))
-
-
-@contextmanager
-def progress_line(config: pytest.Config) -> Iterator[Callable[[Progress], None]]:
-    """A line that is rewritten as rows are done; none with -q or without a terminal.
-
-    It is shown past pytest's capture, which holds whatever else is printed while a fixture is set up.
-    """
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is None or config.get_verbosity() < 0 or not reporter.isatty:
-        yield lambda progress: None
-        return
-    capture = config.pluginmanager.get_plugin("capturemanager")
-    uncaptured = nullcontext if capture is None else capture.global_and_fixture_disabled
-
-    shown: list[Progress] = []
-
-    def show(progress: Progress) -> None:
-        with uncaptured():
-            if not shown:
-                reporter.ensure_newline()
-            reporter.rewrite(plain(str(progress)), erase=True)
-            reporter.flush()
-        shown[:] = [progress]
-
-    try:
-        yield show
-    finally:
-        if shown:
-            with uncaptured():
-                reporter.rewrite("", erase=True)
-                reporter.write("\r", flush=True)

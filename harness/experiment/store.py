@@ -47,6 +47,8 @@ _MEANS = """CREATE TABLE means (key TEXT PRIMARY KEY, layers INTEGER NOT NULL, v
 _REPAIRS = """CREATE TABLE repairs (run TEXT NOT NULL, what TEXT NOT NULL, key TEXT NOT NULL, UNIQUE (run, key))"""
 _JUDGED = "CREATE TABLE IF NOT EXISTS judged (gate TEXT NOT NULL, way TEXT NOT NULL, UNIQUE (gate, way))"
 """Made with the first verdict."""
+_PROGRESS = "CREATE TABLE IF NOT EXISTS progress (run TEXT, who TEXT, note TEXT NOT NULL, UNIQUE (run, who))"
+"""Made with the first note of a process that shares a run."""
 _TABLES = (
     """CREATE TABLE records (key TEXT PRIMARY KEY, row_id TEXT NOT NULL, run TEXT NOT NULL, record TEXT NOT NULL,
     digest BLOB) WITHOUT ROWID""",
@@ -237,6 +239,18 @@ class Store:
             rows = self._database.execute("SELECT way FROM judged WHERE gate = ? ORDER BY rowid", (gate,)).fetchall()
         return tuple(str(way) for (way,) in rows)
 
+    def note_progress(self, run: str, who: str, note: str) -> None:
+        """Note how far one of the processes of a run is, in place of what it noted before."""
+        with self._transaction():
+            self._database.execute(_PROGRESS)
+            self._database.execute("INSERT OR REPLACE INTO progress VALUES (?, ?, ?)", (run, who, note))
+
+    def forget_progress(self, run: str) -> None:
+        """A run has ended: nobody asks any more how far it is."""
+        if self._row("SELECT 1 FROM sqlite_master WHERE name = 'progress'") is not None:
+            with self._transaction():
+                self._database.execute("DELETE FROM progress WHERE run = ?", (run,))
+
     def _check_file(self) -> None:
         """Raise a StoreError where something else than a store, or an empty file, stands at the path."""
         try:
@@ -334,12 +348,22 @@ class Store:
 
 def has_declared(path: Path, run: str) -> bool:
     """Whether a run has declared anything in this file; only looks, whatever the file may be."""
+    return bool(_looked_up(path, "SELECT 1 FROM declarations WHERE run = ? LIMIT 1", run))
+
+
+def progress_notes(path: Path, run: str) -> tuple[tuple[str, str], ...]:
+    """Who of a run's processes has noted what on how far it is, by name; only looks, whatever the file may be."""
+    found = _looked_up(path, "SELECT who, note FROM progress WHERE run = ? ORDER BY who", run)
+    return tuple((str(who), str(note)) for who, note in found)
+
+
+def _looked_up(path: Path, query: str, run: str) -> list[tuple[Any, ...]]:
+    """What a query about a run finds in this file; nothing where it cannot be asked."""
     try:
         with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
-            asked = "SELECT 1 FROM declarations WHERE run = ? LIMIT 1"
-            return database.execute(asked, (run,)).fetchone() is not None
-    except sqlite3.Error:
-        return False
+            return database.execute(query, (run,)).fetchall()
+    except (sqlite3.Error, UnicodeDecodeError):
+        return []
 
 
 def _digest(*content: str | bytes | int | None) -> bytes | None:

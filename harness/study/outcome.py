@@ -26,7 +26,17 @@ from harness.findings.report.report_data import (
     RunInfo,
 )
 from harness.findings.report.report_writing import Judged, Setup, build_report
-from harness.findings.samples import DONOR_VALUE, Fault, Flags, OwnScore, Place, Sample, score_samples, text_samples
+from harness.findings.samples import (
+    DONOR_VALUE,
+    Fault,
+    Flags,
+    OwnScore,
+    Place,
+    Sample,
+    Score,
+    score_samples,
+    text_samples,
+)
 from harness.findings.verdicts.claim import JudgedGate, joint_claim
 from harness.findings.verdicts.gate_results import Known, gate_result
 from harness.findings.verdicts.gate_samples import OUTCOMES, Answers, paired_sums
@@ -216,13 +226,7 @@ def run_outcome(  # what is reported, of which run, how scored, since when, and 
         HarnessError: the store cannot be read, or two different conditions share a name.
     """
     inputs, settings = run.inputs, run.inputs.settings
-    values = values_of_tasks(inputs.all_rows)
-
-    def score(row: Row, completion: str) -> tuple[bool, bool]:
-        value = matches_value(completion, row.needle_value, inputs.tasks[row.task].compare, values[row.task])
-        published = matches_published(completion, row.needle_value)
-        return (published if settings.scorer == "published" else value), published
-
+    values, score = values_of_tasks(inputs.all_rows), answer_score(inputs)
     own = _with_donors(own_score, inputs) if settings.mode == "resample" else own_score
     records = run.records(conditions)
     flags, place = (_flags(run, values), _place(run, values)) if records else (None, None)
@@ -247,6 +251,18 @@ def run_outcome(  # what is reported, of which run, how scored, since when, and 
         data=_data_info(inputs),
     )
     return Outcome(build_report(setup, conditions, inputs.rows, samples, judged), samples)
+
+
+def answer_score(inputs: Inputs) -> Score:
+    """How a completion is scored: by the rule that was asked for, and by the published one."""
+    values, by_published = values_of_tasks(inputs.all_rows), inputs.settings.scorer == "published"
+
+    def score(row: Row, completion: str) -> tuple[bool, bool]:
+        value = matches_value(completion, row.needle_value, inputs.tasks[row.task].compare, values[row.task])
+        published = matches_published(completion, row.needle_value)
+        return (published if by_published else value), published
+
+    return score
 
 
 def values_of_tasks(rows: Iterable[Row]) -> dict[str, tuple[str, ...]]:

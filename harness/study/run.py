@@ -9,7 +9,6 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Protocol
 
 from harness.experiment.conditions import Condition
@@ -19,8 +18,10 @@ from harness.experiment.plan import Job, Plan, RowWork, by_filing, jobs_of, make
 from harness.experiment.record import Ask, Completion, Record, job_key
 from harness.experiment.store import Store
 from harness.retrieval.prompts import PROMPT_KINDS, Prompt, PromptKind, most_new_tokens
+from harness.retrieval.rows import Row
 from harness.study.inputs import Inputs
 from harness.study.interventions import Interventions
+from harness.study.progress import Progress
 
 
 class Engine(Protocol):
@@ -35,24 +36,6 @@ class Engine(Protocol):
 
     def mean_values(self, prompts: Sequence[Prompt], note: Callable[[int], None], /) -> MeanValues:
         """What every head puts out on average; tells after each prompt how many are done."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a run is: rows done of those that were to do, and seconds since it began.
-
-    `of` says what rows they are, where they are not those of the study.
-    """
-
-    rows_done: int
-    rows: int
-    seconds: float
-    of: str = "rows"
-
-    def __str__(self) -> str:
-        rate = self.rows_done / self.seconds if self.seconds else 0.0
-        left = f"{(self.rows - self.rows_done) / rate:.0f} s left" if rate else "..."
-        return f"ablation: {self.rows_done}/{self.rows} {self.of}, {rate:.1f} rows/s, {left}"
 
 
 class Run:
@@ -102,15 +85,16 @@ class Run:
         groups = by_filing(plan.work, self.workers)
         start = int(self.share * len(groups))
         waiting = [*groups[start:], *groups[:start]]
-        done = 0
+        done = own = 0
         while waiting:
             held_by_others = []
             for group in waiting:
                 with ExitStack() as claims:
                     mine = [work for work in group if claims.enter_context(try_claim(self.store.path, work.row.id))]
-                    for _ in self._do(mine, engine):
-                        done += 1
-                        progress(Progress(done, len(plan.work), time.monotonic() - began))
+                    for row_id, asked in self._do(mine, engine):
+                        done, own = done + 1, own + asked
+                        seconds = time.monotonic() - began
+                        progress(Progress(done, len(plan.work), seconds, row=row_id, own=own))
                 ids = {work.row.id for work in mine}
                 if left := tuple(work for work in group if work.row.id not in ids):
                     held_by_others.append(left)
@@ -118,13 +102,15 @@ class Run:
                 time.sleep(WAIT_SECONDS)
             waiting = held_by_others
 
-    def records(self, conditions: Iterable[Condition]) -> dict[Job, Record]:
-        """The stored records of these conditions' jobs; a job without one is not in it.
+    def records(self, conditions: Iterable[Condition], rows: Sequence[Row] | None = None) -> dict[Job, Record]:
+        """The stored records of these conditions' jobs, on some rows or (`None`) all; a job without one is not in it.
 
         With `refresh` those of earlier runs are none: what this run has not come to is missing.
         """
         jobs = dict.fromkeys(
-            job for condition in conditions for job in jobs_of(condition, self.inputs.rows, self.inputs.manner)
+            job
+            for condition in conditions
+            for job in jobs_of(condition, self.inputs.rows if rows is None else rows, self.inputs.manner)
         )
         found = {job: self._stored(job) for job in jobs if self.interventions.known(job)}
         return {job: record for job, record in found.items() if record is not None}
@@ -133,8 +119,9 @@ class Run:
         """The prompt that a row is asked with. Raises ModelError where the model's window cannot hold it."""
         return self.inputs.prompts.asked(self.inputs.by_id[row_id], kind)
 
-    def _do(self, group: Sequence[RowWork], engine: Engine) -> Iterator[str]:
-        """Answer those of these rows' jobs that nobody has done meanwhile; each row's id once all of its are kept.
+    def _do(self, group: Sequence[RowWork], engine: Engine) -> Iterator[tuple[str, bool]]:
+        """Answer those of these rows' jobs that nobody has done meanwhile; each row's id once all of its are kept, and
+        whether anything was left to ask.
 
         What is said to one prompt is kept at once: a process that ends in the middle leaves little to do again.
         """
@@ -146,7 +133,7 @@ class Run:
             of_kinds = [tuple(found) for _, found in itertools.groupby(missing, key=lambda job: job.prompt)]
             left[work.row.id] = len(of_kinds)
             jobs += of_kinds
-        yield from (row_id for row_id, n_prompts in left.items() if not n_prompts)
+        yield from ((row_id, False) for row_id, n_prompts in left.items() if not n_prompts)
         began = time.perf_counter()
         for number, answers in engine([self._ask(each) for each in jobs]):
             seconds = (time.perf_counter() - began) / len(answers)
@@ -159,7 +146,7 @@ class Run:
             row_id = jobs[number][0].row_id
             left[row_id] -= 1
             if not left[row_id]:
-                yield row_id
+                yield row_id, True
             began = time.perf_counter()
 
     def _ask(self, jobs: Sequence[Job]) -> Ask:

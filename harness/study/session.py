@@ -7,8 +7,8 @@ a study the results are read from the store too, and only the main process repor
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -37,8 +37,9 @@ from harness.findings.verdicts.verdict_data import GateResult
 from harness.settings import DEMO, Settings
 from harness.study.forecast import forecast, forecast_lines
 from harness.study.inputs import Inputs, read_inputs
-from harness.study.outcome import Beginning, GateVerdict, Outcome, Result, build_gate, run_outcome
-from harness.study.run import Engine, Progress, Run
+from harness.study.outcome import Beginning, GateVerdict, Outcome, Result, answer_score, build_gate, run_outcome
+from harness.study.progress import Notes, Progress, RightAnswers
+from harness.study.run import Engine, Run
 from harness.study.workers import own_device_map, share_threads
 
 IDLE_SECONDS = 1.0
@@ -238,12 +239,34 @@ class StudySession:
 
     def _execute(self, progress: Callable[[Progress], None]) -> None:
         """Run the plan; a worker to whom the others leave no GPU waits for what they compute, or for one of theirs."""
-        while True:
-            try:
-                self.run.execute(self.conditions, self._engine, progress)
-                return
-            except BusyError:
-                time.sleep(IDLE_SECONDS)
+        with self._telling(progress) as tell:
+            while True:
+                try:
+                    self.run.execute(self.conditions, self._engine, tell)
+                    return
+                except BusyError:
+                    time.sleep(IDLE_SECONDS)
+
+    @contextmanager
+    def _telling(self, progress: Callable[[Progress], None]) -> Iterator[Callable[[Progress], None]]:
+        """Progress with what the answers say; a worker notes it in the store, for the main process shows it."""
+        run, worker = self.run, self.place.worker
+        right = RightAnswers(self.conditions, run.records, answer_score(run.inputs), run.inputs.manner)
+        notes = None if worker is None else Notes(run.store, self.place.run_id, f"gw{worker}")
+
+        def tell(told: Progress) -> None:
+            if told.row is not None:
+                right.add(run.inputs.by_id[told.row])
+            whole = replace(told, tallies=right.tallies)
+            progress(whole)
+            if notes is not None:
+                notes.tell(whole)
+
+        try:
+            yield tell
+        finally:
+            if notes is not None:
+                notes.flush()
 
     def verdict(self, gate: Gate, again: str) -> GateVerdict:
         """What came of a gate, once `results` are there; `again` is the command that runs just this gate."""
@@ -283,6 +306,7 @@ class StudySession:
         self.replaced = what_is_replaced(report, self.folder)
         report = write_report(report, outcome.samples, self.folder)
         self.repairs = self.run.store.repairs(self.place.run_id)
+        self.run.store.forget_progress(self.place.run_id)
         try:
             self._leave_to_look_at(report, outcome.samples, stopped)
         except ReportError as error:

@@ -1,10 +1,6 @@
 """What a session prints, and what it hands to other reporters."""
 
-import contextlib
-import os
 from xml.etree import ElementTree
-
-import pytest
 
 from plugin.project import Project
 
@@ -79,39 +75,6 @@ def test_quiet_gates_say_their_verdicts(project: Project) -> None:
     assert lines[start + 1].startswith("gate[shared-all-k02]     invalid ")
     assert lines[start + 2].startswith("gate[pooled-all-k02]     invalid ")
     assert lines[start + 3] == "report: reports/latest/report.json"
-
-
-def test_no_progress_without_a_terminal(project: Project) -> None:
-    assert "rows/s" not in project.run(*STUDY).stdout.str()
-
-
-def test_progress_on_a_terminal(project: Project) -> None:
-    """Past pytest's capture, which once held the line back until nobody needed it."""
-    ours, theirs = os.openpty()
-    process = project.start("evals/test_within_task.py", output=theirs)
-    os.close(theirs)
-    text = b""
-    with contextlib.suppress(OSError):  # how a terminal says that nobody writes to it any more
-        while chunk := os.read(ours, 1 << 16):
-            text += chunk
-    os.close(ours)
-    assert process.wait() == pytest.ExitCode.OK
-    shown = [line for line in text.decode().split("\r") if line.startswith("ablation: ") and "rows/s" in line]
-    assert [line.split(" rows, ")[0] for line in shown] == [f"ablation: {n}/6" for n in range(1, 7)]
-
-
-def test_no_progress_on_a_terminal_when_quiet(project: Project) -> None:
-    project.pytester.makeconftest(
-        """
-        import pytest
-
-        @pytest.hookimpl(trylast=True)
-        def pytest_configure(config):
-            config.pluginmanager.get_plugin("terminalreporter").isatty = lambda: True
-    """
-    )
-    assert "rows/s" in project.run(*STUDY).stdout.str()
-    assert "rows/s" not in project.run(*STUDY, "--ablation-refresh", "-q").stdout.str()
 
 
 def test_user_properties(project: Project) -> None:

@@ -30,7 +30,8 @@ from harness.retrieval.rows import write_rows
 from harness.settings import Settings
 from harness.study.asked_model import AskedModel
 from harness.study.inputs import Inputs, read_inputs
-from harness.study.run import Progress, Run
+from harness.study.progress import Progress
+from harness.study.run import Run
 
 ONE = Condition("mine", "one", (Head(0, 1),))
 SAME = Condition("mine", "same", (Head(0, 1),))
@@ -217,10 +218,10 @@ def with_means(inputs: Inputs) -> Inputs:
 def test_means_are_found_first_once_and_part_of_the_key(inputs: Inputs, store: Path) -> None:
     inputs, told = with_means(inputs), list[Progress]()
     engine = execute(inputs, store, [ONE], progress=told.append)
-    assert [str(each).split(", ")[0] for each in told[:3]] == [
-        "ablation: 1/2 rows for the mean",
-        "ablation: 2/2 rows for the mean",
-        "ablation: 1/4 rows",
+    assert [(each.rows_done, each.rows, each.of) for each in told[:3]] == [
+        (1, 2, "rows for the mean"),
+        (2, 2, "rows for the mean"),
+        (1, 4, "rows"),
     ]
     assert {each.values.sha256 for each in engine.interventions if isinstance(each.values, MeanValues)} == {
         MeanValues(np.full((3, 32), 2.0)).sha256
@@ -355,8 +356,7 @@ def test_progress_is_told_after_each_row(inputs: Inputs, store: Path) -> None:
     execute(inputs, store, [ONE], progress=told.append)
     assert [(each.rows_done, each.rows) for each in told] == [(n, 6) for n in range(1, 7)]
     assert all(before.seconds <= after.seconds for before, after in itertools.pairwise(told))
-    assert str(Progress(30, 90, 15.0)) == "ablation: 30/90 rows, 2.0 rows/s, 30 s left"
-    assert str(Progress(0, 90, 0.0)) == "ablation: 0/90 rows, 0.0 rows/s, ..."
+    assert [(each.row, each.own) for each in told] == [(row, n) for n, row in enumerate(ids_of(inputs), start=1)]
 
 
 @pytest.mark.parametrize("change", [{"max_new_tokens": 5}, {"attn": "eager"}, {"dtype": "float64"}, {"depth": (0.9,)}])

@@ -23,7 +23,7 @@ from harness.findings.verdicts import gate_results
 from harness.retrieval.rows import Row, write_rows
 from harness.settings import Settings
 from harness.study import outcome
-from harness.study.run import Progress
+from harness.study.progress import Progress
 from harness.study.session import Place, StudySession
 
 TASKS = ("incorporation_year", "ceo_lastname")
