@@ -18,9 +18,13 @@ GateOutcome = Literal["accuracy", "likelihood"]
 """What a gate judges of a row: whether the answer is right, or how likely the right value is where the untouched model
 says it."""
 
-Mode = Literal["zero", "mean", "resample"]
+Mode = Literal["zero", "mean", "resample", "needle_edge", "other_edge", "mass_edge"]
 """What ablated heads put out: `zero`, nothing; `mean`, what they put out on average on other rows; `resample`, what
-they put out on one other row, the donor."""
+they put out on one other row, the donor; the others, what they put out when they do not attend to some tokens of the
+document: `needle_edge`, the needle's; `other_edge`, as many others; `mass_edge`, others of as much attention."""
+
+EDGE_MODES: tuple[Mode, ...] = ("needle_edge", "other_edge", "mass_edge")
+"""Modes in which heads stop reading some tokens, always from the prompt's last token on."""
 
 Phase = Literal["all", "decode"]
 """When heads are ablated: `all`, at every token of the prompt and while decoding; `decode`, from the prompt's last

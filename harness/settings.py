@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from harness.choices import GateOutcome, Insertion, Mode, Phase, RandomMatch
+from harness.choices import EDGE_MODES, GateOutcome, Insertion, Mode, Phase, RandomMatch
 
 DEMO = "demo"
 """The name of the embedded model, of its rows and of its ranking."""
@@ -26,6 +26,7 @@ class Settings:
 
     `data`, `heads` are `None` for the demo's own; `tasks` and `max_rows` are `None` for all, `split_share` for the
     ranking's or, where it has none, the usual one, `gate_k` for the largest k, a gate's own margin for `gate_margin`.
+    Where heads stop reading some tokens, the phase is `decode` whatever is said.
     """
 
     model: str = DEMO
@@ -76,6 +77,10 @@ class Settings:
     refresh: bool = False
     dry_run: bool = False
     bench: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode in EDGE_MODES:
+            object.__setattr__(self, "phase", "decode")
 
     @property
     def store_file(self) -> Path:

@@ -43,14 +43,35 @@ class MeanValues:
 
 
 @dataclass(frozen=True, slots=True)
+class Edges:
+    """Tokens of a prompt, by position, that ablated heads no longer attend to, from its last token on.
+
+    With `instead` it is not these but some of those: as much attention as these get, of each query and head.
+    """
+
+    tokens: tuple[int, ...]
+    instead: tuple[int, ...] = ()
+
+    @property
+    def sha256(self) -> str:
+        """Of the positions, in hex."""
+        return hashlib.sha256(f"{self.tokens} {self.instead}".encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
 class Intervention:
     """How the heads of one prompt are ablated: with which values, and when.
 
-    `values` are means, or the prompt of a donor, or `None` for 0.
+    `values` are means, or the prompt of a donor, or what heads put out without some edges (then the phase is
+    `decode`), or `None` for 0.
     """
 
-    values: MeanValues | Prompt | None = None
+    values: MeanValues | Prompt | Edges | None = None
     phase: Phase = "all"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.values, Edges):
+            object.__setattr__(self, "phase", "decode")
 
     def first_ablated(self, n_prompt: int) -> int:
         """The first position at which heads are ablated, of a prompt of `n_prompt` tokens."""

@@ -159,6 +159,7 @@ class Branching:
                 hidden = hidden.index_select(0, torch.tensor(level.parents, device=hidden.device))
                 once = _OncePerParent(level.parents)
                 hooks.enter_context(self._attention[layer].register_forward_pre_hook(once.narrow, with_kwargs=True))
+            hooks.enter_context(self.replacement.watching([layer]))
             module = self._outputs[layer].module
             hooks.enter_context(module.register_forward_pre_hook(projection.replace, with_kwargs=True))
             hooks.enter_context(module.register_forward_hook(projection.check, with_kwargs=True))
@@ -185,6 +186,7 @@ class Branching:
                     "same input?"
                 )
         self._others.clear()
+        self.replacement.check()
 
 
 class _OncePerParent:
@@ -230,9 +232,10 @@ class _Projection:
         else:
             replaced = hidden.index_select(0, torch.tensor(self._parents, device=hidden.device))
         rows, heads = self._index(replaced)
-        values = self._by_head(self._replacement.values(self._output, self._start, hidden)[None])
-        # (pairs, positions or 1, width of a head)
-        self._values = values[0].transpose(0, 1)[heads]
+        values = self._replacement.values(self._output, self._start, hidden)
+        # of each pair's row before rows were repeated, (pairs, positions or 1, width of a head)
+        of = rows if self._parents is None else torch.tensor(self._parents, device=hidden.device)[rows]
+        self._values = self._by_head(values.expand(len(hidden), -1, -1))[of, :, heads]
         self._by_head(replaced)[rows, :, heads] = self._values
         return as_call(replaced, keyword)
 

@@ -133,6 +133,7 @@ class Ablation:
         self._exits.enter_context(claimed(self._outputs))
         self._entered = True
         try:
+            self._exits.enter_context(self.replacement.watching([swap.output.layer for swap in self._swaps]))
             for swap in self._swaps:
                 module = swap.output.module
                 before = module.register_forward_pre_hook(swap.replace, with_kwargs=True)
@@ -154,6 +155,7 @@ class Ablation:
         if kind is None:
             for swap in self._swaps:
                 swap.check_whole_run()
+            self.replacement.check()
 
 
 class _Swap:
@@ -165,7 +167,7 @@ class _Swap:
         self._ablation = ablation
         # (rows, width), true where a head is ablated; one copy on each device that a tensor came from
         self._columns = {columns.device: columns}
-        # what the call under way should read: (rows or 1, positions or 1, width), (positions or 1, width)
+        # what the call under way should read, and where: both (rows or 1, positions or 1, width)
         self._expected: tuple[torch.Tensor, torch.Tensor] | None = None
         # counts of other elements, kept on their devices: reading them in a hook would wait for the device
         self._others: dict[torch.device, torch.Tensor] = {}

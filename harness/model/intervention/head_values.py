@@ -30,8 +30,9 @@ from transformers import Cache
 
 from harness.errors import AblationError, ModelError
 from harness.experiment.heads import Head
-from harness.experiment.intervention import Intervention, MeanValues
+from harness.experiment.intervention import Edges, Intervention, MeanValues
 from harness.model.intervention.ablation import check_heads, claimed
+from harness.model.intervention.attention_edges import AttentionEdges
 from harness.model.intervention.projection_input import ZERO, Mean, Replacement, projection_input
 from harness.model.loading.architectures import AttentionOutput
 from harness.model.loading.loaded_model import LoadedModel, check_window
@@ -58,8 +59,11 @@ def replacement_of(
         return ZERO
     if isinstance(values, MeanValues):
         return Mean(_of_this_model(loaded, values))
-    heads = frozenset(head for heads in head_sets for head in heads)
-    return run_donor(loaded, values, heads, n_prompt=len(prompt.token_ids), max_new_tokens=max_new_tokens)
+    heads, n_prompt = frozenset(head for heads in head_sets for head in heads), len(prompt.token_ids)
+    if isinstance(values, Edges):
+        check_heads(loaded.outputs, [heads])
+        return AttentionEdges(loaded, values, heads, first=intervention.first_ablated(n_prompt))
+    return run_donor(loaded, values, heads, n_prompt=n_prompt, max_new_tokens=max_new_tokens)
 
 
 def _of_this_model(loaded: LoadedModel, means: MeanValues) -> MeanValues:
@@ -144,7 +148,7 @@ class _Mean:
         return np.asarray(torch.as_tensor(self._all / n_prompts).cpu(), dtype=np.float64)
 
 
-class Donor:
+class Donor(Replacement):
     """A donor's values for a prompt of `n_prompt` tokens (`harness.model.intervention.projection_input.Replacement`).
 
     `kept[layer]` are the values of the layer's heads `heads[layer]`: (positions, heads, head_dim).
@@ -161,12 +165,12 @@ class Donor:
         self._shift = n_donor - n_prompt
 
     def values(self, output: AttentionOutput, start: int, like: torch.Tensor) -> torch.Tensor:
-        """(positions, width); 0 for heads that were not asked for."""
+        """(1, positions, width); 0 for heads that were not asked for."""
         kept, n_positions = self._kept[output.layer].to(like), like.shape[1]
         places = torch.arange(start, start + n_positions, device=like.device) + self._shift
         values = like.new_zeros(n_positions, output.n_heads, output.head_dim)
         values[:, self._heads[output.layer]] = kept[places.clamp(0, len(kept) - 1)]
-        return values.reshape(n_positions, -1)
+        return values.reshape(1, n_positions, -1)
 
 
 @torch.inference_mode()

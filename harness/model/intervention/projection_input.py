@@ -5,6 +5,8 @@ the same layout. Knows nothing of which heads are ablated, in which rows; `ablat
 their place.
 """
 
+from collections.abc import Collection
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -54,28 +56,35 @@ class Replacement(Protocol):
         """Whether the values are the same at every position."""
 
     def values(self, output: AttentionOutput, start: int, like: torch.Tensor) -> torch.Tensor:
-        """For every head of the layer, side by side: (positions or 1, n_heads x head_dim).
+        """For every head of the layer, side by side: (rows or 1, positions or 1, n_heads x head_dim).
 
         `like` is the projection's input, (rows, positions, width), whose first position is `start` from the prompt's
         first token; the values have its dtype and device.
         """
 
+    def watching(self, layers: Collection[int]) -> AbstractContextManager[None]:
+        """Open around every call of these layers; by default nothing is watched."""
+        return nullcontext()
 
-class Zero:
+    def check(self) -> None:
+        """Raise an AblationError where what was watched was not sound; may wait for the devices."""
+
+
+class Zero(Replacement):
     """Zero at every position."""
 
     name = "0"
     steady = True
 
     def values(self, output: AttentionOutput, start: int, like: torch.Tensor) -> torch.Tensor:
-        """(1, width)."""
-        return like.new_zeros(1, like.shape[2])
+        """(1, 1, width)."""
+        return like.new_zeros(1, 1, like.shape[2])
 
 
 ZERO = Zero()
 
 
-class Mean:
+class Mean(Replacement):
     """A head's mean, the same at every position; rounded once to the dtype of what it stands in for."""
 
     name = "the heads' mean"
@@ -86,8 +95,8 @@ class Mean:
         self._rounded: dict[tuple[int, torch.device, torch.dtype], torch.Tensor] = {}
 
     def values(self, output: AttentionOutput, start: int, like: torch.Tensor) -> torch.Tensor:
-        """(1, width)."""
+        """(1, 1, width)."""
         key = (output.layer, like.device, like.dtype)
         if key not in self._rounded:
-            self._rounded[key] = self._means[output.layer][None].to(like)
+            self._rounded[key] = self._means[output.layer][None, None].to(like)
         return self._rounded[key]
