@@ -282,8 +282,9 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "mode",
         _choice(*get_args(Mode)),
-        "what ablated heads put out: nothing, their mean over the identification rows, or what they put out on another "
-        "filing (default: zero)",
+        "what ablated heads put out: nothing, their mean over the identification rows, what they put out on another "
+        "filing, or without attention to the needle, as many other tokens, or others of as much attention (default: "
+        "zero)",
         "WHAT",
     ),
     Option(
@@ -354,6 +355,11 @@ def resolve_settings(given: Mapping[str, Given], project: Path) -> Settings:
             raise SettingsError(f"{where}: {error}") from None
         values[option.field] = read
     settings = Settings(**values)  # type: ignore[arg-type]  # each option's rule gives its field's type
+    if "phase" in values and settings.phase != values["phase"]:
+        raise SettingsError(
+            f"{given['phase'].where}: {values['phase']}; expected decode with the mode {settings.mode}, in which heads "
+            "read the prompt as ever up to its last token; leave the phase out"
+        )
     if max(settings.judged_ks) > max(settings.k):
         raise SettingsError(
             f"{given['gate-k'].where}: {settings.gate_k}; expected at most the largest k, {max(settings.k)}"

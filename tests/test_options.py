@@ -118,6 +118,13 @@ def test_bad_values_say_where_they_were_given(name: str, text: str, expected: st
     assert "\n" not in str(error.value)
 
 
+def test_heads_that_lose_edges_do_so_from_the_prompts_last_token_on() -> None:
+    assert resolve(mode="needle_edge").phase == "decode"
+    assert resolve(mode="other_edge", phase="decode").phase == "decode"
+    with pytest.raises(SettingsError, match=r"^--phase: all; expected decode with the mode mass_edge, .* leave the"):
+        resolve(mode="mass_edge", phase="all")
+
+
 @settings(derandomize=True, deadline=None)
 @given(ks=st.lists(st.integers(1, 10**6), min_size=1, unique=True), spaces=st.text(" ", max_size=2))
 def test_ks_come_sorted_whatever_their_order(ks: list[int], spaces: str) -> None:

@@ -102,6 +102,10 @@ that sees pictures with windows, transposed weights, eager attention with sinks,
 
 What is an architecture's own, its row of facts and the four identities that rest on it, is tested on `MODEL_TYPES`.
 """
+WITH_EDGES = tuple(each for each in MODEL_TYPES if not ARCHITECTURES[each].own_attention)
+"""Architectures whose heads can be kept from single tokens."""
+EDGE_REPRESENTATIVES = ("deepseek_v3", "gemma2", "gemma3", "gpt2", "gpt_oss", "llama", "phi3")
+"""Of those: latent attention, a soft-cap, windows in some layers or all, transposed weights, sinks, the usual one."""
 FLOAT32_PARTS = ("deepseek_v2", "deepseek_v3", "gemma2", "glm4_moe")
 """Architectures that compute a part in float32 always: routers and rotations, gemma2 its softmax."""
 MIXTURES = ("deepseek_v2", "deepseek_v3", "glm4_moe", "gpt_oss", "mixtral", "olmoe", "qwen2_moe", "qwen3_moe")
@@ -249,6 +253,8 @@ def random_prompt(n_tokens: int, *, seed: int = 0, needle: tuple[int, int] = (3,
         question_end=n_tokens,
         depth=0.5,
         value_ids=random_ids(3, seed=seed + 1000),
+        document_start=1,
+        document_end=max(1, n_tokens - 2),
     )
 
 

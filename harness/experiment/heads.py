@@ -71,7 +71,9 @@ class Blueprint:
     where it computes, `cuda` or `cpu`. `window` is the most positions that it was made for, `None` without a limit.
     `one_by_one` says why a row's conditions cannot be computed together, `None` where they can. `gpu_dtype` is the
     dtype that it would have on a GPU, asked the same, where this is a CPU that nobody asked for. `quantized_file` is
-    how a GGUF file keeps its weights, as `Q4_1`, which are read as full ones of `dtype`.
+    how a GGUF file keeps its weights, as `Q4_1`, which are read as full ones of `dtype`. `windows` are how many
+    positions each layer attends to at most, itself included, `None` without a limit. `no_edges` says why what single
+    tokens give to its heads cannot be taken away, `None` where it can.
     """
 
     shape: ModelShape
@@ -82,6 +84,8 @@ class Blueprint:
     one_by_one: str | None = None
     gpu_dtype: str | None = None
     quantized_file: str | None = None
+    windows: tuple[int | None, ...] = ()
+    no_edges: str | None = None
 
 
 def check_window(window: int | None, model_id: str | None, row_id: str, n_tokens: int) -> None:

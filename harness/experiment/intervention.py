@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.choices import Mode, Phase
+from harness.errors import DataError
 from harness.retrieval.prompts import Prompt
 
 if TYPE_CHECKING:  # the command line reads this module as it parses, where numpy would be most of the time
@@ -56,6 +57,33 @@ class Edges:
     def sha256(self) -> str:
         """Of the positions, in hex."""
         return hashlib.sha256(f"{self.tokens} {self.instead}".encode()).hexdigest()
+
+
+def edges_of(prompt: Prompt, mode: Mode, *, seed: int) -> Edges:
+    """The edges that a mode takes from heads over this prompt; none where it has no needle.
+
+    Others than the needle's are of the document but its first token and the prompt's: `other_edge` takes as many as the
+    needle has, neighbours in the document without it, which begins again at its end, from one that is drawn by seed
+    and row; `mass_edge` has all of them to choose from.
+
+    Raises:
+        DataError: the document has fewer other tokens than the needle.
+    """
+    needle = range(prompt.needle_start, prompt.needle_end)
+    if mode == "needle_edge" or not needle:
+        return Edges(tuple(needle))
+    document = range(max(1, prompt.document_start), prompt.document_end)
+    others = tuple(token for token in document if token not in needle)
+    if len(others) < len(needle):
+        raise DataError(
+            f"{prompt.row_id}: {len(others)} tokens of its document beside the needle's {len(needle)}; expected at "
+            f"least as many, which the mode {mode} takes instead; use a longer document"
+        )
+    if mode == "mass_edge":
+        return Edges(tuple(needle), others)
+    digest = hashlib.sha256(f"other edges\0{seed}\0{prompt.row_id}".encode()).digest()
+    start = int.from_bytes(digest[:8], "big") % len(others)
+    return Edges(tuple(sorted((others[start:] + others[:start])[: len(needle)])))
 
 
 @dataclass(frozen=True, slots=True)

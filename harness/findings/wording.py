@@ -6,7 +6,14 @@ Knows nothing of where the figures come from.
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 GAP = "  "
-PARTICIPLES = {"zero": "zeroed", "mean": "set to their mean", "resample": "resampled"}
+PARTICIPLES = {
+    "zero": "zeroed",
+    "mean": "set to their mean",
+    "resample": "resampled",
+    "needle_edge": "kept from the needle",
+    "other_edge": "kept from as many other tokens",
+    "mass_edge": "kept from other tokens of as much attention",
+}
 """What is done to heads, by the setting `mode`."""
 
 

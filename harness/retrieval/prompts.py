@@ -59,9 +59,9 @@ class Prompt:
     """A row, ready for a model.
 
     `token_ids` are the whole prompt, special tokens included; `text` is what was encoded. The needle's tokens
-    are `token_ids[needle_start:needle_end]` (0, 0 when it is left out), the question's likewise. `depth` is
-    the needle's achieved depth: characters of haystack before it / all characters of the haystack.
-    `value_ids` are the gold value's tokens as they would follow the prompt.
+    are `token_ids[needle_start:needle_end]` (0, 0 when it is left out), the question's and the document's, needle
+    included, likewise. `depth` is the needle's achieved depth: characters of haystack before it / all characters of the
+    haystack. `value_ids` are the gold value's tokens as they would follow the prompt.
     """
 
     row_id: str
@@ -74,6 +74,8 @@ class Prompt:
     question_end: int
     depth: float
     value_ids: tuple[int, ...]
+    document_start: int = 0
+    document_end: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,7 @@ def build_prompt(
     ids, offsets = _encode(text, tokenizer, add_special_tokens=not chat, where=where)
     asked = _tokens_over(offsets, question.shifted(message_start))
     _check_decoded(ids, asked, task.question, tokenizer, f"{where}: question")
+    read = _tokens_over(offsets, document.shifted(message_start))
     needle = _Span(0, 0)
     if placed.needle is not None:
         start, end = placed.needle
@@ -151,6 +154,8 @@ def build_prompt(
         question_end=asked.end,
         depth=placed.depth,
         value_ids=_value_ids(row, text, ids, tokenizer, chat=chat),
+        document_start=read.start,
+        document_end=read.end,
     )
 
 

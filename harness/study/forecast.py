@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.choices import EDGE_MODES
 from harness.counting import counted
 from harness.errors import ModelError, ReportError, SettingsError
 from harness.experiment.bench_result import Pace, read_pace
@@ -132,13 +133,20 @@ def _kept(run: Run) -> tuple[Kept, ...]:
 
 
 def _value_flops(run: Run, plan: Plan, size: ModelSize, *, weights_here: bool) -> float:
-    """Operations of running the donors' prompts, or those of means that are not in the store."""
+    """Operations of running the donors' prompts, or those of means that are not in the store; or, of heads that lose
+    edges, of their attention computed twice more at each new token, none of the answers ending early."""
     found, jobs = run.interventions, [job for work in plan.work for job in work.jobs]
     given = dict.fromkeys((job.row_id, job.prompt) for job in jobs if job.mode == "resample")
     prompts = [found.donor(row_id, kind) for row_id, kind in given]
     if any(job.mode == "mean" for job in jobs) and not (weights_here and found.means is not None):
         prompts += found.mean_prompts
-    return sum(single_flops(size, len(prompt.token_ids)) for prompt in prompts)
+    of_edges = 0.0
+    if run.inputs.settings.mode in EDGE_MODES:
+        width = size.layers[0].width / run.inputs.shape.n_heads
+        for job in jobs:
+            n_tokens = len(run.prompt(job.row_id, job.prompt).token_ids)
+            of_edges += 2 * 4 * len(job.heads) * width * n_tokens * run.inputs.settings.max_new_tokens
+    return of_edges + sum(single_flops(size, len(prompt.token_ids)) for prompt in prompts)
 
 
 def _read_pace(path: Path) -> Pace:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from harness.choices import EDGE_MODES
 from harness.demo import RANKING_FILE
 from harness.errors import DataError, SettingsError
 from harness.experiment.conditions import Study
@@ -142,6 +143,11 @@ def read_inputs(settings: Settings) -> Inputs:
     blueprint = model.blueprint
     if not settings.dry_run:
         model.check_weights()
+    if settings.mode in EDGE_MODES and blueprint.no_edges is not None:
+        raise SettingsError(
+            f"mode {settings.mode}: {blueprint.no_edges}; expected a model that does not; use the mode zero, mean or "
+            "resample"
+        )
     ranking = _ranking(settings)
     ranking.check_shape(blueprint.shape)
     ranking = ranking.completed(blueprint.shape)

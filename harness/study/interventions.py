@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Protocol
 
-from harness.experiment.intervention import Intervention, MeanValues
+from harness.choices import EDGE_MODES
+from harness.experiment.intervention import Edges, Intervention, MeanValues, edges_of
 from harness.experiment.locks import WAIT_SECONDS, try_claim
 from harness.experiment.plan import Job
 from harness.experiment.record import means_key, tokens_digest
@@ -62,6 +63,11 @@ class Interventions:
             self._donors[row_id] = donor_row(self._inputs, row)
         return prompts.read(self._donors[row_id], prompts.placed_depth(row), kind)
 
+    def edges(self, job: Job) -> Edges:
+        """The edges that the job's heads lose. Raises DataError where its row has none to take instead."""
+        row, inputs = self._inputs.by_id[job.row_id], self._inputs
+        return edges_of(inputs.prompts.asked(row, job.prompt), job.mode, seed=inputs.settings.seed)
+
     def known(self, job: Job) -> bool:
         """Whether it is known what the job's heads put out."""
         return job.mode != "mean" or self.means is not None
@@ -70,6 +76,8 @@ class Interventions:
         """Of what the job's heads put out, where that is known and not zero: part of its record's key."""
         if job.mode == "resample":
             return tokens_digest(self.donor(job.row_id, job.prompt).token_ids, ())
+        if job.mode in EDGE_MODES:
+            return self.edges(job).sha256
         return None if job.mode != "mean" or self.means is None else self.means.sha256
 
     def of(self, jobs: Sequence[Job]) -> Intervention:
@@ -80,6 +88,8 @@ class Interventions:
                 return Intervention(self.means, phase)
             if job.mode == "resample":
                 return Intervention(self.donor(job.row_id, job.prompt), phase)
+            if job.mode in EDGE_MODES:
+                return Intervention(self.edges(job), phase)
         return Intervention(phase=phase)
 
     def find_means(self, average: Average, note: Callable[[int, int], None]) -> None:

@@ -98,6 +98,20 @@ def test_resampled(project: Project) -> None:
     assert same(project, usual) == same(project, resampled) == {"baseline"}
 
 
+def test_kept_from_the_needle(project: Project) -> None:
+    project.run(*STUDY, "--ablation-phase=decode")
+    usual = answers(project)
+    result = project.run(*STUDY, "--ablation-mode=needle_edge")
+    result.assert_outcomes(passed=2, deselected=36)
+    result.stdout.fnmatch_lines(
+        ["ablation: mode needle_edge, phase decode, *", "*, heads kept from the needle from the prompt's last token on"]
+    )
+    kept = answers(project)
+    assert same(project, usual) == {"baseline"}
+    project.run(*STUDY, "--ablation-mode=needle_edge", "--ablation-engine=reference")
+    assert answers(project) == pytest.approx(kept, abs=1e-4)
+
+
 def test_no_row_to_resample_from(project: Project) -> None:
     write_rows(
         [replace(row, split="evaluation") for row in demo_rows(1, n_sentences=2) if row.task in TASKS],

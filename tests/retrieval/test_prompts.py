@@ -21,6 +21,7 @@ from harness.choices import Insertion
 from harness.demo import MODEL_FOLDER
 from harness.demo.filings import demo_rows
 from harness.errors import DataError, ModelError
+from harness.retrieval.placement import place_needle
 from harness.retrieval.prompts import (
     MEASURED_TOKENS,
     START_TOKENS,
@@ -193,6 +194,8 @@ def test_with_one_token_a_character_spans_are_the_characters(
     prompt = build_prompt(row, TASK, tokenizer, depth=depth)
     assert decoded(tokenizer, prompt, prompt.needle_start, prompt.needle_end) == needle
     assert decoded(tokenizer, prompt, prompt.question_start, prompt.question_end) == TASK.question
+    document = place_needle(row, depth=depth).document
+    assert decoded(tokenizer, prompt, prompt.document_start, prompt.document_end) == document
     value = tokenizer.decode(list(prompt.value_ids))
     assert value == (" Smith" if way == "plain" else "Smith")
 

@@ -103,6 +103,15 @@ def test_donors_are_counted_once_a_prompt(settings: Settings) -> None:
     assert found.value_flops == pytest.approx(sum(single_flops(size, len(donor.token_ids)) for donor in donors))
 
 
+def test_heads_that_lose_edges_cost_a_little_attention(settings: Settings) -> None:
+    """The prompt is read once for all; 1 + 2 heads of width 8, twice scores and values at each of 20 new tokens."""
+    edges = replace(settings, mode="needle_edge")
+    found = look(edges, BASELINE, ONE, TWO)
+    assert found.passes == (6 * 9, 6 * 3)
+    assert found.value_flops == 2 * 4 * 3 * 8 * 20 * sum(found.tokens)
+    assert any("operations to find what ablated heads put out instead" in line for line in forecast_lines(found))
+
+
 def test_prompts_of_two_kinds_share_nothing(settings: Settings) -> None:
     found = look(settings, BASELINE, NEEDLE_ABSENT, ONE)
     assert len(found.tokens) == 12

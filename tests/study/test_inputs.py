@@ -113,6 +113,13 @@ def test_a_study_is_asked_as_the_settings_say(checkpoint: Path, tmp_path: Path) 
     assert set(study.ranking.tasks) == set(TASKS), "what tasks share follows from all of them"
 
 
+def test_a_model_whose_heads_cannot_be_kept_from_tokens_is_refused_by_name(tmp_path: Path) -> None:
+    settings = make_settings(save_checkpoint(tmp_path / "tiny", "bloom"), tmp_path)
+    with pytest.raises(SettingsError, match=r"^mode needle_edge: bloom computes attention itself, not through"):
+        read_inputs(replace(settings, mode="needle_edge"))
+    assert read_inputs(settings).rows
+
+
 class TestData:
     def test_the_demos_rows_are_all_sound(self) -> None:
         tasks, table = read_data(Settings(strict_rows=True))

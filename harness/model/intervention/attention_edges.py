@@ -31,11 +31,12 @@ from torch import nn
 from transformers import AttentionInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from harness.errors import AblationError
+from harness.errors import AblationError, ModelError
 from harness.experiment.heads import Head
 from harness.experiment.intervention import Edges
 from harness.model.intervention.projection_input import Replacement
 from harness.model.loading.architectures import AttentionOutput
+from harness.model.loading.blueprints import no_edges
 from harness.model.loading.loaded_model import LoadedModel
 
 NOTING = "retrieval_heads_noting"
@@ -94,14 +95,20 @@ class AttentionEdges(Replacement):
     `heads` are computed, those of the layers that are watched.
 
     Raises:
-        AblationError: within, an attention that does not go through the library's interface; on `check`, one that is
-            not softmax(QK^T)V as it is known here, or is changed before it enters the projection.
+        ModelError: an architecture that computes attention itself.
+        AblationError: within, an attention that does not go through the library's interface all the same; on `check`,
+            one that is not softmax(QK^T)V as it is known here, or is changed before it enters the projection.
     """
 
     name = "the heads' outputs without some of their edges"
     steady = False
 
     def __init__(self, loaded: LoadedModel, edges: Edges, heads: Collection[Head], *, first: int) -> None:
+        reason = no_edges(loaded.model.config, loaded.architecture)
+        if reason is not None:
+            raise ModelError(
+                f"{loaded.shape.id}: {reason}; expected one that does not; use the mode zero, mean or resample"
+            )
         place, _, _ = loaded.architecture.projection.rpartition(".")
         layers = loaded.model.get_submodule(loaded.architecture.layers)
         self._attention = [layer.get_submodule(place) for layer in layers.children()]
@@ -121,6 +128,8 @@ class AttentionEdges(Replacement):
         with ExitStack() as hooks:
             for layer in layers:
                 module = self._attention[layer]
+                if not hasattr(module, "config"):
+                    raise self._unknown(layer)
                 before = module.register_forward_pre_hook(_begin)
                 hooks.callback(before.remove)
                 after = module.register_forward_hook(_end, always_call=True)
@@ -132,10 +141,7 @@ class AttentionEdges(Replacement):
         """(rows, positions, width)."""
         call = _noted[self._attention[output.layer]]
         if call.query is None or call.key is None or call.value is None or call.output is None:
-            raise AblationError(
-                f"{output.name}: its attention does not go through the library's attention interface; expected that it "
-                "does; what single tokens give to its heads cannot be taken away"
-            )
+            raise self._unknown(output.layer)
         skipped = min(max(self._first - start, 0), like.shape[1])
         values = like.clone()
         if skipped < like.shape[1]:
@@ -145,10 +151,18 @@ class AttentionEdges(Replacement):
             for head in self._heads.get(output.layer, ()):
                 scores, value = _scores(call, head, skipped, start + like.shape[1], output)
                 whole_head = whole.reshape(*whole.shape[:2], output.n_heads, -1)[:, :, head]
-                self._distances.setdefault(output.layer, []).append(_distance(scores.attended(value), whole_head, value))
+                self._distances.setdefault(output.layer, []).append(
+                    _distance(scores.attended(value), whole_head, value)
+                )
                 by_head[:, skipped:, head] = scores.without(self._edges).attended(value).to(like.dtype)
         call.query = call.key = call.value = call.mask = call.others = call.output = None
         return values
+
+    def _unknown(self, layer: int) -> AblationError:
+        return AblationError(
+            f"{self._outputs[layer].name}: its attention does not go through the library's attention interface; "
+            "expected that it does; what single tokens give to its heads cannot be taken away"
+        )
 
     def check(self) -> None:
         """Raise unless every head, with all its keys, put out what its layer's attention did."""
@@ -234,9 +248,7 @@ def of_equal_mass(weights: torch.Tensor, mass: torch.Tensor) -> torch.Tensor:
     return torch.zeros_like(taken).scatter(-1, order, taken)
 
 
-def _scores(
-    call: _Call, head: int, skipped: int, end: int, output: AttentionOutput
-) -> tuple[_Scores, torch.Tensor]:
+def _scores(call: _Call, head: int, skipped: int, end: int, output: AttentionOutput) -> tuple[_Scores, torch.Tensor]:
     """One head's scores of the queries but the first `skipped`, and its values, (rows, keys, width).
 
     `end` is the position after the last query, which is the last key too.
@@ -265,9 +277,7 @@ def _scores(
     return _Scores(scores, None if sinks is None else sinks[head].to(exact), positions), call.value[:, head // copies]
 
 
-def _masked(
-    scores: torch.Tensor, mask: torch.Tensor, head: int, skipped: int, output: AttentionOutput
-) -> torch.Tensor:
+def _masked(scores: torch.Tensor, mask: torch.Tensor, head: int, skipped: int, output: AttentionOutput) -> torch.Tensor:
     """The scores under a layer's own mask, (rows or 1, heads or 1, queries, keys): of truth values, or to be added."""
     if not isinstance(mask, torch.Tensor) or mask.dim() != 4 or mask.shape[-1] < scores.shape[-1]:
         raise AblationError(
@@ -282,5 +292,6 @@ def _masked(
 
 def _distance(computed: torch.Tensor, output: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     """The greatest difference, as a part of what rounding explains."""
-    allowed = max(ROUNDING, torch.finfo(output.dtype).eps ** 0.5) * value.abs().amax().to(computed.dtype)
-    return (computed - output).abs().amax() / allowed.clamp(min=torch.finfo(torch.float32).tiny)
+    part: float = max(ROUNDING, torch.finfo(output.dtype).eps ** 0.5)
+    allowed = value.abs().amax().to(computed.dtype).clamp(min=torch.finfo(torch.float32).tiny) * part
+    return (computed - output).abs().amax() / allowed

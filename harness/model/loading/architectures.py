@@ -36,7 +36,8 @@ class Architecture:
     begins with the hidden states, not these bare. `static`: a decoding step that never changes its shape has been
     compared with the model's own, where every layer attends to all. `writes_masks`: a mask of positions x positions is
     written out whatever the attention. `doubles_alibi`: its eager attention adds the bias of alibi twice (transformers
-    5.17 to 5.23), its sdpa attention once.
+    5.17 to 5.23), its sdpa attention once. `own_attention`: its layers compute attention themselves, and not through
+    the library's attention interface.
     """
 
     layers: str
@@ -46,6 +47,7 @@ class Architecture:
     static: bool = False
     writes_masks: bool = False
     doubles_alibi: bool = False
+    own_attention: bool = False
 
 
 BIASED = "its positions are a bias made for each row of a batch"
@@ -53,7 +55,7 @@ BIASED = "its positions are a bias made for each row of a batch"
 
 _USUAL = Architecture("model.layers", "self_attn.o_proj")
 _STATIC = replace(_USUAL, static=True)
-_FUSED = Architecture("transformer.h", "self_attention.dense", returns_tuple=True)
+_FUSED = Architecture("transformer.h", "self_attention.dense", returns_tuple=True, own_attention=True)
 
 ARCHITECTURES: Mapping[str, Architecture] = {
     "bloom": replace(_FUSED, one_by_one=BIASED),

@@ -85,6 +85,8 @@ def draw_blueprint(
         one_by_one=one_by_one(config, architecture, asked.quantization),
         gpu_dtype=gpu_dtype,
         quantized_file=None if source.gguf_path is None else read_content(source.gguf_path).quantized,
+        windows=windows(config, len(outputs)),
+        no_edges=no_edges(config, architecture),
     )
     size = model_size(
         model,
@@ -160,3 +162,21 @@ def window(config: PreTrainedConfig) -> int | None:
     """The most positions that the model was made for; `None` where its config sets no limit."""
     declared: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
     return declared
+
+
+def windows(config: PreTrainedConfig, n_layers: int) -> tuple[int | None, ...]:
+    """How many positions each layer attends to at most, itself included; `None` without a limit.
+
+    Where a config names no kinds of layers, its sliding window is every layer's.
+    """
+    text = config.get_text_config()
+    width: int | None = getattr(text, "sliding_window", None)
+    kinds = getattr(text, "layer_types", None) or ["sliding_attention"] * n_layers
+    return tuple(width if kind == "sliding_attention" else None for kind in kinds[:n_layers])
+
+
+def no_edges(config: PreTrainedConfig, architecture: Architecture) -> str | None:
+    """Why what single tokens give to this model's heads cannot be taken away; `None` where it can."""
+    if not architecture.own_attention:
+        return None
+    return f"{config.model_type} computes attention itself, not through the library's attention interface"

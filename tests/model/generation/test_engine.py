@@ -12,6 +12,7 @@ from accelerate import cpu_offload  # type: ignore[import-untyped]  # has no typ
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import (
+    EDGE_REPRESENTATIVES,
     FLOAT32_PARTS,
     HEAD_DIM,
     MODEL_TYPES,
@@ -19,6 +20,7 @@ from tiny_models import (
     N_LAYERS,
     REPRESENTATIVES,
     WINDOW,
+    WITH_EDGES,
     doubled,
     load,
     random_ids,
@@ -35,7 +37,7 @@ from harness.errors import AblationError, ModelError
 from harness.experiment.conditions import EXPERIMENTS, Study
 from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import Head
-from harness.experiment.intervention import ZEROED, Intervention, MeanValues
+from harness.experiment.intervention import ZEROED, Edges, Intervention, MeanValues
 from harness.experiment.record import Ask, Completion
 from harness.model.generation import engine, reference
 from harness.model.generation.branching import Branching, decoder_layers
@@ -132,6 +134,22 @@ def test_equal_to_the_plain_loop_in_float64(data: st.DataObject) -> None:
     )
 
 
+@st.composite
+def edges(draw: st.DrawFn) -> Edges:
+    """Of any tokens, of the first and of none; or of others of as much attention."""
+    tokens = st.lists(st.integers(0, 3 * WINDOW), unique=True, max_size=2 * WINDOW).map(tuple)
+    return Edges(draw(tokens), draw(st.just(()) | tokens))
+
+
+@pytest.mark.parametrize("model_type", WITH_EDGES)
+def test_kept_from_the_needle_in_every_architecture(model_type: str) -> None:
+    loaded = replace(doubled(model_type), end_token_ids=frozenset(range(0, 256, 16)))
+    intervention = Intervention(Edges(tuple(range(WINDOW, WINDOW + 5))))
+    tolerance = 1e-4 if model_type in FLOAT32_PARTS else 1e-10
+    got = check_both(loaded, random_prompt(2 * WINDOW), SETS, intervention=intervention, tolerance=tolerance)
+    assert len({each.gold_logprob for each in got}) == len(SETS)
+
+
 @pytest.mark.parametrize(
     ("model_type", "phase", "branches"),
     [
@@ -195,6 +213,32 @@ def test_rows_of_one_filing_are_each_what_the_plain_loop_says(
             ask.intervention,
             max_new_tokens=ask.max_new_tokens,
         )
+        assert_same(got, expected, 1e-4 if model_type in FLOAT32_PARTS else 1e-10)
+    assert_clean(loaded)
+
+
+@settings(derandomize=True, deadline=None, max_examples=40)
+@given(data=st.data(), group=groups())
+def test_heads_kept_from_tokens_are_as_by_the_plain_loop(
+    data: st.DataObject, group: list[tuple[tuple[int, ...], tuple[frozenset[Head], ...]]]
+) -> None:
+    """Any tree, length, edges and draft; rows that begin alike, each with edges of its own."""
+    model_type = data.draw(st.sampled_from(EDGE_REPRESENTATIVES))
+    ends = data.draw(st.frozensets(st.integers(0, 255), max_size=100))
+    loaded = replace(doubled(model_type), end_token_ids=ends)
+    asks = [
+        Ask(
+            replace(random_prompt(1), token_ids=ids, value_ids=random_ids(data.draw(st.integers(1, WINDOW)), seed=5)),
+            sets,
+            data.draw(st.none() | st.lists(st.integers(0, 255), max_size=6).map(tuple)),
+            Intervention(data.draw(edges())),
+            data.draw(st.integers(1, WINDOW)),
+        )
+        for ids, sets in group
+    ]
+    branches = data.draw(st.none() | st.integers(1, 3))
+    for number, got in engine.run_rows(loaded, asks, branches=branches, least=data.draw(st.integers(1, 4))):
+        ((_, expected),) = reference.run_rows(loaded, [asks[number]])
         assert_same(got, expected, 1e-4 if model_type in FLOAT32_PARTS else 1e-10)
     assert_clean(loaded)
 

@@ -153,7 +153,7 @@ def donors_values(loaded: LoadedModel, donor: Prompt, n_prompt: int) -> Values:
     """Position by position; one run of the donor, whose own test holds it against slower ones."""
     width = N_HEADS * HEAD_DIM
     found = run_donor(loaded, donor, HEADS, n_prompt=n_prompt, max_new_tokens=5)
-    return lambda layer, position: found.values(loaded.outputs[layer], position, torch.zeros(1, 1, width))[0]
+    return lambda layer, position: found.values(loaded.outputs[layer], position, torch.zeros(1, 1, width))[0, 0]
 
 
 @pytest.mark.parametrize("model_type", REPRESENTATIVES)

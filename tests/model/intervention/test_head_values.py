@@ -149,7 +149,7 @@ def slow_inputs(loaded: LoadedModel, ids: Sequence[int]) -> list[torch.Tensor]:
 
 def at(donor: Donor, loaded: LoadedModel, layer: int, position: int) -> torch.Tensor:
     """One position's values: (width,)."""
-    return donor.values(loaded.outputs[layer], position, torch.zeros(1, 1, N_HEADS * HEAD_DIM))[0]
+    return donor.values(loaded.outputs[layer], position, torch.zeros(1, 1, N_HEADS * HEAD_DIM))[0, 0]
 
 
 @pytest.mark.parametrize("model_type", REPRESENTATIVES)
@@ -177,7 +177,7 @@ def test_several_positions_at_once_are_each_alone() -> None:
     loaded = tiny_loaded()
     donor = run_donor(loaded, DONOR, HEADS, n_prompt=20, max_new_tokens=N_NEW)
     together = donor.values(loaded.outputs[1], 3, torch.zeros(2, 25, N_HEADS * HEAD_DIM))
-    assert torch.equal(together, torch.stack([at(donor, loaded, 1, position) for position in range(3, 28)]))
+    assert torch.equal(together[0], torch.stack([at(donor, loaded, 1, position) for position in range(3, 28)]))
     assert donor.values(loaded.outputs[1], 0, torch.zeros(1, 1, 32, dtype=torch.bfloat16)).dtype == torch.bfloat16
 
 

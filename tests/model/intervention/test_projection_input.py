@@ -94,7 +94,7 @@ def test_a_mean_is_a_constant_beside_cut_weights(model_type: str) -> None:
 def test_a_mean_is_rounded_once(dtype: torch.dtype) -> None:
     output = tiny_loaded().outputs[1]
     values = Mean(MEANS).values(output, 5, torch.zeros(2, 3, WIDTH, dtype=dtype))
-    assert torch.equal(values, torch.from_numpy(MEANS.vectors[1:2]).to(dtype))
+    assert torch.equal(values, torch.from_numpy(MEANS.vectors[1:2])[None].to(dtype))
 
 
 def test_what_spoils_a_mean_is_found() -> None:

@@ -5,12 +5,32 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import N_HEADS, N_LAYERS, REPRESENTATIVES, load, opened, save_checkpoint, tiny_config, tiny_loaded
+from tiny_models import (
+    MODEL_TYPES,
+    N_HEADS,
+    N_LAYERS,
+    REPRESENTATIVES,
+    WINDOW,
+    load,
+    opened,
+    random_ids,
+    save_checkpoint,
+    tiny_config,
+    tiny_loaded,
+)
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from harness.errors import ModelError
+from harness.model.identification.query_attention import AttentionReader
 from harness.model.loading.architectures import ARCHITECTURES
-from harness.model.loading.blueprints import one_by_one, rotates_by_length, usable_attention, window
+from harness.model.loading.blueprints import (
+    no_edges,
+    one_by_one,
+    rotates_by_length,
+    usable_attention,
+    window,
+    windows,
+)
 
 PHI = "phi = model.layers, self_attn.dense"
 
@@ -140,3 +160,18 @@ def test_of_a_model_that_sees_pictures_its_language_model_counts() -> None:
     assert window(config) == 640
     assert rotates_by_length(config)
     assert usable_attention(config, None) == "eager"
+
+
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+def test_windows_are_as_far_as_each_layer_looks(model_type: str) -> None:
+    """Measured: how many positions the last of 2 x `WINDOW` tokens gives any weight."""
+    loaded, n_tokens = tiny_loaded(model_type), 2 * WINDOW
+    weights = AttentionReader(loaded, n_tokens).read(random_ids(n_tokens), lambda layer: layer[:, -1:])
+    seen = (weights.wanted[:, :, -1] > 0).any(dim=1).sum(dim=1).tolist()
+    declared = windows(loaded.model.config, N_LAYERS)
+    assert [n_tokens if each is None else each for each in declared] == seen
+
+
+def test_only_some_architectures_cannot_lose_edges() -> None:
+    said = {model_type: no_edges(tiny_config(model_type), ARCHITECTURES[model_type]) for model_type in MODEL_TYPES}
+    assert {model_type for model_type, reason in said.items() if reason} == {"bloom", "falcon"}
