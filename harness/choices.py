@@ -18,10 +18,15 @@ GateOutcome = Literal["accuracy", "likelihood"]
 """What a gate judges of a row: whether the answer is right, or how likely the right value is where the untouched model
 says it."""
 
-Mode = Literal["zero", "mean", "resample", "needle_edge", "other_edge", "mass_edge"]
+Mode = Literal["zero", "mean", "resample", "resample_same", "rescue", "needle_edge", "other_edge", "mass_edge"]
 """What ablated heads put out: `zero`, nothing; `mean`, what they put out on average on other rows; `resample`, what
-they put out on one other row, the donor; the others, what they put out when they do not attend to some tokens of the
-document: `needle_edge`, the needle's; `other_edge`, as many others; `mass_edge`, others of as much attention."""
+they put out on one other row, the donor, and `resample_same`, on the donor's document with the row's own needle in it;
+`rescue`, nothing up to the answer, and there what they put out in the untouched run; the others, what they put out when
+they do not attend to some tokens of the document: `needle_edge`, the needle's; `other_edge`, as many others;
+`mass_edge`, others of as much attention."""
+
+DONOR_MODES: tuple[Mode, ...] = ("resample", "resample_same")
+"""Modes in which another prompt is run for a row's heads."""
 
 EDGE_MODES: tuple[Mode, ...] = ("needle_edge", "other_edge", "mass_edge")
 """Modes in which heads stop reading some tokens, always from the prompt's last token on."""

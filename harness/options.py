@@ -283,7 +283,8 @@ OPTIONS: tuple[Option, ...] = (
         "mode",
         _choice(*get_args(Mode)),
         "what ablated heads put out: nothing, their mean over the identification rows, what they put out on another "
-        "filing, or without attention to the needle, as many other tokens, or others of as much attention (default: "
+        "filing, with its own needle or this row's, nothing before the answer and there what they always do, or what "
+        "they do without attention to the needle, to as many other tokens, or to others of as much attention (default: "
         "zero)",
         "WHAT",
     ),
@@ -357,8 +358,8 @@ def resolve_settings(given: Mapping[str, Given], project: Path) -> Settings:
     settings = Settings(**values)  # type: ignore[arg-type]  # each option's rule gives its field's type
     if "phase" in values and settings.phase != values["phase"]:
         raise SettingsError(
-            f"{given['phase'].where}: {values['phase']}; expected decode with the mode {settings.mode}, in which heads "
-            "read the prompt as ever up to its last token; leave the phase out"
+            f"{given['phase'].where}: {values['phase']}; expected {settings.phase} with the mode {settings.mode}, "
+            "which says itself from which token on heads are ablated; leave the phase out"
         )
     if max(settings.judged_ks) > max(settings.k):
         raise SettingsError(

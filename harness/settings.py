@@ -26,7 +26,7 @@ class Settings:
 
     `data`, `heads` are `None` for the demo's own; `tasks` and `max_rows` are `None` for all, `split_share` for the
     ranking's or, where it has none, the usual one, `gate_k` for the largest k, a gate's own margin for `gate_margin`.
-    Where heads stop reading some tokens, the phase is `decode` whatever is said.
+    Where heads stop reading some tokens, the phase is `decode` whatever is said, and where they are rescued `all`.
     """
 
     model: str = DEMO
@@ -81,6 +81,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.mode in EDGE_MODES:
             object.__setattr__(self, "phase", "decode")
+        if self.mode == "rescue":
+            object.__setattr__(self, "phase", "all")
 
     @property
     def store_file(self) -> Path:

@@ -123,6 +123,8 @@ def test_heads_that_lose_edges_do_so_from_the_prompts_last_token_on() -> None:
     assert resolve(mode="other_edge", phase="decode").phase == "decode"
     with pytest.raises(SettingsError, match=r"^--phase: all; expected decode with the mode mass_edge, .* leave the"):
         resolve(mode="mass_edge", phase="all")
+    with pytest.raises(SettingsError, match=r"^--phase: decode; expected all with the mode rescue, .* leave the"):
+        resolve(mode="rescue", phase="decode")
 
 
 @settings(derandomize=True, deadline=None)

@@ -44,6 +44,11 @@ class MeanValues:
 
 
 @dataclass(frozen=True, slots=True)
+class Rescue:
+    """Zero up to a prompt's last token; from there on what the heads put out in the untouched model's own run of it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Edges:
     """Tokens of a prompt, by position, that ablated heads no longer attend to, from its last token on.
 
@@ -91,10 +96,10 @@ class Intervention:
     """How the heads of one prompt are ablated: with which values, and when.
 
     `values` are means, or the prompt of a donor, or what heads put out without some edges (then the phase is
-    `decode`), or `None` for 0.
+    `decode`), or 0 with a rescue, or `None` for 0.
     """
 
-    values: MeanValues | Prompt | Edges | None = None
+    values: MeanValues | Prompt | Edges | Rescue | None = None
     phase: Phase = "all"
 
     def __post_init__(self) -> None:

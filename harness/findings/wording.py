@@ -10,6 +10,8 @@ PARTICIPLES = {
     "zero": "zeroed",
     "mean": "set to their mean",
     "resample": "resampled",
+    "resample_same": "resampled with the same answer",
+    "rescue": "zeroed, but for the answer",
     "needle_edge": "kept from the needle",
     "other_edge": "kept from as many other tokens",
     "mass_edge": "kept from other tokens of as much attention",

@@ -86,6 +86,19 @@ def place_needle(row: Row, *, depth: float, insertion: Insertion = "sentence", k
     return Placed(document, (start, start + len(needle)), achieved)
 
 
+def in_another_document(row: Row, other: Row) -> Row:
+    """The row's own needle, to be inserted into another row's document without that row's needle."""
+    document = place_needle(other, depth=0.0, keep=False).document
+    return replace(
+        row,
+        filename=other.filename,
+        haystack_text=document,
+        placement="insert",
+        cluster=other.cluster,
+        split=other.split,
+    )
+
+
 def sentence_boundaries(text: str) -> list[int]:
     """Character positions at which a sentence ends, in order, with 0 and the text's length.
 

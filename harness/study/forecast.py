@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.choices import EDGE_MODES
+from harness.choices import DONOR_MODES, EDGE_MODES
 from harness.counting import counted
 from harness.errors import ModelError, ReportError, SettingsError
 from harness.experiment.bench_result import Pace, read_pace
@@ -91,7 +91,7 @@ def forecast(run: Run, conditions: Sequence[Condition]) -> Forecast:
     n_layers = run.inputs.shape.n_layers
     tokens, passes, flops, positions, n_fed = [], [0, 0], [0.0, 0.0], 0, 0
     # a donor's outputs hang on the row: nothing is shared there
-    least = LEAST_SHARED if settings.mode != "resample" else sys.maxsize
+    least = LEAST_SHARED if settings.mode not in DONOR_MODES else sys.maxsize
     for group in by_filing(plan.work):
         prompts, sets = [], []
         for row_id, kind, head_sets in _prompts(group):
@@ -136,8 +136,10 @@ def _value_flops(run: Run, plan: Plan, size: ModelSize, *, weights_here: bool) -
     """Operations of running the donors' prompts, or those of means that are not in the store; or, of heads that lose
     edges, of their attention computed twice more at each new token, none of the answers ending early."""
     found, jobs = run.interventions, [job for work in plan.work for job in work.jobs]
-    given = dict.fromkeys((job.row_id, job.prompt) for job in jobs if job.mode == "resample")
+    given = dict.fromkeys((job.row_id, job.prompt) for job in jobs if job.mode in DONOR_MODES)
     prompts = [found.donor(row_id, kind) for row_id, kind in given]
+    rescued = dict.fromkeys((job.row_id, job.prompt) for job in jobs if job.mode == "rescue")
+    prompts += [run.prompt(row_id, kind) for row_id, kind in rescued]
     if any(job.mode == "mean" for job in jobs) and not (weights_here and found.means is not None):
         prompts += found.mean_prompts
     of_edges = 0.0

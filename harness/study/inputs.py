@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from harness.choices import EDGE_MODES
+from harness.choices import DONOR_MODES, EDGE_MODES
 from harness.demo import RANKING_FILE
 from harness.errors import DataError, SettingsError
 from harness.experiment.conditions import Study
@@ -177,7 +177,7 @@ def read_inputs(settings: Settings) -> Inputs:
     # asked for now, so that what they lack is said before any work begins
     if settings.mode == "mean":
         mean_rows(inputs)
-    if settings.mode == "resample":
+    if settings.mode in DONOR_MODES:
         for row in rows:
             donor_row(inputs, row)
     return inputs

@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Protocol
 
-from harness.choices import EDGE_MODES
-from harness.experiment.intervention import Edges, Intervention, MeanValues, edges_of
+from harness.choices import DONOR_MODES, EDGE_MODES
+from harness.experiment.intervention import Edges, Intervention, MeanValues, Rescue, edges_of
 from harness.experiment.locks import WAIT_SECONDS, try_claim
 from harness.experiment.plan import Job
 from harness.experiment.record import means_key, tokens_digest
 from harness.experiment.store import Store
+from harness.retrieval.placement import in_another_document
 from harness.retrieval.prompts import Prompt, PromptKind, identification_depth
 from harness.retrieval.rows import Row
 from harness.study.inputs import Inputs, donor_row, mean_rows
@@ -57,11 +58,15 @@ class Interventions:
         return self._found
 
     def donor(self, row_id: str, kind: PromptKind) -> Prompt:
-        """The donor's prompt, of the same kind, its needle as deep as the row's own."""
+        """The donor's prompt, of the same kind, its needle, or the row's own in it, as deep as the row's."""
         row, prompts = self._inputs.by_id[row_id], self._inputs.prompts
+        same = self._inputs.manner.mode == "resample_same"
         if row_id not in self._donors:
-            self._donors[row_id] = donor_row(self._inputs, row)
-        return prompts.read(self._donors[row_id], prompts.placed_depth(row), kind)
+            other = donor_row(self._inputs, row)
+            self._donors[row_id] = in_another_document(row, other) if same else other
+        stands = same and row.placement == "in_place"
+        depth = prompts.asked(row).depth if stands else prompts.placed_depth(row)
+        return prompts.read(self._donors[row_id], depth, kind)
 
     def edges(self, job: Job) -> Edges:
         """The edges that the job's heads lose. Raises DataError where its row has none to take instead."""
@@ -74,7 +79,7 @@ class Interventions:
 
     def digest(self, job: Job) -> str | None:
         """Of what the job's heads put out, where that is known and not zero: part of its record's key."""
-        if job.mode == "resample":
+        if job.mode in DONOR_MODES:
             return tokens_digest(self.donor(job.row_id, job.prompt).token_ids, ())
         if job.mode in EDGE_MODES:
             return self.edges(job).sha256
@@ -86,7 +91,9 @@ class Interventions:
         for job in jobs:
             if job.mode == "mean":
                 return Intervention(self.means, phase)
-            if job.mode == "resample":
+            if job.mode == "rescue":
+                return Intervention(Rescue(), phase)
+            if job.mode in DONOR_MODES:
                 return Intervention(self.donor(job.row_id, job.prompt), phase)
             if job.mode in EDGE_MODES:
                 return Intervention(self.edges(job), phase)

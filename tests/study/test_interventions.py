@@ -14,7 +14,7 @@ from harness.demo.filings import demo_rows
 from harness.errors import DataError, ModelError
 from harness.experiment.head_files import write_ranking
 from harness.experiment.heads import Head, ModelShape
-from harness.experiment.intervention import ZEROED, MeanValues
+from harness.experiment.intervention import ZEROED, Intervention, MeanValues, Rescue
 from harness.experiment.plan import Job
 from harness.experiment.rankings import rank
 from harness.experiment.record import tokens_digest
@@ -186,6 +186,33 @@ def test_donors_follow_from_the_row(resampled: Inputs) -> None:
     assert chosen.needle_sentence in donor.text
     assert chosen.needle_sentence not in absent.text
     assert digests == [tokens_digest(each.token_ids, ()) for each in (donor, absent)]
+
+
+def test_a_donor_of_the_same_answer_is_the_rows_needle_in_the_donors_document(resampled: Inputs) -> None:
+    same = replace(resampled, settings=replace(resampled.settings, mode="resample_same"))
+    row = same.rows[0]
+    other = donor_row(same, row)
+    stands = replace(same, rows=(replace(row, haystack_text=f"A. {row.needle_sentence} B.", placement="in_place"),))
+    with Store(IN_MEMORY) as store:
+        donor = Run(same, store, run_id="a").interventions.donor(row.id, "full")
+        within = Run(stands, store, run_id="b").interventions.donor(row.id, "full")
+        jobs = [Job(row.id, frozenset({Head(0, 1)}), mode="resample_same")]
+        assert Run(same, store, run_id="a").interventions.of(jobs).values == donor
+        digest = Run(same, store, run_id="a").interventions.digest(jobs[0])
+    assert digest == tokens_digest(donor.token_ids, ())
+    assert row.needle_sentence in donor.text
+    assert other.needle_sentence not in donor.text
+    assert all(part in donor.text for part in other.haystack_text.split(". ")[:1])
+    assert (donor.depth, within.depth) == pytest.approx((0.5, 0.5), abs=0.35)
+    assert row.needle_sentence in within.text
+
+
+def test_rescued_heads_need_no_other_prompt(inputs: Inputs) -> None:
+    rescue = replace(inputs, settings=replace(inputs.settings, mode="rescue", phase="decode"))
+    job = Job(inputs.rows[0].id, frozenset({Head(0, 1)}), mode="rescue")
+    with Store(IN_MEMORY) as store:
+        found = Run(rescue, store, run_id="a").interventions
+        assert (found.of([job]), found.digest(job)) == (Intervention(Rescue()), None)
 
 
 def test_a_donors_needle_is_as_deep_as_the_rows(resampled: Inputs) -> None:

@@ -15,6 +15,11 @@ an end token say, has its prompt's last position in all of them.) Sources: causa
 and Nanda 2023, https://arxiv.org/abs/2309.16042, who patch single positions of prompts of equal length; here prompts
 differ in length.
 
+Rescue: zero at every position before the prompt's last, and from there on the values of the untouched run of the same
+prompt, kept as a donor's. What is fed there is the untouched answer where its likelihood is measured; a condition that
+says something else is given what the heads put out over the untouched answer. Source: activation patching (Meng et al.
+2022, https://arxiv.org/abs/2202.05262, who restore hidden states of a clean run in a corrupted one).
+
 Knows nothing of where prompts come from, how a donor is chosen, or how the values come to their place.
 """
 
@@ -30,7 +35,7 @@ from transformers import Cache
 
 from harness.errors import AblationError, ModelError
 from harness.experiment.heads import Head
-from harness.experiment.intervention import Edges, Intervention, MeanValues
+from harness.experiment.intervention import Edges, Intervention, MeanValues, Rescue
 from harness.model.intervention.ablation import check_heads, claimed
 from harness.model.intervention.attention_edges import AttentionEdges
 from harness.model.intervention.projection_input import ZERO, Mean, Replacement, projection_input
@@ -63,7 +68,9 @@ def replacement_of(
     if isinstance(values, Edges):
         check_heads(loaded.outputs, [heads])
         return AttentionEdges(loaded, values, heads, first=intervention.first_ablated(n_prompt))
-    return run_donor(loaded, values, heads, n_prompt=n_prompt, max_new_tokens=max_new_tokens)
+    donor = prompt if isinstance(values, Rescue) else values
+    found = run_donor(loaded, donor, heads, n_prompt=n_prompt, max_new_tokens=max_new_tokens)
+    return Rescued(found, first=n_prompt - 1) if isinstance(values, Rescue) else found
 
 
 def _of_this_model(loaded: LoadedModel, means: MeanValues) -> MeanValues:
@@ -171,6 +178,23 @@ class Donor(Replacement):
         values = like.new_zeros(n_positions, output.n_heads, output.head_dim)
         values[:, self._heads[output.layer]] = kept[places.clamp(0, len(kept) - 1)]
         return values.reshape(1, n_positions, -1)
+
+
+class Rescued(Replacement):
+    """0 before position `first`, and from there on what the untouched run of the same prompt had."""
+
+    name = "0, and from the prompt's last token on the untouched run's values"
+    steady = False
+
+    def __init__(self, untouched: Donor, *, first: int) -> None:
+        self._untouched = untouched
+        self._first = first
+
+    def values(self, output: AttentionOutput, start: int, like: torch.Tensor) -> torch.Tensor:
+        """(1, positions, width)."""
+        values = self._untouched.values(output, start, like)
+        values[:, : max(0, self._first - start)] = 0
+        return values
 
 
 @torch.inference_mode()

@@ -37,7 +37,7 @@ from harness.errors import AblationError, ModelError
 from harness.experiment.conditions import EXPERIMENTS, Study
 from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import Head
-from harness.experiment.intervention import ZEROED, Edges, Intervention, MeanValues
+from harness.experiment.intervention import ZEROED, Edges, Intervention, MeanValues, Rescue
 from harness.experiment.record import Ask, Completion
 from harness.model.generation import engine, reference
 from harness.model.generation.branching import Branching, decoder_layers
@@ -124,7 +124,9 @@ def test_equal_to_the_plain_loop_in_float64(data: st.DataObject) -> None:
         prompt,
         data.draw(st.lists(st.frozensets(st.sampled_from(HEADS), max_size=6), min_size=1, max_size=6)),
         intervention=Intervention(
-            data.draw(st.sampled_from([None, MEANS, random_prompt(5, seed=3), random_prompt(2 * WINDOW, seed=4)])),
+            data.draw(
+                st.sampled_from([None, MEANS, random_prompt(5, seed=3), random_prompt(2 * WINDOW, seed=4), Rescue()])
+            ),
             data.draw(st.sampled_from(get_args(Phase))),
         ),
         baseline_ids=data.draw(st.none() | st.lists(st.integers(0, 255), max_size=6).map(tuple)),
@@ -187,7 +189,7 @@ def test_rows_of_one_filing_are_each_what_the_plain_loop_says(
     model_type = data.draw(st.sampled_from(REPRESENTATIVES))
     ends = data.draw(st.frozensets(st.integers(0, 255), max_size=100))
     loaded = replace(doubled(model_type), end_token_ids=ends)
-    values = data.draw(st.sampled_from([None, None, MEANS, random_prompt(5, seed=3)]))
+    values = data.draw(st.sampled_from([None, None, MEANS, random_prompt(5, seed=3), Rescue()]))
     intervention = Intervention(values, data.draw(st.sampled_from(get_args(Phase))))
     baseline_ids = st.none() | st.lists(st.integers(0, 255), max_size=6).map(tuple)
     asks = [

@@ -31,7 +31,7 @@ from transformers import PreTrainedModel
 from harness.choices import Phase
 from harness.errors import AblationError, ModelError
 from harness.experiment.heads import Head
-from harness.experiment.intervention import ZEROED, Intervention, MeanValues
+from harness.experiment.intervention import ZEROED, Intervention, MeanValues, Rescue
 from harness.experiment.record import Completion
 from harness.model.generation.reference import run_row
 from harness.model.intervention.head_values import run_donor
@@ -167,6 +167,38 @@ def test_resampled(model_type: str, phase: Phase, n_donor: int) -> None:
     baseline, ids = run(loaded, prompt).token_ids, prompt.token_ids
     completion = run(loaded, prompt, HEADS, intervention, max_new_tokens=5, baseline_ids=baseline)
     assert completion.token_ids == slow_tokens(loaded.model, ids, HEADS, values, first, n_tokens=5)
+
+
+@torch.inference_mode()
+def slow_inputs(loaded: LoadedModel, ids: tuple[int, ...]) -> list[torch.Tensor]:
+    """What enters each layer's projection in one pass without a cache: (positions, width)."""
+    seen: list[torch.Tensor] = []
+    handles = [
+        output.module.register_forward_pre_hook(lambda _, args: seen.append(args[0][0])) for output in loaded.outputs
+    ]
+    loaded.model(input_ids=torch.tensor([ids]), use_cache=False)
+    for handle in handles:
+        handle.remove()
+    return seen
+
+
+@pytest.mark.parametrize("model_type", REPRESENTATIVES)
+def test_rescued(model_type: str) -> None:
+    """Zero before the prompt's last token; there and after it what the untouched model has over its own answer."""
+    loaded, prompt = endless(tiny_loaded(model_type)), random_prompt(N_TOKENS, seed=1)
+    baseline, ids = run(loaded, prompt, max_new_tokens=5).token_ids, prompt.token_ids
+    untouched = slow_inputs(loaded, (*ids, *baseline))
+    fed = N_TOKENS + 5 - 1
+
+    def values(layer: int, position: int) -> torch.Tensor:
+        return zero(layer, position) if position < N_TOKENS - 1 else untouched[layer][min(position, fed - 1)]
+
+    rescued = run(loaded, prompt, HEADS, Intervention(Rescue()), max_new_tokens=5, baseline_ids=baseline)
+    expected = slow_ablated_logprob(loaded.model, ids, baseline, HEADS, values)
+    assert rescued.baseline_logprob == pytest.approx(expected, abs=1e-3)
+    assert rescued.token_ids == slow_tokens(loaded.model, ids, HEADS, values, n_tokens=5)
+    zeroed = run(loaded, prompt, HEADS, max_new_tokens=5, baseline_ids=baseline)
+    assert rescued.baseline_logprob != pytest.approx(zeroed.baseline_logprob, abs=1e-2)
 
 
 @pytest.mark.parametrize("model_type", REPRESENTATIVES)
