@@ -95,9 +95,14 @@ def _add_identify_arguments(parser: argparse.ArgumentParser) -> None:
         "--method",
         default=DEFAULT_METHOD,
         metavar="NAME",
-        help="how heads are scored: summed_attention, retrieval_score or qr_score (default: %(default)s)",
+        help="how heads are scored: summed_attention, contrast, retrieval_score, qr_score or logit_contribution "
+        "(default: %(default)s)",
     )
-    parser.add_argument("--variant", metavar="NAME", help="another rule of the method: authors, of retrieval_score")
+    parser.add_argument(
+        "--variant",
+        metavar="NAME",
+        help="another rule of the method: authors, of retrieval_score; paper, of logit_contribution",
+    )
     parser.add_argument(
         "--out", type=Path, default=Path("retrieval_heads.json"), metavar="FILE", help="default: %(default)s"
     )

@@ -114,7 +114,15 @@ def test_the_demos_model_is_named_demo() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "variant"), [("retrieval_score", None), ("retrieval_score", "authors"), ("qr_score", None)]
+    ("method", "variant"),
+    [
+        ("retrieval_score", None),
+        ("retrieval_score", "authors"),
+        ("qr_score", None),
+        ("contrast", None),
+        ("logit_contribution", None),
+        ("logit_contribution", "paper"),
+    ],
 )
 def test_the_demo_by_other_methods(method: str, variant: str | None) -> None:
     """All that they need is in the prompts, and the best heads are among those of the layers that retrieve."""

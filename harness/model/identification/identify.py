@@ -1,7 +1,7 @@
 """Which heads retrieve: scores of all heads from what they attend to, task by task, made into a ranking.
 
-How a trial is scored is the method's own matter (`summed_attention`, `retrieval_score`, `qr_score`: a module
-each); here scores are averaged, ranked and told how far they rest on chance.
+How a trial is scored is the method's own matter (`METHODS`: a module each); here scores are averaged, ranked and told
+how far they rest on chance.
 
 Knows nothing of filings or files, nor of how prompts are made.
 """
@@ -18,6 +18,8 @@ from tqdm import tqdm
 from harness.errors import ModelError, SettingsError
 from harness.experiment.rankings import HeadRanking, rank
 from harness.experiment.stability import ClusterScores, find_stability
+from harness.model.identification.contrast import CONTRAST
+from harness.model.identification.logit_contribution import LOGIT_CONTRIBUTION
 from harness.model.identification.method import Method, Scores
 from harness.model.identification.qr_score import QR_SCORE
 from harness.model.identification.retrieval_score import RETRIEVAL_SCORE
@@ -29,6 +31,8 @@ METHODS: Mapping[str, Method] = {
     "summed_attention": SUMMED_ATTENTION,
     "retrieval_score": RETRIEVAL_SCORE,
     "qr_score": QR_SCORE,
+    "contrast": CONTRAST,
+    "logit_contribution": LOGIT_CONTRIBUTION,
 }
 
 

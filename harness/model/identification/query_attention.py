@@ -89,6 +89,12 @@ class AttentionReader:
             wanted.append(torch.stack([reduce(layer[0]).to(self._loaded.device) for layer in weights]))
         return Attended(torch.cat(wanted, dim=2), int(logits.argmax()))
 
+    def held(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the model keeps of all tokens fed so far in this layer: its keys and values, as it keeps them."""
+        keys, values = self._layers[layer].buffers()
+        length = self._layers[layer].length
+        return keys[:, :, :length], values[:, :, :length]
+
     def rewind(self, length: int) -> None:
         """Forget every token from `length` on."""
         rewind(self._layers, length)

@@ -200,7 +200,9 @@ def test_a_task_of_which_nothing_counts() -> None:
 def test_every_method_makes_a_ranking_that_halves_can_be_compared_of(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.model.identification.retrieval_score.matches_value", lambda *_: True)
+    for method in ("retrieval_score", "logit_contribution"):
+        monkeypatch.setattr(f"harness.model.identification.{method}.matches_value", lambda *_: True)
+    monkeypatch.setattr("harness.model.identification.logit_contribution.value_tokens", lambda *_: (0, 2))
     monkeypatch.setattr(
         "harness.model.identification.retrieval_score._bare", lambda *_: 0
     )  # every token is every other

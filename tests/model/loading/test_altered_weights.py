@@ -24,12 +24,14 @@ from tiny_models import (
     save_checkpoint,
     tiny_config,
     tiny_model,
+    wrap,
 )
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from harness.errors import AblationError, ModelError
 from harness.experiment.heads import Head
 from harness.model.generation import engine, reference
+from harness.model.identification.direct_path import logit_directions, output_rows
 from harness.model.intervention.ablation import Ablation
 from harness.model.intervention.surgery import can_be_cut, heads_forgotten, weights_cut
 from harness.model.loading import altered_weights as adapters
@@ -130,6 +132,13 @@ def test_equal_to_the_merged_weights(model_type: str, places: Places) -> None:
     with Ablation(loaded.outputs, [HEADS]):
         ablated = logits_of(loaded.model)
     torch.testing.assert_close(ablated, logits_of(cut_weights(merged, HEADS)), rtol=0, atol=1e-4)
+
+
+def test_heads_write_into_logits_through_the_adapter_too(places: Places) -> None:
+    base, adapter = places("llama")
+    merged = peft.PeftModel.from_pretrained(load(str(base), device_map="cpu").model, adapter).merge_and_unload()
+    found, expected = (logit_directions(loaded, None, 65) for loaded in (adapted(places), wrap(merged)))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
 
 def test_the_engine_is_the_plain_loop(places: Places) -> None:
@@ -284,6 +293,16 @@ def test_equal_to_a_projection_that_forgets_the_heads(loaded: LoadedModel) -> No
         assert torch.equal(ablated, quantization_logits_of(loaded.model))
     assert not torch.equal(ablated, before)
     assert torch.equal(quantization_logits_of(loaded.model), before)
+
+
+@torch.inference_mode()
+def test_heads_write_into_logits_through_packed_weights(loaded: LoadedModel) -> None:
+    """What the projection makes of some input, read by the token's row; 8 bits round the inputs too."""
+    found, row = logit_directions(loaded, None, 65), output_rows(loaded.model)[65].float()
+    for output, direction in zip(loaded.outputs, found, strict=True):
+        inputs = torch.randn(1, 7, WIDTH * N_HEADS, generator=torch.Generator().manual_seed(1)).to(loaded.model.dtype)
+        slow = output.module(inputs)[0].float() @ row
+        torch.testing.assert_close(inputs[0].float() @ direction.flatten(), slow, rtol=0, atol=0.05 * slow.abs().max())
 
 
 def test_the_engine_is_the_plain_loop_of_quantization(loaded: LoadedModel) -> None:
