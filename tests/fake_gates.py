@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 
-from harness.experiment.conditions import NEEDLE_ABSENT, Condition
+from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
 from harness.experiment.gate_conditions import Gate, Part, Reach
 from harness.experiment.heads import Head
+from harness.experiment.plan import covers
 from harness.findings.samples import Fault, Sample, TextSample
 from harness.findings.verdicts.gate_results import Known
 from harness.findings.verdicts.gate_samples import Answers, rows_of
@@ -35,6 +36,7 @@ def drawn(experiment: str, number: int, head: Head, task: str) -> Condition:
         mismatches=number if is_control else None,
         controls_for=f"within_task[{task}-k01]",
         gate="own",
+        only_right=not is_control,
     )
 
 
@@ -76,9 +78,13 @@ def make_answers(
 ) -> Answers:
     """right: by a condition's name one letter a row of its tasks: + right, - wrong, . no sample; else all right.
 
+    As in a run, permutations have no samples of the rows that are answered wrongly untouched.
+
     texts: by the name of a condition over plain text its log-probability a token, else -2; `None` for no sample.
     """
     samples, text_samples = [], []
+    before = right.get(BASELINE.name, "+" * len(rows))
+    wrong = {row.id for row, letter in zip(rows, before, strict=True) if letter == "-"}
     for condition in gate.conditions:
         covered = rows_of(condition, rows)
         if condition.prompt == "plain_text":
@@ -89,6 +95,8 @@ def make_answers(
         usual = "-" if condition == NEEDLE_ABSENT else "+"
         letters = right.get(condition.name, usual * len(covered))
         samples += [
-            sample(condition, row, letter == "+") for row, letter in zip(covered, letters, strict=True) if letter != "."
+            sample(condition, row, letter == "+")
+            for row, letter in zip(covered, letters, strict=True)
+            if letter != "." and covers(condition, row, wrong)
         ]
     return Answers.of(samples, text_samples)

@@ -34,7 +34,8 @@ class Condition:
     `overlap` how many of the heads are among the row's task's own top-k. Of control heads, `random_match` says how they
     are drawn, `mismatches` how many come from another layer than the heads they control for, `controls_for` names the
     condition of these, and `gate` the gate, as `own`, that they belong to; `random_control` belongs to none. The last
-    two are also said of a gate's permutations.
+    two are also said of a gate's permutations, which are asked on the rows alone that the untouched model answers
+    rightly (`only_right`).
 
     A condition of one's own: `Condition("mine", heads=[(17, 24)])`; pairs become heads.
 
@@ -56,6 +57,7 @@ class Condition:
     mismatches: int | None = None
     controls_for: str | None = None
     gate: GateHeads | None = None
+    only_right: bool = False
 
     def __post_init__(self) -> None:
         if not self.experiment or not _NAME.fullmatch(self.experiment + self.setting):
@@ -209,7 +211,8 @@ def random_controls_for(study: Study, controlled: Condition, *, gate: GateHeads)
 
 
 def permuted(controlled: Condition, drawn: Permutation, *, gate: GateHeads) -> Condition:
-    """The heads that come in the place of a condition's under a gate's permutation, on the same rows."""
+    """The heads that come in the place of a condition's under a gate's permutation, on those of its rows that the
+    untouched model answers rightly."""
     n = controlled.k_effective
     return Condition(
         "permutation",
@@ -220,6 +223,7 @@ def permuted(controlled: Condition, drawn: Permutation, *, gate: GateHeads) -> C
         seed=drawn.draw,
         controls_for=controlled.name,
         gate=gate,
+        only_right=True,
     )
 
 

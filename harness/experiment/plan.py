@@ -5,10 +5,13 @@ different experiments that zero equal heads on equal rows are one job. A row's j
 they share work: a head ablated at layer l changes nothing before layer l's output, so jobs whose heads agree
 up to a layer share every layer up to it, and the jobs of a row form a tree over layers.
 
-Knows no models, no prompts and no store: what is stored, a function says.
+Some conditions are asked on the rows alone that the untouched model answers rightly. Where its answer is not known yet,
+their jobs hang on it: it is asked first, alone, and the rest in a second round.
+
+Knows no models, no prompts and no store: what is stored, and which rows are answered wrongly, it is told.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.choices import Mode, Phase
@@ -35,10 +38,14 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class RowWork:
-    """A row and its jobs that are still to be done, the baseline first if it is one of them."""
+    """A row and its jobs that are still to be done, the baseline first if it is one of them.
+
+    `if_right` are to be done where the baseline, which is among the jobs then, turns out to be right.
+    """
 
     row: Row
     jobs: tuple[Job, ...]
+    if_right: tuple[Job, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +53,19 @@ class Plan:
     """The work to be done, in the order of the rows; rows with nothing left to do are not in it.
 
     `requested` counts (row, condition) pairs, the added baselines included; `distinct` the jobs that they
-    come down to; `stored` those of them that are done already.
+    come down to; `stored` those of them that are done already. Jobs that hang on an answer that is not known yet are
+    counted, so that all three are the most that there can be.
     """
 
     work: tuple[RowWork, ...]
     requested: int
     distinct: int
     stored: int
+
+    @property
+    def if_right(self) -> int:
+        """Jobs that hang on an answer that is not known yet."""
+        return sum(len(work.if_right) for work in self.work)
 
 
 LEAST_GROUPS = 4
@@ -78,9 +91,30 @@ def by_filing(work: Sequence[RowWork], workers: int = 1) -> tuple[tuple[RowWork,
         most = (most + 1) // 2
 
 
-def jobs_of(condition: Condition, rows: Iterable[Row], manner: Manner = DEFAULT_MANNER) -> tuple[Job, ...]:
-    """The condition's jobs, one for each row of its tasks, in the order of the rows."""
-    return tuple(_job(condition, row, manner) for row in rows if _covers(condition, row))
+def untouched(row_id: str) -> Job:
+    """The untouched model asked about a row."""
+    return Job(row_id, frozenset())
+
+
+def covers(condition: Condition, row: Row, wrong: Collection[str] = ()) -> bool:
+    """Whether the row is asked under this condition; `wrong` are ids of rows known to be answered wrongly untouched."""
+    of_task = condition.tasks is None or row.task in condition.tasks
+    return of_task and not (condition.only_right and row.id in wrong)
+
+
+def jobs_of(
+    condition: Condition, rows: Iterable[Row], manner: Manner = DEFAULT_MANNER, wrong: Collection[str] = ()
+) -> tuple[Job, ...]:
+    """The condition's jobs, one for each row that it covers (`covers`), in the order of the rows."""
+    return tuple(_job(condition, row, manner) for row in rows if covers(condition, row, wrong))
+
+
+def rounds(group: Sequence[RowWork]) -> tuple[tuple[RowWork, ...], tuple[RowWork, ...]]:
+    """What is asked first, since other jobs hang on the answer, and the rest, as if every answer were right."""
+    first = tuple(RowWork(work.row, (untouched(work.row.id),)) for work in group if work.if_right)
+    asked = {job for work in first for job in work.jobs}
+    rest = (RowWork(work.row, (*(job for job in work.jobs if job not in asked), *work.if_right)) for work in group)
+    return first, tuple(work for work in rest if work.jobs)
 
 
 def make_plan(
@@ -89,34 +123,39 @@ def make_plan(
     manner: Manner = DEFAULT_MANNER,
     *,
     stored: Callable[[Job], bool],
+    wrong: Collection[str] = (),
+    content: Callable[[Job], Hashable] = lambda job: job,
 ) -> Plan:
     """Merge equal jobs, add the baseline, and leave out what is stored.
 
     Every row that a condition with the full prompt covers gets the baseline too, first of its jobs: drops are
     differences from it on the same rows. The other jobs of a row follow in the order of the conditions.
+
+    `wrong` are ids of rows whose stored baseline is wrong. Jobs of one `content` get one answer, whatever their rows
+    (plain text of one document): the first row's is done.
     """
     work = []
     requested = distinct = n_stored = 0
+    seen: set[Hashable] = set()
     for row in rows:
-        covering = [condition for condition in conditions if _covers(condition, row)]
-        jobs = [_job(condition, row, manner) for condition in covering]
+        covering = [condition for condition in conditions if covers(condition, row, wrong)]
+        jobs = [_job(condition, row, manner) for condition in covering if not condition.only_right]
+        hanging = [_job(condition, row, manner) for condition in covering if condition.only_right]
         if any(condition.prompt == "full" for condition in covering):
-            baseline = _job(BASELINE, row, manner)
             if not any(condition.experiment == BASELINE.experiment for condition in covering):
-                jobs.append(baseline)
-            jobs.sort(key=lambda job: job != baseline)
-        requested += len(jobs)
-        different = tuple(dict.fromkeys(jobs))
-        missing = tuple(job for job in different if not stored(job))
+                jobs.append(untouched(row.id))
+            jobs.sort(key=lambda job: job != untouched(row.id))
+        requested += len(jobs) + len(hanging)
+        different = [job for job in dict.fromkeys((*jobs, *hanging)) if content(job) not in seen]
+        seen.update(map(content, different))
+        missing = [job for job in different if not stored(job)]
         distinct += len(different)
         n_stored += len(different) - len(missing)
         if missing:
-            work.append(RowWork(row, missing))
+            later = set(hanging).difference(jobs) if untouched(row.id) in missing else set()
+            at_once = tuple(job for job in missing if job not in later)
+            work.append(RowWork(row, at_once, tuple(job for job in missing if job in later)))
     return Plan(tuple(work), requested, distinct, n_stored)
-
-
-def _covers(condition: Condition, row: Row) -> bool:
-    return condition.tasks is None or row.task in condition.tasks
 
 
 def _job(condition: Condition, row: Row, manner: Manner) -> Job:

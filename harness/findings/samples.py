@@ -13,7 +13,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from harness.experiment.conditions import Condition, distinct
 from harness.experiment.intervention import DEFAULT_MANNER, Manner
-from harness.experiment.plan import Job, jobs_of
+from harness.experiment.plan import Job, jobs_of, untouched
 from harness.experiment.record import Record
 from harness.findings.section import UNIQUE, Count, EachOnce, Fraction, LogProbability, Name, Section
 from harness.retrieval.rows import Row
@@ -159,15 +159,29 @@ def score_samples(
     Conditions over plain text ask nothing, and have `text_samples` instead.
 
     `place` says where the untouched model's answer holds the value; without it nothing is known of its likelihood.
+    A condition that is asked only where the untouched model is right has no sample of a row where it is wrong, also
+    where there is a record.
 
     Equal answers to a row are scored once. Raises SettingsError where two different conditions share a name.
     """
     by_id = {row.id: row for row in rows}
+    before = {row.id: records.get(untouched(row.id)) for row in rows}
+    matches: dict[tuple[str, str], tuple[bool, bool]] = {}
+
+    def matched(row: Row, text: str) -> tuple[bool, bool]:
+        if (row.id, text) not in matches:
+            matches[row.id, text] = score(row, text)
+        return matches[row.id, text]
+
+    asked = tuple(each for each in distinct(conditions) if each.prompt != "plain_text")
+    wrong: set[str] = set()
+    if any(each.only_right for each in asked):
+        wrong = {id_ for id_, answer in before.items() if answer and not matched(by_id[id_], answer.text)[0]}
     scored: dict[tuple[str, str, tuple[int, ...]], _Scored] = {}
     samples = []
     of_value: dict[str, tuple[int, int] | None] = {}
-    for condition in distinct(conditions):
-        for job in jobs_of(condition, rows, manner) if condition.prompt != "plain_text" else ():
+    for condition in asked:
+        for job in jobs_of(condition, rows, manner, wrong):
             record = records.get(job)
             if record is None:
                 continue
@@ -178,10 +192,10 @@ def score_samples(
                 finite = {name: _finite(value) for name, value in metrics.items()}
                 faults = faults_of(text, row.needle_value, ended=ended)
                 faults |= flags(row, record) if flags is not None else frozenset()
-                scored[key] = _Scored(*score(row, text), faults, finite)
+                scored[key] = _Scored(*matched(row, text), faults, finite)
             if row.id not in of_value:
-                untouched = records.get(Job(row.id, frozenset()))
-                of_value[row.id] = None if untouched is None or place is None else place(row, untouched)
+                answer = before[row.id]
+                of_value[row.id] = None if answer is None or place is None else place(row, answer)
             value_logprob = _at(of_value[row.id], record) if condition.prompt == "full" else None
             samples.append(_sample(condition, row, record, scored[key], value_logprob))
     return tuple(samples)

@@ -17,7 +17,7 @@ from harness.experiment.bench_result import Pace, read_pace
 from harness.experiment.conditions import Condition
 from harness.experiment.cost import ModelSize, decoding_bytes, group_flops, single_flops
 from harness.experiment.heads import Head
-from harness.experiment.plan import Plan, RowWork, by_filing
+from harness.experiment.plan import Plan, RowWork, by_filing, rounds
 from harness.experiment.prefix_tree import LEAST_SHARED, prefix_tree, token_trie
 from harness.findings.wording import span
 from harness.retrieval.prompts import PromptKind
@@ -35,7 +35,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What is to be done, and what it costs.
+    """What is to be done, and what it costs, at most: as if the untouched model answered every row rightly.
 
     `weights_here` is whether the store could be asked. Of all `tokens` of the prompts `n_fed` are read, the others with
     those of a row of the same filing. Passes and operations are of prompts, one by one and with equal
@@ -89,22 +89,26 @@ def forecast(run: Run, conditions: Sequence[Condition]) -> Forecast:
     kept = _kept(run)
     size = kept[0].size
     n_layers = run.inputs.shape.n_layers
-    tokens, passes, flops, positions, n_fed = [], [0, 0], [0.0, 0.0], 0, 0
+    tokens: list[int] = []
+    passes, flops, positions, n_fed, n_prompts = [0, 0], [0.0, 0.0], 0, 0, 0
     # a donor's outputs hang on the row: nothing is shared there
     least = LEAST_SHARED if settings.mode not in DONOR_MODES else sys.maxsize
     for group in by_filing(plan.work):
-        prompts, sets = [], []
-        for row_id, kind, head_sets in _prompts(group):
-            prompts.append(run.prompt(row_id, kind).token_ids)
-            # the prompt's own work; what its last token costs each condition is decoding's
-            sets.append([frozenset[Head]()] if settings.phase == "decode" else head_sets)
-            tokens.append(len(prompts[-1]))
-            passes[0] += len(head_sets) * n_layers
-            passes[1] += prefix_tree(sets[-1], n_layers).n_nodes
-            flops[0] += len(head_sets) * single_flops(size, tokens[-1])
-            positions += settings.max_new_tokens * len(head_sets) * tokens[-1]
-        flops[1] += group_flops(size, prompts, sets, least=least)
-        n_fed += sum(node.n_tokens for root in token_trie(prompts, least=least) for node in root.nodes())
+        read = [run.prompt(row_id, kind).token_ids for row_id, kind, _ in _prompts(group)]
+        tokens += map(len, read)
+        n_fed += sum(node.n_tokens for root in token_trie(read, least=least) for node in root.nodes())
+        for asked in filter(None, rounds(group)):
+            prompts, sets = [], []
+            for row_id, kind, head_sets in _prompts(asked):
+                prompts.append(run.prompt(row_id, kind).token_ids)
+                # the prompt's own work; what its last token costs each condition is decoding's
+                sets.append([frozenset[Head]()] if settings.phase == "decode" else head_sets)
+                passes[0] += len(head_sets) * n_layers
+                passes[1] += prefix_tree(sets[-1], n_layers).n_nodes
+                flops[0] += len(head_sets) * single_flops(size, len(prompts[-1]))
+                positions += settings.max_new_tokens * len(head_sets) * len(prompts[-1])
+            flops[1] += group_flops(size, prompts, sets, least=least)
+            n_prompts += len(prompts)
     return Forecast(
         n_rows=len(run.inputs.rows),
         n_conditions=len(conditions),
@@ -115,7 +119,7 @@ def forecast(run: Run, conditions: Sequence[Condition]) -> Forecast:
         passes=(passes[0], passes[1]),
         flops=(flops[0], flops[1]),
         value_flops=_value_flops(run, plan, size, weights_here=weights_here),
-        steps=settings.max_new_tokens * len(tokens),
+        steps=settings.max_new_tokens * n_prompts,
         positions=positions,
         kept=kept,
         quantization=settings.quantization,
@@ -135,7 +139,7 @@ def _kept(run: Run) -> tuple[Kept, ...]:
 def _value_flops(run: Run, plan: Plan, size: ModelSize, *, weights_here: bool) -> float:
     """Operations of running the donors' prompts, or those of means that are not in the store; or, of heads that lose
     edges, of their attention computed twice more at each new token, none of the answers ending early."""
-    found, jobs = run.interventions, [job for work in plan.work for job in work.jobs]
+    found, jobs = run.interventions, [job for work in plan.work for job in (*work.jobs, *work.if_right)]
     given = dict.fromkeys((job.row_id, job.prompt) for job in jobs if job.mode in DONOR_MODES)
     prompts = [found.donor(row_id, kind) for row_id, kind in given]
     rescued = dict.fromkeys((job.row_id, job.prompt) for job in jobs if job.mode == "rescue")
@@ -170,11 +174,14 @@ def forecast_lines(found: Forecast) -> list[str]:
     """The forecast as text."""
     plan = found.plan
     stored = f"{plan.stored:,} of them stored" if found.weights_here else "the weights are not here to look any up by"
+    most = "at most " if plan.if_right else ""
     lines = [
         f"{counted(found.n_rows, 'row')}, {counted(found.n_conditions, 'condition')}: "
-        f"{counted(plan.requested, 'completion')} requested, "
+        f"{most}{counted(plan.requested, 'completion')} requested, "
         f"{plan.distinct:,} distinct, {stored}"
     ]
+    if plan.if_right:
+        lines.append(f"{plan.if_right:,} of them only where the untouched model, asked first, answers rightly")
     if not plan.work:
         return [*lines, "to do: nothing"]
     lines += [

@@ -29,6 +29,7 @@ from harness.retrieval.rows import (
     read_rows,
     split_rows,
 )
+from harness.retrieval.scoring import matches_published, matches_value
 from harness.retrieval.tasks import EDGAR_TASKS, Task, load_tasks, select_tasks
 from harness.retrieval.traces import Seen, join_equal_texts, seen_again
 from harness.settings import DEMO, Settings
@@ -106,6 +107,22 @@ class Inputs:
             adapter=adapter,
             architectures=tuple(sorted("".join(entry.split()) for entry in settings.architectures)),
         )
+
+    @cached_property
+    def values(self) -> Mapping[str, tuple[str, ...]]:
+        """The different values that each task's rows ask for."""
+        found: dict[str, dict[str, None]] = {}
+        for row in self.all_rows:
+            found.setdefault(row.task, {})[row.needle_value] = None
+        return {task: tuple(values) for task, values in found.items()}
+
+    def score(self, row: Row, completion: str) -> tuple[bool, bool]:
+        """Whether a completion matches by the rule that was asked for, and by the published one."""
+        published = matches_published(completion, row.needle_value)
+        if self.settings.scorer == "published":
+            return published, published
+        compare, others = self.tasks[row.task].compare, self.values[row.task]
+        return matches_value(completion, row.needle_value, compare, others), published
 
     @property
     def ranking_overlap(self) -> int | None:

@@ -33,7 +33,6 @@ from harness.findings.samples import (
     OwnScore,
     Place,
     Sample,
-    Score,
     score_samples,
     text_samples,
 )
@@ -43,7 +42,7 @@ from harness.findings.verdicts.gate_samples import OUTCOMES, Answers, paired_sum
 from harness.findings.verdicts.verdict_data import GateResult, Margins
 from harness.retrieval.placement import recurring_rows
 from harness.retrieval.rows import Row
-from harness.retrieval.scoring import SCORER_VERSION, hedges, matches_published, matches_value, value_tokens
+from harness.retrieval.scoring import SCORER_VERSION, hedges, matches_value, value_tokens
 from harness.retrieval.traces import seen_words
 from harness.settings import DEMO, Shown
 from harness.study.inputs import Inputs, donor_row
@@ -226,12 +225,11 @@ def run_outcome(  # what is reported, of which run, how scored, since when, and 
         HarnessError: the store cannot be read, or two different conditions share a name.
     """
     inputs, settings = run.inputs, run.inputs.settings
-    values, score = values_of_tasks(inputs.all_rows), answer_score(inputs)
     own = _with_donors(own_score, inputs) if settings.mode == "resample" else own_score
     records = run.records(conditions)
-    flags, place = (_flags(run, values), _place(run, values)) if records else (None, None)
+    flags, place = (_flags(run), _place(run)) if records else (None, None)
     samples = score_samples(
-        conditions, inputs.rows, records, score, own, flags=flags, place=place, manner=inputs.manner
+        conditions, inputs.rows, records, inputs.score, own, flags=flags, place=place, manner=inputs.manner
     )
     judged = judge_gates(run, conditions, records, samples)
     setup = Setup(
@@ -253,33 +251,14 @@ def run_outcome(  # what is reported, of which run, how scored, since when, and 
     return Outcome(build_report(setup, conditions, inputs.rows, samples, judged), samples)
 
 
-def answer_score(inputs: Inputs) -> Score:
-    """How a completion is scored: by the rule that was asked for, and by the published one."""
-    values, by_published = values_of_tasks(inputs.all_rows), inputs.settings.scorer == "published"
-
-    def score(row: Row, completion: str) -> tuple[bool, bool]:
-        value = matches_value(completion, row.needle_value, inputs.tasks[row.task].compare, values[row.task])
-        published = matches_published(completion, row.needle_value)
-        return (published if by_published else value), published
-
-    return score
-
-
-def values_of_tasks(rows: Iterable[Row]) -> dict[str, tuple[str, ...]]:
-    """The different values that each task's rows ask for."""
-    found: dict[str, dict[str, None]] = {}
-    for row in rows:
-        found.setdefault(row.task, {})[row.needle_value] = None
-    return {task: tuple(values) for task, values in found.items()}
-
-
-def _flags(run: Run, values: Mapping[str, Sequence[str]]) -> Flags:
+def _flags(run: Run) -> Flags:
     """What is wrong with a completion beside its text: two values of its task, or special tokens within it."""
-    special = {number for number, token in run.inputs.model.tokenizer.added_tokens_decoder.items() if token.special}
+    inputs = run.inputs
+    special = {number for number, token in inputs.model.tokenizer.added_tokens_decoder.items() if token.special}
 
     def flags(row: Row, record: Record) -> frozenset[Fault]:
         found: set[Fault] = set()
-        if hedges(record.text, row.needle_value, run.inputs.tasks[row.task].compare, values[row.task]):
+        if hedges(record.text, row.needle_value, inputs.tasks[row.task].compare, inputs.values[row.task]):
             found.add("hedging")
         if not special.isdisjoint(record.completion.token_ids):
             found.add("turn_marker")
@@ -288,12 +267,14 @@ def _flags(run: Run, values: Mapping[str, Sequence[str]]) -> Flags:
     return flags
 
 
-def _place(run: Run, values: Mapping[str, Sequence[str]]) -> Place:
+def _place(run: Run) -> Place:
     """Where an untouched answer says the value, by the rule `value` whatever rule decides matches."""
 
+    inputs = run.inputs
+
     def place(row: Row, untouched: Record) -> tuple[int, int] | None:
-        compare = run.inputs.tasks[row.task].compare
-        return value_tokens(untouched.completion.token_ids, row.needle_value, compare, run.decode, values[row.task])
+        compare, values = inputs.tasks[row.task].compare, inputs.values[row.task]
+        return value_tokens(untouched.completion.token_ids, row.needle_value, compare, run.decode, values)
 
     return place
 
@@ -304,13 +285,12 @@ def _with_donors(own_score: OwnScore, inputs: Inputs) -> OwnScore:
     A head that hands over the answer makes the model say the donor's; damage alone does not.
     """
     donors: dict[str, Row] = {}
-    values = values_of_tasks(inputs.all_rows)
 
     def score(row: Row, completion: str) -> Mapping[str, float]:
         if row.id not in donors:
             donors[row.id] = donor_row(inputs, row)
         donor = donors[row.id]
-        said = matches_value(completion, donor.needle_value, inputs.tasks[row.task].compare, values[row.task])
+        said = matches_value(completion, donor.needle_value, inputs.tasks[row.task].compare, inputs.values[row.task])
         return {**own_score(row, completion), DONOR_VALUE: float(said)}
 
     return score

@@ -7,14 +7,15 @@ callback.
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Protocol
 
 from harness.experiment.conditions import Condition
 from harness.experiment.intervention import MeanValues
 from harness.experiment.locks import WAIT_SECONDS, remove_left_claims, try_claim
-from harness.experiment.plan import Job, Plan, RowWork, by_filing, jobs_of, make_plan
+from harness.experiment.plan import Job, Plan, RowWork, by_filing, jobs_of, make_plan, rounds, untouched
 from harness.experiment.record import Ask, Completion, Record, job_key
 from harness.experiment.store import Store
 from harness.retrieval.prompts import PROMPT_KINDS, Prompt, PromptKind, most_new_tokens
@@ -60,7 +61,9 @@ class Run:
         With `from_nothing` the store is not looked at, and the model's weights need not be here.
         """
         stored = (lambda job: False) if from_nothing else self._is_stored
-        return make_plan(conditions, self.inputs.rows, self.inputs.manner, stored=stored)
+        wrong = frozenset[str]() if from_nothing else self._wrong(conditions, self.inputs.rows)
+        rows, manner = self.inputs.rows, self.inputs.manner
+        return make_plan(conditions, rows, manner, stored=stored, wrong=wrong, content=self._content)
 
     def execute(
         self, conditions: Sequence[Condition], load: Callable[[], Engine], progress: Callable[[Progress], None]
@@ -76,7 +79,7 @@ class Run:
             return
         engine = load()
         began = time.monotonic()
-        if any(job.heads for work in plan.work for job in work.jobs):
+        if any(job.heads for work in plan.work for job in (*work.jobs, *work.if_right)):
             self.interventions.find_means(
                 engine.mean_values,
                 lambda done, n: progress(Progress(done, n, time.monotonic() - began, "rows for the mean")),
@@ -107,10 +110,10 @@ class Run:
 
         With `refresh` those of earlier runs are none: what this run has not come to is missing.
         """
+        conditions, asked = tuple(conditions), self.inputs.rows if rows is None else rows
+        wrong = self._wrong(conditions, asked)
         jobs = dict.fromkeys(
-            job
-            for condition in conditions
-            for job in jobs_of(condition, self.inputs.rows if rows is None else rows, self.inputs.manner)
+            job for condition in conditions for job in jobs_of(condition, asked, self.inputs.manner, wrong)
         )
         found = {job: self._stored(job) for job in jobs if self.interventions.known(job)}
         return {job: record for job, record in found.items() if record is not None}
@@ -120,6 +123,19 @@ class Run:
         return self.inputs.prompts.asked(self.inputs.by_id[row_id], kind)
 
     def _do(self, group: Sequence[RowWork], engine: Engine) -> Iterator[tuple[str, bool]]:
+        """Answer those of these rows' jobs that nobody has done meanwhile; each row's id once all of its are kept, and
+        whether anything was left to ask.
+
+        Where jobs hang on whether the untouched model is right, it is asked first.
+        """
+        first, rest = rounds(group)
+        asked_first = {row_id for row_id, asked in self._answer(first, engine) if asked}
+        wrong = {work.row.id for work in first if self._is_wrong(work.row)}
+        hanging = {job for work in group if work.row.id in wrong for job in work.if_right}
+        right = [RowWork(work.row, tuple(job for job in work.jobs if job not in hanging)) for work in rest]
+        yield from ((row_id, asked or row_id in asked_first) for row_id, asked in self._answer(right, engine))
+
+    def _answer(self, group: Sequence[RowWork], engine: Engine) -> Iterator[tuple[str, bool]]:
         """Answer those of these rows' jobs that nobody has done meanwhile; each row's id once all of its are kept, and
         whether anything was left to ask.
 
@@ -162,9 +178,26 @@ class Run:
 
     def _baseline_ids(self, row_id: str, kind: PromptKind, jobs: Sequence[Job]) -> tuple[int, ...] | None:
         """The stored baseline's tokens, end token included; `None` where it is among the jobs."""
-        baseline = Job(row_id, frozenset(), kind)
+        baseline = replace(untouched(row_id), prompt=kind)
         record = None if baseline in jobs else self._stored(baseline)
         return None if record is None else record.completion.all_ids
+
+    def _wrong(self, conditions: Sequence[Condition], rows: Sequence[Row]) -> frozenset[str]:
+        """Those of the rows whose stored baseline is wrong; none where no condition asks."""
+        if not any(condition.only_right for condition in conditions):
+            return frozenset()
+        return frozenset(row.id for row in rows if self._is_wrong(row))
+
+    def _is_wrong(self, row: Row) -> bool:
+        """Whether the row has a baseline, and that is wrong."""
+        record = self._stored(untouched(row.id))
+        return record is not None and not self.inputs.score(row, record.text)[0]
+
+    def _content(self, job: Job) -> Hashable:
+        """What a job's answer depends on, where other rows may have the same: plain text of one document."""
+        if job.prompt != "plain_text" or job.mode not in ("zero", "mean"):
+            return job
+        return self.inputs.prompts.digest(self.inputs.by_id[job.row_id], job.prompt), replace(job, row_id="")
 
     def decode(self, token_ids: list[int]) -> str:
         """The text that is scored."""

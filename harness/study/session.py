@@ -37,7 +37,7 @@ from harness.findings.verdicts.verdict_data import GateResult
 from harness.settings import DEMO, Settings
 from harness.study.forecast import forecast, forecast_lines
 from harness.study.inputs import Inputs, read_inputs
-from harness.study.outcome import Beginning, GateVerdict, Outcome, Result, answer_score, build_gate, run_outcome
+from harness.study.outcome import Beginning, GateVerdict, Outcome, Result, build_gate, run_outcome
 from harness.study.progress import Notes, Progress, RightAnswers
 from harness.study.run import Engine, Run
 from harness.study.workers import own_device_map, share_threads
@@ -251,7 +251,7 @@ class StudySession:
     def _telling(self, progress: Callable[[Progress], None]) -> Iterator[Callable[[Progress], None]]:
         """Progress with what the answers say; a worker notes it in the store, for the main process shows it."""
         run, worker = self.run, self.place.worker
-        right = RightAnswers(self.conditions, run.records, answer_score(run.inputs), run.inputs.manner)
+        right = RightAnswers(self.conditions, run.records, run.inputs.score, run.inputs.manner)
         notes = None if worker is None else Notes(run.store, self.place.run_id, f"gw{worker}")
 
         def tell(told: Progress) -> None:

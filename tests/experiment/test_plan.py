@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
 from harness.experiment.heads import Head
 from harness.experiment.intervention import Manner
-from harness.experiment.plan import Job, RowWork, by_filing, jobs_of, make_plan
+from harness.experiment.plan import Job, RowWork, by_filing, jobs_of, make_plan, rounds, untouched
 from harness.retrieval.rows import Row
 
 
@@ -111,6 +111,55 @@ def test_a_plan_is_everything_asked_for_less_what_is_stored(
     assert plan.distinct == len(wanted)
     assert plan.stored == sum(map(stored, wanted))
     assert all(job.row_id == work.row.id for work in plan.work for job in work.jobs)
+
+
+PERMUTED = Condition("permutation", heads=(B,), only_right=True)
+
+
+def test_what_hangs_on_an_answer_that_is_not_known_stands_apart_and_is_asked_in_a_second_round() -> None:
+    """Equal heads that another condition asks anyway hang on nothing."""
+    plan = make_plan([Condition("x", heads=(A,), tasks=("ceo",)), PERMUTED], ROWS[:2], stored=nothing)
+    before, a, b = (frozenset[Head](), frozenset({A}), frozenset({B}))
+    assert [([job.heads for job in work.jobs], [job.heads for job in work.if_right]) for work in plan.work] == [
+        ([before, a], [b]),
+        ([before], [b]),
+    ]
+    assert (plan.requested, plan.distinct, plan.stored, plan.if_right) == (5, 5, 0, 2)
+    first, rest = rounds(plan.work)
+    assert [[job.heads for job in work.jobs] for work in first] == [[before], [before]]
+    assert [[job.heads for job in work.jobs] for work in rest] == [[a, b], [b]]
+    plan = make_plan([Condition("x", heads=(B,)), PERMUTED], ROWS[:1], stored=nothing)
+    assert (plan.distinct, plan.if_right, rounds(plan.work)) == (2, 0, ((), plan.work))
+
+
+def test_where_the_answer_is_known_nothing_hangs_on_it() -> None:
+    """The first row is answered wrongly, the second rightly, the third not yet."""
+    done = {untouched("f1/ceo"), untouched("f1/city")}
+    plan = make_plan([PERMUTED], ROWS, stored=done.__contains__, wrong={"f1/ceo"})
+    assert [(work.row.id, len(work.jobs), len(work.if_right)) for work in plan.work] == [
+        ("f1/city", 1, 0),
+        ("f2/ceo", 1, 1),
+    ]
+    # the wrong row is asked under no condition, so not the baseline either
+    assert (plan.requested, plan.distinct, plan.stored) == (4, 4, 1)
+    assert [job.row_id for job in jobs_of(PERMUTED, ROWS, wrong={"f1/ceo"})] == ["f1/city", "f2/ceo"]
+    assert len(jobs_of(BASELINE, ROWS, wrong={"f1/ceo"})) == 3
+
+
+def test_jobs_of_one_content_are_done_once() -> None:
+    """Plain text of one document, asked of two of its rows."""
+    text = Condition("plain_text", prompt="plain_text")
+
+    def content(job: Job) -> object:
+        return job if job.prompt == "full" else (job.row_id.split("/")[0], job.heads)
+
+    plan = make_plan([BASELINE, text], ROWS, stored=nothing, content=content)
+    assert [[job.prompt for job in work.jobs] for work in plan.work] == [
+        ["full", "plain_text"],
+        ["full"],
+        ["full", "plain_text"],
+    ]
+    assert (plan.requested, plan.distinct) == (6, 5)
 
 
 def test_rows_of_a_filing_stand_together() -> None:

@@ -65,6 +65,18 @@ def test_what_is_counted(settings: Settings) -> None:
     )
 
 
+def test_what_hangs_on_the_untouched_answer_is_counted_at_most(settings: Settings) -> None:
+    """It is asked first, so that its own layers are read once more where others begin with them."""
+    found = look(settings, BASELINE, ONE, replace(TWO, only_right=True))
+    assert (found.plan.requested, found.plan.distinct, found.plan.if_right) == (18, 18, 6)
+    # the tree of {}: 3 nodes; of {L0H1} and {L0H1, L2H3}, which share all layers but the last: 3 + 1
+    assert found.passes == (6 * 9, 6 * (3 + 4))
+    assert len(found.tokens) == 6
+    lines = forecast_lines(found)
+    assert lines[0].startswith("6 rows, 3 conditions: at most 18 completions requested, 18 distinct, 0 of them stored")
+    assert lines[1] == "6 of them only where the untouched model, asked first, answers rightly"
+
+
 def test_a_prompt_read_by_the_untouched_model_is_read_once(settings: Settings) -> None:
     found = look(replace(settings, phase="decode"), BASELINE, ONE, TWO)
     assert found.passes == (6 * 9, 6 * 3)

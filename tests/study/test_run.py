@@ -415,6 +415,77 @@ def test_prompts_of_a_row_come_kind_by_kind(inputs: Inputs, store: Path) -> None
     ]
 
 
+PERMUTED = Condition("permutation", "own-draw00-k02", (Head(0, 0), Head(2, 2)), gate="own", only_right=True)
+
+
+class Knowing(FakeEngine):
+    """Answers these rows rightly untouched; fails once it was asked `most` prompts."""
+
+    def __init__(self, right: Sequence[str], most: int | None = None) -> None:
+        super().__init__()
+        self.right, self.most = right, most
+
+    def answer(self, ask: Ask) -> tuple[Completion, ...]:
+        if len(self.calls) == self.most:
+            raise ModelError("broken")
+        if ask.prompt.row_id not in self.right:
+            return super().answer(ask)
+        return tuple(
+            completion if heads else replace(completion, token_ids=ask.prompt.value_ids)
+            for heads, completion in zip(ask.head_sets, super().answer(ask), strict=True)
+        )
+
+
+def test_permutations_are_asked_where_the_untouched_model_is_right(inputs: Inputs, store: Path) -> None:
+    """It is asked first, of all rows of a filing, and what it said is a draft of the rest."""
+    rows, before = ids_of(inputs), frozenset[Head]()
+    first = rows[:2]  # of one filing
+    engine = Knowing([rows[0], *rows[3:]])
+    execute(inputs, store, [BASELINE, ONE, PERMUTED], load=lambda: engine)
+    asked = [(row, sets) for row, _, sets, _ in engine.calls]
+    assert asked[:4] == [
+        *((row, (before,)) for row in first),
+        (first[0], (frozenset(ONE.heads), frozenset(PERMUTED.heads))),
+        (first[1], (frozenset(ONE.heads),)),
+    ]
+    assert all(ids is not None for _, _, sets, ids in engine.calls if before not in sets)
+    assert not execute(inputs, store, [BASELINE, ONE, PERMUTED], run_id="b", load=nothing_to_load).calls
+    with Store(store) as opened:
+        run = Run(inputs, opened, run_id="c")
+        records, plan = run.records([BASELINE, ONE, PERMUTED]), run.plan([BASELINE, ONE, PERMUTED])
+    wrong = rows[1:3]
+    assert set(records) == {
+        *(job for each in (BASELINE, ONE) for job in jobs_of(each, inputs.rows)),
+        *jobs_of(PERMUTED, inputs.rows, wrong=wrong),
+    }
+    assert (plan.work, plan.requested, plan.stored) == ((), 16, 16)
+
+
+@pytest.mark.parametrize("most", range(1, 12))
+def test_broken_off_between_the_rounds_a_run_goes_on_as_if_it_had_not_been(
+    inputs: Inputs, store: Path, most: int, tmp_path: Path
+) -> None:
+    conditions = [BASELINE, ONE, PERMUTED]
+    right = ids_of(inputs)[::2]
+    whole = Knowing(right)
+    execute(inputs, tmp_path / "whole.sqlite", conditions, load=lambda: whole)
+    broken = Knowing(right, most)
+    with pytest.raises(ModelError, match="broken"):
+        execute(inputs, store, conditions, load=lambda: broken)
+    again = Knowing(right)
+    execute(inputs, store, conditions, run_id="b", load=lambda: again)
+    assert sorted(map(repr, broken.jobs + again.jobs)) == sorted(map(repr, whole.jobs)), "nothing twice, nothing left"
+
+
+def test_plain_text_of_a_document_is_read_once_for_its_rows(inputs: Inputs, store: Path) -> None:
+    rows = tuple(replace(row, haystack_text=inputs.rows[0].haystack_text) for row in inputs.rows)
+    of_one = replace(inputs, rows=rows)
+    engine = execute(of_one, store, [PLAIN_TEXT, over_plain_text(ONE)])
+    assert [(row, len(sets)) for row, _, sets, _ in engine.calls] == [(rows[0].id, 2)]
+    with Store(store) as opened:
+        assert len(Run(of_one, opened, run_id="b").records([PLAIN_TEXT, over_plain_text(ONE)])) == 2 * len(rows)
+
+
 def test_another_entry_for_an_architecture_finds_no_stale_records(inputs: Inputs) -> None:
     settings = inputs.settings
     keys = {

@@ -244,6 +244,8 @@ def _drop(report: ReportData, conditions: Sequence[ConditionResult], line: Level
     """The drop over the line's tasks; `None` where rows are missing, so that it is always a paired one."""
     if any(each.name == "baseline" for each in conditions):
         return None
+    if all(each.only_right for each in conditions):  # untouched, all of these rows are right
+        return None if line.accuracy is None or line.n < line.requested else 1 - line.accuracy
     baseline = level(report, "baseline", {task for each in conditions for task in each.per_task})
     if baseline is None or baseline.accuracy is None or line.accuracy is None:
         return None

@@ -95,6 +95,7 @@ def condition_setup(condition: Condition) -> ConditionSetup:
         mismatches=condition.mismatches,
         controls_for=condition.controls_for,
         gate=condition.gate,
+        only_right=condition.only_right,
     )
 
 

@@ -174,7 +174,12 @@ def _permutations(gate: GateResult) -> str:
     number = f"{of.sets:,.0f}" if of.sets < 1e6 else f"{of.sets:.0e}"
     taken = ", all taken" if of.all_taken else ""
     drops = gate.permutation_drops
-    cost = f", which cost {points(min(drops))} to {points(max(drops))}" if drops else ""
+    cost = ""
+    if drops and gate.answered is not None:
+        cost = (
+            f", which cost {points(min(drops))} to {points(max(drops))} points of the {counted(gate.answered, 'row')} "
+            f"answered rightly (the judged heads {points(gate.answered_drop)})"
+        )
     return (
         f"heads permuted within {within}: {number} sets{taken}{cost}; one holds {of.held:.0%} of the judged heads "
         f"in the mean; were one head to carry all, p would be at least {of.one_head_p:.2f}"

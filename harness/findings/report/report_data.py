@@ -298,6 +298,8 @@ class ConditionSetup(Section):
     """The name of the condition whose heads a control controls for."""
     gate: GateHeads | None
     """The gate to which a control belongs; null outside gates."""
+    only_right: bool = False
+    """Whether only rows were asked that the untouched model answers rightly, as of a gate's permutations."""
 
 
 class ConditionResult(Tally, ConditionSetup):

@@ -20,6 +20,7 @@ from harness.errors import ReportError
 from harness.experiment.conditions import BASELINE, Condition, distinct
 from harness.experiment.heads import Head, ModelShape
 from harness.experiment.json_nodes import Node, read_json
+from harness.experiment.plan import covers
 from harness.experiment.rankings import HeadRanking, ScoredHead
 from harness.experiment.stability import ListStability, Stability
 from harness.files import replacing
@@ -110,7 +111,7 @@ def build_report(
 ) -> ReportData:
     """The report of these conditions on these rows.
 
-    `rows` are all rows of the run: each condition asks for those of its tasks. `samples` come from
+    `rows` are all rows of the run: each condition asks for those that it covers. `samples` come from
     `samples.score_samples`. Conditions stand in the order given; those over plain text belong to gates, and are not
     among them. Drops are against `BASELINE`; without its samples they are null.
 
@@ -182,9 +183,11 @@ def _by_condition(
     for sample in samples:
         by_name[sample.condition].append(sample)
     baseline = {sample.row: sample for sample in by_name.get(BASELINE.name, [])}
-    rows_of = Counter(row.task for row in rows)
+    wrong = {row for row, sample in baseline.items() if not sample.match}
     for condition in conditions:
-        requested = {task: n for task, n in rows_of.items() if condition.tasks is None or task in condition.tasks}
+        tasks = dict.fromkeys(row.task for row in rows if covers(condition, row))
+        asked = Counter(row.task for row in rows if covers(condition, row, wrong))
+        requested = {task: asked[task] for task in tasks}
         compared = None if condition.name == BASELINE.name else baseline
         yield ConditionSamples(condition, requested, by_name[condition.name], compared)
 

@@ -178,19 +178,25 @@ def _gate_draw_lines(report: ReportData) -> Iterator[str]:
         k = "all k" if len(gate.ks) > 1 else f"k={span(*gate.k_effective)}"
         lacking = not set(report.run.missing).isdisjoint(gate.conditions)
         over = f", over {counted(gate.n, 'row')}" if lacking else ""
+        right = 1.0 if gate.outcome == "accuracy" else gate.baseline  # of the rows that are answered rightly
         families = (
-            (RANDOM, gate.control_drops, _from_elsewhere(gate.mismatches, gate.control_heads)),
-            (PERMUTATION, gate.permutation_drops, ""),
+            (RANDOM, gate.baseline, gate.control_drops, _from_elsewhere(gate.mismatches, gate.control_heads) + over),
+            (
+                PERMUTATION,
+                right,
+                gate.permutation_drops,
+                f", over {counted(gate.answered or 0, 'row')} answered rightly",
+            ),
         )
-        for experiment, drops, also in families:
-            if gate.baseline is None or not drops:
+        for experiment, before, drops, also in families:
+            if before is None or not drops:
                 continue
-            accuracies = [gate.baseline - drop for drop in drops]
+            accuracies = [before - drop for drop in drops]
             mean = sum(accuracies) / len(accuracies)
             yield (
                 f"{experiment:<16} {k:>5}  {mean:6.1%}  [{min(accuracies):6.1%}, {max(accuracies):6.1%}]"
-                f"   drop {_in_points(gate.baseline - mean)}   mean and range of {counted(len(drops), 'draw')} for "
-                f"{gate.name}{also}{over}"
+                f"   drop {_in_points(before - mean)}   mean and range of {counted(len(drops), 'draw')} for "
+                f"{gate.name}{also}"
             )
 
 

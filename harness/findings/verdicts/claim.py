@@ -65,4 +65,7 @@ def _ranks(gates: Sequence[JudgedGate]) -> tuple[float, ...] | None:
         costs.append(dict(zip(gate.draws, gate.data.lost_to_permutations(), strict=True)))
     common = sorted(set.intersection(*(set(each) for each in costs)))
     most = [max(each[draw] for each in costs) for draw in common]
-    return tuple((1 + sum(cost >= gate.data.lost() - TOLERANCE for cost in most)) / (len(common) + 1) for gate in gates)
+    return tuple(
+        (1 + sum(cost >= gate.data.lost_of_answered() - TOLERANCE for cost in most)) / (len(common) + 1)
+        for gate in gates
+    )

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ClusterSums:
-    """The outcome judged, summed over one cluster's `n` rows, from 0 to 1 a row; all on the same rows.
+    """The outcome judged, summed over one cluster's `n` rows, from 0 to 1 a row.
 
-    untouched, absent: by the untouched model, and with the needle left out. judged, controls, permutations: under each
-    set of heads. lowest: under as many lowest-scoring heads, where these are known. right: how many answers the
+    On all rows: untouched and absent, by the untouched model and with the needle left out; judged and controls, under
+    each set of heads; lowest, under as many lowest-scoring heads, where these are known. right: how many answers the
     untouched model gets right, and wrong with the needle left out.
+
+    On the `answered` rows alone, which the untouched model answers rightly: kept, under the judged heads; permutations,
+    under each of them; kept_by_lowest. What they are held against is `untouched` too: of other rows nothing is in it.
     """
 
     n: int
@@ -22,8 +25,11 @@ class ClusterSums:
     right: int
     judged: float
     controls: tuple[float, ...]
+    answered: int
+    kept: float
     permutations: tuple[float, ...]
     lowest: float | None = None
+    kept_by_lowest: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,11 @@ class GateData:
     def n_rows(self) -> int:
         """Rows of all clusters."""
         return sum(cluster.n for cluster in self.clusters)
+
+    @property
+    def n_answered(self) -> int:
+        """Of these, rows that the untouched model answers rightly: what permutations are compared on."""
+        return sum(cluster.answered for cluster in self.clusters)
 
     @property
     def n_clusters(self) -> int:
@@ -60,15 +71,19 @@ class GateData:
             for i in range(self.n_controls)
         )
 
+    def lost_of_answered(self) -> float:
+        """The share of the answered rows that the judged heads cost."""
+        return (self.untouched - math.fsum(cluster.kept for cluster in self.clusters)) / self.n_answered
+
     def lost_to_permutations(self) -> tuple[float, ...]:
         """The same of each permutation."""
         return tuple(
-            (self.untouched - math.fsum(cluster.permutations[i] for cluster in self.clusters)) / self.n_rows
+            (self.untouched - math.fsum(cluster.permutations[i] for cluster in self.clusters)) / self.n_answered
             for i in range(self.n_permutations)
         )
 
     def lost_to_lowest(self) -> float | None:
-        """The same of the lowest-scoring heads; `None` where these are unknown."""
+        """The share of all rows that the lowest-scoring heads cost; `None` where these are unknown."""
         kept = [cluster.lowest for cluster in self.clusters if cluster.lowest is not None]
         return (self.untouched - math.fsum(kept)) / self.n_rows if kept else None
 

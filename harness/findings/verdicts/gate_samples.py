@@ -1,17 +1,23 @@
 """The samples that a gate compares: on the same rows under every condition, summed by cluster.
 
+Permutations are asked on the rows alone that the untouched model answers rightly; what they are held against is summed
+over these rows too.
+
 What is summed is a number a sample, by default whether it matches. Knows nothing of verdicts (`gates`) or of how
 samples come about.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
 from types import MappingProxyType
+from typing import Any
 
 from harness.choices import GateOutcome
 from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
 from harness.experiment.gate_conditions import Gate, Nested, Part
+from harness.experiment.plan import covers
 from harness.findings.samples import Sample, TextSample
 from harness.findings.verdicts.gate_data import ClusterSums, GateData
 from harness.retrieval.rows import Row
@@ -41,6 +47,11 @@ class Answers:
     samples: Mapping[str, Mapping[str, Sample]]
     texts: Mapping[str, Mapping[str, TextSample]]
 
+    @cached_property
+    def wrong(self) -> frozenset[str]:
+        """The rows that the untouched model is known to answer wrongly."""
+        return frozenset(row for row, sample in self.samples.get(BASELINE.name, {}).items() if not sample.match)
+
     @classmethod
     def of(cls, samples: Sequence[Sample], texts: Sequence[TextSample]) -> "Answers":
         """Gathered from lists."""
@@ -58,9 +69,9 @@ class Answers:
         return row in known.get(condition.name, {})
 
 
-def rows_of(condition: Condition, rows: Sequence[Row]) -> list[Row]:
-    """The rows of its tasks."""
-    return [row for row in rows if condition.tasks is None or row.task in condition.tasks]
+def rows_of(condition: Condition, rows: Sequence[Row], wrong: Collection[str] = ()) -> list[Row]:
+    """The rows that it covers; `wrong` are those known to be answered wrongly untouched."""
+    return [row for row in rows if covers(condition, row, wrong)]
 
 
 def paired_sums(gate: Gate, rows: Sequence[Row], answers: Answers, outcome: Outcome = matches) -> GateData:
@@ -78,12 +89,12 @@ def paired_sums(gate: Gate, rows: Sequence[Row], answers: Answers, outcome: Outc
 
 
 def complete_rows(gate: Gate, part: Part, rows: Sequence[Row], answers: Answers) -> Iterator[Row]:
-    """A part's rows that have a sample under each of its conditions, and under the gate's."""
+    """A part's rows that have a sample under each condition of the part and of the gate that asks them."""
     needed = [BASELINE, NEEDLE_ABSENT, *(condition for nested in part.sets for condition in nested)]
     if gate.lowest is not None:
         needed.append(gate.lowest)
     for row in rows_of(part.largest, rows):
-        if all(answers.has(condition, row.id) for condition in needed):
+        if all(answers.has(condition, row.id) for condition in needed if covers(condition, row, answers.wrong)):
             yield row
 
 
@@ -104,7 +115,7 @@ def lacking_samples(gate: Gate, rows: Sequence[Row], answers: Answers, outcome: 
     names = []
     covered = {row.id for part in gate.parts for row in rows_of(part.largest, rows)}
     for condition in gate.conditions:
-        asked = [row.id for row in rows_of(condition, rows) if row.id in covered]
+        asked = [row.id for row in rows_of(condition, rows, answers.wrong) if row.id in covered]
         lacking = sum(is_lacking(condition, row) for row in asked)
         if lacking:
             names.append(f"{condition.name} ({lacking} of {len(asked)} rows)")
@@ -122,29 +133,31 @@ def _of_row(gate: Gate, part: Part, row: Row, answers: Answers, outcome: Outcome
         return sum(math.nan if value is None else value for value in values) / len(nested)
 
     before, without = of(BASELINE), of(NEEDLE_ABSENT)
+    judged, lowest = mean(part.judged), None if gate.lowest is None else mean((gate.lowest,))
+    answered = row.id not in answers.wrong
     found = ClusterSums(
         n=1,
         untouched=mean((BASELINE,)),
         absent=float(without.match),
         right=int(before.match and not without.match),
-        judged=mean(part.judged),
+        judged=judged,
         controls=tuple(mean(nested) for nested in part.controls[: gate.n_controls]),
-        permutations=tuple(mean(nested) for nested in part.permutations[: gate.n_permutations]),
-        lowest=None if gate.lowest is None else mean((gate.lowest,)),
+        answered=int(answered),
+        kept=judged * answered,
+        permutations=tuple(mean(nested) if answered else 0.0 for nested in part.permutations[: gate.n_permutations]),
+        lowest=lowest,
+        kept_by_lowest=None if lowest is None else lowest * answered,
     )
     known = (found.untouched, found.judged, *found.controls, *found.permutations, found.lowest or 0.0)
     return found if all(map(math.isfinite, known)) else None
 
 
 def _sum(rows: Sequence[ClusterSums]) -> ClusterSums:
-    lowest = [row.lowest for row in rows if row.lowest is not None]
-    return ClusterSums(
-        n=sum(row.n for row in rows),
-        untouched=sum(row.untouched for row in rows),
-        absent=sum(row.absent for row in rows),
-        right=sum(row.right for row in rows),
-        judged=sum(row.judged for row in rows),
-        controls=tuple(map(sum, zip(*(row.controls for row in rows), strict=True))),
-        permutations=tuple(map(sum, zip(*(row.permutations for row in rows), strict=True))),
-        lowest=sum(lowest) if lowest else None,
-    )
+    return ClusterSums(*(_total([getattr(row, each.name) for row in rows]) for each in fields(ClusterSums)))
+
+
+def _total(values: Sequence[Any]) -> Any:
+    """The sum of numbers, or of tuples place by place; `None` of nothing else."""
+    if isinstance(values[0], tuple):
+        return tuple(map(sum, zip(*values, strict=True)))
+    return None if None in values else sum(values)

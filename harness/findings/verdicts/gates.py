@@ -69,7 +69,7 @@ def arrays(data: GateData) -> Sums | None:
     def of(name: str) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
         return np.array([getattr(cluster, name) for cluster in data.clusters], dtype=float)
 
-    return Sums(of("untouched"), of("judged"), of("controls"), of("permutations"), of("right"))
+    return Sums(of("untouched"), of("judged"), of("controls"), of("kept"), of("permutations"), of("right"))
 
 
 def invalid_reasons(
@@ -173,7 +173,9 @@ def _verdict(
         drop=drop,
         control_drop=mean_control,
         control_drops=controls,
-        permutation_drops=data.lost_to_permutations() if n else (),
+        answered=data.n_answered,
+        answered_drop=data.lost_of_answered() if data.n_answered else None,
+        permutation_drops=data.lost_to_permutations() if data.n_answered else (),
         difference=None if drop is None or mean_control is None else drop - mean_control,
         share=float(found.difference.estimate) if found is not None else None,
         standard_error=float(found.difference.standard_error) if found is not None and known else None,
@@ -203,8 +205,9 @@ def _lowest(data: GateData, sums: Sums | None, margins: Margins) -> Lowest | Non
         return None
     import numpy as np
 
-    kept = np.array([cluster.lowest for cluster in data.clusters], dtype=float)
-    instead = Sums(sums.untouched, kept, sums.controls, sums.permutations, sums.right)
+    judged = np.array([cluster.lowest for cluster in data.clusters], dtype=float)
+    kept = np.array([cluster.kept_by_lowest for cluster in data.clusters], dtype=float)
+    instead = Sums(sums.untouched, judged, sums.controls, kept, sums.permutations, sums.right)
     found = estimate(instead)
     return Lowest(drop=drop, would_pass=KINDS[int(decide(instead, found, margins))] == "pass")
 

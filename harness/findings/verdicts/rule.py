@@ -1,9 +1,9 @@
 """The rule of a gate as arithmetic on arrays: from sums by cluster to a share, its interval, a rank, and a verdict.
 
 Three questions decide. (a) Do the judged heads cost more than control heads do, by more than a margin? (b) Do they cost
-more than their permutations do? (c) Do the controls themselves cost next to nothing? All costs are shares of what the
-untouched model gets right. What is summed by cluster may be matches, or any other number a row; it is `judge`'s
-(`gates`) to see that the sums are sound.
+more of the right answers than their permutations do? (c) Do the controls themselves cost next to nothing? All costs are
+shares of what the untouched model gets right. What is summed by cluster may be matches, or any other number a row; it
+is `judge`'s (`gates`) to see that the sums are sound.
 
 Every function takes any number of leading axes, so that one call judges one gate or ten thousand made-up ones: what
 `simulation` measures is this very code. Knows nothing of heads, conditions, reports or words.
@@ -39,15 +39,18 @@ TOLERANCE = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """The outcome judged, summed by cluster, on the same rows under every set of heads.
+    """The outcome judged, summed by cluster.
 
-    untouched, judged: (..., clusters). controls, permutations: (..., clusters, draws), of as many draws as there are
-    of each. right: (..., clusters), how many answers the untouched model gets right that rest on the needle.
+    On all rows: untouched and judged, (..., clusters); controls, (..., clusters, draws), of as many draws as there are.
+    On the rows that the untouched model answers rightly: kept, the judged heads' (..., clusters), and permutations,
+    (..., clusters, draws). right: (..., clusters), how many answers the untouched model gets right that rest on the
+    needle.
     """
 
     untouched: "Array"
     judged: "Array"
     controls: "Array"
+    kept: "Array"
     permutations: "Array"
     right: "Array"
 
@@ -104,7 +107,7 @@ def estimate(sums: Sums) -> Estimates:
     return Estimates(
         difference=share(mean_control - sums.judged, sums.untouched, sums.controls),
         control=share(sums.untouched - mean_control, sums.untouched, sums.controls),
-        rank_p=rank_p(sums.judged.sum(axis=-1), sums.permutations.sum(axis=-2)),
+        rank_p=rank_p(sums.kept.sum(axis=-1), sums.permutations.sum(axis=-2)),
         least_rank_p=1 / (sums.permutations.shape[-1] + 1),
     )
 
@@ -138,16 +141,16 @@ def share(part: "Array", whole: "Array", draws: "Array") -> Share:
     return Share(found, np.sqrt(both), df, over_draws)
 
 
-def rank_p(judged: "Array", permutations: "Array") -> "Array":
-    """(1 + permutations that leave as little) / (D + 1). judged: (...); permutations: (..., D); both totals.
+def rank_p(kept: "Array", permutations: "Array") -> "Array":
+    """(1 + permutations that leave as little) / (D + 1). kept: (...); permutations: (..., D); both totals.
 
     Source: B. Phipson and G. K. Smyth (2010), Permutation p-values should never be zero, Statistical Applications in
     Genetics and Molecular Biology 9, article 39.
     """
     import numpy as np
 
-    reach = TOLERANCE * np.maximum(1.0, np.abs(judged))
-    as_little = permutations <= (judged + reach)[..., None]
+    reach = TOLERANCE * np.maximum(1.0, np.abs(kept))
+    as_little = permutations <= (kept + reach)[..., None]
     return np.asarray((1 + as_little.sum(axis=-1)) / (permutations.shape[-1] + 1))
 
 

@@ -197,13 +197,17 @@ def make_sums(costs: NDArray[np.float64], setting: Setting, generator: Generator
     luck = _uniforms(loss.shape, setting, generator)
     after = np.where(right, luck >= loss, luck < gain)
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    untouched = np.add.reduceat(right[..., 0], starts, axis=1, dtype=float)
-    kept = np.add.reduceat(after, starts, axis=1, dtype=float)  # (experiments, clusters, sets)
+
+    def by_cluster(rows: NDArray[np.bool_]) -> NDArray[np.float64]:
+        return np.asarray(np.add.reduceat(rows, starts, axis=1, dtype=float))
+
+    untouched = by_cluster(right[..., 0])
     return Sums(
         untouched=untouched,
-        judged=kept[..., 0],
-        controls=kept[..., 1 : 1 + N_DRAWS],
-        permutations=kept[..., 1 + N_DRAWS :],
+        judged=by_cluster(after[..., 0]),
+        controls=by_cluster(after[..., 1 : 1 + N_DRAWS]),
+        kept=by_cluster(after[..., 0] & right[..., 0]),
+        permutations=by_cluster(after[..., 1 + N_DRAWS :] & right),
         right=untouched,
     )
 

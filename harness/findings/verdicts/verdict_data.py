@@ -64,7 +64,8 @@ class Lowest(Section):
 
 
 class Verdict(Section):
-    """A verdict, and every figure it rests on. Drops are of all rows, shares of what the untouched model gets right."""
+    """A verdict, and every figure it rests on. Drops are of all rows unless it is said which, shares of what the
+    untouched model gets right."""
 
     verdict: Kind
     reasons: tuple[str, ...]
@@ -89,8 +90,12 @@ class Verdict(Section):
     """By the controls, in the mean."""
     control_drops: tuple[Change, ...]
     """By each control."""
+    answered: Count | None = None
+    """Of the rows, those that the untouched model answers rightly: permutations are compared on these alone."""
+    answered_drop: Change | None = None
+    """By the judged heads, on these rows: what (b) holds against the permutations'."""
     permutation_drops: tuple[Change, ...]
-    """By each permutation."""
+    """By each permutation, on the same rows."""
     difference: Difference | None
     """The judged heads' drop less the controls'."""
     share: float | None

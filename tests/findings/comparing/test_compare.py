@@ -106,6 +106,20 @@ def test_a_gates_controls_of_every_task_are_one_line_a_draw() -> None:
     ]
 
 
+def test_what_is_asked_on_rightly_answered_rows_alone_is_compared_on_these() -> None:
+    """A permutation costs one of seven right rows, then two; the row that is wrong untouched counts in neither."""
+    permuted = Condition("permutation", "shared-draw00-k02", (Head(0, 5), Head(0, 6)), k=2, only_right=True)
+    before, after = (source(RIGHT | {BASELINE: "-+++++++", permuted: letters}) for letters in ("++-+++++", "++--++++"))
+    found = line(compare(before, after), permuted.name)
+    assert (found.before.requested, found.before.n, found.before.matches) == (7, 7, 6)
+    assert (found.drop_before, found.drop_after) == (pytest.approx(1 / 7), pytest.approx(2 / 7))
+    assert found.paired is not None
+    assert (found.paired.n, found.paired.lost) == (7, 1)
+    (figures,) = (each for each in after.data.conditions if each.name == permuted.name)
+    assert (figures.only_right, figures.requested, figures.drop.estimate) == (True, 7, pytest.approx(2 / 7))  # type: ignore[union-attr]
+    assert permuted.name not in after.data.run.missing
+
+
 def test_conditions_of_one_k_are_pooled_and_keep_their_own_lines() -> None:
     """CEO loses its two right rows: 1/2 exact of McNemar's, and 2 of 8 points pooled."""
     comparison = compare(source(), source(RIGHT | {CEO: "----"}))

@@ -10,7 +10,7 @@ def judged(
     name: str, kept: float, permuted: list[float], draws: tuple[int, ...] | None = tuple(range(19))
 ) -> JudgedGate:
     """Twenty clusters of nine right answers, so many kept under the judged heads and under each permutation."""
-    clusters = tuple(ClusterSums(9, 9, 0, 9, kept, (9,) * 19, tuple(permuted)) for _ in range(20))
+    clusters = tuple(ClusterSums(9, 9, 0, 9, kept, (9,) * 19, 9, kept, tuple(permuted)) for _ in range(20))
     return JudgedGate(name, 0.1, GateData(19, len(permuted), clusters), True, draws)
 
 

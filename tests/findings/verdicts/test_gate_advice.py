@@ -29,7 +29,7 @@ def advice(
     premises: Premises | None = None,
     draws: int = 19,
 ) -> Needed:
-    cluster = ClusterSums(9, 9, 0, 9, 1, (9,) * draws, (9,) * draws)
+    cluster = ClusterSums(9, 9, 0, 9, 1, (9,) * draws, 9, 1, (9,) * draws)
     data = GateData(draws, draws, (cluster,) * n_clusters)
     found = Estimates(difference, control, np.asarray(rank_p), 1 / (draws + 1))
     return what_would_decide(data, found, Margins(), premises or Premises())

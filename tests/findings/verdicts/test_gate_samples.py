@@ -24,7 +24,10 @@ def name(part: Part, family: str, draw: int = 0) -> str:
 
 
 def test_sums_by_cluster() -> None:
-    """City rows under the city's own heads, year rows under the year's; draws are pooled by their number."""
+    """City rows under the city's own heads, year rows under the year's; draws are pooled by their number.
+
+    The third filing's city is answered wrongly untouched, and rightly under heads: that is in no permutation's sum.
+    """
     right = {
         "baseline": "++++-+",
         "needle_absent": "+-----",
@@ -41,14 +44,17 @@ def test_sums_by_cluster() -> None:
     def less(n: int) -> tuple[int, ...]:
         return (*full[:3], 2 - n, *full[4:])
 
+    assert (data.n_rows, data.n_answered) == (6, 5)
+
     assert data.clusters == (
-        ClusterSums(2, 2, 1, 1, 1, (2, 1), less(1)),
-        ClusterSums(2, 2, 0, 2, 0, (1, 1), less(1)),
-        ClusterSums(2, 1, 0, 1, 2, (2, 2), less(0)),
+        ClusterSums(2, 2, 1, 1, 1, (2, 1), 2, 1, less(1)),
+        ClusterSums(2, 2, 0, 2, 0, (1, 1), 2, 0, less(1)),
+        ClusterSums(2, 1, 0, 1, 2, (2, 2), 1, 1, (1,) * N_PERMUTATIONS),
     )
     assert data.lost() == pytest.approx(2 / 6)
     assert data.lost_to_controls() == pytest.approx((0.0, 1 / 6))
-    assert data.lost_to_permutations()[3] == pytest.approx(1 / 6)
+    assert data.lost_of_answered() == pytest.approx(3 / 5)
+    assert data.lost_to_permutations()[3] == pytest.approx(2 / 5)
 
 
 def test_filings_of_one_cluster_are_summed_together() -> None:
@@ -62,6 +68,17 @@ def test_a_row_that_any_condition_lacks_is_in_none() -> None:
     data = paired_sums(GATE, ROWS, answers)
     assert [(cluster.n, cluster.absent) for cluster in data.clusters] == [(2, 1), (1, 0), (2, 0)]
     assert lacking_samples(GATE, ROWS, answers) == (f"{name(YEAR, 'controls', 1)} (1 of 3 rows)",)
+
+
+def test_a_permutation_lacks_nothing_where_the_untouched_model_is_wrong() -> None:
+    right = {"baseline": "-+++++", name(CITY, "permutations", 2): ".+.", name(YEAR, "permutations", 5): "++."}
+    answers = make_answers(GATE, ROWS, right, {})
+    assert lacking_samples(GATE, ROWS, answers) == (
+        f"{name(CITY, 'permutations', 2)} (1 of 2 rows)",
+        f"{name(YEAR, 'permutations', 5)} (1 of 3 rows)",
+    )
+    data = paired_sums(GATE, ROWS, answers)
+    assert [(cluster.n, cluster.answered) for cluster in data.clusters] == [(2, 1), (2, 2)]
 
 
 def test_what_is_lacking_is_named() -> None:

@@ -22,9 +22,22 @@ def verdict_of(data: GateData, margins: Margins = MARGINS, premises: Premises = 
 
 
 def gate(n: int, *clusters: tuple[float, float, Sequence[float], Sequence[float]], absent: float = 0) -> GateData:
-    """Clusters of n rows, as (matches untouched, under the judged heads, under each control, each permutation)."""
+    """Clusters of n rows, as (matches untouched, under the judged heads, under each control, each permutation).
+
+    No answer that is wrong untouched becomes right.
+    """
     made = tuple(
-        ClusterSums(n, before, absent, round(max(0, before - absent)), judged, tuple(controls), tuple(permutations))
+        ClusterSums(
+            n,
+            before,
+            absent,
+            round(max(0, before - absent)),
+            judged,
+            tuple(controls),
+            answered=round(before),
+            kept=judged,
+            permutations=tuple(permutations),
+        )
         for before, judged, controls, permutations in clusters
     )
     first = made[0] if made else None
@@ -191,7 +204,9 @@ def test_an_unknown_split_is_at_best_inconclusive_unless_the_user_vouches_for_it
 
 @pytest.mark.parametrize(("kept", "would_pass"), [(1.0, True), (8.9, False)])
 def test_the_lowest_heads_are_judged_beside_the_same_draws(kept: float, would_pass: bool) -> None:
-    data = replace(PASSING, clusters=tuple(replace(cluster, lowest=kept) for cluster in PASSING.clusters))
+    data = replace(
+        PASSING, clusters=tuple(replace(cluster, lowest=kept, kept_by_lowest=kept) for cluster in PASSING.clusters)
+    )
     found = verdict_of(data).lowest
     assert found is not None
     assert found.drop == pytest.approx(1 - kept / 9)
@@ -218,7 +233,14 @@ def clusters(n_draws: int) -> st.SearchStrategy[ClusterSums]:
     def counts(n: int) -> st.SearchStrategy[ClusterSums]:
         few = st.integers(0, n)
         draws = st.lists(few, min_size=n_draws, max_size=n_draws).map(tuple)
-        return st.builds(ClusterSums, st.just(n), few, few, few, few, draws, draws)
+
+        def of(before: int) -> st.SearchStrategy[ClusterSums]:
+            kept = st.integers(0, before)
+            permuted = st.lists(kept, min_size=n_draws, max_size=n_draws).map(tuple)
+            known = st.just(before)
+            return st.builds(ClusterSums, st.just(n), known, few, few, few, draws, known, kept, permuted)
+
+        return few.flatmap(of)
 
     return st.integers(1, 6).flatmap(counts)
 

@@ -13,12 +13,10 @@ from harness.findings.verdicts.verdict_data import Margins
 Array = NDArray[np.float64]
 
 
-def sums(untouched: Any, judged: Any, controls: Any, permutations: Any, right: Any = None) -> Sums:
-    before, after, controlled, permuted, known = (
-        np.asarray(each, dtype=float)
-        for each in (untouched, judged, controls, permutations, untouched if right is None else right)
-    )
-    return Sums(before, after, controlled, permuted, known)
+def sums(untouched: Any, judged: Any, controls: Any, permutations: Any, right: Any = None, kept: Any = None) -> Sums:
+    """Of a model that gets no wrong answer right when its heads are zeroed, unless `kept` says so."""
+    right, kept = untouched if right is None else right, judged if kept is None else kept
+    return Sums(*(np.asarray(each, dtype=float) for each in (untouched, judged, controls, kept, permutations, right)))
 
 
 def made(generator: np.random.Generator, clusters: int = 12, draws: int = 19) -> Sums:
@@ -85,7 +83,7 @@ def test_one_call_judges_many_as_it_judges_each() -> None:
     together = Sums(
         *(
             np.stack([getattr(each, name) for each in many])
-            for name in ("untouched", "judged", "controls", "permutations", "right")
+            for name in ("untouched", "judged", "controls", "kept", "permutations", "right")
         )
     )
     one_by_one = [int(decide(each, estimate(each), Margins())) for each in many]
@@ -121,6 +119,16 @@ def verdict(of: Sums, margins: Margins = Margins()) -> str:  # noqa: B008  # fro
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 def test_verdicts(of: Sums, expected: str) -> None:
     assert verdict(of) == expected
+
+
+def test_the_rank_is_of_what_is_left_of_the_right_answers() -> None:
+    """Judged heads that turn wrong answers right keep no more of the right ones for it."""
+    permuted = np.full((20, 19), 4)
+    less, as_much = (
+        sums(np.full(20, 9), np.full(20, 5), np.full((20, 19), 9), permuted, kept=np.full(20, kept)) for kept in (3, 4)
+    )
+    assert [float(estimate(each).rank_p) for each in (less, as_much)] == [0.05, 1.0]
+    assert [float(estimate(each).difference.estimate) for each in (less, as_much)] == pytest.approx([4 / 9] * 2)
 
 
 def test_controls_may_cost_flat_in_the_mean_though_their_interval_reaches_above() -> None:
