@@ -112,7 +112,7 @@ def test_what_is_asked_on_rightly_answered_rows_alone_is_compared_on_these() -> 
     before, after = (source(RIGHT | {BASELINE: "-+++++++", permuted: letters}) for letters in ("++-+++++", "++--++++"))
     found = line(compare(before, after), permuted.name)
     assert (found.before.requested, found.before.n, found.before.matches) == (7, 7, 6)
-    assert (found.drop_before, found.drop_after) == (pytest.approx(1 / 7), pytest.approx(2 / 7))
+    assert [found.drop_before, found.drop_after] == pytest.approx([1 / 7, 2 / 7])
     assert found.paired is not None
     assert (found.paired.n, found.paired.lost) == (7, 1)
     (figures,) = (each for each in after.data.conditions if each.name == permuted.name)
