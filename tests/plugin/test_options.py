@@ -3,8 +3,8 @@
 import pytest
 
 from harness.options import OPTIONS, Option
+from harness.plugin.stash import SETTINGS
 from harness.settings import Settings
-from harness.stash import SETTINGS
 from plugin.project import Project, names
 
 TEXTS: dict[str, tuple[str, str]] = {

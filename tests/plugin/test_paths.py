@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.invocation import words_told
+from harness.plugin.stash import words_told
 from plugin.project import INI, Project, usage_error
 
 STUDY = ("-k", "baseline")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.interrupts import held_back
+from harness.plugin.signals import held_back
 
 
 @pytest.fixture(autouse=True)

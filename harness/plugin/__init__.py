@@ -7,33 +7,32 @@ this loads neither torch nor transformers, pandas or matplotlib.
 """
 
 import os
-import signal
 import sys
-import threading
 import uuid
 from collections.abc import Callable, Generator, Mapping
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from harness.errors import HarnessError, SettingsError
 from harness.findings.report.report_files import REPORT_FILE
-from harness.fixtures import (
+from harness.options import OPTIONS
+from harness.plain_text import plain
+from harness.plugin.fixtures import (
+    KINDS,
     ablation_condition,
     ablation_gate,
     ablation_model,
     ablation_result,
     ablation_results,
     ablation_verdict,
+    cases,
+    conditions_of,
+    is_asking,
 )
-from harness.hookspec import AblationHooks
-from harness.interrupts import held_back
-from harness.invocation import asked_settings, flag, given, project_folder, typed_in
-from harness.marks import KINDS, cases, conditions_of, is_asking
-from harness.options import OPTIONS
-from harness.plain_text import plain
-from harness.stash import (
+from harness.plugin.hookspec import AblationHooks
+from harness.plugin.signals import heed_workers, held_back, terminate_like_interrupt
+from harness.plugin.stash import (
     FAILURE,
     FOLLOWER,
     REFUSED,
@@ -42,9 +41,14 @@ from harness.stash import (
     SETTINGS,
     STUDY,
     follow_workers,
+    asked_settings,
+    flag,
+    given,
     has_workers,
     is_worker,
+    project_folder,
     study_of,
+    typed_in,
     workers_declared,
 )
 
@@ -62,7 +66,6 @@ __all__ = [
 ]
 """Fixtures, which pytest finds here."""
 
-TERMINABLE = pytest.StashKey[bool]()
 EXITS: "Mapping[int, Exit]" = {0: "passed", 1: "failed", 2: "interrupted"}
 
 
@@ -154,11 +157,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Read and check everything that the settings name, while an error is still one clean line."""
     if not _is_wanted(session.config):
         if has_workers(session.config):
-            _heed_workers(session.config)
+            heed_workers(session.config)
         return
     if session.config.stash[SETTINGS].dry_run and has_workers(session.config):
         raise pytest.UsageError("--ablation-dry-run: given with -n; expected one process; leave out -n")
-    _terminate_like_interrupt(session.config)
+    terminate_like_interrupt(session.config)
     try:
         _check_asserts(session.config)
         study_of(session.config).begin()
@@ -211,7 +214,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     except HarnessError as error:
         config.stash[REFUSED] = str(error)
         return
-    _terminate_like_interrupt(config)
+    terminate_like_interrupt(config)
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
@@ -326,37 +329,3 @@ def _check_asserts(config: pytest.Config) -> None:
             "python -O with --assert=plain: no assert is run, and every test would pass; expected one that is; "
             "leave out -O (PYTHONOPTIMIZE), or --assert=plain"
         )
-
-
-def _terminate_like_interrupt(config: pytest.Config) -> None:
-    """SIGTERM ends a session as Ctrl-C does: with a report."""
-    if not config.stash.get(TERMINABLE, False):
-        config.stash[TERMINABLE] = True
-        _on_sigterm(config, signal.default_int_handler)
-
-
-def _heed_workers(config: pytest.Config) -> None:
-    """The same in a process that cannot know, before it comes, whether its workers began a study.
-
-    Where they did not, or somebody else minds the signal, it does what it always did.
-    """
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        store = config.stash[SETTINGS].store
-        if store is not None and workers_declared(config, store):
-            signal.default_int_handler(number, frame)
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
-
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        _on_sigterm(config, handle)
-
-
-def _on_sigterm(config: pytest.Config, handle: "Callable[[int, FrameType | None], object]") -> None:
-    if threading.current_thread() is threading.main_thread():
-        before = signal.signal(signal.SIGTERM, handle)
-
-        def restore() -> None:
-            signal.signal(signal.SIGTERM, before)
-
-        config.add_cleanup(restore)
