@@ -1,7 +1,7 @@
 """The rooms and who may import whom, read from the source: floors import downwards, nobody in a circle.
 
 Four floors: 1 `retrieval`, 2 `experiment`, 3 `model`, 4 `findings`. Above them `study`, one study from settings to
-outcome, and the faces: pytest's (`plugin`, `terminal`, `hookspec`), the shell's (`cli`, `commands`, `gate_simulation`)
+outcome, and the faces: pytest's (`plugin`), the shell's (`cli`, `commands`, `gate_simulation`)
 and the front door (`harness` itself). Below all lie `errors`, `files`, `plain_text`, `strict_json`,
 `counting`, `choices`, and what was asked for (`settings`, `options`). Only the model floor, and the demo's tokenizer
 and training, import torch or transformers as they are imported; `study` and the faces reach the model floor inside

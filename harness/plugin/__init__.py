@@ -40,9 +40,9 @@ from harness.plugin.stash import (
     RUN_ID,
     SETTINGS,
     STUDY,
-    follow_workers,
     asked_settings,
     flag,
+    follow_workers,
     given,
     has_workers,
     is_worker,
@@ -294,7 +294,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(failure, red=True)
     report = config.stash.get(REPORT, None)
     if report is not None and config.get_verbosity() >= -1:
-        from harness.terminal import write_brief, write_summary
+        from harness.plugin.terminal import write_brief, write_summary
 
         study = config.stash[STUDY]
         if config.get_verbosity() < 0:
@@ -303,7 +303,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             due = has_workers(config) and not _is_wanted(config)
             write_summary(terminalreporter, report, study.report_name, header=study.header() if due else ())
     if report is not None:
-        from harness.workflow import tell_workflow
+        from harness.plugin.terminal import tell_workflow
 
         study = config.stash[STUDY]
         for notice in (*study.repairs, *([] if study.replaced is None else [study.replaced])):

@@ -192,7 +192,7 @@ def _results(request: pytest.FixtureRequest) -> "Mapping[str, Result]":
 
     Each test asks anew: pytest would hand on what ended a session's fixture, a timeout of one test say, to all others.
     """
-    from harness.status_line import progress_line
+    from harness.plugin.status_line import progress_line
 
     try:
         with progress_line(request.config) as show:

@@ -26,8 +26,8 @@ from harness.settings import Settings
 
 if TYPE_CHECKING:  # every pytest run with the plugin installed imports this module, and most need nothing of these
     from harness.findings.report.report_data import ReportData
+    from harness.plugin.status_line import Follower
     from harness.retrieval.rows import Row
-    from harness.status_line import Follower
     from harness.study.session import Place, StudySession
 
 
@@ -197,7 +197,7 @@ def follow_workers(config: pytest.Config) -> None:
     store = config.stash[SETTINGS].store
     if FOLLOWER in config.stash or store is None or not workers_declared(config, store):
         return
-    from harness.status_line import Follower, line_of
+    from harness.plugin.status_line import Follower, line_of
 
     if (line := line_of(config)) is not None:
         config.stash[FOLLOWER] = Follower(line, store, config.stash[RUN_ID])

@@ -1,8 +1,9 @@
 """How far a run is: rows done of all, by whom, how fast, and what the answers of these rows say so far.
 
-A run tells after every row; whoever shows it (`harness.terminal`) asks for the answers when a line is due, for counting
-them costs a little. Processes that share a run leave notes in its store, and `together` makes one of theirs; who hears
-of rows in another way, as the driver of a cluster does, hands in the same `Progress`. Knows nothing of terminals.
+A run tells after every row; whoever shows it (`harness.plugin.status_line`) asks for the answers when a line is due,
+for counting them costs a little. Processes that share a run leave notes in its store, and `together` makes one of
+theirs; who hears of rows in another way, as the driver of a cluster does, hands in the same `Progress`. Knows nothing
+of terminals.
 """
 
 import json

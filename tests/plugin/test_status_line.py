@@ -7,7 +7,7 @@ import re
 import pyte
 import pytest
 
-from harness import status_line
+from harness.plugin import status_line
 from harness.study.progress import Progress
 from plugin.project import Project
 
@@ -104,7 +104,7 @@ def test_workers_are_followed(project: Project) -> None:
 
 def test_on_a_real_terminal(project: Project) -> None:
     """Past pytest's capture, which once held the line back until nobody needed it."""
-    project.pytester.makeconftest("import harness.status_line as line\nline.SHOWN_SECONDS = 0.0")
+    project.pytester.makeconftest("import harness.plugin.status_line as line\nline.SHOWN_SECONDS = 0.0")
     ours, theirs = os.openpty()
     process = project.start("evals/test_baseline.py", "-k", "not needle", output=theirs)
     os.close(theirs)

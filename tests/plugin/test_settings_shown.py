@@ -3,7 +3,7 @@
 from changed_section import changed
 from fake_study import whole_report
 
-from harness.terminal import settings_lines
+from harness.plugin.terminal import settings_lines
 
 
 def test_settings_that_differ_from_the_defaults_are_shown() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from changed_section import changed
 from two_reports import source, with_gates
 
-from harness.workflow import STEP_SUMMARY, add_step_summary, annotations
+from harness.plugin.terminal import STEP_SUMMARY, add_step_summary, annotations
 
 
 def test_the_step_summary_is_added_to(tmp_path: Path) -> None:
