@@ -1,13 +1,16 @@
-"""The tree of errors that users meet: one class a kind of thing that can be wrong.
+"""The tree of errors that users meet: one class a kind of thing that can be wrong; and what messages are made of.
 
 Every message is one line: where, what was got, what was expected, what to do. Only the plugin and the
 command line turn these into exit codes.
+
+A name in a file may hold sequences that move a terminal's cursor, change its title or turn the direction of what
+follows; a path may hold bytes that are no text; and a cell may be millions of characters long. What others wrote is
+made fit for a terminal and for one line, wherever it comes from.
 """
 
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-from harness.plain_text import plain, shortened
 
 
 class HarnessError(ValueError):
@@ -67,3 +70,31 @@ class StoreError(HarnessError):
 
 class ReportError(HarnessError):
     """A report cannot be read or written."""
+
+
+_UNFIT = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Unicode's categories of what is no character to be seen: control, format, half surrogates, separators of lines."""
+HEAD, TAIL = 1200, 600
+"""How much of a long text's beginning and end is kept."""
+
+
+def plain(text: str) -> str:
+    """The text on one line, what cannot be shown written as in a Python string: `\\x1b`, `\\n`."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_written(each) if unicodedata.category(each) in _UNFIT else each for each in text)
+
+
+def shortened(text: str) -> str:
+    """The beginning and the end of a long text, and how much was left out between them."""
+    left_out = len(text) - HEAD - TAIL
+    return text if left_out <= 0 else f"{text[:HEAD]}... ({left_out:,} characters left out) ...{text[-TAIL:]}"
+
+
+def _written(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def counted(n: int, thing: str) -> str:
+    """The number and the thing, which takes an s unless there is one of it."""
+    return f"{n:,} {thing}" + ("" if n == 1 else "s")

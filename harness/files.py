@@ -1,6 +1,12 @@
-"""Files: what users name is read in one way, and what is written is written whole."""
+"""Files: what users name is read in one way, JSON of it strictly, and what is written is written whole.
+
+What Python's own reader of JSON takes in silence is an error: Python keeps the last of repeated keys; it takes half of
+a surrogate pair, which cannot be written again; and it ends in a RecursionError, or in advice to programmers, where a
+text is nested very deeply or a number is very long.
+"""
 
 import errno
+import json
 import os
 import re
 import stat
@@ -74,3 +80,38 @@ def write_text(path: Path, text: str) -> None:
     """Replace the file by this text at once, UTF-8, with plain newlines. Raises OSError where it cannot be written."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def strict_json(text: str) -> object:
+    """What a JSON text says.
+
+    Raises:
+        ValueError: what is wrong with it, in a few words; a json.JSONDecodeError, which knows the place, where it is no
+            JSON at all.
+    """
+    try:
+        found: object = json.loads(text, object_pairs_hook=_json_object)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except ValueError as error:
+        if "integer string conversion" in str(error):
+            raise ValueError("a whole number of thousands of digits") from None
+        raise
+    if _SURROGATE.search(text):
+        try:
+            json.dumps(found, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("half of a surrogate pair, as \\ud800, which is no character") from None
+    return found
+
+
+def _json_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for i, key in enumerate(keys) if key in keys[:i])
+        raise ValueError(f"the key {twice!r} twice in one object")
+    return table

@@ -1,12 +1,13 @@
 """A file is replaced whole, or stands as it was; what users name is read only where it is a regular file."""
 
+import json
 import os
 import socket
 from pathlib import Path
 
 import pytest
 
-from harness.files import read_bytes, replacing, try_folder, write_text
+from harness.files import read_bytes, replacing, strict_json, try_folder, write_text
 
 
 def test_what_is_written_takes_the_files_place(tmp_path: Path) -> None:
@@ -107,3 +108,26 @@ def test_a_folder_is_tried_and_left_as_it_was(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(Path, "touch", lambda self: None)
     try_folder(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_sound_json_is_read_as_ever() -> None:
+    for text in ('{"a": [1, 2.5, -0.0, null, true, "\\ud83d\\ude00", "é"]}', "[]", "7", '"\\u0041"'):
+        assert json.dumps(strict_json(text)) == json.dumps(json.loads(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"a": 1, "b": {"c": 2, "c": 3}}', "the key 'c' twice in one object"),
+        ('["\\ud800"]', "half of a surrogate pair"),
+        ('{"\\uDFFF": 1}', "half of a surrogate pair"),
+        ("[" * 100_000 + "]" * 100_000, "nested too deeply"),
+        ('{"a":' * 100_000, "nested too deeply"),
+        ("9" * 5000, "a whole number of thousands of digits"),
+        ("[1,", "Expecting value"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_few_words(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        strict_json(text)
+    assert len(str(caught.value)) < 100

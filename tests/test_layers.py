@@ -2,10 +2,9 @@
 
 Four floors: 1 `retrieval`, 2 `experiment`, 3 `model`, 4 `findings`. Above them `study`, one study from settings to
 outcome, and the faces: pytest's (`plugin`), the shell's (`cli`, `commands`, `gate_simulation`)
-and the front door (`harness` itself). Below all lie `errors`, `files`, `plain_text`, `strict_json`,
-`counting`, `choices`, and what was asked for (`settings`, `options`). Only the model floor, and the demo's tokenizer
-and training, import torch or transformers as they are imported; `study` and the faces reach the model floor inside
-functions only, `findings` never.
+and the front door (`harness` itself). Below all lie `errors`, `files`, `choices`, and what was
+asked for (`settings`, `options`). Only the model floor, and the demo's tokenizer and training, import torch or
+transformers as they are imported; `study` and the faces reach the model floor inside functions only, `findings` never.
 """
 
 from graphlib import TopologicalSorter
@@ -15,15 +14,12 @@ from house import Import, circles, read_house, rooms
 
 HOUSE = read_house()
 FILES, IMPORTS = HOUSE.files, HOUSE.imports
-BELOW_ALL = {"choices", "errors", "files", "plain_text", "strict_json", "counting"}
+BELOW_ALL = {"choices", "errors", "files"}
 FLOORS = {"retrieval", "experiment", "model", "findings"}
 MAY_IMPORT = {
     "choices": set[str](),
-    "counting": set[str](),
-    "errors": {"plain_text"},
+    "errors": set[str](),
     "files": set[str](),
-    "plain_text": set[str](),
-    "strict_json": set[str](),
     "settings": {"choices", "errors"},
     "options": {"choices", "errors", "settings"},
     "retrieval": BELOW_ALL,

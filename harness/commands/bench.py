@@ -5,8 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from harness.commands.console import Command, add_options, check_writable, given_settings, say, show, whole_number
-from harness.counting import counted
-from harness.errors import SettingsError
+from harness.errors import SettingsError, counted
 from harness.experiment.bench_result import BenchResult, SideResult, write_bench
 from harness.experiment.conditions import EXPERIMENTS
 from harness.settings import DEMO

@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import SettingsError
+from harness.errors import SettingsError, plain
 from harness.experiment.heads import ModelShape
 from harness.files import try_folder
 from harness.options import OPTIONS, Given, resolve_settings
-from harness.plain_text import plain
 from harness.settings import Settings
 
 

@@ -15,8 +15,7 @@ from harness.commands.console import (
     show,
     whole_number,
 )
-from harness.counting import counted
-from harness.errors import SettingsError
+from harness.errors import SettingsError, counted
 from harness.experiment.head_files import read_ranking, write_ranking
 from harness.experiment.heads import ModelShape
 from harness.findings.rankings.ranking_comparison import agreement_lines

@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, get_args
 
 from harness import __version__
 from harness.commands.console import model_shape
-from harness.errors import SettingsError
+from harness.errors import SettingsError, plain
 from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import ModelShape
 from harness.experiment.rankings import HeadRanking
 from harness.findings.published.result_files import PublishedResults, read_published
 from harness.findings.report.report_files import PLOTS, REPORT_FILE
-from harness.plain_text import plain
 from harness.settings import Settings
 
 if TYPE_CHECKING:  # parsing does not write reports

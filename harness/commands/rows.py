@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from harness.commands.console import add_options, check_writable, given_settings, say, show, whole_number
-from harness.counting import counted
 from harness.demo.filings import DEMO_FILINGS, DEMO_SEED, DEMO_SENTENCES, demo_rows
-from harness.errors import DataError, SettingsError
+from harness.errors import DataError, SettingsError, counted
 from harness.retrieval.chat_templates import read_arguments
 from harness.retrieval.prompts import build_prompt
 from harness.retrieval.row_files import write_records

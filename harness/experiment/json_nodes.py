@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from harness import strict_json
 from harness.errors import HarnessError, HeadsError
-from harness.files import read_bytes
+from harness.files import read_bytes, strict_json
 
 T = TypeVar("T")
 
@@ -145,7 +144,7 @@ def parse_json(text: str, source: str, kind: type[HarnessError] = HeadsError) ->
     if not text.strip():
         raise kind(f"{source}: an empty file; expected JSON")
     try:
-        return Node(strict_json.parse(text), source, kind=kind)
+        return Node(strict_json(text), source, kind=kind)
     except json.JSONDecodeError as error:
         end = " at the end of the file, which may be cut off" if error.pos >= len(text.rstrip()) else ""
         raise kind(f"{source}: line {error.lineno}, column {error.colno}: {error.msg}{end}; expected JSON") from None

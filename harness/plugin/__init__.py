@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.errors import HarnessError, SettingsError
+from harness.errors import HarnessError, SettingsError, plain
 from harness.findings.report.report_files import REPORT_FILE
 from harness.options import OPTIONS
-from harness.plain_text import plain
 from harness.plugin.fixtures import (
     KINDS,
     ablation_condition,

@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.errors import HarnessError, SettingsError
+from harness.errors import HarnessError, SettingsError, plain
 from harness.options import OPTIONS, Given, Option, resolve_settings
-from harness.plain_text import plain
 from harness.settings import Settings
 
 if TYPE_CHECKING:  # every pytest run with the plugin installed imports this module, and most need nothing of these

@@ -19,7 +19,7 @@ from shutil import get_terminal_size
 
 import pytest
 
-from harness.plain_text import plain
+from harness.errors import plain
 from harness.study.progress import Progress, shared_progress
 
 SHOWN_SECONDS, LOGGED_SECONDS = 0.2, 60.0

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from harness.errors import plain
 from harness.findings.report.gate_message import gate_lines, verdict_lines
 from harness.findings.report.markdown_summary import markdown_summary
 from harness.findings.report.report_data import ReportData
 from harness.findings.report.report_files import PAGE_FILE
 from harness.findings.report.summary import missing_lines, summary_lines
 from harness.findings.verdicts.verdict_data import Kind
-from harness.plain_text import plain
 from harness.settings import Settings
 
 COLOURS: Mapping[Kind, dict[str, bool]] = {

@@ -14,9 +14,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from harness import strict_json
 from harness.errors import DataError
-from harness.files import read_bytes, replacing
+from harness.files import read_bytes, replacing, strict_json
 
 Columns = Callable[[Sequence[str]], Sequence[str]]
 """(names of all columns) -> those to read; it may raise a DataError."""
@@ -225,7 +224,7 @@ def _read_jsonl(path: Path, data: bytes, required: Sequence[str], optional: Sequ
         number += 1
         where = f"{path}: row {number}"
         try:
-            record = strict_json.parse(line.decode("utf-8"))
+            record = strict_json(line.decode("utf-8"))
         except UnicodeDecodeError as error:
             raise _not_utf8(where, line[error.start]) from None
         except json.JSONDecodeError as error:
@@ -240,7 +239,7 @@ def _read_jsonl(path: Path, data: bytes, required: Sequence[str], optional: Sequ
 def _read_json(path: Path, data: bytes, required: Sequence[str], optional: Sequence[str]) -> Iterator[Fields]:
     """A list of objects, as `json.dump` and pandas' `to_json(orient="records")` write it."""
     try:
-        records = strict_json.parse(data.decode("utf-8-sig"))
+        records = strict_json(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise _not_utf8(str(path), data[error.start]) from None
     except ValueError as error:

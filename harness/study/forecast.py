@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.choices import DONOR_MODES, EDGE_MODES
-from harness.counting import counted
-from harness.errors import ModelError, ReportError, SettingsError
+from harness.errors import ModelError, ReportError, SettingsError, counted
 from harness.experiment.bench_result import Pace, read_pace
 from harness.experiment.conditions import Condition
 from harness.experiment.cost import ModelSize, decoding_bytes, group_flops, single_flops

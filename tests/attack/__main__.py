@@ -20,8 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from harness.errors import HarnessError
-from harness.plain_text import plain
+from harness.errors import HarnessError, plain
 
 from .damage import damaged, text_damaged
 from .kills import Kills, LostError

@@ -15,14 +15,13 @@ from fake_study import make_ranking, make_records, make_report, make_rows
 from made_up_filing import filing
 
 from harness.cli import EXIT_BAD_INPUT, main
-from harness.errors import HarnessError
+from harness.errors import HarnessError, plain
 from harness.experiment.bench_result import read_growth, read_pace, write_bench
 from harness.experiment.conditions import BASELINE
 from harness.experiment.head_files import read_ranking, write_ranking
 from harness.experiment.store import Store
 from harness.findings.report.report_writing import write_report
 from harness.options import OPTIONS, Given, resolve_settings
-from harness.plain_text import plain
 from harness.retrieval.filings.filing import read_filings
 from harness.retrieval.rows import Row, read_rows, write_rows
 from harness.retrieval.tasks import EDGAR_TASKS, load_tasks

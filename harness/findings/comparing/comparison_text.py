@@ -6,7 +6,7 @@ Everything comes from the comparison alone. Changes read from A to B.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from harness.counting import counted
+from harness.errors import counted
 from harness.findings.comparing.compare import Comparison, LineChange, Paired
 from harness.findings.report.curves import Level
 from harness.findings.statistics import Interval

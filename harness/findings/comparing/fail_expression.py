@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, cast, get_args
 
-from harness.counting import counted
-from harness.errors import SettingsError
+from harness.errors import SettingsError, counted
 from harness.findings.comparing.compare import Comparison, LineChange
 from harness.findings.statistics import holm
 

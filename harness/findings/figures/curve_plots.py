@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.transforms import ScaledTranslation
 
-from harness.counting import counted
+from harness.errors import counted
 from harness.findings.figures.curve_drawing import (
     LEVELS,
     Places,

@@ -20,7 +20,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from harness.counting import counted
+from harness.errors import counted
 from harness.files import replacing
 from harness.findings.report.report_data import ReportData
 from harness.findings.wording import manner_note

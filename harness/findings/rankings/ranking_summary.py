@@ -9,7 +9,7 @@ they rest on which filings ranked them.
 from collections.abc import Iterator, Mapping, Sequence
 
 from harness.choices import GateHeads
-from harness.counting import counted
+from harness.errors import counted
 from harness.experiment.heads import Head, ModelShape
 from harness.experiment.rankings import AT_CHANCE, HeadRanking, ScoredHead, SharedHead
 from harness.experiment.stability import LEAST_CLUSTERS, STABLE, ListStability

@@ -5,11 +5,10 @@ Everything comes from the gate's part of the report; nothing is worked out here 
 
 from collections.abc import Iterator, Sequence
 
-from harness.counting import counted
+from harness.errors import counted, plain
 from harness.findings.report.report_data import ReportData
 from harness.findings.verdicts.verdict_data import Check, Claim, GateResult, Kind
 from harness.findings.wording import percent, points
-from harness.plain_text import plain
 
 HEADS = {"own": "each task's own heads", "shared": "the shared heads", "global": "the best heads over all rows"}
 JUDGED = {"accuracy": "", "likelihood": "; judged by the probability of the right value, not by right answers"}

@@ -7,8 +7,7 @@ Markdown takes HTML, tables end at a newline, and a name may hold a bar.
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from harness.counting import counted
-from harness.errors import ReportError
+from harness.errors import ReportError, counted
 from harness.files import write_text
 from harness.findings.report.curves import Level, Point, curves, envelope, level
 from harness.findings.report.report_data import ReportData

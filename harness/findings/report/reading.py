@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.counting import counted
-from harness.errors import ReportError
+from harness.errors import ReportError, counted
 from harness.experiment.json_nodes import Node, parse_json
 from harness.files import read_bytes
 from harness.findings.report.report_data import KIND, SCHEMA_VERSION, ReportData

@@ -15,8 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.counting import counted
-from harness.errors import ReportError
+from harness.errors import ReportError, counted
 from harness.experiment.conditions import BASELINE, Condition, distinct
 from harness.experiment.heads import Head, ModelShape
 from harness.experiment.json_nodes import Node, read_json

@@ -7,7 +7,7 @@ from the report alone.
 from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
 
-from harness.counting import counted
+from harness.errors import counted
 from harness.experiment.conditions import UNTOUCHED
 from harness.findings.report.curves import Curve, Level, curves, envelope, level
 from harness.findings.report.report_data import ConditionResult, Likelihood, ReportData

@@ -10,8 +10,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.counting import counted
-from harness.errors import ReportError
+from harness.errors import ReportError, counted
 from harness.files import write_text
 from harness.findings.report.curves import Curve, curves, envelope, level
 from harness.findings.report.report_data import ConditionResult, Likelihood, Rate, ReportData

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from harness.counting import counted
+from harness.errors import counted
 from harness.findings.verdicts.gate_data import GateData, Premises
 from harness.findings.verdicts.rule import (
     LEAST_CLUSTERS,

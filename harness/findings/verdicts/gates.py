@@ -11,7 +11,7 @@ Pure functions over sums. Knows nothing of heads, conditions, records or reports
 import math
 from collections.abc import Iterator
 
-from harness.counting import counted
+from harness.errors import counted
 from harness.findings.statistics import FilingSums, Interval, bca_of_sums
 from harness.findings.verdicts.gate_advice import Needed, what_would_decide
 from harness.findings.verdicts.gate_data import GateData, Premises

@@ -8,9 +8,9 @@ import re
 
 import torch
 
-from harness import strict_json
 from harness.errors import ModelError
 from harness.experiment.locks import gpu_names
+from harness.files import strict_json
 
 _SEVERAL = re.compile(r"cuda:\d+(\s*,\s*cuda:\d+)+")
 
@@ -62,7 +62,7 @@ def device_map_of(text: str | None) -> str | dict[str, str | int] | None:
     if text is None or not text.lstrip().startswith("{"):
         return text
     try:
-        places = strict_json.parse(text)
+        places = strict_json(text)
         if not isinstance(places, dict) or any(type(place) not in {str, int} for place in places.values()):
             raise ValueError("a place that is neither a device's name nor a number")
     except ValueError as error:

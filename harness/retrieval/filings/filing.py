@@ -14,9 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import strict_json
 from harness.errors import DataError
-from harness.files import read_bytes
+from harness.files import read_bytes, strict_json
 from harness.retrieval.row_files import read_parquet
 
 SECTIONS = (
@@ -153,7 +152,7 @@ def _bytes_of(path: Path) -> bytes:
 
 def _json_fields(where: str, data: bytes) -> Mapping[str, object]:
     try:
-        fields = strict_json.parse(data.decode("utf-8-sig"))
+        fields = strict_json(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise DataError(f"{where}: byte {error.start}: broken UTF-8; {_FORMAT}; save it as UTF-8") from None
     except ValueError as error:

@@ -14,9 +14,8 @@ from typing import Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from harness import strict_json
 from harness.errors import DataError
-from harness.files import read_bytes, write_text
+from harness.files import read_bytes, strict_json, write_text
 from harness.retrieval.filings.building import Recipe
 from harness.retrieval.filings.filing import Filing
 from harness.retrieval.filings.sentences import Run
@@ -179,7 +178,7 @@ def _read(path: Path) -> Manifest:
 def _check_strictly(data: bytes, path: Path) -> None:
     """Raise a DataError for what pydantic takes in silence: the last of two equal keys, `true` and `1.0` for 1."""
     try:
-        version = cast(dict[str, object], strict_json.parse(data.decode()))["schema_version"]
+        version = cast(dict[str, object], strict_json(data.decode()))["schema_version"]
     except ValueError as error:
         raise DataError(f"{path}: {error}; expected a manifest without it") from None
     if type(version) is not int:
