@@ -24,6 +24,7 @@ from harness.experiment.json_nodes import Node, read_json
 from harness.experiment.rankings import EVERY_TASK, HeadRanking, ScoredHead, Scores, SharedHead, best_first
 from harness.experiment.stability import ListStability, Stability
 from harness.files import write_text
+from harness.retrieval.extents import Extent
 from harness.retrieval.traces import PLACES, Traces
 
 SCHEMA_VERSION = 1
@@ -129,6 +130,7 @@ def _read_tasks(root: Node, source: str, top_k: int | None) -> HeadRanking:
         traces=root.optional("traces", _traces),
         chance=root.optional("chance", lambda node: node.table(Node.number)),
         stability=root.optional("stability", _stability),
+        extent=root.optional("extent", _extent),
         samples=root.optional("samples", lambda node: node.table(lambda count: count.integer(1))),
         split_half=root.optional("split_half", lambda node: node.table(Node.number)),
     )
@@ -239,6 +241,14 @@ def _texts(node: Node) -> frozenset[str]:
     return frozenset(item.text() for item in node.items())
 
 
+def _extent(node: Node) -> Extent:
+    depths = node.field("depths")
+    match [_part(depth) for depth in depths.items()]:
+        case [low, middle, high] if low <= middle <= high:
+            return Extent(node.field("tokens").number(), (low, middle, high))
+    raise depths.bad("three quartiles, none below the one before it")
+
+
 def _stability(node: Node) -> Stability:
     return Stability(
         clusters=node.field("clusters").integer(1),
@@ -307,7 +317,7 @@ def _traces_document(traces: Traces) -> dict[str, list[str]]:
 
 
 def _document(ranking: HeadRanking) -> Mapping[str, object]:
-    shape, scores, hashes = ranking.model, ranking.mean_scores, ranking.filing_hashes
+    shape, scores, hashes, extent = ranking.model, ranking.mean_scores, ranking.filing_hashes, ranking.extent
     return {
         "schema_version": SCHEMA_VERSION,
         "model": None
@@ -329,6 +339,7 @@ def _document(ranking: HeadRanking) -> Mapping[str, object]:
         "split_share": ranking.split_share,
         "split_half": None if ranking.split_half is None else dict(ranking.split_half),
         "chance": None if ranking.chance is None else dict(ranking.chance),
+        "extent": None if extent is None else {"tokens": extent.tokens, "depths": list(extent.depths)},
         "filing_hashes": None if hashes is None else sorted(hashes),
         "traces": None if ranking.traces is None else _traces_document(ranking.traces),
         "tasks": {task: [_entry(scored) for scored in heads] for task, heads in ranking.tasks.items()},

@@ -19,6 +19,7 @@ from typing import TypeVar
 from harness.errors import HeadsError
 from harness.experiment.heads import Head, ModelShape
 from harness.experiment.stability import Stability
+from harness.retrieval.extents import Extent
 from harness.retrieval.traces import Traces
 
 T = TypeVar("T")
@@ -59,7 +60,8 @@ class HeadRanking:
     all heads, layers x heads per task, when known. `listed_shared` and `listed_global` are what a file said;
     `shared` and `global_heads` say what follows from the scores. `samples` counts the rows behind each task.
     `filing_hashes` and `traces` are of the filings that made it, `split_seed` and `split_share` say which those are.
-    `chance` is what a head scores that attends everywhere alike, `stability` how far the lists rest on these filings.
+    `chance` is what a head scores that attends everywhere alike, `stability` how far the lists rest on these filings,
+    `extent` how long the prompts were that it was made on, and where their needles stood.
     """
 
     source: str
@@ -76,6 +78,7 @@ class HeadRanking:
     traces: Traces | None = None
     chance: Mapping[str, float] | None = None
     stability: Stability | None = None
+    extent: Extent | None = None
     samples: Mapping[str, int] | None = None
     split_half: Mapping[str, float] | None = None
     every_task: bool = False

@@ -12,6 +12,7 @@ from itertools import chain
 from harness.errors import DataError
 from harness.experiment.heads import check_window
 from harness.experiment.rankings import HeadRanking
+from harness.retrieval.extents import extent_of
 from harness.retrieval.prompts import identification_depth
 from harness.retrieval.rows import Row, filing_hash, split_rows
 from harness.retrieval.tasks import Task
@@ -90,6 +91,7 @@ def identify_heads(
         split_seed=seed,
         split_share=split_share(settings),
         traces=traces_of(made_from or rows, seed),
+        extent=extent_of(trial.prompt for trial in chain.from_iterable(trials.values())),
     )
     if settings.model != DEMO:
         return ranking

@@ -14,6 +14,7 @@ from harness.errors import HeadsError
 from harness.experiment.conditions import Condition
 from harness.experiment.gate_conditions import GATES, Gate, make_gate
 from harness.experiment.plan import Job, jobs_of
+from harness.experiment.rankings import HeadRanking
 from harness.experiment.record import Record
 from harness.findings.rankings.ranking_summary import unsettled
 from harness.findings.report.report_data import (
@@ -40,6 +41,7 @@ from harness.findings.verdicts.claim import JudgedGate, joint_claim
 from harness.findings.verdicts.gate_results import Known, gate_result
 from harness.findings.verdicts.gate_samples import OUTCOMES, Answers, paired_sums
 from harness.findings.verdicts.verdict_data import GateResult, Margins
+from harness.retrieval.extents import Extent, apart, extent_of
 from harness.retrieval.placement import recurring_rows
 from harness.retrieval.rows import Row
 from harness.retrieval.scoring import SCORER_VERSION, hedges, matches_value, value_tokens
@@ -75,15 +77,14 @@ def declared_gates(inputs: Inputs, conditions: Iterable[Condition]) -> tuple[Gat
     return tuple(found)
 
 
-def gate_notes(inputs: Inputs) -> tuple[str, ...]:
-    """What there is to know of the ranking before one believes a verdict."""
-    ranking = inputs.ranking
-    if ranking.mean_scores is not None:
-        return ()
-    return (
-        f"the ranking lists each task's best {ranking.top_k} heads and no scores of the others: the next ranks may be "
-        "among the controls",
-    )
+def gate_notes(ranking: HeadRanking, evaluated: Extent | None) -> Iterator[str]:
+    """What there is to know of the ranking before one believes a verdict on these prompts."""
+    yield from apart(ranking.extent, evaluated)
+    if ranking.mean_scores is None:
+        yield (
+            f"the ranking lists each task's best {ranking.top_k} heads and no scores of the others: the next ranks may "
+            "be among the controls"
+        )
 
 
 def judge_gates(
@@ -100,12 +101,13 @@ def judge_gates(
     )
     answers = Answers.of(samples, texts)
     gates = declared_gates(inputs, conditions)
+    asked = dict.fromkeys(job.row_id for job in records if job.prompt == "full")
     known = Known(
         candidates=inputs.ranking.all_candidates(),
         leaked_filings=inputs.ranking_overlap,
         leaked_how=seen_words(inputs.known_by),
         held_out=settings.heads_held_out,
-        notes=gate_notes(inputs),
+        notes=tuple(gate_notes(inputs.ranking, extent_of(run.prompt(row_id, "full") for row_id in asked))),
     )
     margins = {gate.heads: Margins(margin=settings.margin_of(gate.heads), flat=settings.gate_flat) for gate in gates}
     results = []

@@ -13,6 +13,7 @@ from harness.experiment.heads import Head, ModelShape
 from harness.experiment.rankings import HeadRanking, ScoredHead, rank
 from harness.experiment.stability import ListStability, Stability
 from harness.findings.rankings.ranking_summary import ranking_notes
+from harness.retrieval.extents import Extent
 from harness.retrieval.traces import PLACES, Traces
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "reference" / "edgar_haystack"
@@ -223,6 +224,7 @@ def test_what_is_written_is_read_back_to_the_last_bit(
         split_half={"ceo": 0.1 + 0.2},
         chance=None if hashes is None else {"ceo": 0.05, "städte": 1e-9},
         stability=None if hashes is None else Stability(5, 1000, {"städte": LIST}, LIST, None),
+        extent=None if hashes is None else Extent(226.5, (0.0, 0.1 + 0.2, 1.0)),
         variant="authors",
     )
     path = tmp_path_factory.mktemp("heads") / "heads.json"
@@ -254,6 +256,20 @@ def test_a_signature_of_another_length(tmp_path: Path) -> None:
 def test_a_stability_that_is_none(tmp_path: Path, in_top: object, said: str) -> None:
     found = {"clusters": 5, "resamples": 9, "tasks": {}, "shared_heads": {"least_kept": [0], "in_top": in_top}}
     document = {"schema_version": 1, "tasks": {"ceo": places((0, 0))}, "stability": found}
+    with pytest.raises(HeadsError, match=said):
+        read_ranking(write(tmp_path, document))
+
+
+@pytest.mark.parametrize(
+    ("depths", "said"),
+    [
+        ([0.5, 0.25, 0.75], "extent.depths: .*; expected three quartiles, none below the one before it"),
+        ([0.5], "extent.depths: .*; expected three quartiles"),
+        ([0.1, 0.2, 2], r"extent.depths\[2\]: 2; expected a number from 0 to 1"),
+    ],
+)
+def test_an_extent_that_is_none(tmp_path: Path, depths: list[float], said: str) -> None:
+    document = {"schema_version": 1, "tasks": {"ceo": places((0, 0))}, "extent": {"tokens": 7, "depths": depths}}
     with pytest.raises(HeadsError, match=said):
         read_ranking(write(tmp_path, document))
 

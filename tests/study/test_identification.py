@@ -10,6 +10,7 @@ from tiny_models import load, save_checkpoint
 from harness.demo.filings import demo_rows
 from harness.errors import DataError, ModelError, SettingsError
 from harness.model.identification.summed_attention import summed_attention
+from harness.retrieval.extents import extent_of
 from harness.retrieval.prompts import build_prompt, identification_depth
 from harness.retrieval.rows import Row, SplitName, filing_hash, split_of
 from harness.retrieval.tasks import EDGAR_TASKS
@@ -100,6 +101,9 @@ def test_the_ranking_tells_what_it_was_made_from(checkpoint: Path) -> None:
     ranking = identify_heads(AskedModel(settings), TASKS, rows, top_k=4, progress=False)
     assert ranking.filing_hashes == frozenset(filing_hash(name, 3) for name in filings(rows))
     assert (ranking.split_seed, ranking.top_k, ranking.method) == (3, 4, "summed_attention")
+    tokenizer = AskedModel(settings).tokenizer
+    prompts = [build_prompt(row, TASKS[row.task], tokenizer, depth=identification_depth(row, 3)) for row in rows]
+    assert ranking.extent == extent_of(prompts)
     assert ranking.samples == dict.fromkeys(TASKS, len(rows) // 2)
     assert list(ranking.split_half or ()) == list(TASKS)
     assert ranking.model is not None

@@ -27,6 +27,7 @@ from harness.findings.report.report_data import OwnMetric
 from harness.findings.samples import score_samples
 from harness.findings.verdicts.gate_results import gate_result
 from harness.findings.verdicts.verdict_data import Margins
+from harness.retrieval.extents import Extent, extent_of
 from harness.retrieval.rows import Row
 from harness.settings import Settings
 from harness.study.inputs import Inputs, donor_row, read_inputs
@@ -115,6 +116,24 @@ def test_plain_text_that_lacks_records_is_named(run: Run) -> None:
     found = judge_gates(run, conditions, {job: record for job, record in records.items() if job != lost}, samples)
     assert found.lacking == [last.name]
     assert f"{last.name} (1 of 90 rows)" in found.gates[0].reasons[0]
+
+
+def test_a_ranking_of_other_prompts_is_said_under_the_verdict(run: Run) -> None:
+    """As `identify` writes it; a file that does not say what it was made on says nothing."""
+    inputs, gate = run.inputs, build_gate(run.inputs, "shared")
+    records = records_of(gate.conditions, inputs.rows)
+    samples = score_samples(gate.conditions, inputs.rows, records, lambda row, text: (text == row.needle_value,) * 2)
+
+    def notes(extent: Extent | None) -> list[str]:
+        run.inputs = replace(inputs, ranking=replace(inputs.ranking, extent=extent))
+        (found,) = judge_gates(run, gate.conditions, records, samples).gates
+        return [note for note in found.notes if "other heads may be the best" in note]
+
+    here = extent_of(run.prompt(row.id, "full") for row in inputs.rows)
+    assert here is not None
+    assert notes(None) == notes(here) == []
+    (said,) = notes(replace(here, tokens=4 * here.tokens))
+    assert said.startswith(f"the ranking was made on prompts of {4 * here.tokens:,.0f} tokens (median), and those")
 
 
 def test_margins_and_leaks_are_the_runs(run: Run) -> None:
