@@ -14,7 +14,7 @@ from types import MappingProxyType
 from harness.commands.bench import BENCH
 from harness.commands.compare import COMPARE
 from harness.commands.console import Command
-from harness.commands.heads import HEADS, IDENTIFY
+from harness.commands.heads import EXPORT_CHECKPOINT, HEADS, IDENTIFY
 from harness.commands.reports import EXPORT, PLOT, PUBLISHED, SCHEMA, SHOW
 from harness.commands.rows import FILINGS, ROWS
 from harness.errors import HarnessError, memory_is_named
@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
         "identify": IDENTIFY,
         "heads": HEADS,
+        "export-checkpoint": EXPORT_CHECKPOINT,
         "rows": ROWS,
         "filings": FILINGS,
         "show": SHOW,

@@ -1,4 +1,6 @@
-"""`heads`: show, check, compare or convert a file of ranked heads. `identify`: rank a model's heads, and write one."""
+"""Commands about heads: `heads` shows, checks, compares or converts a file of ranked ones, `identify` ranks a model's,
+`export-checkpoint` writes a model without some.
+"""
 
 import argparse
 from collections.abc import Sequence
@@ -15,15 +17,21 @@ from harness.commands.console import (
     show,
     whole_number,
 )
-from harness.errors import SettingsError, counted
+from harness.errors import HeadsError, SettingsError, counted
 from harness.experiment.head_files import read_ranking, write_ranking
-from harness.experiment.heads import ModelShape
+from harness.experiment.heads import Head, ModelShape
 from harness.findings.rankings.ranking_comparison import agreement_lines
 from harness.findings.rankings.ranking_summary import ranking_lines
 from harness.retrieval.rows import Excluded
 from harness.settings import Settings
 from harness.study.asked_model import AskedModel
-from harness.study.identification import DEFAULT_METHOD, cut_to_seq_len, identification_rows, identify_heads
+from harness.study.identification import (
+    DEFAULT_METHOD,
+    cut_to_seq_len,
+    identification_rows,
+    identify_heads,
+    mean_outputs,
+)
 from harness.study.inputs import read_data
 
 
@@ -146,5 +154,72 @@ def _say_excluded(excluded: Sequence[Excluded]) -> None:
         say(f"{counted(len(excluded), 'row')} excluded")
 
 
+EXPORT_OPTIONS = (
+    *("revision", "architectures", "dtype", "device-map", "template"),
+    *("data", "task-file", "tasks", "split-share", "max-rows", "seq-len", "insertion"),
+)
+"""The plugin's options that `export-checkpoint` has too; data are read for means alone."""
+
+
+def _add_export_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's own arguments."""
+    parser.add_argument("model", metavar="MODEL", help="a checkpoint's folder, a hub id, or demo")
+    parser.add_argument(
+        "--heads", required=True, metavar="HEADS", help="a file of ranked heads, or heads themselves: L5H6,L6H4"
+    )
+    parser.add_argument(
+        "--list", default="global", metavar="NAME", help="of a file: a task, shared or global (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--k", type=whole_number(1), metavar="N", help="of a file: the N best (default: all candidates)"
+    )
+    parser.add_argument(
+        "--mode", choices=("zero", "mean"), default="zero", help="what the heads put out instead (default: %(default)s)"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a new folder")
+    parser.add_argument("--seed", metavar="N", help="seed of the split and of the needles' depths (default: 0)")
+    add_options(parser, EXPORT_OPTIONS)
+
+
+def _run_export(arguments: argparse.Namespace) -> None:
+    """Write the checkpoint without the heads, and say which."""
+    settings = replace(given_settings(arguments, (*EXPORT_OPTIONS, "seed")), model=arguments.model)
+    heads = _chosen_heads(arguments)
+    model, means = AskedModel(settings), None
+    for head in heads:
+        model.blueprint.shape.check(head, f"--heads {arguments.heads}")
+    if arguments.mode == "mean":
+        tasks, table = read_data(settings)
+        rows, _ = cut_to_seq_len(model, tasks, identification_rows(table.rows, settings))
+        say(f"{settings.model}: means over {counted(len(rows), 'identification row')}")
+        means = mean_outputs(model, tasks, rows)
+    model.write_without(heads, arguments.out, means)
+    show([f"wrote {arguments.out}: {settings.model} without {', '.join(map(str, sorted(heads)))}"])
+
+
+def _chosen_heads(arguments: argparse.Namespace) -> frozenset[Head]:
+    """Heads named, or the first k of a file's list."""
+    try:
+        return frozenset(Head.parse(part.strip()) for part in arguments.heads.split(","))
+    except HeadsError as error:
+        if not (file := Path(arguments.heads)).is_file():
+            raise SettingsError(
+                f"--heads: {error}; or a file of ranked heads, and there is none of this name"
+            ) from None
+    ranking = read_ranking(file)
+    match arguments.list:
+        case "global":
+            listed = [scored.head for scored in ranking.global_candidates()]
+        case "shared":
+            listed = [shared.head for shared in ranking.shared()]
+        case task:
+            listed = [*ranking.candidates(task)]
+    k = arguments.k or len(listed)
+    if not 1 <= k <= len(listed):
+        raise SettingsError(f"--k: {k}; expected 1 to {len(listed)}, the heads of {arguments.list} in {file}")
+    return frozenset(listed[:k])
+
+
 HEADS = Command("show, check, compare or convert a file of ranked heads", _add_heads_arguments, _run_heads)
 IDENTIFY = Command("rank a model's heads on the identification rows", _add_identify_arguments, _run_identify)
+EXPORT_CHECKPOINT = Command("write a model without some of its heads", _add_export_arguments, _run_export)

@@ -5,13 +5,16 @@ checkpoint is opened at the first question that only its files can answer, and o
 branch that moves during a run changes nothing.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.demo import MODEL_FOLDER
 from harness.experiment.cost import ModelSize
-from harness.experiment.heads import Blueprint
+from harness.experiment.heads import Blueprint, Head
+from harness.experiment.intervention import MeanValues
 from harness.retrieval.prompts import Tokenizer
 from harness.settings import DEMO, Settings
 
@@ -59,6 +62,13 @@ class AskedModel:
         from harness.model.loading import loaded_model
 
         return loaded_model.load_model(self._checkpoint, device_map=device_map)
+
+    def write_without(self, heads: Collection[Head], out: Path, means: MeanValues | None = None) -> None:
+        """Write its checkpoint without these heads, put to zero or to these means, as a folder of its own."""
+        from harness.model.loading.cut_checkpoint import write_cut
+
+        name = DEMO if self.settings.model == DEMO else None
+        write_cut(self._checkpoint, heads, out, means=means, name=name)
 
     @cached_property
     def _checkpoint(self) -> "Checkpoint":

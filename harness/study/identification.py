@@ -11,6 +11,7 @@ from itertools import chain
 
 from harness.errors import DataError
 from harness.experiment.heads import check_window
+from harness.experiment.intervention import MeanValues
 from harness.experiment.rankings import HeadRanking
 from harness.retrieval.extents import extent_of
 from harness.retrieval.prompts import identification_depth
@@ -96,3 +97,16 @@ def identify_heads(
     if settings.model != DEMO:
         return ranking
     return replace(ranking, source=f"{ranking.full_method} of {DEMO}", model=replace(loaded.shape, id=DEMO))
+
+
+def mean_outputs(model: AskedModel, tasks: Mapping[str, Task], rows: Sequence[Row]) -> MeanValues:
+    """What every head puts out on these rows' prompts, on the mean: what `--ablation-mode mean` puts in its place.
+
+    Raises:
+        HarnessError: a prompt cannot be built, or the model cannot be loaded.
+    """
+    from harness.model.intervention.head_values import mean_values
+
+    book = PromptBook(model, tasks, model.settings)
+    prompts = [book.trial(row, null_query=False).prompt for row in rows]
+    return mean_values(model.load(), prompts)

@@ -1,12 +1,14 @@
 """Head files shown, converted and refused, and rankings made."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 from gguf_writing import save_gguf
+from safetensors.torch import load_file
 
 from harness.cli import main
 from harness.commands import heads
@@ -273,3 +275,36 @@ def test_interrupted(rows_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: C
     assert main(["identify", "--data", str(rows_file), "--out", str(out)]) == 130
     assert capsys.readouterr().err.endswith("\nretrieval-heads: interrupted\n")
     assert not out.exists()
+
+
+def test_a_model_without_heads(checkpoint: Path, heads_file: Path, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "cut"
+    for chosen, told in (
+        (["L0H1, L2H3"], "L0H1, L2H3"),
+        ([str(heads_file)], "L0H1, L2H3"),
+        ([str(heads_file), "--k", "1"], "L2H3"),
+        ([str(heads_file), "--list", "ceo_lastname", "--k", "1"], "L2H3"),
+        ([str(heads_file), "--list", "shared", "--k", "1"], "L2H3"),
+    ):
+        assert main(["export-checkpoint", str(checkpoint), "--heads", *chosen, "--out", str(out)]) == 0
+        assert capsys.readouterr().out == f"wrote {out}: {checkpoint} without {told}\n"
+        shutil.rmtree(out)
+
+
+def test_a_model_with_heads_at_their_means(checkpoint: Path, rows_file: Path, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "cut"
+    argv = ["export-checkpoint", str(checkpoint), "--heads", "L0H1", "--mode", "mean", "--out", str(out)]
+    assert main([*argv, "--data", str(rows_file), "--split-share", "0.5"]) == 0
+    assert " identification rows\n" in capsys.readouterr().err
+    held = load_file(out / "model.safetensors")
+    assert held["model.layers.0.self_attn.o_proj.bias"].any()
+    assert not held["model.layers.0.self_attn.q_proj.bias"].any()
+
+
+def test_models_that_cannot_be_written(checkpoint: Path, heads_file: Path, tmp_path: Path, capsys: Capture) -> None:
+    argv = ["export-checkpoint", checkpoint, "--out", tmp_path / "cut", "--heads"]
+    assert refusal(capsys, *argv, "L0H4") == "--heads L0H4: head 4, but the model has 4 heads (0-3)"
+    assert refusal(capsys, *argv, "L0").endswith("; or a file of ranked heads, and there is none of this name")
+    assert refusal(capsys, *argv, heads_file, "--k", "3").startswith("--k: 3; expected 1 to 2, the heads of global in ")
+    assert "no task year; expected one of ceo_lastname" in refusal(capsys, *argv, heads_file, "--list", "year")
+    assert not (tmp_path / "cut").exists()
