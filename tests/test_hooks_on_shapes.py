@@ -8,8 +8,8 @@ import pytest
 import torch
 from tiny_models import drawn, tiny_loaded
 
+from harness.model.loading.blueprints import model_size
 from harness.model.loading.loaded_model import LoadedModel
-from harness.model.loading.model_size import model_size
 from harness.model.performance.shapes import SHAPES, random_model
 
 EVAL = Path(__file__).parents[1] / "evals" / "test_hooks.py"

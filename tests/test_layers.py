@@ -32,7 +32,7 @@ MAY_IMPORT = {
 }
 """Rooms a room may import from, beside itself."""
 TORCH = {"torch", "transformers", "tokenizers", "accelerate"}
-TORCH_MODULES = {"harness.demo.tokenizer", "harness.demo.dialogues", "harness.demo.training"}
+TORCH_MODULES = {"harness.demo.dialogues", "harness.demo.training"}
 
 
 def room_of(module: str) -> str:

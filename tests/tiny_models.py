@@ -25,10 +25,9 @@ from transformers import (
 
 from harness.experiment.heads import Head
 from harness.model.loading.architectures import ARCHITECTURES, architecture_of, attention_outputs, shape_of
-from harness.model.loading.blueprints import ModelRequest, usable_attention
+from harness.model.loading.blueprints import ModelRequest, model_size, usable_attention
 from harness.model.loading.checkpoint import Checkpoint, open_checkpoint
 from harness.model.loading.loaded_model import LoadedModel, load_model
-from harness.model.loading.model_size import model_size
 from harness.retrieval.prompts import Prompt, Trial
 
 N_LAYERS, N_HEADS, HEAD_DIM, WINDOW = 3, 4, 8, 12

@@ -112,7 +112,7 @@ def _run(arguments: argparse.Namespace) -> None:
         write_bench(arguments.json, found.setting, found.result, found.growth)
         show([f"wrote {arguments.json}"])
     if arguments.figure is not None:
-        from harness.findings.figures.growth_plot import draw_growth
+        from harness.findings.figures.plots import draw_growth
 
         draw_growth(arguments.json, arguments.figure)
         show([f"wrote {arguments.figure}"])

@@ -1,25 +1,102 @@
-"""Dialogues to train on: generated filings, questions about them, and batches of these as tensors.
+"""Dialogues to train on: generated filings, questions about them, and batches of these as tensors, by one recipe.
 
-A batch is a function of seed and step alone, so that any number of processes may compose them ahead. Knows nothing of
-models.
+The recipe is everything that determines the demo's weights, the machine aside. A batch is a function of seed and step
+alone, so that any number of processes may compose them ahead. Knows nothing of models.
+
+The tokenizer is byte-level BPE with a chat template in the manner of Llama 3. Special tokens, message layout and the
+three end tokens follow Llama 3.1 Instruct (https://github.com/meta-llama/llama-models,
+`models/llama3_1/prompt_format.md`); digits are split one by one, so that a number never seen in training is still a
+sequence of known tokens.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerFast
 
 from harness.demo.attributes import OTHER_ATTRIBUTES, TASK_ATTRIBUTES
 from harness.demo.filings import Filing
-from harness.demo.recipe import TrainingSettings
-from harness.demo.tokenizer import BEGIN, PADDING, TURN_END
 from harness.demo.values import COMPOSERS
 from harness.retrieval.prompts import build_prompt
 from harness.retrieval.tasks import EDGAR_TASKS, Task
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSettings:
+    """The settings of a training; the defaults are the demo's.
+
+    Shares of the training, from 0 to 1: numbers are asked for from `numbers_from`; the first `frozen_layers` rest
+    from there until `frozen_until`; heads are dropped, with a probability of up to `drophead`, from `drophead_from`.
+    """
+
+    seed: int = 7
+    steps: int = 3700
+    tokens_a_step: int = 32768
+    peak_rate: float = 1e-3
+    warmup: int = 200
+    weight_decay: float = 0.1
+    document_weight: float = 0.2
+    task_share: float = 0.45
+    further_questions: int = 4
+    numbers_from: float = 0.4
+    frozen_layers: int = 0
+    frozen_until: float = 0.7
+    drophead: float = 0.24
+    drophead_from: float = 0.35
+    tokenizer_filings: int = 2000
+
+
+VOCABULARY = 2048
+BEGIN = "<|begin_of_text|>"
+END_TOKENS = ("<|end_of_text|>", "<|eom_id|>", "<|eot_id|>")
+TURN_END = "<|eot_id|>"
+PADDING = "<|finetune_right_pad_id|>"
+SPECIAL_TOKENS = (BEGIN, *END_TOKENS, "<|start_header_id|>", "<|end_header_id|>", PADDING)
+
+PIECES = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+"""What a token may not cross: words with the space before them, single digits, punctuation, line ends."""
+
+CHAT_TEMPLATE = (
+    "{{ bos_token }}"
+    "{% for message in messages %}"
+    "{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' + message['content'] | trim + '<|eot_id|>' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
+)
+
+
+def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
+    """Byte-level BPE of `VOCABULARY` tokens over the texts; equal texts give an equal tokenizer."""
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(PIECES), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # the library's
+        tokenizer_object=bpe,
+        bos_token=BEGIN,
+        eos_token=TURN_END,
+        pad_token=PADDING,
+        chat_template=CHAT_TEMPLATE,
+        clean_up_tokenization_spaces=False,
+        model_input_names=["input_ids", "attention_mask"],
+    )
+
 
 IGNORED = -100
 """The label of a token that no loss is taken of."""

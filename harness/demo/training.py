@@ -22,9 +22,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from harness.demo.dialogues import IGNORED, Batches, tokenizer_texts
-from harness.demo.recipe import TrainingSettings
-from harness.demo.tokenizer import END_TOKENS, train_tokenizer
+from harness.demo.dialogues import END_TOKENS, IGNORED, Batches, TrainingSettings, tokenizer_texts, train_tokenizer
 
 HEAD_DIM = 32
 

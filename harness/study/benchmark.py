@@ -22,7 +22,7 @@ from harness.retrieval.prompts import Prompt
 from harness.retrieval.rows import Row
 from harness.settings import DEMO, Settings
 from harness.study.inputs import read_inputs
-from harness.study.programs import program_versions
+from harness.study.provenance import program_versions
 from harness.study.run import Run
 
 if TYPE_CHECKING:

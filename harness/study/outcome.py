@@ -48,8 +48,7 @@ from harness.retrieval.scoring import SCORER_VERSION, hedges, matches_value, val
 from harness.retrieval.traces import seen_words
 from harness.settings import DEMO, Shown
 from harness.study.inputs import Inputs, donor_row
-from harness.study.judgements import earlier_note, way_of
-from harness.study.programs import commit_of, program_versions
+from harness.study.provenance import commit_of, earlier_note, program_versions, way_of
 from harness.study.run import Run
 
 

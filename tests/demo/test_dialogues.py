@@ -6,12 +6,13 @@ from itertools import islice
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from harness.demo.dialogues import IGNORED, Batches, tokenizer_texts
-from harness.demo.recipe import TrainingSettings
-from harness.demo.tokenizer import train_tokenizer
+from harness.demo.dialogues import IGNORED, SPECIAL_TOKENS, Batches, TrainingSettings, tokenizer_texts, train_tokenizer
+from harness.demo.filings import demo_rows
 from harness.demo.values import is_held_out
 
 SMALL = TrainingSettings(steps=100, warmup=10, tokens_a_step=2000)
@@ -80,3 +81,69 @@ class TestBatches:
         lengths = [batches._sentences(step, random.Random(step)) for step in range(100)]
         assert max(lengths[:15]) < 25
         assert max(lengths) >= 70
+
+
+TEXTS = tuple(islice(tokenizer_texts(TrainingSettings()), 40))
+
+
+@pytest.fixture(scope="module")
+def trained() -> PreTrainedTokenizerFast:
+    return train_tokenizer(TEXTS)
+
+
+def encode(trained: PreTrainedTokenizerFast, text: str) -> list[int]:
+    return list(trained(text, add_special_tokens=False)["input_ids"])
+
+
+def test_special_tokens_come_first_and_are_never_split(trained: PreTrainedTokenizerFast) -> None:
+    assert trained.convert_tokens_to_ids(list(SPECIAL_TOKENS)) == list(range(len(SPECIAL_TOKENS)))
+    for index, token in enumerate(SPECIAL_TOKENS):
+        assert encode(trained, f"a{token}b")[1] == index
+    assert (trained.bos_token, trained.eos_token) == ("<|begin_of_text|>", "<|eot_id|>")
+
+
+def test_every_text_comes_back(trained: PreTrainedTokenizerFast) -> None:
+    @settings(derandomize=True, deadline=None)
+    @given(text=st.text(st.characters(exclude_categories=["Cs"])))
+    def check(text: str) -> None:
+        assert trained.decode(encode(trained, text)) == text
+
+    check()
+    for row in demo_rows(1):
+        assert trained.decode(encode(trained, row.haystack_text)) == row.haystack_text
+
+
+def test_every_digit_is_a_token(trained: PreTrainedTokenizerFast) -> None:
+    """A number never seen in training is still a sequence of known tokens."""
+    for number in ("1987", "123,456", "000-12345"):
+        tokens = [trained.decode([index]) for index in encode(trained, f"in {number}.")]
+        assert [token for token in tokens if any(map(str.isdigit, token))] == [
+            character for character in number if character.isdigit()
+        ]
+
+
+def test_words_are_joined(trained: PreTrainedTokenizerFast) -> None:
+    assert len(encode(trained, " registrant")) == 1
+
+
+def test_the_chat_template_writes_the_layout_of_llama_3(trained: PreTrainedTokenizerFast) -> None:
+    """As in its model card: header, blank line, content, end of turn; then the assistant's header."""
+    messages = [
+        {"role": "system", "content": "You are a helpful assistant"},
+        {"role": "user", "content": " What is the capital of France? \n"},
+    ]
+    text = trained.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    assert text == (
+        "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\n"
+        "You are a helpful assistant<|eot_id|><|start_header_id|>user<|end_header_id|>\n\n"
+        "What is the capital of France?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
+    )
+    closed = trained.apply_chat_template(messages, tokenize=False)
+    assert closed == text.removesuffix("<|start_header_id|>assistant<|end_header_id|>\n\n")
+
+
+def test_equal_texts_give_an_equal_tokenizer(trained: PreTrainedTokenizerFast) -> None:
+    again = train_tokenizer(TEXTS)
+    assert again.backend_tokenizer.to_str() == trained.backend_tokenizer.to_str()
+    other = train_tokenizer(TEXTS[:20])
+    assert other.backend_tokenizer.to_str() != trained.backend_tokenizer.to_str()

@@ -17,9 +17,7 @@ from tiny_models import load, tiny_model
 from torch import Tensor
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from harness.demo.dialogues import IGNORED, tokenizer_texts
-from harness.demo.recipe import TrainingSettings
-from harness.demo.tokenizer import train_tokenizer
+from harness.demo.dialogues import IGNORED, TrainingSettings, tokenizer_texts, train_tokenizer
 from harness.demo.training import (
     HEAD_DIM,
     drop_heads,

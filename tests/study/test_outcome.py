@@ -40,7 +40,7 @@ from harness.study.outcome import (
     judge_gates,
     run_outcome,
 )
-from harness.study.programs import PROGRAMS
+from harness.study.provenance import PROGRAMS
 from harness.study.run import Run
 
 

@@ -1,7 +1,7 @@
-"""The figures of a report, drawn from `report.json` alone and saved as files.
+"""The figures of a report, drawn from `report.json` alone and saved as files; and that of a benchmark's growth.
 
-What a report does not hold is not drawn. Knows nothing of how a figure looks (`curve_plots`, `forest_plot`,
-`map_plots`).
+What a report does not hold is not drawn. How time and memory grow with the number of conditions is drawn from a
+benchmark's JSON alone. Knows nothing of how a figure looks (`curve_plots`, `map_plots`).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,12 +9,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.errors import ReportError
+from harness.experiment.bench_result import Growth, read_growth
 from harness.findings.figures.curve_plots import accuracy_by_k, accuracy_by_task, forest, retrieval_against_random
 from harness.findings.figures.map_plots import head_map, transfer_map
-from harness.findings.figures.plot_style import house_style, save
+from harness.findings.figures.plot_style import STYLES, Style, house_style, new_figure, save
 from harness.findings.report.report_data import ReportData
 
 Format = Literal["png", "svg", "pdf"]
@@ -77,3 +79,43 @@ def _draw(figure: Figure | None, stem: Path, formats: Sequence[Format]) -> Itera
         path = stem.with_name(f"{stem.name}.{ending}")
         save(figure, path)
         yield path
+
+
+_ENGINE, _BASELINE = STYLES["within_task"], STYLES["random_control"]
+
+
+def draw_growth(source: Path, target: Path) -> None:
+    """Draw a benchmark's growth into a .png, .svg or .pdf file.
+
+    Raises:
+        ReportError: the source is no benchmark with points of growth, or the target cannot be written.
+    """
+    growth = read_growth(source)
+    try:
+        with house_style():
+            figure = new_figure(7.2, 3.2, "Cost of a row against its number of conditions", [growth.title])
+            time, memory = figure.subplots(1, 2)
+            alone = growth.points[0].seconds[1]
+            for side, style, name in ((0, _ENGINE, "engine"), (1, _BASELINE, growth.baseline)):
+                _draw_side(time, growth, [point.seconds[side] / alone for point in growth.points], style, name)
+                held = [peak / 2**30 for point in growth.points if (peak := point.peak_bytes[side]) is not None]
+                if len(held) == len(growth.points):
+                    _draw_side(memory, growth, held, style, name)
+            time.set_yscale("log", base=2)
+            time.yaxis.set_major_formatter("{x:g}")
+            time.set_ylabel(f"time of a row ({growth.baseline} at {growth.points[0].n_conditions} = 1)")
+            memory.set_ylabel("peak memory, GiB")
+            memory.set_ylim(bottom=0)
+            time.legend(frameon=False, loc="upper left")
+            save(figure, target)
+    except OSError as error:
+        raise ReportError(f"{target}: {error.strerror or error}; expected a file that can be written") from error
+
+
+def _draw_side(axes: Axes, growth: Growth, values: list[float], style: Style, name: str) -> None:
+    ns = [point.n_conditions for point in growth.points]
+    axes.plot(ns, values, color=style.colour, marker=style.marker, markersize=4, label=name)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(ns, [str(n) for n in ns])
+    axes.minorticks_off()
+    axes.set_xlabel("conditions")

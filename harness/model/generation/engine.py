@@ -31,8 +31,7 @@ from harness.model.generation.branching import Branching
 from harness.model.generation.memory import branches_that_fit, is_out_of_memory
 from harness.model.generation.shared_prefill import SharedPrompt, handed_down, prefill
 from harness.model.intervention.ablation import check_free, check_heads
-from harness.model.loading.loaded_model import LoadedModel
-from harness.model.loading.pieces import takes_square_memory
+from harness.model.loading.loaded_model import LoadedModel, takes_square_memory
 from harness.retrieval.prompts import Prompt
 
 MOST_SQUARE = 8192

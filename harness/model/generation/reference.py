@@ -22,8 +22,7 @@ from harness.experiment.intervention import ZEROED, Intervention
 from harness.experiment.record import Ask, Completion, noted
 from harness.model.intervention.ablation import Ablation
 from harness.model.intervention.head_values import replacement_of
-from harness.model.loading.loaded_model import LoadedModel, check_window
-from harness.model.loading.pieces import pieces
+from harness.model.loading.loaded_model import LoadedModel, check_window, pieces
 from harness.retrieval.prompts import Prompt
 
 ENGINE_VERSION = 2

@@ -21,8 +21,7 @@ from transformers import PreTrainedConfig
 
 from harness.errors import ModelError
 from harness.model.generation.node_cache import NodeCache, NodeLayer, rewind
-from harness.model.loading.loaded_model import LoadedModel
-from harness.model.loading.pieces import pieces
+from harness.model.loading.loaded_model import LoadedModel, pieces
 
 WEIGHT_BYTES = 2**28
 """What the weights of all layers may take while they are read; a single token's are read in any case."""

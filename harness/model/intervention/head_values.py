@@ -40,8 +40,7 @@ from harness.model.intervention.ablation import check_heads, claimed
 from harness.model.intervention.attention_edges import AttentionEdges
 from harness.model.intervention.projection_input import ZERO, Mean, Replacement, projection_input
 from harness.model.loading.architectures import AttentionOutput
-from harness.model.loading.loaded_model import LoadedModel, check_window
-from harness.model.loading.pieces import pieces
+from harness.model.loading.loaded_model import LoadedModel, check_window, pieces
 from harness.retrieval.prompts import Prompt
 
 

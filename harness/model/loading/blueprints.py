@@ -2,26 +2,34 @@
 
 The model is built by transformers itself, with weights that take no memory (torch's meta device): layers, projections
 and attention are those that loading will give, and not guessed. Of a model that sees pictures too, what counts is its
-language model's config.
+language model's config. How large a model is, its modules alone tell: its weights may lie on the `meta` device, or
+nowhere.
 
-Knows nothing of where files are.
+Knows nothing of where files are, nor of speed or memory that is free.
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from harness.errors import ModelError
-from harness.experiment.cost import ModelSize
+from harness.experiment.cost import LayerSize, ModelSize
 from harness.experiment.heads import Blueprint
-from harness.model.loading.altered_weights import check_quantization, quantization_of
-from harness.model.loading.architectures import BIASED, Architecture, attention_outputs, shape_of
+from harness.model.loading.altered_weights import BYTES, check_quantization, quantization_of, quantized_weights
+from harness.model.loading.architectures import (
+    BIASED,
+    Architecture,
+    AttentionOutput,
+    architecture_of,
+    attention_outputs,
+    shape_of,
+)
 from harness.model.loading.devices import device_map_of
 from harness.model.loading.gguf_files import read_content
-from harness.model.loading.model_size import model_size
 from harness.model.loading.sources import Source, quiet
 
 DTYPES = ("auto", "bfloat16", "float16", "float32", "float64")
@@ -180,3 +188,76 @@ def no_edges(config: PreTrainedConfig, architecture: Architecture) -> str | None
     if not architecture.own_attention:
         return None
     return f"{config.model_type} computes attention itself, not through the library's attention interface"
+
+
+_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
+"""How configs call the number of experts of a layer."""
+
+
+def model_size(
+    model: PreTrainedModel,
+    *,
+    bytes_per_number: float | None = None,
+    quantization: str | None = None,
+    architecture: Architecture | None = None,
+) -> ModelSize:
+    """The size of a model as its config describes it: neither packed into few bits, nor with an adapter.
+
+    `bytes_per_number` and `quantization` are given where weights will be kept in another way than they are here; the
+    config may say by itself that they are quantised.
+
+    Raises:
+        ModelError: an architecture outside the table.
+    """
+    architecture = architecture or architecture_of(model.config)
+    outputs = attention_outputs(model, architecture)
+    layers = model.get_submodule(architecture.layers)
+    cached = _cached_numbers(model.config, outputs[0])
+    size = ModelSize(
+        layers=tuple(
+            _layer_size(layer, output, cached, model.config)
+            for layer, output in zip(layers.children(), outputs, strict=True)
+        ),
+        n_weights=sum(parameter.numel() for parameter in model.parameters()),
+        bytes_per_number=bytes_per_number or float(model.dtype.itemsize),
+    )
+    quantization = quantization or quantization_of(model.config)
+    if quantization is None:
+        return size
+    return replace(size, n_quantized=quantized_weights(model), bytes_per_quantized=BYTES[quantization])
+
+
+def _cached_numbers(config: PreTrainedConfig, output: AttentionOutput) -> int:
+    """Numbers that one position of one layer keeps: a key and a value for each head that has its own."""
+    key_heads = int(getattr(config.get_text_config(), "num_key_value_heads", None) or output.n_heads)
+    return 2 * key_heads * output.head_dim
+
+
+def _layer_size(layer: nn.Module, output: AttentionOutput, cached: int, config: PreTrainedConfig) -> LayerSize:
+    """Matrices alone count: biases and norms cost nothing beside them."""
+    projection = sum(parameter.numel() for parameter in output.module.parameters() if parameter.dim() > 1)
+    before = rest = 0.0
+    prefix, _, _ = output.name.partition(f".{output.layer}.")
+    attention = output.name.removeprefix(f"{prefix}.{output.layer}.").rpartition(".")[0]
+    for name, parameter in layer.named_parameters():
+        if parameter.dim() < 2:
+            continue
+        if name.startswith(f"{attention}."):
+            before += parameter.numel()
+        else:
+            rest += parameter.numel() * _share(name, config)
+    return LayerSize(
+        attention=round(before - projection),
+        rest=round(rest + projection),
+        width=output.n_heads * output.head_dim,
+        cached=cached,
+    )
+
+
+def _share(name: str, config: PreTrainedConfig) -> float:
+    """Which part of a matrix a token meets: of experts, those that it is sent to."""
+    if ".experts." not in f".{name}.":
+        return 1.0
+    config = config.get_text_config()
+    n_experts = next((int(number) for each in _EXPERTS if (number := getattr(config, each, None))), 1)
+    return int(getattr(config, "num_experts_per_tok", None) or n_experts) / n_experts

@@ -4,6 +4,9 @@ The same way for the embedded demo and for a 70B checkpoint. Models come for inf
 no gradients. What records depend on is settled before weights are read (`checkpoint`), and the loaded model is checked
 against it. Whatever a library says is wrong becomes one `ModelError` of one line.
 
+A prompt is fed in pieces where feeding it whole would take memory of positions x positions: attention with weights
+written out (eager), and windows, whose masks are, cost that; a piece costs piece x positions.
+
 Knows nothing of prompts or of what is ablated.
 """
 
@@ -19,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from harness.errors import ModelError
 from harness.experiment import heads as blueprint
@@ -32,11 +35,12 @@ from harness.model.loading.architectures import (
     Architecture,
     AttentionOutput,
     attention_outputs,
+    check_entry,
     shape_of,
 )
+from harness.model.loading.blueprints import rotates_by_length
 from harness.model.loading.checkpoint import Checkpoint
 from harness.model.loading.devices import choose_kernels, device_map_of, room_of
-from harness.model.loading.entry_check import check_entry
 from harness.model.loading.gguf_files import check_biases, full_weights, read_content
 from harness.model.loading.sources import Source, fetch, opened, quiet
 
@@ -232,3 +236,26 @@ def _input_device(model: PreTrainedModel) -> torch.device:
     """Where token ids go; an offloaded embedding has no device, and its hooks take ids from anywhere."""
     device = next(model.get_input_embeddings().parameters()).device
     return torch.device("cpu") if device.type == "meta" else device
+
+
+PIECE = 256
+"""Tokens fed at once where a whole prompt would take memory that grows with its square."""
+
+
+def pieces(loaded: LoadedModel, ids: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Prompts (rows, positions) whole, where attention takes no memory of positions x positions, else in pieces.
+
+    Where rotary frequencies depend on how much is fed at once, always whole.
+    """
+    n_positions = ids.shape[1]
+    in_pieces = takes_square_memory(loaded, n_positions) and not rotates_by_length(loaded.model.config)
+    size = PIECE if in_pieces else max(n_positions, 1)
+    for start in range(0, n_positions, size):
+        yield ids[:, start : start + size]
+
+
+def takes_square_memory(loaded: LoadedModel, n_positions: int) -> bool:
+    """Whether a prompt of this length, fed whole, takes memory of positions x positions."""
+    layers = DynamicCache(config=loaded.model.config).layers
+    windows = any(getattr(layer, "sliding_window", n_positions) < n_positions for layer in layers)
+    return loaded.attention == "eager" or windows or loaded.architecture.writes_masks

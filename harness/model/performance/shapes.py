@@ -12,10 +12,9 @@ from tokenizers import Tokenizer, models
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from harness.model.loading.architectures import architecture_of, attention_outputs, shape_of
-from harness.model.loading.blueprints import usable_attention
+from harness.model.loading.blueprints import model_size, usable_attention
 from harness.model.loading.devices import choose_kernels
 from harness.model.loading.loaded_model import LoadedModel
-from harness.model.loading.model_size import model_size
 
 
 def _llama_3(n_layers: int, n_heads: int, hidden_size: int, intermediate_size: int) -> LlamaConfig:

@@ -24,7 +24,7 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig
 from harness.errors import ModelError
 from harness.model.identification import query_attention
 from harness.model.identification.query_attention import AttentionReader
-from harness.model.loading import pieces
+from harness.model.loading import loaded_model
 from harness.model.loading.loaded_model import LoadedModel
 
 IN_FLOAT32 = ("deepseek_v2", "deepseek_v3")
@@ -107,7 +107,7 @@ def test_equal_to_eager_in_float32(model_type: str) -> None:
 
 @pytest.mark.parametrize("model_type", [*WINDOWED, "falcon", "bloom", "llama"])
 def test_equal_to_eager_in_pieces(model_type: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pieces, "PIECE", 7)
+    monkeypatch.setattr(loaded_model, "PIECE", 7)
     check(tiny_loaded(model_type), 40)
 
 
@@ -182,8 +182,8 @@ def test_falcon_with_alibi_is_refused() -> None:
 
 
 def test_long_rope_past_its_original_length(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Frequencies change with the number of tokens fed, so the prompt may not be fed in pieces."""
-    monkeypatch.setattr(pieces, "PIECE", 7)
+    """Frequencies change with the number of tokens fed, so the prompt may not be fed in loaded_model."""
+    monkeypatch.setattr(loaded_model, "PIECE", 7)
     config = tiny_config("phi3")
     config.original_max_position_embeddings = 16
     config.rope_parameters = {
@@ -199,7 +199,7 @@ def test_long_rope_past_its_original_length(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("model_type", REPRESENTATIVES)
 def test_no_tensor_of_positions_by_positions(model_type: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pieces, "PIECE", 16)
+    monkeypatch.setattr(loaded_model, "PIECE", 16)
     loaded = tiny_loaded(model_type)
     n_tokens = 400
     with LargestTensor() as largest:

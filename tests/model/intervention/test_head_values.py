@@ -88,7 +88,7 @@ def test_a_prompt_fed_in_pieces_has_the_same_means(monkeypatch: pytest.MonkeyPat
     """Its first position is that of its first piece."""
     loaded = replace(tiny_loaded(), attention="eager")  # weights written out: fed in pieces
     whole = mean_values(tiny_loaded(), PROMPTS)
-    monkeypatch.setattr("harness.model.loading.pieces.PIECE", 4)
+    monkeypatch.setattr("harness.model.loading.loaded_model.PIECE", 4)
     np.testing.assert_allclose(mean_values(loaded, PROMPTS).vectors, whole.vectors, rtol=0, atol=1e-6)
 
 
@@ -197,7 +197,7 @@ def test_an_answer_that_ends_early_leaves_its_last_fed_position() -> None:
 
 def test_a_prompt_fed_in_pieces_has_the_same_values(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = run_donor(tiny_loaded(), DONOR, HEADS, n_prompt=20, max_new_tokens=N_NEW)
-    monkeypatch.setattr("harness.model.loading.pieces.PIECE", 4)
+    monkeypatch.setattr("harness.model.loading.loaded_model.PIECE", 4)
     eager = replace(tiny_loaded(), attention="eager")  # weights written out: fed in pieces
     parts = run_donor(eager, DONOR, HEADS, n_prompt=20, max_new_tokens=N_NEW)
     like = torch.zeros(1, 24, N_HEADS * HEAD_DIM)

@@ -11,7 +11,7 @@ from harness.experiment.cost import Speed, shared_flops
 from harness.experiment.heads import Head
 from harness.model.generation import reference
 from harness.model.identification.identify import find_method
-from harness.model.loading.model_size import model_size
+from harness.model.loading.blueprints import model_size
 from harness.model.performance import bench
 from harness.model.performance.bench import Scoring, Work, compare, run_plain, run_published
 

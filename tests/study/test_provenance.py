@@ -6,7 +6,7 @@ from fake_gates import GATE
 
 from harness.experiment.store import Store
 from harness.settings import Settings
-from harness.study.judgements import earlier_note, way_of
+from harness.study.provenance import earlier_note, way_of
 
 
 def test_a_gate_that_was_judged_otherwise_before_says_so(tmp_path: Path) -> None:

@@ -1,16 +1,46 @@
-"""What a store tells of earlier verdicts: how often a gate was judged before, with which seeds and k.
+"""What stands behind a report: which programs ran, of which commit, and what a store tells of earlier verdicts.
 
 A gate that passes with the best of five seeds, or at the best of five k, passes falsely up to five times as often as it
-says. Nobody can forbid trying; a verdict can say how much was tried. Ways of judging are noted in the store, so of
-another store's nothing is known. Knows nothing of pytest.
+says. Nobody can forbid trying; a verdict can say how much was tried: how often a gate was judged before, with which
+seeds and k. Ways of judging are noted in the store, so of another store's nothing is known. Knows nothing of pytest.
 """
 
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
+from harness import __version__
 from harness.experiment.gate_conditions import Gate
 from harness.experiment.store import Store
 from harness.settings import Settings
+
+PROGRAMS = ("torch", "transformers", "pytest")
+"""Programs whose versions a report names beside Python's and the harness's own."""
+
+
+def program_versions() -> dict[str, str | None]:
+    """Versions of Python, of the harness, and of `PROGRAMS`; `None` for what is not installed."""
+    found: dict[str, str | None] = {"python": sys.version.split()[0], "harness": __version__}
+    for name in PROGRAMS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def commit_of(root: Path) -> str | None:
+    """The commit that the repository of this folder stands at; `None` where there is none."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
 
 
 def way_of(gate: Gate, settings: Settings) -> str:
