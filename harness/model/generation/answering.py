@@ -68,7 +68,7 @@ class RowAnswers:
         self._last = ask.prompt.token_ids[-1]
         self._baseline_ids = ask.baseline_ids
         self._replacement: Replacement | None = None
-        self._static = loaded.device.type == "cuda" and can_be_static(loaded)
+        self._static = loaded.waits_for_launches and can_be_static(loaded)
 
     @property
     def capacity(self) -> int:
@@ -167,7 +167,7 @@ class RowAnswers:
             reading.follow(leaf, gold, answer.greedy)
         if self._baseline_ids is None and not tree.leaves[0]:
             # on a GPU a step costs about the same for one condition as for all
-            first = answers if self._loaded.device.type == "cuda" and not answers[0].greedy.done else answers[:1]
+            first = answers if self._loaded.waits_for_launches and not answers[0].greedy.done else answers[:1]
             self._decode(shared, branching, first)
             self._baseline_ids = tuple(answers[0].greedy.token_ids)
         if self._baseline_ids is not None:

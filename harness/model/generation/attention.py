@@ -40,7 +40,7 @@ def sees_everything(loaded: LoadedModel) -> bool:
 
 def may_attend_behind(loaded: LoadedModel) -> bool:
     """Whether what is fed after a front may attend by `attend_behind`: on GPUs, where a mask costs the fast kernel."""
-    return loaded.device.type == "cuda" and sees_everything(loaded)
+    return loaded.waits_for_launches and sees_everything(loaded)
 
 
 @contextmanager

@@ -43,13 +43,13 @@ class NodeLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # the librar
             return key_states, value_states
         return keys[:, :, : self.length], values[:, :, : self.length]
 
-    def rows(self, rows: slice) -> "NodeLayer":
-        """The same memory, of these rows alone."""
-        part = NodeLayer(self.capacity)
+    def rows(self, rows: slice, capacity: int | None = None) -> "NodeLayer":
+        """The same memory, of these rows alone and of the first `capacity` positions (all, unless given)."""
+        part = NodeLayer(capacity or self.capacity)
         if not self.is_initialized:
             return part
         keys, values = self.buffers()
-        part.keys, part.values = keys[rows], values[rows]
+        part.keys, part.values = keys[rows, :, : part.capacity], values[rows, :, : part.capacity]
         part.length, part.is_initialized = self.length, True
         return part
 

@@ -133,7 +133,7 @@ def handed_down(front: SharedPrompt, tree: PrefixTree, capacity: int) -> list[No
             rows = list(dict.fromkeys(above[leaf] for leaf in leaves))
         together = slice(rows[0], rows[-1] + 1)
         fits = len(rows) == together.stop - together.start and held.capacity >= capacity
-        layers.append(held.rows(together) if fits else held.gather(rows, capacity))
+        layers.append(held.rows(together, capacity) if fits else held.gather(rows, capacity))
     return layers
 
 

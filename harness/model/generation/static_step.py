@@ -49,10 +49,15 @@ class StaticStep:
 
     The cache's memory is written to; its own length is not kept up, so it is not to be used afterwards. `replays`
     counts the steps in which hooks did not run; of each the model's `replay_hooks` are told.
+
+    Raises:
+        ValueError: layers that differ in what they hold or have room for: one mask is of all of them.
     """
 
     def __init__(self, loaded: LoadedModel, cache: NodeCache) -> None:
         first = cache.node_layers[0]
+        if len({(layer.length, layer.capacity) for layer in cache.node_layers}) > 1:
+            raise ValueError("a step of one shape needs layers of one length and capacity")
         keys, _ = first.buffers()
         self.replays = 0
         self._loaded = loaded

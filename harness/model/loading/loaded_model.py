@@ -73,6 +73,11 @@ class LoadedModel:
         return blueprints.window(self.model.config)
 
     @property
+    def waits_for_launches(self) -> bool:
+        """Whether starting what is computed takes longer than computing it, as on a GPU."""
+        return self.device.type == "cuda"
+
+    @property
     def one_by_one(self) -> str | None:
         """Why a row's conditions must each be computed alone, `None` where they need not."""
         return blueprints.one_by_one(self.model.config, self.architecture)

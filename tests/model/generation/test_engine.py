@@ -166,8 +166,11 @@ def test_equal_to_the_plain_loop_in_float32(model_type: str, phase: Phase, branc
         check_both(loaded, prompt, SETS, intervention=Intervention(phase=phase), branches=branches, tolerance=1e-4)
 
 
+Group = list[tuple[tuple[int, ...], tuple[frozenset[Head], ...]]]
+
+
 @st.composite
-def groups(draw: st.DrawFn) -> list[tuple[tuple[int, ...], tuple[frozenset[Head], ...]]]:
+def groups(draw: st.DrawFn) -> Group:
     """Prompts that begin alike as rows of one filing do, each with head sets of its own and common ones."""
     document = random_ids(3 * WINDOW, seed=draw(st.integers(0, 3)))
     common = draw(st.lists(st.frozensets(st.sampled_from(HEADS), max_size=4), max_size=3))
@@ -182,11 +185,21 @@ def groups(draw: st.DrawFn) -> list[tuple[tuple[int, ...], tuple[frozenset[Head]
 
 @settings(derandomize=True, deadline=None, max_examples=80)
 @given(data=st.data(), group=groups())
-def test_rows_of_one_filing_are_each_what_the_plain_loop_says(
-    data: st.DataObject, group: list[tuple[tuple[int, ...], tuple[frozenset[Head], ...]]]
-) -> None:
+def test_rows_of_one_filing_are_each_what_the_plain_loop_says(data: st.DataObject, group: Group) -> None:
     """Fronts of any length, of any of the rows, over any trees; with means, with donors, from the last token on."""
-    model_type = data.draw(st.sampled_from(REPRESENTATIVES))
+    check_group(data, group, data.draw(st.sampled_from(REPRESENTATIVES)))
+
+
+@settings(derandomize=True, deadline=None, max_examples=40)
+@given(data=st.data(), group=groups())
+def test_rows_of_one_filing_in_the_ways_of_a_gpu(data: st.DataObject, group: Group) -> None:
+    """All decoded at once by steps of one shape, and no mask behind a front: tried here without a GPU."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LoadedModel, "waits_for_launches", True)
+        check_group(data, group, data.draw(st.sampled_from(["llama", "qwen3"])))
+
+
+def check_group(data: st.DataObject, group: Group, model_type: str) -> None:
     ends = data.draw(st.frozensets(st.integers(0, 255), max_size=100))
     loaded = replace(doubled(model_type), end_token_ids=ends)
     values = data.draw(st.sampled_from([None, None, MEANS, random_prompt(5, seed=3), Rescue()]))
@@ -221,9 +234,7 @@ def test_rows_of_one_filing_are_each_what_the_plain_loop_says(
 
 @settings(derandomize=True, deadline=None, max_examples=40)
 @given(data=st.data(), group=groups())
-def test_heads_kept_from_tokens_are_as_by_the_plain_loop(
-    data: st.DataObject, group: list[tuple[tuple[int, ...], tuple[frozenset[Head], ...]]]
-) -> None:
+def test_heads_kept_from_tokens_are_as_by_the_plain_loop(data: st.DataObject, group: Group) -> None:
     """Any tree, length, edges and draft; rows that begin alike, each with edges of its own."""
     model_type = data.draw(st.sampled_from(EDGE_REPRESENTATIVES))
     ends = data.draw(st.frozensets(st.integers(0, 255), max_size=100))
