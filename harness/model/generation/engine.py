@@ -37,7 +37,7 @@ from harness.retrieval.prompts import Prompt
 MOST_SQUARE = 8192
 """Positions of a prompt that may be fed whole where this takes memory that grows with their square."""
 
-ENGINE_VERSION = 2
+ENGINE_VERSION = 3
 """Changes whenever the meaning of what is computed does: part of the key of every record."""
 
 
