@@ -14,6 +14,7 @@ import random
 import sys
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -21,6 +22,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from harness.retrieval.prompts import build_prompt
 from harness.retrieval.rows import read_rows
 from harness.retrieval.tasks import EDGAR_TASKS
+
+Fields = dict[str, Any]
 
 
 def main() -> int:
@@ -37,7 +40,8 @@ def main() -> int:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     where = {"pretrained_model_name_or_path": str(options.model.parent), "gguf_file": options.model.name}
     tokenizer = AutoTokenizer.from_pretrained(**where)
-    model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32).to(device).eval()
+    model: Any = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+    model = model.to(device).eval()
     whole = {name: weight.clone() for name, weight in model.state_dict().items() if "o_proj.weight" in name}
     rows = {row.id: row for row in read_rows(options.data, EDGAR_TASKS).rows}
 
@@ -55,7 +59,7 @@ def main() -> int:
         said = model.generate(
             ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=limit, pad_token_id=0
         )
-        completion = tokenizer.decode(said[0, ids.shape[1] :], skip_special_tokens=True).strip()
+        completion = str(tokenizer.decode(said[0, ids.shape[1] :], skip_special_tokens=True)).strip()
         equal = completion == sample["completion"].strip()
         different += not equal
         print(f"{'equal' if equal else 'DIFFERS'}  {condition['name']}  {sample['row']}  {completion!r}")
@@ -65,7 +69,7 @@ def main() -> int:
     return int(different > 0)
 
 
-def drawn(folder: Path, report: dict, k: int, n_rows: int, seed: int) -> list[tuple[dict, dict]]:
+def drawn(folder: Path, report: Fields, k: int, n_rows: int, seed: int) -> list[tuple[Fields, Fields]]:
     """So many samples with their conditions, no row twice while there are others, experiment after experiment."""
     conditions = {each["name"]: each for each in report["conditions"] if each["k"] == k and each["prompt"] == "full"}
     by_experiment = defaultdict(list)
@@ -77,7 +81,7 @@ def drawn(folder: Path, report: dict, k: int, n_rows: int, seed: int) -> list[tu
     chance = random.Random(seed)
     for samples in by_experiment.values():
         chance.shuffle(samples)
-    chosen: list[dict] = []
+    chosen: list[Fields] = []
     seen: set[str] = set()
     while len(chosen) < n_rows:
         for samples in by_experiment.values():
