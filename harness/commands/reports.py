@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.commands.console import show
-from harness.findings.report.report_files import PAGE_FILE, SAMPLES_FILE
+from harness.findings.report.report_files import INSPECT_FILE, PAGE_FILE, SAMPLES_FILE
 
 if TYPE_CHECKING:  # `--help` loads no pandas
     from harness.findings.report.reading import Report
@@ -98,20 +98,40 @@ def _add_export_arguments(parser: argparse.ArgumentParser) -> None:
         "--csv",
         type=Path,
         nargs="?",
-        const=None,
-        required=True,
+        const=Path(),
         metavar="FOLDER",
-        help=f"as CSV files into this folder (default: {PLOTS} beside the report)",
+        help=f"its tables as CSV files into this folder (default: {PLOTS} beside the report)",
+    )
+    parser.add_argument(
+        "--inspect",
+        type=Path,
+        nargs="?",
+        const=Path(),
+        metavar="FILE",
+        help=f"its samples as a log that `inspect view` opens (default: {INSPECT_FILE} beside the report); needs the "
+        "extra inspect",
     )
 
 
 def _run_export(arguments: argparse.Namespace) -> None:
-    """Write a report's tables."""
+    """Write a report's tables, its samples as a log, or both."""
+    from harness.findings.report.inspect_log import check_inspect, inspect_log, write_inspect_log
     from harness.findings.report.reading import load
+    from harness.findings.report.row_texts import read_row_texts
     from harness.findings.report.tables import export_csv
 
+    if arguments.csv is None and arguments.inspect is None:
+        raise SettingsError("export: nothing to write; expected --csv, --inspect, or both")
+    if arguments.inspect is not None:
+        check_inspect("--inspect")
     report = load(arguments.report)
-    show(f"wrote {path}" for path in export_csv(report.data, arguments.csv or report.path.with_name(PLOTS)))
+    if arguments.csv is not None:
+        folder = report.path.with_name(PLOTS) if arguments.csv == Path() else arguments.csv
+        show(f"wrote {path}" for path in export_csv(report.data, folder))
+    if arguments.inspect is not None:
+        file = report.path.with_name(INSPECT_FILE) if arguments.inspect == Path() else arguments.inspect
+        write_inspect_log(inspect_log(report.data, report.sample_lines(), read_row_texts(report.path.parent)), file)
+        show([f"wrote {file}"])
 
 
 def _add_published_arguments(parser: argparse.ArgumentParser) -> None:

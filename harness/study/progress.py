@@ -58,7 +58,7 @@ class Progress:
         if (untouched := found.pop(BASELINE.name, None)) is not None:
             said.append(f"untouched {_accuracy(untouched)}")
         if (name := worst(found)) is not None:
-            said.append(f"worst {_accuracy(found[name])} {name}")
+            said.append(f"worst {_accuracy(found[name])} of {found[name][1]} {name}")
         return ", ".join(said)
 
 
@@ -70,7 +70,7 @@ def worst(tallies: Tallies) -> str | None:
 
 def _accuracy(tally: tuple[int, int]) -> str:
     right, n = tally
-    return f"{right / n:.0%} of {n}" if n else "unknown"
+    return f"{right / n:.0%}" if n else "unknown"
 
 
 def together(parts: Mapping[str, Progress]) -> Progress | None:

@@ -1,5 +1,6 @@
 """Reports: their page opened, figures drawn, tables written, the schema, and published counts made into one."""
 
+import importlib.util
 import json
 import os
 import webbrowser
@@ -15,7 +16,7 @@ from harness.findings.page.page_writing import embedded
 from harness.findings.report.reading import load
 from harness.findings.report.report_data import ReportData
 
-from .refusals import Capture, refusal, usage_error
+from .refusals import Capture, refusal
 
 
 @pytest.fixture
@@ -107,7 +108,15 @@ def test_what_cannot_be_exported(folder: Path, tmp_path: Path, capsys: Capture) 
     assert "expected a report's file" in refusal(capsys, "export", tmp_path / "none", "--csv", tmp_path)
     blocked = folder / "report.json"
     assert "expected a folder that can be written" in refusal(capsys, "export", folder, "--csv", blocked)
-    assert "--csv" in usage_error(capsys, "export", folder)
+    assert refusal(capsys, "export", folder) == "export: nothing to write; expected --csv, --inspect, or both"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("inspect_ai") is not None, reason="inspect_ai is installed")
+def test_a_log_needs_an_extra(folder: Path, capsys: Capture) -> None:
+    said = refusal(capsys, "export", folder, "--inspect")
+    assert said == (
+        "--inspect: the package inspect_ai is not installed; expected it; pip install 'retrieval-heads[inspect]'"
+    )
 
 
 def test_report_tables_and_figures(tmp_path: Path, capsys: Capture) -> None:

@@ -158,7 +158,7 @@ def test_a_log_of_less_than_a_minute_has_none(project: Project) -> None:
 
 def test_words() -> None:
     several = Progress(30, 90, 15.0, by={"gw0": 20, "gw1": 10}, tallies=lambda: {"baseline": (24, 30), "a": (3, 30)})
-    said = "gw0 20 gw1 10, untouched 80% of 30, worst 10% of 30 a"
+    said = "gw0 20 gw1 10, untouched 80%, worst 10% of 30 a"
     assert status_line.status_text(several) == f"ablation: 30/90 rows, 2.00row/s, 00:30 left, {said}"
     assert status_line.status_text(Progress(0, 9, 0.0)) == "ablation: 0/9 rows, ?row/s, ? left"
     slow = Progress(6, 90, 60.0, "rows for the mean")

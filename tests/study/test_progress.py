@@ -41,11 +41,11 @@ def test_the_worst_condition_is_one_that_is_surely_low() -> None:
 
 
 def test_facts() -> None:
-    assert told(10, 20, counts=COUNTS).facts() == "untouched 80% of 10, worst 10% of 10 b"
+    assert told(10, 20, counts=COUNTS).facts() == "untouched 80%, worst 10% of 10 b"
     assert told(10, 20).facts() == ""
     both = together({"gw0": told(4, 20, counts={"baseline": (1, 4)}), "gw1": told(5, 20, counts={"baseline": (5, 5)})})
     assert both is not None
-    assert both.facts() == "gw0 4 gw1 5, untouched 67% of 9"
+    assert both.facts() == "gw0 4 gw1 5, untouched 67%"
 
 
 def test_several_processes_together() -> None:
