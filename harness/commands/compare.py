@@ -28,6 +28,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "accuracy>0.05, fall>0.05, rise>0.05, drop>0.05, p<0.01 or within_task:drop>0.1; commas between several",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the whole comparison")
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="also write a page that shows what changed, row by row, in a browser"
+    )
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -37,18 +40,31 @@ def _run(arguments: argparse.Namespace) -> int:
     from harness.findings.comparing.fail_expression import failures, parse_checks
 
     checks = tuple(check for expression in arguments.fail_on for check in parse_checks(expression))
-    if arguments.json is not None:
-        check_writable(arguments.json, "--json")
-    comparison = compare(_source(arguments.before), _source(arguments.after))
+    for option, file in (("--json", arguments.json), ("--html", arguments.html)):
+        if file is not None:
+            check_writable(file, option)
+    before, after = _source(arguments.before), _source(arguments.after)
+    comparison = compare(before, after)
     failed = failures(checks, comparison)
     show(comparison_lines(comparison))
     if arguments.json is not None:
         text = json.dumps(comparison.as_json(), ensure_ascii=False, allow_nan=False, indent=1)
         write_text(arguments.json, text + "\n")
         show([f"wrote {arguments.json}"])
+    if arguments.html is not None:
+        from harness.findings.comparing.comparison_page import comparison_page
+        from harness.findings.report.row_texts import read_row_texts
+
+        texts = [text for path in (arguments.before, arguments.after) for text in read_row_texts(_folder(path))]
+        write_text(arguments.html, comparison_page(comparison, before, after, texts))
+        show([f"wrote {arguments.html}"])
     for failure in failed:
         say(f"failed: {failure.check}: {failure.reason}")
     return EXIT_FAILED if failed else 0
+
+
+def _folder(path: Path) -> Path:
+    return path if path.is_dir() else path.parent
 
 
 def _source(path: Path) -> "Source":

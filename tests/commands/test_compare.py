@@ -51,6 +51,14 @@ def test_exit_codes_and_json(folder: Path, other: Path, tmp_path: Path, capsys: 
     assert whole["lines"][0]["paired"]["lost"] == 1
 
 
+def test_a_page(folder: Path, other: Path, tmp_path: Path, capsys: Capture) -> None:
+    file = tmp_path / "compared.html"
+    assert main(["compare", str(folder / "report.json"), str(other), "--html", str(file)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"wrote {file}"
+    assert 'id="samples-grid"' in file.read_text(encoding="utf-8")
+    assert "--html: " in refusal(capsys, "compare", folder, other, "--html", tmp_path)
+
+
 def test_a_report_without_samples(folder: Path, other: Path, capsys: Capture) -> None:
     (other / "samples.jsonl").unlink()
     assert main(["compare", str(folder), str(other)]) == 0

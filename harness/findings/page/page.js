@@ -1,72 +1,4 @@
-"use strict";
-// The page's own program: it unpacks the embedded data and shows it. Whatever comes from data is set as text, never as
-// HTML. What is open stands in the address after `#`, so that a link to a row, a condition or a head can be sent.
-
-const STATES = {
-  r: ["✓", "right"], w: ["✕", "wrong"], l: ["▼", "lost"], g: ["▲", "gained"],
-};
-const ROWS_A_SHEET = 50;
-const byId = (id) => document.getElementById(id);
-
-function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (value !== null && value !== false) element.setAttribute(name, value);
-  }
-  element.append(...children.filter((child) => child !== null).map((child) => child instanceof Node ? child : String(child)));
-  return element;
-}
-
-async function unpack(text) {
-  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return JSON.parse(await new Response(stream).text());
-}
-
-const percent = (part) => part === null ? "" : `${(100 * part).toFixed(1)} %`;
-const points = (part) => part === null ? "" : `${part < 0 ? "−" : "+"}${Math.abs(100 * part).toFixed(1)}`;
-const nats = (value) => value === null ? "" : value.toFixed(3).replace("-", "−");
-const headName = ([layer, head]) => `L${layer}H${head}`;
-const hashOf = (parts) => `#${new URLSearchParams(parts)}`;
-const distinct = (values) => [...new Set(values)];
-
-function choice(form, label, options, onchange) {
-  const select = make("select", { name: label, onchange });
-  for (const [value, text] of options) select.append(make("option", { value }, text));
-  form.append(make("label", {}, label, select));
-  return select;
-}
-
-// A table whose focus moves with the arrow keys, one cell at a time, as a grid does.
-function moveWithKeys(table) {
-  table.addEventListener("keydown", (event) => {
-    const cell = event.target.closest("td");
-    if (!cell) return;
-    const moves = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] };
-    if (event.key === "Enter" || event.key === " ") {
-      event.preventDefault();
-      cell.click();
-    } else if (moves[event.key]) {
-      event.preventDefault();
-      const [down, right] = moves[event.key];
-      const line = table.tBodies[0].rows[cell.parentNode.sectionRowIndex + down];
-      const next = line && line.cells[cell.cellIndex + right];
-      if (next && next.tagName === "TD") focusCell(table, next);
-    }
-  });
-}
-
-function focusCell(table, cell) {
-  table.querySelectorAll('td[tabindex="0"]').forEach((other) => other.setAttribute("tabindex", -1));
-  cell.setAttribute("tabindex", 0);
-  cell.focus();
-}
-
-function firstIsReached(table) {
-  const first = table.querySelector("td");
-  if (first) first.setAttribute("tabindex", 0);
-}
+// The page of a report: accuracies, a map of heads, and samples.
 
 // --- Accuracy: a table that is sorted by its heads and filtered by experiment, task and k.
 
@@ -81,48 +13,33 @@ function showAccuracy(page) {
   task.value = "pooled";
   form.addEventListener("submit", (event) => event.preventDefault());
 
+  const value = (name) => (line) => line[at[name]];
   const interval = (line) => line[at.low] === null ? "" : `${percent(line[at.low])} to ${percent(line[at.high])}`;
   const answered = (line) => line[at.n] === line[at.requested] ? line[at.n] : `${line[at.n]} of ${line[at.requested]}`;
-  const heads = (line) => line[at.k_effective];
+  const plain = (name) => (line) => line[at[name]] ?? "";
   const columns = [
-    ["condition", "condition", (line) => make("a", { href: hashOf({ condition: line[at.condition] }) }, line[at.condition])],
-    ["task", "task", (line) => line[at.task]],
-    ["k", "k", (line) => line[at.k] ?? ""],
-    ["heads", "k_effective", heads],
-    ["rows", "n", answered],
-    ["right", "matches", (line) => line[at.matches]],
-    ["accuracy", "accuracy", (line) => percent(line[at.accuracy])],
-    ["95 % interval", "low", interval],
-    ["drop, points", "drop", (line) => points(line[at.drop])],
-    ["lost", "lost", (line) => line[at.lost] ?? ""],
-    ["gained", "gained", (line) => line[at.gained] ?? ""],
-    ["published rule", "published_accuracy", (line) => percent(line[at.published_accuracy])],
+    ["condition", value("condition"), (line) => make("a", { href: hashOf({ condition: line[at.condition] }) }, line[at.condition]), false],
+    ["task", value("task"), plain("task"), false],
+    ["k", value("k"), plain("k"), true],
+    ["heads", value("k_effective"), plain("k_effective"), true],
+    ["rows", value("n"), answered, true],
+    ["right", value("matches"), plain("matches"), true],
+    ["accuracy", value("accuracy"), (line) => percent(line[at.accuracy]), true],
+    ["95 % interval", value("low"), interval, true],
+    ["drop, points", value("drop"), (line) => points(line[at.drop]), true],
+    ["lost", value("lost"), plain("lost"), true],
+    ["gained", value("gained"), plain("gained"), true],
+    ["published rule", value("published_accuracy"), (line) => percent(line[at.published_accuracy]), true],
   ];
-  const sorted = { name: null, down: false };
-  const table = byId("accuracy-table");
 
   function shown() {
-    const wanted = [["experiment", experiment.value], ["task", task.value], ["k", k.value]].filter(([, value]) => value !== "");
-    const lines = page.table.filter((line) => wanted.every(([name, value]) => String(line[at[name]]) === value));
-    if (sorted.name === null) return lines;
-    const i = at[sorted.name], sign = sorted.down ? -1 : 1;
-    return lines.sort((one, other) => {
-      if (one[i] === null || other[i] === null) return (one[i] === null) - (other[i] === null);
-      return sign * (typeof one[i] === "number" ? one[i] - other[i] : one[i].localeCompare(other[i]));
-    });
+    const wanted = [["experiment", experiment.value], ["task", task.value], ["k", k.value]].filter(([, text]) => text !== "");
+    return page.table.filter((line) => wanted.every(([name, text]) => String(line[at[name]]) === text));
   }
 
+  const drawTable = sortedTable(byId("accuracy-table"), columns, shown);
   function draw() {
-    const lines = shown();
-    const head = make("tr", {}, ...columns.map(([title, name], i) => {
-      const sort = name !== sorted.name ? null : sorted.down ? "descending" : "ascending";
-      const sign = sort === null ? "" : sorted.down ? " ↓" : " ↑";
-      const press = () => { sorted.down = sorted.name === name && !sorted.down; sorted.name = name; draw(); table.rows[0].cells[i].firstChild.focus(); };
-      return make("th", { scope: "col", class: i < 2 ? null : "n", "aria-sort": sort }, make("button", { type: "button", onclick: press }, title + sign));
-    }));
-    const body = lines.map((line) => make("tr", {}, ...columns.map(([, , text], i) => make("td", { class: i < 2 ? null : "n" }, text(line)))));
-    table.replaceChildren(make("thead", {}, head), make("tbody", {}, ...body));
-    byId("accuracy-count").textContent = `${lines.length} of ${page.table.length} lines`;
+    byId("accuracy-count").textContent = `${drawTable()} of ${page.table.length} lines`;
   }
   draw();
 }
@@ -187,141 +104,31 @@ function showHeads(page) {
   return { open, mark: (name) => { if (withHeads.some((each) => each.name === name)) { marked.value = name; draw(); } } };
 }
 
-// --- Samples: rows by conditions, a sheet of 50 rows at a time however many there are.
+// --- What is shown of a row, and the whole page.
 
-function showSamples(page) {
-  if (!page.rows.length) return { open: () => {}, condition: () => {} };
-  const form = byId("samples-filters"), table = byId("samples-grid"), pager = byId("samples-pager");
-  const experiments = distinct(page.columns.map((column) => column.experiment));
-  const tasks = distinct(page.rows.map((row) => row.task));
-  const again = () => { sheet = 0; draw(); };
-  const experiment = choice(form, "Conditions", [["", "all"], ...experiments.map((name) => [name, name])], again);
-  const task = choice(form, "Task", [["", "all"], ...tasks.map((name) => [name, name])], again);
-  const state = choice(form, "Rows with any", [["", "answer"], ...Object.entries(STATES).map(([letter, [, word]]) => [letter, word])], again);
-  const sought = make("input", { type: "search", oninput: again });
-  form.append(make("label", {}, "Row or file holds", sought));
-  form.addEventListener("submit", (event) => event.preventDefault());
-  let sheet = 0, only = null;
-  experiment.value = experiments.find((name) => !["baseline", "needle_absent", "random_control"].includes(name)) ?? "";
-  moveWithKeys(table);
-
-  // A row's condition in a column: its place, or -1.
-  const placed = (column, i) => column.conditions.find((place) => page.conditions[place].answers.states[i] !== ".") ?? -1;
-  const letterOf = (place, i) => place < 0 ? "." : page.conditions[place].answers.states[i];
-
-  function shownColumns() {
-    return page.columns.filter((column) => column.experiment === "baseline" ||
-      (only !== null ? column.conditions.includes(only) : experiment.value === "" || column.experiment === experiment.value));
-  }
-
-  function shownRows(columns) {
-    const text = sought.value.toLowerCase(), found = [];
-    page.rows.forEach((row, i) => {
-      if (task.value && row.task !== task.value) return;
-      if (text && !row.id.toLowerCase().includes(text)) return;
-      if (state.value && !columns.some((column) => letterOf(placed(column, i), i) === state.value)) return;
-      if (only !== null && letterOf(only, i) === ".") return;
-      found.push(i);
-    });
-    return found;
-  }
-
-  function draw() {
-    const columns = shownColumns(), rows = shownRows(columns);
-    const sheets = Math.max(1, Math.ceil(rows.length / ROWS_A_SHEET));
-    sheet = Math.min(sheet, sheets - 1);
-    const onSheet = rows.slice(sheet * ROWS_A_SHEET, (sheet + 1) * ROWS_A_SHEET);
-    const head = make("tr", {}, make("th", { scope: "col" }, "row"), ...columns.map((column) => make("th", { scope: "col" }, make("div", {}, column.label))));
-    const lines = onSheet.map((i) => make("tr", {}, make("th", { scope: "row", class: "row", dir: "auto" }, page.rows[i].id), ...columns.map((column) => {
-      const place = placed(column, i), letter = letterOf(place, i);
-      if (letter === ".") return make("td", { class: "none", tabindex: -1, "aria-label": "not asked" });
-      const [sign, word] = STATES[letter];
-      return make("td", { class: letter, tabindex: -1, "data-row": i, "data-place": place, "aria-label": `${word}: ${page.conditions[place].name}`, title: `${word}: ${page.conditions[place].name}` }, sign);
-    })));
-    table.replaceChildren(make("thead", {}, head), make("tbody", {}, ...lines));
-    firstIsReached(table);
-    const turn = (by) => { sheet += by; draw(); };
-    const first = rows.length ? sheet * ROWS_A_SHEET + 1 : 0;
-    pager.replaceChildren(
-      make("button", { type: "button", disabled: sheet === 0 ? "" : null, onclick: () => turn(-1) }, "Earlier"),
-      make("span", { role: "status" }, `rows ${first} to ${sheet * ROWS_A_SHEET + onSheet.length} of ${rows.length}`),
-      make("button", { type: "button", disabled: sheet >= sheets - 1 ? "" : null, onclick: () => turn(1) }, "Later"),
-      ...(only === null ? [] : [make("button", { type: "button", onclick: () => { only = null; history.replaceState(null, "", "#samples"); again(); } }, `all conditions, not only ${page.conditions[only].name}`)]));
-  }
-
-  table.addEventListener("click", (event) => {
-    const cell = event.target.closest("td[data-row]");
-    if (cell) location.hash = hashOf({ row: page.rows[cell.dataset.row].id, condition: page.conditions[cell.dataset.place].name });
-  });
-
-  function condition(name) {
-    const place = page.conditions.findIndex((each) => each.name === name && each.answers);
-    if (place < 0) return;
-    only = place;
-    again();
-    byId("samples").scrollIntoView();
-  }
-
-  draw();
-  return { open: (id, name) => openSample(page, id, name), condition };
+function rowOf(page) {
+  const cells = ({ answers }, i) => [
+    answerCell(page.texts[answers.texts[i]]),
+    ...[answers.gold, answers.baseline, answers.value].map((values) => make("td", { class: "n" }, nats(values[i]))),
+    make("td", {}, faultsOf(answers, i))];
+  const note = "Log-probabilities in nats: of the right value right after the prompt, of the untouched model's answer, and of the value where that answer says it.";
+  const titles = ["what the model said", "log p, right value", "log p, untouched answer", "log p, value in it", "faults"];
+  return (id, name) => showRow(page, id, name, { note, titles, cells });
 }
 
-function openSample(page, id, name) {
-  const i = page.rows.findIndex((row) => row.id === id), dialog = byId("sample");
-  if (i < 0) return;
-  const row = page.rows[i];
-  const asked = row.question === null
-    ? [make("p", { class: "quiet" }, "This report keeps neither question nor document.")]
-    : [make("p", { dir: "auto" }, make("strong", {}, row.question)), make("blockquote", { dir: "auto", tabindex: 0 }, row.before, make("mark", {}, row.needle), row.after)];
-  const shown = page.columns.flatMap((column) => column.conditions).filter((place) => page.conditions[place].answers.states[i] !== ".");
-  const isChosen = (place) => page.conditions[place].name === name;
-  const first = (place) => isChosen(place) ? 0 : page.conditions[place].name === "baseline" ? 1 : 2;
-  const ordered = shown.map((place, at) => [place, at]).sort(([a, x], [b, y]) => first(a) - first(b) || x - y).map(([place]) => place);
-  const lines = ordered.map((place) => {
-    const { answers, name: of } = page.conditions[place], letter = answers.states[i], [sign, word] = STATES[letter];
-    const faults = answers.faults.find(([at]) => at === i)?.[1].join(", ") ?? "";
-    return make("tr", { class: isChosen(place) ? "chosen" : null },
-      make("td", {}, make("a", { href: hashOf({ row: id, condition: of }) }, of)),
-      make("td", {}, make("span", { class: `s ${letter}` }, sign), ` ${word}`),
-      make("td", {}, make("div", { class: "answer", dir: "auto" }, page.texts[answers.texts[i]])),
-      ...[answers.gold, answers.baseline, answers.value].map((values) => make("td", { class: "n" }, nats(values[i]))),
-      make("td", {}, faults));
-  });
-  const titles = ["condition", "answer is", "what the model said", "right value", "untouched answer", "value in it", "faults"];
-  dialog.replaceChildren(
-    make("button", { type: "button", class: "close", onclick: () => dialog.close() }, "Close"),
-    make("h3", { id: "sample-title", dir: "auto" }, id),
-    ...asked,
-    make("p", { dir: "auto" }, "Right: ", make("strong", {}, row.value), make("span", { class: "quiet" }, `  ${row.task}${row.depth === null ? "" : `, depth ${row.depth}`}`)),
-    make("p", { class: "quiet" }, "Numbers are log-probabilities in nats: of the right value right after the prompt, of the untouched model's answer, and of the value where that answer says it."),
-    make("div", { class: "scroll", role: "group", tabindex: 0, "aria-label": "Answers under each condition" }, make("table", {}, make("thead", {}, make("tr", {}, ...titles.map((title, at) => make("th", { scope: "col", class: at > 2 && at < 6 ? "n" : null }, title)))), make("tbody", {}, ...lines))));
-  if (!dialog.open) dialog.showModal();
-  dialog.scrollTop = 0;
-}
-
-async function main() {
-  const page = await unpack(byId("data").textContent);
+begin((page) => {
   showAccuracy(page);
-  const heads = showHeads(page), samples = showSamples(page), dialog = byId("sample");
-  dialog.addEventListener("close", () => {
-    if (location.hash.includes("row=")) history.replaceState(null, "", "#samples");
+  const heads = showHeads(page);
+  const experiments = distinct(page.columns.map((column) => column.experiment));
+  const samples = showSamples(page, {
+    groups: [["", "all", () => true], ...experiments.map((name) => [name, name, (column) => column.experiment === name])],
+    states: [["", "answer"], ...oneByOne("r", "w", "l", "g")],
+    first: { group: experiments.find((name) => !["baseline", "needle_absent", "random_control"].includes(name)) ?? "", state: "" },
+    open: rowOf(page),
   });
-  function follow() {
-    const asked = new URLSearchParams(location.hash.slice(1));
-    if (asked.has("row")) samples.open(asked.get("row"), asked.get("condition"));
-    else {
-      if (dialog.open) dialog.close();
-      if (asked.has("head")) heads.open(asked.get("head"));
-      else if (asked.has("condition")) { heads.mark(asked.get("condition")); samples.condition(asked.get("condition")); }
-    }
-  }
-  window.addEventListener("hashchange", follow);
-  follow();
-  document.documentElement.dataset.ready = "yes";
-}
-
-main().catch((error) => {
-  const fault = byId("fault");
-  fault.hidden = false;
-  fault.textContent = `The tables cannot be shown: ${error.message}. A browser of 2023 or later shows them.`;
-});
+  const others = (asked) => {
+    if (asked.has("condition")) heads.mark(asked.get("condition"));
+    else if (asked.has("head")) heads.open(asked.get("head"));
+  };
+  return { samples, others };
+}).catch(complain);

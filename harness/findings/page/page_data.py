@@ -115,7 +115,7 @@ def page_data(report: ReportData, samples: Iterable[Sample], texts: Iterable[Row
             name=each.name,
             experiment=each.experiment,
             heads=each.heads,
-            answers=_answers(tuple(rows), by_condition[each.name], untouched, places)
+            answers=answers_of(tuple(rows), by_condition[each.name], untouched, places)
             if each.name in by_condition
             else None,
         )
@@ -127,7 +127,7 @@ def page_data(report: ReportData, samples: Iterable[Sample], texts: Iterable[Row
         columns_of_table=SHOWN,
         conditions=conditions,
         columns=columns([each for each in report.conditions if each.name in by_condition], report.conditions),
-        rows=tuple(_row(sample, of_row.get(name)) for name, sample in rows.items()),
+        rows=tuple(page_row(sample, of_row.get(name)) for name, sample in rows.items()),
         texts=tuple(places),
         heads=_heads(report),
     )
@@ -178,10 +178,10 @@ def _label(group: Sequence[ConditionResult]) -> str:
     return ", ".join([*parts, *([] if first.k is None else [f"k = {first.k}"])])
 
 
-def _answers(
+def answers_of(
     rows: Sequence[str], samples: Mapping[str, Sample], untouched: Mapping[str, Sample], places: dict[str, int]
 ) -> Answers:
-    """A condition's answers along the rows; new completions are given a place in `places`."""
+    """A condition's answers along the rows, beside those of `untouched`; new completions get a place in `places`."""
     found = [samples.get(row) for row in rows]
     return Answers(
         states="".join(_state(sample, untouched.get(row)) for row, sample in zip(rows, found, strict=True)),
@@ -205,7 +205,8 @@ def _short(logprob: float | None) -> float | None:
     return None if logprob is None else round(logprob, 4)
 
 
-def _row(sample: Sample, text: RowText | None) -> PageRow:
+def page_row(sample: Sample, text: RowText | None) -> PageRow:
+    """The row that a sample answers, with its texts where they are kept."""
     return PageRow(
         id=sample.row,
         task=sample.task,

@@ -1,8 +1,9 @@
 """Writing the page: one file that opens from disk, with all that it shows in it.
 
 The frame is a Jinja2 template that escapes whatever it is given; verdicts and figures stand in it as HTML and SVG, and
-the rest as compressed JSON (`page_data`), which the page's own program (`page.js`) unpacks and shows as text. A content
-security policy lets nothing else run and nothing be fetched. Knows nothing of how figures are drawn: it is given them.
+the rest as compressed JSON (`page_data`), which the page's own program (`parts.js` and `page.js`) unpacks and shows as
+text. A content security policy lets nothing else run and nothing be fetched. Two reports side by side are a page of the
+same parts (`comparing.comparison_page`). Knows nothing of how figures are drawn: it is given them.
 """
 
 import base64
@@ -13,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Literal
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
@@ -24,6 +26,7 @@ from harness.findings.report.gate_message import gate_facts
 from harness.findings.report.report_data import ReportData
 from harness.findings.report.report_files import PAGE_FILE
 from harness.findings.report.summary import summary_lines
+from harness.findings.section import Section
 
 CAPTIONS = {
     "accuracy_by_k": "Accuracy against the number of heads ablated, with 95 % intervals and the baseline",
@@ -33,7 +36,6 @@ CAPTIONS = {
     "transfer_map": "Accuracy left on one task without another task's heads",
 }
 """What each figure shows, in words, by its file's name. The page has a map of heads of its own."""
-SOURCES = {"style": "page.css", "script": "page.js", "frame": "page.html.j2"}
 _GROUP_ID = re.compile(r'<g id="[^"]*"')
 
 
@@ -60,28 +62,44 @@ def read_figures(paths: Iterable[Path]) -> Iterator[ShownFigure]:
 
 def page_text(report: ReportData, data: PageData, figures: Iterable[ShownFigure] = ()) -> str:
     """The page as HTML."""
-    sources = {name: files(__package__).joinpath(file).read_text(encoding="utf-8") for name, file in SOURCES.items()}
-    environment = Environment(
-        loader=DictLoader(sources), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    packed = base64.b64encode(zlib.compress(data.model_dump_json().encode(), 9)).decode()
-    script = sources["script"]
-    return environment.get_template("frame").render(
+    return rendered(
+        "page",
+        data,
         report=report,
         gates=[(gate, gate_facts(gate)) for gate in report.gates],
         summary=list(summary_lines(report)),
         figures=list(figures),
         heads=data.heads,
         has_samples=bool(data.rows),
-        data=packed,
-        style=Markup(sources["style"]),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
 
+def rendered(kind: Literal["page", "compare"], data: Section, **shown: object) -> str:
+    """A page of this kind, with the data that its program unpacks and what its template shows itself."""
+    names = {"frame": "frame.html.j2", kind: f"{kind}.html.j2"}
+    environment = Environment(
+        loader=DictLoader({name: _source(file) for name, file in names.items()}),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    script = _source("parts.js") + _source(f"{kind}.js")
+    return environment.get_template(kind).render(
+        data=base64.b64encode(zlib.compress(data.model_dump_json().encode(), 9)).decode(),
+        style=Markup(_source("page.css")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        **shown,
+    )
+
+
+def _source(file: str) -> str:
+    return files(__package__).joinpath(file).read_text(encoding="utf-8")
+
+
 def embedded(page: str) -> PageData:
-    """The data that a page holds, read back.
+    """The data that a report's page holds, read back.
 
     Raises ValueError where it holds none.
     """

@@ -3,57 +3,16 @@
 Needs Chromium and Playwright; skipped without them.
 """
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from findings.conftest import Seen
 from harness.findings.page.page_data import page_data
 from harness.findings.page.page_writing import page_text
 
-from .pages import HOSTILE, hostile_page, whole
-
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-
-
-class Seen:
-    """An open page, and what it complained of or asked for."""
-
-    def __init__(self, page: Any) -> None:
-        self.page = page
-        self.faults: list[str] = []
-        self.requests: list[str] = []
-        page.on("console", lambda message: self.faults.append(message.text))
-        page.on("pageerror", lambda error: self.faults.append(str(error)))
-        page.on("request", lambda request: self.requests.append(request.url))
-
-    def open(self, file: Path, part: str = "") -> Any:
-        self.page.goto(f"{file.as_uri()}{part}")
-        self.page.wait_for_selector("html[data-ready=yes]")
-        return self.page
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def seen(browser: Any) -> Iterator[Seen]:
-    page = browser.new_page()
-    looked = Seen(page)
-    yield looked
-    page.close()
-    assert looked.faults == []
-    assert all(request.startswith(("file:", "about:blank")) for request in looked.requests)
+from .pages import HOSTILE, hostile_page, judged, whole
 
 
 @pytest.fixture(scope="module")
@@ -145,3 +104,24 @@ def test_hostile_texts_are_shown_as_text(seen: Seen, tmp_path: Path) -> None:
     page.wait_for_selector("dialog[open]")
     assert page.locator("dialog mark").evaluate("mark => mark.textContent") == HOSTILE
     assert page.locator("img").count() == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_serious_fault(seen: Seen, axe: str, scheme: Any, tmp_path: Path) -> None:
+    """Of a page with every verdict, a head that is looked at, and a sample that is open."""
+    report, samples = whole()
+    file = tmp_path / "index.html"
+    file.write_text(page_text(report.model_copy(update={"gates": judged().gates}), page_data(report, samples)))
+    seen.page.emulate_media(color_scheme=scheme)
+    page = seen.open(file)
+    page.locator("#heads-map td").first.click()
+    assert serious(page, axe) == []
+    page.locator("#samples-grid td[data-row]").first.click()
+    page.wait_for_selector("dialog[open]")
+    assert serious(page, axe) == []
+
+
+def serious(page: Any, axe: str) -> list[str]:
+    page.evaluate(axe)
+    found = page.evaluate("axe.run()")["violations"]
+    return [f"{each['id']}: {each['nodes'][0]['html']}" for each in found if each["impact"] in ("serious", "critical")]
