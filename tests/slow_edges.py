@@ -13,8 +13,8 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from harness.experiment.heads import Head
 from harness.experiment.intervention import Edges
 
-Edit = Callable[[int, int, int, list[float]], set[int]]
-"""From layer, head, query's position and its weights to the positions that are left out."""
+Edit = Callable[[int, int, int, list[float]], dict[int, float]]
+"""From layer, head, query's position and its weights to the part of a weight that is left, of those that lose some."""
 
 _edits: list[Edit] = []
 
@@ -35,10 +35,12 @@ def _attend(
             if cap := others.get("softcap"):
                 scores = {other: cap * math.tanh(score / cap) for other, score in scores.items()}
             weights = _softmax(scores, sink)
-            left_out = _edits[0](module.layer_idx, head, place, [weights.get(other, 0.0) for other in range(place + 1)])
-            weights = _softmax({other: score for other, score in scores.items() if other not in left_out}, sink)
-            for other, weight in weights.items():
-                attended[0, place, head] += weight * values[other]
+            left = _edits[0](module.layer_idx, head, place, [weights.get(other, 0.0) for other in range(place + 1)])
+            kept = {other: weight * left.get(other, 1.0) for other, weight in weights.items()}
+            # with a sink, weights come to less than 1
+            rest = sum(kept.values()) + 1 - sum(weights.values())
+            for other, weight in kept.items():
+                attended[0, place, head] += (weight / rest if weight else 0.0) * values[other]
     return attended, None
 
 
@@ -74,18 +76,19 @@ def slow_logits(
 ) -> torch.Tensor:
     """Logits at every position, the heads without these edges from position `first` on: (positions, vocabulary)."""
 
-    def edit(layer: int, head: int, place: int, weights: list[float]) -> set[int]:
+    def edit(layer: int, head: int, place: int, weights: list[float]) -> dict[int, float]:
         if Head(layer, head) not in heads or place < first:
-            return set()
+            return {}
         if not edges.instead:
-            return set(edges.tokens)
-        left = sum(weights[token] for token in edges.tokens)
-        taken = set()
+            return dict.fromkeys(edges.tokens, 0.0)
+        to_take = sum(weights[token] for token in edges.tokens)
+        left = {}
         for token in sorted(edges.instead, key=lambda token: -weights[token]):
-            if 0 < weights[token] <= left:
-                left -= weights[token]
-                taken.add(token)
-        return taken
+            taken = min(weights[token], to_take)
+            to_take -= taken
+            if taken:
+                left[token] = 1 - taken / weights[token]
+        return left
 
     with _slow(model, edit):
         logits: torch.Tensor = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0]

@@ -9,9 +9,8 @@ first token and a learned sink among them. No kernel masks single heads; a query
 Sources: attention knockout (Geva et al. 2023, https://arxiv.org/abs/2304.14767), there for all heads of some layers;
 for chosen heads and the needle's sentence, github.com/4n4ny4/qr_scoring, there while the gold answer is fed.
 
-Tokens of equal attention are taken from the largest weight on, as long as they fit into what the head gives the needle,
-for every query and head anew: so little more fits that the sum is below the needle's by less than the least weight
-that was left out.
+Of other tokens exactly as much attention is taken as the needle gets, for every query and head anew: from the most
+attended on, and of the last one a part. Where all of them get less than the needle, all are taken.
 
 What is computed checks itself: with all keys it must be what the layer's attention put out, and that must be what
 entered the projection. So an attention that does more than is known here is found out.
@@ -44,9 +43,6 @@ NOTING = "retrieval_heads_noting"
 
 ROUNDING = float(torch.finfo(torch.float32).eps ** 0.5)
 """By how much of the largest value two ways to compute attention may differ, at least in float32."""
-
-ROUNDS = 32
-"""How often what still fits is taken, at most, where tokens of equal attention are sought."""
 
 Attend = Callable[..., tuple[torch.Tensor, Any]]
 
@@ -219,33 +215,25 @@ class _Scores:
 
     def without(self, edges: Edges) -> "_Scores":
         """The same, without the edges."""
-        removed = self._at(edges.tokens).expand_as(self.scores)
+        removed = self._at(edges.tokens)
+        scores = self.scores.masked_fill(removed, -torch.inf)
         if edges.instead:
             weights = self.weights()
             mass = torch.where(removed, weights, 0.0).sum(dim=-1, keepdim=True)
-            removed = of_equal_mass(torch.where(self._at(edges.instead), weights, 0.0), mass)
-        return _Scores(self.scores.masked_fill(removed, -torch.inf), self.sink, self.positions)
+            scores = self.scores + left_of(torch.where(self._at(edges.instead), weights, 0.0), mass).log()
+        return _Scores(scores, self.sink, self.positions)
 
     def _at(self, tokens: Sequence[int]) -> torch.Tensor:
         return torch.isin(self.positions, torch.tensor(tokens, dtype=torch.long, device=self.positions.device))
 
 
-def of_equal_mass(weights: torch.Tensor, mass: torch.Tensor) -> torch.Tensor:
-    """Which of these to leave out, (..., keys), so that their weights come to `mass`, (..., 1), from below.
-
-    From the largest on, each that still fits; weights of 0 are never taken.
-    """
+def left_of(weights: torch.Tensor, mass: torch.Tensor) -> torch.Tensor:
+    """The part of each weight, (..., keys), that is left where `mass`, (..., 1), is taken from the largest on."""
     ordered, order = weights.sort(dim=-1, descending=True, stable=True)
-    taken = torch.zeros_like(ordered, dtype=torch.bool)
-    left = mass.clone()
-    for _ in range(ROUNDS):
-        open_ = ~taken & (ordered > 0) & (ordered <= left)
-        fits = open_ & (torch.where(open_, ordered, 0.0).cumsum(dim=-1) <= left)
-        if not fits.any():
-            break
-        taken |= fits
-        left = mass - torch.where(taken, ordered, 0.0).sum(dim=-1, keepdim=True)
-    return torch.zeros_like(taken).scatter(-1, order, taken)
+    before = ordered.cumsum(dim=-1) - ordered
+    taken = (mass - before).clamp(min=0).minimum(ordered)
+    left = torch.where(taken > 0, 1 - taken / ordered, 1.0)
+    return torch.zeros_like(left).scatter(-1, order, left)
 
 
 def _scores(call: _Call, head: int, skipped: int, end: int, output: AttentionOutput) -> tuple[_Scores, torch.Tensor]:
