@@ -84,7 +84,7 @@ def tasks() -> str:
 
 def experiments() -> str:
     """What each experiment zeroes, by the word that selects it."""
-    from harness.experiment.conditions import EXPERIMENTS
+    from harness.experiment.experiments import EXPERIMENTS
 
     asked_for = {file.stem for file in (ROOT / "evals" / "on_request").glob("*.py")}
 

@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # at run time `__getattr__` finds them
-    from harness.experiment.conditions import Condition, Study
+    from harness.experiment.conditions import Condition
+    from harness.experiment.experiments import Study
     from harness.experiment.heads import Head, ModelShape
     from harness.findings.report.reading import load
     from harness.model.intervention.ablation import Ablation
@@ -37,7 +38,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "harness.experiment.conditions": ("Condition", "Study"),
+    "harness.experiment.conditions": ("Condition",),
+    "harness.experiment.experiments": ("Study",),
     "harness.experiment.heads": ("Head", "ModelShape"),
     "harness.findings.report.reading": ("load",),
     "harness.model.intervention.ablation": ("Ablation",),

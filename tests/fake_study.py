@@ -9,13 +9,8 @@ import random
 from collections.abc import Collection, Sequence
 from functools import cache
 
-from harness.experiment.conditions import (
-    BASELINE,
-    EXPERIMENTS,
-    NEEDLE_ABSENT,
-    Condition,
-    Study,
-)
+from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
+from harness.experiment.experiments import EXPERIMENTS, Study
 from harness.experiment.heads import Head, ModelShape
 from harness.experiment.plan import Job, jobs_of
 from harness.experiment.rankings import HeadRanking, rank

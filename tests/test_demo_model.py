@@ -9,7 +9,7 @@ from tiny_models import load, opened
 from harness.demo import MODEL_FOLDER, RANKING_FILE
 from harness.demo.dialogues import CHAT_TEMPLATE, SPECIAL_TOKENS
 from harness.demo.filings import demo_rows
-from harness.experiment.conditions import Study, random_control, within_task
+from harness.experiment.experiments import Study, random_control, within_task
 from harness.experiment.head_files import read_ranking
 from harness.experiment.rankings import HeadRanking
 from harness.findings.rankings.ranking_summary import ranking_notes

@@ -7,7 +7,7 @@ from pathlib import Path
 from harness.commands.console import Command, add_options, check_writable, given_settings, say, show, whole_number
 from harness.errors import SettingsError, counted
 from harness.experiment.bench_result import BenchResult, SideResult, write_bench
-from harness.experiment.conditions import EXPERIMENTS
+from harness.experiment.experiments import EXPERIMENTS
 from harness.settings import DEMO
 from harness.study.benchmark import Request, measure
 

@@ -19,10 +19,8 @@ from types import MappingProxyType
 
 from harness.choices import GateHeads
 from harness.errors import HeadsError, SettingsError
-from harness.experiment.conditions import (
-    BASELINE,
-    NEEDLE_ABSENT,
-    Condition,
+from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
+from harness.experiment.experiments import (
     Study,
     bottom,
     global_heads,

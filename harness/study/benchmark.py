@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from harness.errors import SettingsError
 from harness.experiment.bench_result import BenchResult
-from harness.experiment.conditions import EXPERIMENTS, Condition, Study
+from harness.experiment.conditions import Condition
+from harness.experiment.experiments import EXPERIMENTS, Study
 from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import Head, ModelShape
 from harness.experiment.plan import RowWork, make_plan

@@ -12,7 +12,7 @@ from functools import cached_property
 from harness.choices import DONOR_MODES, EDGE_MODES
 from harness.demo import RANKING_FILE
 from harness.errors import DataError, SettingsError
-from harness.experiment.conditions import Study
+from harness.experiment.experiments import Study
 from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import Blueprint, ModelShape
 from harness.experiment.intervention import Manner

@@ -13,17 +13,8 @@ from functools import cached_property
 from pathlib import Path
 
 from harness.errors import BusyError, HarnessError, ReportError, SettingsError, memory_is_named
-from harness.experiment.conditions import (
-    BASELINE,
-    EXPERIMENTS,
-    UNTOUCHED,
-    Builder,
-    Condition,
-    distinct,
-    in_order,
-    read_conditions,
-    write_conditions,
-)
+from harness.experiment.conditions import BASELINE, UNTOUCHED, Condition, distinct, read_conditions, write_conditions
+from harness.experiment.experiments import EXPERIMENTS, Builder, in_order
 from harness.experiment.gate_conditions import Gate
 from harness.experiment.locks import Leases
 from harness.experiment.store import IN_MEMORY, Repair, Store

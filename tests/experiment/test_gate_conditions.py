@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import HeadsError, SettingsError
-from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Study, within_task
+from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT
+from harness.experiment.experiments import Study, within_task
 from harness.experiment.gate_conditions import GATES, PLAIN_TEXT, candidates_in_controls, make_gate
 from harness.experiment.heads import Head, ModelShape
 from harness.experiment.permutations import permutation, strata

@@ -67,7 +67,8 @@ def test_several_in_one_test(project: Project) -> None:
     project.pytester.makepyfile(
         test_mine="""
         import pytest
-        from harness.experiment.conditions import Condition, within_task
+        from harness import Condition
+        from harness.experiment.experiments import within_task
 
         def lowest_and_best(study):
             best = study.ranking.global_heads()[0].head

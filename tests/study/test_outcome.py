@@ -18,7 +18,8 @@ from fake_study import make_report
 
 from harness import __version__
 from harness.errors import SettingsError
-from harness.experiment.conditions import BASELINE, Condition, random_control
+from harness.experiment.conditions import BASELINE, Condition
+from harness.experiment.experiments import random_control
 from harness.experiment.plan import Job, jobs_of
 from harness.experiment.record import Completion, Record
 from harness.experiment.store import Store

@@ -12,7 +12,8 @@ from tiny_models import save_checkpoint
 
 from harness.demo.filings import demo_rows
 from harness.errors import HarnessError, HeadsError, ModelError, ReportError, SettingsError
-from harness.experiment.conditions import BASELINE, Condition, Study, single
+from harness.experiment.conditions import BASELINE, Condition
+from harness.experiment.experiments import Study, single
 from harness.experiment.gate_conditions import PLAIN_TEXT
 from harness.experiment.head_files import write_ranking
 from harness.experiment.heads import Head, ModelShape

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from harness.experiment.controls import matched, shuffled
+from harness.experiment.experiments import matched, shuffled
 from harness.experiment.heads import Head, ModelShape
 from harness.experiment.permutations import permutations, strata
 

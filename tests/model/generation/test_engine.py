@@ -34,7 +34,7 @@ from harness.choices import Phase
 from harness.demo import MODEL_FOLDER, RANKING_FILE
 from harness.demo.filings import demo_rows
 from harness.errors import AblationError, ModelError
-from harness.experiment.conditions import EXPERIMENTS, Study
+from harness.experiment.experiments import EXPERIMENTS, Study
 from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import Head
 from harness.experiment.intervention import ZEROED, Edges, Intervention, MeanValues, Rescue
