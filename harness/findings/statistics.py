@@ -232,6 +232,38 @@ def mean_of_sums(filings: FilingSums, *, draws: Sequence[float] = ()) -> Cluster
     return ClusterMean(mean, math.sqrt(both), df, n_rows, n_filings=groups, draws_variance=of_draws)
 
 
+@dataclass(frozen=True, slots=True)
+class RatioOfMeans:
+    """The mean of one number a row over the mean of another on the same rows, with its 95 % interval."""
+
+    estimate: float
+    interval: Interval
+
+
+def ratio_of_means(above: Sequence[float], below: Sequence[float], filings: Sequence[str]) -> RatioOfMeans | None:
+    """The ratio of two means over the same rows; `None` where the lower one's interval holds 0, or below two filings.
+
+    The interval holds every ratio r for which the mean of `above - r x below` is not different from 0 by the
+    cluster-robust t of `cluster_mean`: where the lower mean is clear of 0, it is finite, and is found in closed form.
+
+    Source: E. C. Fieller (1954), Some problems in interval estimation, Journal of the Royal Statistical Society B 16,
+    175-185, with the covariance of clusters in place of that of independent rows.
+    """
+    upper, lower = cluster_mean(above, filings), cluster_mean(below, filings)
+    both = cluster_mean([a + b for a, b in zip(above, below, strict=True)], filings)
+    if upper is None or lower is None or both is None:
+        return None
+    a, b, t2 = upper.estimate, lower.estimate, t_quantile(0.975, lower.df) ** 2
+    var_a, var_b = upper.standard_error**2, lower.standard_error**2
+    covariance = (both.standard_error**2 - var_a - var_b) / 2
+    # r lies within where (a - r b)^2 <= t^2 (var_a - 2 r covariance + r^2 var_b)
+    square, half, rest = b * b - t2 * var_b, a * b - t2 * covariance, a * a - t2 * var_a
+    if square <= 0:
+        return None
+    reach = math.sqrt(max(0.0, half * half - square * rest))
+    return RatioOfMeans(a / b, Interval((half - reach) / square, (half + reach) / square))
+
+
 def variance(values: Sequence[float]) -> float:
     """The unbiased variance of at least two values."""
     mean = math.fsum(values) / len(values)

@@ -10,12 +10,15 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from harness.choices import EDGE_MODES
 from harness.errors import HeadsError
 from harness.experiment.conditions import Condition
 from harness.experiment.gate_conditions import GATES, Gate, make_gate
+from harness.experiment.intervention import DEFAULT_MANNER
 from harness.experiment.plan import Job, jobs_of
 from harness.experiment.rankings import HeadRanking
 from harness.experiment.record import Record
+from harness.findings.damage import DamageShare, damage_shares
 from harness.findings.rankings.ranking_summary import unsettled
 from harness.findings.report.report_data import (
     ConditionResult,
@@ -249,7 +252,24 @@ def run_outcome(  # what is reported, of which run, how scored, since when, and 
         ranking=inputs.ranking,
         data=_data_info(inputs),
     )
-    return Outcome(build_report(setup, conditions, inputs.rows, samples, judged), samples)
+    damage = _damage(run, conditions, samples)
+    return Outcome(build_report(setup, conditions, inputs.rows, samples, judged, damage), samples)
+
+
+def _damage(run: Run, conditions: Sequence[Condition], samples: Sequence[Sample]) -> tuple[DamageShare, ...]:
+    """What this way of ablating does of what zeroing does, as far as the store holds the same conditions zeroed."""
+    inputs, settings = run.inputs, run.inputs.settings
+    if inputs.manner == DEFAULT_MANNER or not samples:
+        return ()
+    asked = [condition for condition in conditions if condition.prompt == "full"]
+    records = run.records(asked, manner=DEFAULT_MANNER)
+    zeroed = score_samples(asked, inputs.rows, records, inputs.score, place=_place(run), manner=DEFAULT_MANNER)
+
+    def unseen(row_id: str, layer: int) -> bool:
+        window, prompt = inputs.blueprint.windows[layer], run.prompt(row_id, "full")
+        return window is not None and prompt.needle_end <= len(prompt.token_ids) - window
+
+    return damage_shares(asked, samples, zeroed, unseen if settings.mode in EDGE_MODES else None)
 
 
 def _flags(run: Run) -> Flags:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from harness.experiment.conditions import Condition
-from harness.experiment.intervention import MeanValues
+from harness.experiment.intervention import Manner, MeanValues
 from harness.experiment.locks import WAIT_SECONDS, remove_left_claims, try_claim
 from harness.experiment.plan import Job, Plan, RowWork, by_filing, jobs_of, make_plan, rounds, untouched
 from harness.experiment.record import Ask, Completion, Record, job_key
@@ -105,16 +105,18 @@ class Run:
                 time.sleep(WAIT_SECONDS)
             waiting = held_by_others
 
-    def records(self, conditions: Iterable[Condition], rows: Sequence[Row] | None = None) -> dict[Job, Record]:
+    def records(
+        self, conditions: Iterable[Condition], rows: Sequence[Row] | None = None, manner: Manner | None = None
+    ) -> dict[Job, Record]:
         """The stored records of these conditions' jobs, on some rows or (`None`) all; a job without one is not in it.
 
+        `manner` is another one than the study's, of which the store may hold records too: heads zeroed, say.
         With `refresh` those of earlier runs are none: what this run has not come to is missing.
         """
         conditions, asked = tuple(conditions), self.inputs.rows if rows is None else rows
         wrong = self._wrong(conditions, asked)
-        jobs = dict.fromkeys(
-            job for condition in conditions for job in jobs_of(condition, asked, self.inputs.manner, wrong)
-        )
+        how = manner or self.inputs.manner
+        jobs = dict.fromkeys(job for condition in conditions for job in jobs_of(condition, asked, how, wrong))
         found = {job: self._stored(job) for job in jobs if self.interventions.known(job)}
         return {job: record for job, record in found.items() if record is not None}
 

@@ -23,6 +23,7 @@ from harness.findings.statistics import (
     newcombe,
     paired_mean_change,
     rank_correlation,
+    ratio_of_means,
     sign_permutation_p,
     wilson,
 )
@@ -271,6 +272,52 @@ def test_the_order_of_rows_is_nothing(order: list[int]) -> None:
     assert plain is not None
     assert shuffled.standard_error == pytest.approx(plain.standard_error)
     assert shuffled.estimate == pytest.approx(plain.estimate)
+
+
+def test_a_ratio_of_means_by_hand() -> None:
+    """Fieller (1954) for a numerator without error: the ends are its ratio to the ends of the lower mean's interval."""
+    filings = list("abcdef")
+    above, below = [1.0] * 6, [3.0, 5.0, 4.0, 4.5, 3.5, 4.0]
+    found, lower = ratio_of_means(above, below, filings), cluster_mean(below, filings)
+    assert found is not None
+    assert lower is not None
+    assert found.estimate == pytest.approx(1 / 4)
+    low, high = lower.interval().ends
+    assert found.interval.ends == pytest.approx((1 / high, 1 / low))
+
+
+@clusters_repeatable
+@given(st.lists(st.tuples(st.sampled_from("abcde"), st.floats(-3, 3), st.floats(-1, 5)), min_size=4, max_size=20))
+def test_a_ratios_interval_holds_what_a_cluster_t_does_not_refuse(rows: list[tuple[str, float, float]]) -> None:
+    """Slow reference: the test at each ratio. `None` exactly where the lower mean's own interval holds 0."""
+    filings, above, below = ([row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows])
+    found, lower = ratio_of_means(above, below, filings), cluster_mean(below, filings)
+    if lower is None:
+        assert found is None
+        return
+    low, high = lower.interval().ends
+    if found is None:
+        assert low <= 1e-9
+        assert high >= -1e-9
+        return
+    assert low > 0 or high < 0
+    for end, out in ((found.interval.low, -1), (found.interval.high, 1)):
+        for step, held in ((-1e-3, True), (1e-3, False)):
+            ratio = end + out * step * max(1.0, abs(end))
+            rest = cluster_mean([a - ratio * b for a, b in zip(above, below, strict=True)], filings)
+            assert rest is not None
+            if found.interval.high - found.interval.low > 0.01:
+                assert (rest.interval().low <= 0 <= rest.interval().high) == held
+
+
+def test_a_mean_of_ratios_is_another_thing() -> None:
+    """One row that loses next to nothing would make it anything."""
+    filings = [f"f{i}" for i in range(8)]
+    below = [2.0, 2.2, 1.8, 2.1, 1.9, 2.0, 2.0, -0.01]
+    found = ratio_of_means([0.2] * 8, below, filings)
+    assert found is not None
+    assert found.estimate == pytest.approx(0.2 * 8 / sum(below))
+    assert sum(0.2 / each for each in below) / 8 < -2
 
 
 def test_holm_by_hand() -> None:

@@ -99,9 +99,15 @@ def test_resampled(project: Project) -> None:
 
 
 def test_kept_from_the_needle(project: Project) -> None:
-    project.run(*STUDY, "--ablation-phase=decode")
-    usual = answers(project)
     result = project.run(*STUDY, "--ablation-mode=needle_edge")
+    assert project.report()["damage"] == [], "nothing is zeroed in this store yet"
+    project.run(*STUDY)
+    usual = answers(project)
+    assert project.report()["damage"] == []
+    result = project.run(*STUDY, "--ablation-mode=needle_edge")
+    shares = project.report()["damage"]
+    assert {(each["experiment"], each["k"], each["outcome"]) for each in shares} >= {("bottom", 2, "accuracy")}
+    assert {each["blind"] for each in shares} == {0.0}
     result.assert_outcomes(passed=2, deselected=36)
     result.stdout.fnmatch_lines(
         ["ablation: mode needle_edge, phase decode, *", "*, heads kept from the needle from the prompt's last token on"]

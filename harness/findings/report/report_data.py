@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from harness.choices import GateHeads, RandomMatch
+from harness.findings.damage import DamageShare
 from harness.findings.section import (
     UNIQUE,
     Amount,
@@ -351,6 +352,8 @@ class ReportData(Section):
     """The gates together; null with fewer than two, or where figures of one are unknown."""
     contrasts: tuple[Contrast, ...]
     specificity: Specificity | None
+    damage: tuple[DamageShare, ...] = ()
+    """What this way of ablating does of what zeroing does, where the store holds that too."""
     samples: SamplesFile | None = None
     """Null until the report is written, and in old ones."""
 

@@ -23,6 +23,7 @@ from harness.experiment.plan import covers
 from harness.experiment.rankings import HeadRanking, ScoredHead
 from harness.experiment.stability import ListStability, Stability
 from harness.files import replacing
+from harness.findings.damage import DamageShare
 from harness.findings.rankings.ranking_summary import ranking_notes
 from harness.findings.report.condition_results import ConditionSamples, condition_result
 from harness.findings.report.report_data import (
@@ -96,6 +97,7 @@ class FurtherFindings:
     contrasts: Sequence[Contrast] = ()
     specificity: Specificity | None = None
     claim: Claim | None = None
+    damage: Sequence[DamageShare] = ()
 
 
 NO_FURTHER_FINDINGS = FurtherFindings()
@@ -107,6 +109,7 @@ def build_report(
     rows: Sequence[Row],
     samples: Sequence[Sample],
     judged: Judged = NO_GATES,
+    damage: Sequence[DamageShare] = (),
 ) -> ReportData:
     """The report of these conditions on these rows.
 
@@ -125,6 +128,7 @@ def build_report(
         lacking=judged.lacking,
         contrasts=contrasts(asked, rows, answers),
         specificity=specificity(asked, rows, answers, judged.margin),
+        damage=damage,
     )
     return assemble_report(setup, _data(setup.data, rows), results, further)
 
@@ -147,6 +151,7 @@ def assemble_report(
         contrasts=tuple(further.contrasts),
         specificity=further.specificity,
         claim=further.claim,
+        damage=tuple(further.damage),
     )
 
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from harness.errors import counted
 from harness.experiment.conditions import UNTOUCHED
+from harness.findings.damage import damage_lines
 from harness.findings.report.curves import Curve, Level, curves, envelope, level
 from harness.findings.report.report_data import ConditionResult, Likelihood, ReportData
 from harness.findings.samples import DONOR_VALUE
@@ -46,6 +47,7 @@ def summary_lines(report: ReportData) -> Iterator[str]:
     yield from _many_lines(report, {curve.experiment for curve in every})
     yield from _own_lines(report)
     yield from _donor_lines(report)
+    yield from damage_lines(report.damage)
     yield from _ending_lines(report)
     yield from _degenerate_lines(report)
     yield from _specificity_lines(report)
