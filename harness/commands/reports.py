@@ -3,6 +3,7 @@
 import argparse
 import tempfile
 import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from harness.errors import SettingsError, plain
 from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import ModelShape
 from harness.experiment.rankings import HeadRanking
-from harness.findings.published.result_files import PublishedResults, read_published
+from harness.findings.published.result_files import read_published
 from harness.findings.report.report_files import PLOTS, REPORT_FILE
 from harness.settings import Settings
 
@@ -137,7 +138,10 @@ def _run_export(arguments: argparse.Namespace) -> None:
 def _add_published_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own arguments."""
     parser.add_argument(
-        "folder", type=Path, metavar="DIR", help="result files of the EDGAR haystack study's format, found by content"
+        "folder",
+        type=Path,
+        metavar="DIR",
+        help="result files of the EDGAR haystack studies, found by content",
     )
     parser.add_argument(
         "--heads", type=Path, metavar="FILE", help="the ranking behind them (default: the one that fits)"
@@ -156,6 +160,7 @@ def _run_published(arguments: argparse.Namespace) -> None:
     """Write report, tables and figures; show the summary and what the files cannot support."""
     from harness.findings.figures.plots import draw_plots
     from harness.findings.published.published_report import fitting_ranking, limit_lines, published_report
+    from harness.findings.published.sample_files import read_samples, samples_report, scoring_lines
     from harness.findings.report.report_writing import write_report
     from harness.findings.report.summary import summary_lines
     from harness.findings.report.tables import export_csv
@@ -163,21 +168,31 @@ def _run_published(arguments: argparse.Namespace) -> None:
     if (arguments.model is None) != (arguments.model_shape is None):
         raise SettingsError("--model and --model-shape: one of them alone; expected both or neither")
     folder: Path = arguments.folder
-    results = read_published(folder)
-    ranking = fitting_ranking(results) if arguments.heads is None else read_ranking(arguments.heads)
-    report = published_report(_setup(arguments, results, ranking), results)
+    found, notes = read_samples(folder), []
+    if found is not None and arguments.heads is not None:
+        raise SettingsError("--heads: given with samples, which do not say of which ranking they are; leave it out")
+    if found is not None:
+        left_out, samples = found.left_out, found.samples
+        report = samples_report(_setup(arguments, found.files, None, "value"), found)
+        notes = [*scoring_lines(found)]
+    else:
+        results = read_published(folder)
+        ranking = fitting_ranking(results) if arguments.heads is None else read_ranking(arguments.heads)
+        left_out, samples = results.left_out, ()
+        report = published_report(_setup(arguments, results.files, ranking, "published"), results)
+        notes = [*limit_lines(report)]
     out = arguments.out or Settings().reports / folder.resolve().name
-    report = write_report(report, (), out)
+    report = write_report(report, samples, out)
     draw_plots(report, out / PLOTS)
     export_csv(report, out / PLOTS)
     show(summary_lines(report))
-    show(limit_lines(report))
-    if results.left_out:
-        show([f"left out, in no known format: {', '.join(results.left_out)}"])
+    show(notes)
+    if left_out:
+        show([f"left out, in no known format: {', '.join(left_out)}"])
     show([f"report: {out / REPORT_FILE}"])
 
 
-def _setup(arguments: argparse.Namespace, results: PublishedResults, ranking: HeadRanking | None) -> "Setup":
+def _setup(arguments: argparse.Namespace, files: Sequence[str], ranking: HeadRanking | None, scorer: str) -> "Setup":
     from harness.findings.report.report_data import DataInfo, ModelSection, RunInfo
     from harness.findings.report.report_writing import Setup
 
@@ -192,7 +207,7 @@ def _setup(arguments: argparse.Namespace, results: PublishedResults, ranking: He
             exit="passed",
             command=plain(shlex.join(["retrieval-heads", *sys.argv[1:]])),
         ),
-        configuration={"files": list(results.files), "scorer": "published"},
+        configuration={"files": list(files), "scorer": scorer},
         versions={"harness": __version__},
         model=None
         if shape is None

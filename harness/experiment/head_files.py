@@ -4,8 +4,9 @@ Ours is a superset of the format of the EDGAR haystack study (per-task lists, sh
 what is needed to judge it: the model's shape, the method, samples, the full scores, and hashes of the filings
 that it was made from. Also read: that study's older format; per-task lists of `{"head": [17, 24],
 "avg_score": 0.3}`; scores of every trial by head, `{"16-19": [0.9, 0]}`, as the code of Wu et al. (2024,
-arXiv 2404.15574) writes them, ranked by mean; `{"head_rankings": [...]}`; and flat lists, of heads or of
-`["13-18", 0.5]`, which serve every task.
+arXiv 2404.15574) writes them, ranked by mean, and the same in the envelope of LOCOS (arXiv 2607.01002), `{"meta": {},
+"scores": {}}`; `{"head_rankings": [...]}`; flat lists, of heads or of `["13-18", 0.5]`, and the YAML of QRHead
+(https://github.com/princeton-pli/QRHead), `attn_head_set: "13-18,13-21"`, best first, which serve every task.
 
 A list's order is its ranking, so a list whose scores do not fall is an error. Knows no models: whether heads
 exist in one, `HeadRanking.check_shape` says.
@@ -23,16 +24,19 @@ from harness.experiment.heads import Head, ModelShape
 from harness.experiment.json_nodes import Node, read_json
 from harness.experiment.rankings import EVERY_TASK, HeadRanking, ScoredHead, Scores, SharedHead, best_first
 from harness.experiment.stability import ListStability, Stability
-from harness.files import write_text
+from harness.files import read_bytes, write_text
 from harness.retrieval.extents import Extent
 from harness.retrieval.traces import PLACES, Traces
 
 SCHEMA_VERSION = 1
+UNSCORED = "order of the list, without scores"
+"""The method of a list that says nothing but its order."""
 
 _ACCEPTED = (
     'expected {"tasks": {TASK: [{"layer": 17, "head": 24, "score": 0.3}]}}, '
     '{TASK: [{"head": [17, 24], "avg_score": 0.3}]}, {"16-19": [0.9, 0]} (a head\'s trials), '
-    '{"head_rankings": [{"head": "L16H1", "score": 0.3}]}, [[17, 24]] or [["13-18", 0.5]]'
+    '{"meta": {}, "scores": {"16-19": [0.9, 0]}}, {"head_rankings": [{"head": "L16H1", "score": 0.3}]}, [[17, 24]] or '
+    '[["13-18", 0.5]]'
 )
 _HEAD_KEY = re.compile(r"\d+-\d+", re.ASCII)
 
@@ -50,9 +54,15 @@ def read_ranking(path: Path, *, top_k: int | None = None) -> HeadRanking:
     try:
         document = read_json(path)
     except HeadsError:
+        if path.suffix.lower() in (".yaml", ".yml") and path.is_file():
+            return _for_every_task(path.name, _head_set(_read_yaml(path)), top_k, UNSCORED)
         if path.suffix.lower() == ".json" or not path.is_file():
             raise
         raise HeadsError(f"{path.name}: not JSON; {_ACCEPTED}, in JSON; convert it") from None
+    match document.value:
+        case {"meta": dict(), "scores": dict()}:
+            ranking = _read(document.field("scores"), top_k)
+            return replace(ranking, method=document.field("meta").optional("method", Node.text))
     return _read(document, top_k)
 
 
@@ -88,7 +98,7 @@ def _read(root: Node, top_k: int | None) -> HeadRanking:
         case dict() as value if value and all(isinstance(heads, list) for heads in value.values()):
             return _ranking(source, root.table(_list), top_k)
         case [[int(), int()], *_]:
-            return _for_every_task(source, _unscored(root), top_k, "order of the list, without scores")
+            return _for_every_task(source, _unscored(root), top_k, UNSCORED)
         case [[str(), _], *_] | [dict(), *_]:
             return _for_every_task(source, _list(root), top_k, None)
     raise HeadsError(f"{source}: not a known format of ranked heads; {_ACCEPTED}")
@@ -160,6 +170,27 @@ def _unscored(node: Node) -> tuple[ScoredHead, ...]:
     """A flat list of heads: places stand in for scores, the last head's being 1."""
     items = node.items()
     return _best_first((item, ScoredHead(_head(item), float(len(items) - i))) for i, item in enumerate(items))
+
+
+def _read_yaml(path: Path) -> Node:
+    import yaml
+
+    try:
+        return Node(yaml.safe_load(read_bytes(path)), path.name)
+    except OSError as error:
+        raise HeadsError(f"{path}: {error.strerror}; expected a YAML file that can be read") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise HeadsError(f"{path.name}: no YAML: {str(error).splitlines()[0]}; expected attn_head_set") from None
+
+
+def _head_set(root: Node) -> tuple[ScoredHead, ...]:
+    """QRHead's: heads in one text; places stand in for scores, the last head's being 1."""
+    listed = root.field("attn_head_set")
+    parts = [part.strip() for part in listed.text().split(",")]
+    items = [listed.part(part, f"[{i}]") for i, part in enumerate(parts)]
+    return _best_first(
+        (item, ScoredHead(_parsed(item, item.text()), float(len(parts) - i))) for i, item in enumerate(items)
+    )
 
 
 def _best_first(heads: Iterable[tuple[Node, ScoredHead]]) -> tuple[ScoredHead, ...]:

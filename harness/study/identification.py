@@ -49,7 +49,7 @@ def cut_to_seq_len(model: AskedModel, tasks: Mapping[str, Task], rows: Sequence[
         HarnessError: a prompt cannot be built, or is longer even without any haystack.
     """
     seed = model.settings.seed
-    return PromptBook(model, tasks, model.settings).cut(rows, lambda row: identification_depth(row, seed))
+    return PromptBook(model, tasks).cut(rows, lambda row: identification_depth(row, seed))
 
 
 def identify_heads(
@@ -78,7 +78,7 @@ def identify_heads(
 
     chosen = find_method(method, variant)
     settings, blueprint, seed = model.settings, model.blueprint, model.settings.seed
-    book = PromptBook(model, tasks, settings)
+    book = PromptBook(model, tasks)
     trials = {
         task: [book.trial(row, null_query=chosen.null_query) for row in rows if row.task == task] for task in tasks
     }
@@ -107,6 +107,6 @@ def mean_outputs(model: AskedModel, tasks: Mapping[str, Task], rows: Sequence[Ro
     """
     from harness.model.intervention.head_values import mean_values
 
-    book = PromptBook(model, tasks, model.settings)
+    book = PromptBook(model, tasks)
     prompts = [book.trial(row, null_query=False).prompt for row in rows]
     return mean_values(model.load(), prompts)

@@ -48,7 +48,6 @@ class Inputs:
     `n_cut` counts the rows whose haystack was cut to a length (`None`: none was asked for).
     """
 
-    settings: Settings
     tasks: Mapping[str, Task]
     rows: tuple[Row, ...]
     all_rows: tuple[Row, ...]
@@ -63,6 +62,11 @@ class Inputs:
     n_cut: int | None = None
 
     @property
+    def settings(self) -> Settings:
+        """What was asked for."""
+        return self.model.settings
+
+    @property
     def shape(self) -> ModelShape:
         """The model's layers and heads."""
         return self.blueprint.shape
@@ -75,7 +79,7 @@ class Inputs:
     @cached_property
     def prompts(self) -> PromptBook:
         """The prompts of these rows, and of those that are read beside them."""
-        return PromptBook(self.model, self.tasks, self.settings)
+        return PromptBook(self.model, self.tasks)
 
     @cached_property
     def by_id(self) -> Mapping[str, Row]:
@@ -174,10 +178,9 @@ def read_inputs(settings: Settings) -> Inputs:
     all_rows = join_equal_texts(table.rows)
     rows = evaluation_rows(all_rows, settings, split_seed, share)
     evaluated = {row.filename for row in rows}
-    book = PromptBook(model, tasks, settings)
+    book = PromptBook(model, tasks)
     rows, n_cut = book.cut(rows, book.placed_depth)
     inputs = Inputs(
-        settings=settings,
         tasks=tasks,
         rows=rows,
         all_rows=all_rows,

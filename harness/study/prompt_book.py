@@ -36,10 +36,14 @@ class PromptBook:
 
     model: AskedModel
     tasks: Mapping[str, Task]
-    settings: Settings
     _asked: dict[tuple[Row, PromptKind], Prompt] = field(default_factory=dict, init=False, repr=False)
     _read: dict[tuple[Row, float, PromptKind], Prompt] = field(default_factory=dict, init=False, repr=False)
     _digests: dict[tuple[Row, PromptKind], str] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def settings(self) -> Settings:
+        """What was asked for."""
+        return self.model.settings
 
     def placed_depth(self, row: Row) -> float:
         """Where the needle of a row goes that is asked: its own depth, or the one that the settings name."""

@@ -165,6 +165,22 @@ def test_what_cannot_be_used_of_published_files(tmp_path: Path, capsys: Capture)
     assert not (tmp_path / "out").exists()
 
 
+def test_published_samples(tmp_path: Path, capsys: Capture) -> None:
+    answers = [
+        {"idx": f"{n}_1993.txt_headquarters_city_{n}", "task": "headquarters_city", "gold": "St. Louis", "pred": pred}
+        for n, pred in enumerate(["St", "St. Louis", "Rome"])
+    ]
+    rows = [answer | {"correct": int(answer["pred"] != "Rome")} for answer in answers]
+    folder = write_documents({"mine": {"method": "mine", "details": {"0": rows, "8": rows}}}, tmp_path / "results")
+    assert main(["report-published", str(folder), "--out", str(tmp_path / "out")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.split()[:4] == ["mine", "k=8", "3", "33.3%"] and " 66.7% " in line for line in lines)
+    report = load(tmp_path / "out")
+    assert report.data.configuration["scorer"] == "value"
+    assert len(list(report.sample_lines())) == 6
+    assert "leave it out" in refusal(capsys, "report-published", folder, "--heads", folder / "mine.json")
+
+
 def printed(capsys: Capture, *argv: str) -> Draft202012Validator:
     assert main(["schema", *argv]) == 0
     schema = json.loads(capsys.readouterr().out)

@@ -83,6 +83,7 @@ def test_one_file_in_every_format_gives_one_order(tmp_path: Path) -> None:
             "head_rankings": [{"head": str(h), "score": 3 - i, "rank": i + 1} for i, h in enumerate(order)],
         },
         [["17-24", 0.75], ["3-1", 0.5], ["0-2", 0.0]],
+        {"meta": {"method": "x"}, "scores": {"0-2": [0, 0], "17-24": [1.0, 0.5], "3-1": [1, 0]}, "trial_ids": []},
     ]
     for document in documents:
         ranking = read_ranking(write(tmp_path, document))
@@ -97,7 +98,43 @@ def test_trials_are_ranked_by_their_mean_ties_by_place(tmp_path: Path) -> None:
     assert ranking.every_task
 
 
-@pytest.mark.parametrize("name", ["heads.yaml", "heads.yml", "heads.tsv", "heads.txt", "heads"])
+def test_the_envelope_of_locos_says_its_method(tmp_path: Path) -> None:
+    ranking = read_ranking(write(tmp_path, {"meta": {"method": "logit_contribution"}, "scores": {"1-0": [-0.5, 1.5]}}))
+    assert (ranking.method, ranking.every_task) == ("logit_contribution", True)
+    assert ranking.scored("any") == listed((1, 0, 0.5))
+    with pytest.raises(HeadsError, match=r"ranked_heads\.json: 1-0: no trials; expected at least one"):
+        read_ranking(write(tmp_path, {"meta": {}, "scores": {"1-0": []}}))
+
+
+@pytest.mark.parametrize(
+    "text", ['attn_head_set: "35-17, 35-27,2-0" # top3\nmodel_base_class: x\n', "attn_head_set: 35-17,35-27,2-0"]
+)
+def test_the_yaml_of_qrhead(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "qr_heads.yaml"
+    path.write_text(text)
+    ranking = read_ranking(path)
+    assert ranking.candidates("any") == (Head(35, 17), Head(35, 27), Head(2, 0))
+    assert (ranking.method, ranking.source) == ("order of the list, without scores", "qr_heads.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('attn_head_set: "full_heads"', r"attn_head_set\[0\]: head 'full_heads'; expected layer and head"),
+        ('attn_head_set: "1-2,1-2"', r"attn_head_set\[1\]: L1H2 again, after attn_head_set\[0\]"),
+        ("attn_head_set: [1-2]", r"attn_head_set: \['1-2'\]; expected a text"),
+        ("heads: 1-2", r"\{'heads': '1-2'\}; expected an object with 'attn_head_set'"),
+        ("a: [1", r"no YAML: while parsing a flow sequence; expected attn_head_set"),
+    ],
+)
+def test_a_yaml_that_is_none_of_qrhead(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "qr_heads.yml"
+    path.write_text(text)
+    with pytest.raises(HeadsError, match=rf"qr_heads\.yml: {message}"):
+        read_ranking(path)
+
+
+@pytest.mark.parametrize("name", ["heads.tsv", "heads.txt", "heads"])
 def test_what_is_no_json_is_told_the_formats_that_are(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_text("attn_head_set: 35-17,35-27\n")
@@ -107,7 +144,10 @@ def test_what_is_no_json_is_told_the_formats_that_are(tmp_path: Path, name: str)
     assert said.startswith(f'{name}: not JSON; expected {{"tasks": {{TASK: [{{"layer": 17, "head": 24')
     assert said.endswith('[[17, 24]] or [["13-18", 0.5]], in JSON; convert it')
     path.write_text('{"1-0": [1.0]}')
-    assert read_ranking(path).candidates("any") == (Head(1, 0),), "JSON under another name is read"
+    for other in (path, path.with_suffix(".yaml")):
+        path.rename(other)
+        path = other
+        assert read_ranking(path).candidates("any") == (Head(1, 0),), "JSON under another name is read"
 
 
 def test_a_flat_list_without_scores_says_so(tmp_path: Path) -> None:

@@ -87,9 +87,7 @@ def test_scores_are_those_of_prompts_at_seeded_depths(checkpoint: Path) -> None:
     assert ranking.mean_scores is not None
     for name in TASKS:
         trials = [
-            PromptBook(AskedModel(settings), TASKS, settings).trial(row, null_query=False)
-            for row in rows
-            if row.task == name
+            PromptBook(AskedModel(settings), TASKS).trial(row, null_query=False) for row in rows if row.task == name
         ]
         scores = [summed_attention(loaded, trial) for trial in trials]
         np.testing.assert_allclose(ranking.mean_scores[name], np.mean(scores, axis=0), rtol=0, atol=1e-12)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from other_settings import under
 from tiny_models import save_checkpoint
 
 from harness.choices import Mode
@@ -96,7 +97,7 @@ def test_another_run_reads_them(inputs: Inputs, tmp_path: Path) -> None:
         (inputs, {"insertion": "published"}, 3),
     ]
     for base, change, expected in asked:
-        other = replace(base, settings=replace(base.settings, **change))  # type: ignore[arg-type]  # of its type
+        other = under(base, **change)  # type: ignore[arg-type]  # of its type
         with Store(tmp_path / "store.sqlite") as store:
             Run(other, store, run_id="a").interventions.find_means(average, lambda done, n: None)
         assert len(average.asked) == expected, change
@@ -154,7 +155,7 @@ def test_an_error_leaves_the_means_to_be_found(inputs: Inputs, tmp_path: Path) -
 
 
 def test_no_other_mode_has_means(inputs: Inputs, tmp_path: Path) -> None:
-    zero = replace(inputs, settings=replace(inputs.settings, mode="zero"))
+    zero = under(inputs, mode="zero")
     average = FakeAverage()
     with Store(tmp_path / "store.sqlite") as store:
         found = Run(zero, store, run_id="a").interventions
@@ -165,7 +166,7 @@ def test_no_other_mode_has_means(inputs: Inputs, tmp_path: Path) -> None:
 
 @pytest.fixture
 def resampled(inputs: Inputs) -> Inputs:
-    return replace(inputs, settings=replace(inputs.settings, mode="resample"))
+    return under(inputs, mode="resample")
 
 
 def test_donors_follow_from_the_row(resampled: Inputs) -> None:
@@ -189,7 +190,7 @@ def test_donors_follow_from_the_row(resampled: Inputs) -> None:
 
 
 def test_a_donor_of_the_same_answer_is_the_rows_needle_in_the_donors_document(resampled: Inputs) -> None:
-    same = replace(resampled, settings=replace(resampled.settings, mode="resample_same"))
+    same = under(resampled, mode="resample_same")
     row = same.rows[0]
     other = donor_row(same, row)
     stands = replace(same, rows=(replace(row, haystack_text=f"A. {row.needle_sentence} B.", placement="in_place"),))
@@ -208,7 +209,7 @@ def test_a_donor_of_the_same_answer_is_the_rows_needle_in_the_donors_document(re
 
 
 def test_rescued_heads_need_no_other_prompt(inputs: Inputs) -> None:
-    rescue = replace(inputs, settings=replace(inputs.settings, mode="rescue", phase="decode"))
+    rescue = under(inputs, mode="rescue", phase="decode")
     job = Job(inputs.rows[0].id, frozenset({Head(0, 1)}), mode="rescue")
     with Store(IN_MEMORY) as store:
         found = Run(rescue, store, run_id="a").interventions
@@ -238,7 +239,7 @@ def test_another_donor_is_another_record(resampled: Inputs, tmp_path: Path) -> N
     job = Job(resampled.rows[0].id, frozenset({Head(0, 1)}), mode="resample")
     digests = set()
     for seed in range(8):
-        other = replace(resampled, settings=replace(resampled.settings, seed=seed))
+        other = under(resampled, seed=seed)
         with Store(IN_MEMORY) as store:
             digests.add(Run(other, store, run_id="a").interventions.digest(job))
     assert len(digests) == 2

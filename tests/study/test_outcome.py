@@ -15,6 +15,7 @@ import pytest
 from changed_section import changed
 from fake_gates import GATE, SOUND, make_answers, make_rows
 from fake_study import make_report
+from other_settings import under
 
 from harness import __version__
 from harness.errors import SettingsError
@@ -142,8 +143,7 @@ def test_margins_and_leaks_are_the_runs(run: Run) -> None:
     assert judged(run, records) == "pass"
     run.inputs = replace(run.inputs, overlap={"a": "text"})
     assert judged(run, records) == "invalid"
-    strict = replace(run.inputs.settings, gate_margin_shared=1.0)
-    run.inputs = replace(run.inputs, overlap={}, settings=strict)
+    run.inputs = replace(under(run.inputs, gate_margin_shared=1.0), overlap={})
     assert judged(run, records) == "invalid", "no heads can cost more than all right answers"
 
 
@@ -213,7 +213,7 @@ def answered(row: Row, text: str) -> Record:
 
 def test_after_resampling_the_donors_value_is_looked_for(quiet_run: Known, tmp_path: Path) -> None:
     """Beside the user's metrics; the untouched model says it too, if it is said."""
-    inputs = replace(quiet_run.inputs, settings=replace(quiet_run.inputs.settings, mode="resample"))
+    inputs = under(quiet_run.inputs, mode="resample")
     first, second = inputs.rows[:2]
     resampled = Known(inputs, quiet_run.store, run_id="b")
     resampled.known = {
@@ -255,7 +255,7 @@ def test_completions_are_scored_by_the_rule_asked_for(quiet_run: Known, tmp_path
     # the digits stand inside a longer number: the published rule looks for a substring
     text = f"9{row.needle_value}".replace(",", "")
     for scorer, matches in (("value", 0), ("published", 1)):
-        inputs = replace(quiet_run.inputs, settings=replace(quiet_run.inputs.settings, scorer=scorer))  # type: ignore[arg-type]  # a Scorer
+        inputs = under(quiet_run.inputs, scorer=scorer)
         scored = Known(inputs, quiet_run.store, run_id="b")
         scored.known = {Job(row.id, frozenset()): answered(row, text)}
         found = run_outcome(scored, [BASELINE], own_score, since=Beginning(), how="passed", root=tmp_path)

@@ -39,6 +39,7 @@ class FakeModel:
 
     tokenizer: Tokenizer
     blueprint: Blueprint
+    settings: Settings
 
 
 BLUEPRINT = Blueprint(ModelShape(3, 4, id="tiny"), "sdpa", "float32", "cpu")
@@ -52,9 +53,9 @@ def fast_copy(template: str) -> Tokenizer:
 
 
 def book(window: int | None = None, task: Task = TASK, **settings: object) -> PromptBook:
-    model = FakeModel(tiny_tokenizer(), Blueprint(ModelShape(3, 4, id="tiny"), "sdpa", "float32", "cpu", window))
     given = Settings(**settings)  # type: ignore[arg-type]  # each of its type
-    return PromptBook(cast(AskedModel, model), {task.id: task}, given)
+    blueprint = Blueprint(ModelShape(3, 4, id="tiny"), "sdpa", "float32", "cpu", window)
+    return PromptBook(cast(AskedModel, FakeModel(tiny_tokenizer(), blueprint, given)), {task.id: task})
 
 
 def test_a_needle_stands_where_the_settings_say_or_at_the_rows_own_depth() -> None:
@@ -70,7 +71,7 @@ def test_arguments_of_the_chat_template_are_part_of_every_prompt() -> None:
     """They change its tokens, and with these the key of every record."""
     chat = fast_copy("{{ effort }}|{{ messages[0]['content'] }}|{{ enable_thinking }}")
     usual, other = (
-        PromptBook(cast(AskedModel, FakeModel(chat, BLUEPRINT)), {TASK.id: TASK}, given)
+        PromptBook(cast(AskedModel, FakeModel(chat, BLUEPRINT, given)), {TASK.id: TASK})
         for given in (Settings(), Settings(template=("effort=low", "enable_thinking=true")))
     )
     assert usual.asked(ROW).text.startswith("|")

@@ -12,6 +12,7 @@ from typing import NoReturn
 import numpy as np
 import pytest
 from fake_engine import END, FakeEngine, ids_in
+from other_settings import under
 from tiny_models import save_checkpoint
 
 from harness.demo.filings import demo_rows
@@ -146,7 +147,7 @@ def test_what_a_store_lacks_is_computed_where_a_gates_outcome_needs_it(inputs: I
     conditions = [BASELINE, NEEDLE_ABSENT, TWO]
     execute(inputs, store, conditions)
     assert not execute(inputs, store, conditions, run_id="b", load=nothing_to_load).calls
-    likely = replace(inputs, settings=replace(inputs.settings, gate_outcome="likelihood"))
+    likely = under(inputs, gate_outcome="likelihood")
     with Store(store) as opened:
         assert set(Run(likely, opened, run_id="c").records(conditions)) == {*jobs_of(NEEDLE_ABSENT, inputs.rows)}
     engine = MeasuringEngine()
@@ -197,7 +198,7 @@ def test_what_is_new_gets_the_stored_baselines_tokens(inputs: Inputs, store: Pat
 def test_the_untouched_model_is_the_same_in_every_manner(inputs: Inputs, store: Path) -> None:
     engine = execute(inputs, store, [ONE])
     assert set(engine.interventions) == {ZEROED}
-    other = replace(inputs, settings=replace(inputs.settings, phase="decode"))
+    other = under(inputs, phase="decode")
     engine = execute(other, store, [BASELINE, ONE], run_id="b")
     ids = (*ids_in("none"), END)
     assert engine.calls == [(row, "full", (frozenset(ONE.heads),), ids) for row in ids_of(inputs)]
@@ -212,7 +213,7 @@ def with_means(inputs: Inputs) -> Inputs:
     first = inputs.rows[0].filename
     rows = tuple(replace(row, split="identification") if row.filename == first else row for row in inputs.rows)
     kept = tuple(row for row in rows if row.split == "evaluation")
-    return replace(inputs, rows=kept, all_rows=rows, settings=replace(inputs.settings, mode="mean"))
+    return under(replace(inputs, rows=kept, all_rows=rows), mode="mean")
 
 
 def test_means_are_found_first_once_and_part_of_the_key(inputs: Inputs, store: Path) -> None:
@@ -261,7 +262,7 @@ def test_each_kind_of_prompt_is_asked_in_one_call(inputs: Inputs, store: Path) -
 
 def test_refresh_computes_again_once(inputs: Inputs, store: Path) -> None:
     execute(inputs, store, [ONE])
-    fresh = replace(inputs, settings=replace(inputs.settings, refresh=True))
+    fresh = under(inputs, refresh=True)
     assert len(execute(fresh, store, [ONE], run_id="b").jobs) == 12
     assert not execute(fresh, store, [ONE], run_id="b", load=nothing_to_load).calls
     assert len(execute(fresh, store, [ONE], run_id="c").jobs) == 12
@@ -271,7 +272,7 @@ def test_refresh_computes_again_once(inputs: Inputs, store: Path) -> None:
 def test_what_a_refresh_has_not_come_to_is_missing(inputs: Inputs, store: Path) -> None:
     """Reports of a refresh that was stopped mixed its records with those that it was to replace."""
     execute(inputs, store, [ONE])
-    fresh = replace(inputs, settings=replace(inputs.settings, refresh=True))
+    fresh = under(inputs, refresh=True)
 
     def stop(progress: Progress) -> None:
         if progress.rows_done == 2:
@@ -379,7 +380,7 @@ def test_the_run_key_holds_all_that_an_answer_depends_on(inputs: Inputs, monkeyp
     shape = replace(inputs.shape, revision="0123abc")
     blueprint = replace(inputs.blueprint, shape=shape, attention="eager", dtype="bfloat16", device_type="cuda")
     settings = replace(inputs.settings, revision="main", dtype="auto", quantization="4bit")
-    key = replace(inputs, settings=settings, model=AskedModel(settings), blueprint=blueprint).run_key
+    key = replace(inputs, model=AskedModel(settings), blueprint=blueprint).run_key
     assert (key.fingerprint, key.adapter) == ("its content", "its adapter")
     assert (key.revision, key.dtype, key.attention, key.device_type) == ("0123abc", "bfloat16", "eager", "cuda")
     assert key.quantization == "4bit"
@@ -487,14 +488,9 @@ def test_plain_text_of_a_document_is_read_once_for_its_rows(inputs: Inputs, stor
 
 
 def test_another_entry_for_an_architecture_finds_no_stale_records(inputs: Inputs) -> None:
-    settings = inputs.settings
-    keys = {
-        replace(inputs, settings=replace(settings, architectures=entries)).run_key
-        for entries in [(), ("phi = a.b, c.d",), ("phi = a.b, c.e",)]
-    }
+    keys = {under(inputs, architectures=entries).run_key for entries in [(), ("phi = a.b, c.d",), ("phi = a.b, c.e",)]}
     assert len(keys) == 3
-    spaced = replace(settings, architectures=("phi=a.b,c.d",))
-    assert replace(inputs, settings=spaced).run_key in keys, "spaces say nothing"
+    assert under(inputs, architectures=("phi=a.b,c.d",)).run_key in keys, "spaces say nothing"
 
 
 def test_prompts_that_are_done_stay_when_their_group_is_broken_off(inputs: Inputs, store: Path) -> None:

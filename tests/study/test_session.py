@@ -20,10 +20,11 @@ from harness.experiment.heads import Head, ModelShape
 from harness.experiment.rankings import rank
 from harness.findings.report import report_writing
 from harness.findings.report.reading import load
-from harness.findings.verdicts import gate_results
+from harness.findings.verdicts import gate_results, gates
 from harness.retrieval.rows import Row, write_rows
 from harness.settings import Settings
 from harness.study import outcome
+from harness.study.inputs import Inputs
 from harness.study.progress import Progress
 from harness.study.session import Place, StudySession
 
@@ -245,16 +246,20 @@ def test_a_process_works_out_its_report_once(
         monkeypatch.setattr(owner, name, counting)
 
     count(report_writing, "assemble_report")
-    count(gate_results, "plain_text")
+    count(gate_results, "judge")
+    count(gates, "bca_of_sums")
     count(outcome, "score_samples")
+    # what a model of random weights says is never right, and without right answers there is nothing to draw from
+    monkeypatch.setattr(Inputs, "score", lambda inputs, row, completion: (True, True))
     study = session(settings)
     declared = study.gates(["own", "shared"])
     study.declare(condition for gate in declared for condition in gate.conditions)
     study.results(ignore)
     study.results(ignore)
     report = study.finish("failed")
-    assert counts == {"assemble_report": 1, "score_samples": 1, "plain_text": 2}
     assert report is not None
+    of_gates = sum(1 + len(gate.tasks) for gate in report.gates)  # the pooled verdict, and one a task
+    assert counts == {"assemble_report": 1, "score_samples": 1, "judge": of_gates, "bca_of_sums": len(report.gates)}
     assert (report.run.exit, load(study.folder).data) == ("failed", report)
 
 
