@@ -5,7 +5,8 @@
     python -m tests.shuffled_rankings --device-map cuda      on a GPU; or, on many cores, --processes 8
 
 One permutation of all heads of the model is applied to every task's scores, so that what tasks' lists share stays
-shared; `--layers 1` exchanges heads within their layers alone, which costs more, for many of these lose much. Each ranking then has controls and permutations of its own, as in a study.
+shared; `--layers 1` exchanges heads within their layers alone, which costs more, for many of these lose much. Each
+ranking then has controls and permutations of its own, as in a study.
 
 What costs is completions. The judged sets of all rankings are asked first, on the same rows, where they share work. A
 gate passes only where the difference to its controls lies above the margin, and controls leave at most every row right:
@@ -53,7 +54,7 @@ CANNOT = "cannot pass"
 
 @dataclass(frozen=True, slots=True)
 class Shuffled:
-    """One gate on one shuffled ranking: its verdict, or `CANNOT`, and the share of right answers that its heads cost."""
+    """One gate on one shuffled ranking: its verdict, or `CANNOT`, and what its heads cost of the right answers."""
 
     seed: int
     gate: str

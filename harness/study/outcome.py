@@ -40,8 +40,7 @@ from harness.findings.samples import (
     score_samples,
     text_samples,
 )
-from harness.findings.verdicts.claim import JudgedGate, joint_claim
-from harness.findings.verdicts.gate_results import Known, gate_result
+from harness.findings.verdicts.gate_results import JudgedGate, Known, gate_result, joint_claim
 from harness.findings.verdicts.gate_samples import OUTCOMES, Answers, paired_sums
 from harness.findings.verdicts.verdict_data import GateResult, Margins
 from harness.retrieval.extents import Extent, apart, extent_of

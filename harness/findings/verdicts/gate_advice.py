@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.errors import counted
-from harness.findings.verdicts.gate_data import GateData, Premises
+from harness.findings.verdicts.gate_samples import GateData, Premises
 from harness.findings.verdicts.rule import (
     LEAST_CLUSTERS,
     LEAST_CLUSTERS_TO_FAIL,

@@ -1,27 +1,70 @@
 """A gate's part of the report, from the samples of its conditions: the verdict and everything it rests on.
 
 Only rows with a sample under every condition of the gate are compared; a condition that lacks any makes the gate
-invalid, by name. The verdict is `gates`'s. Knows nothing of how samples come about.
+invalid, by name. The verdict is `gates`'s. Beside it stand:
+
+- whether the model is whole: lost retrieval and a broken model both answer wrongly. What tells them apart is how likely
+  the model still finds plain text that nothing asks it to look up, and how many of its completions are degenerate;
+- each task's own verdict;
+- several gates as one claim: what is left of their verdicts when the chance of any false pass is held to one gate's.
+
+Source of the claim's rank: P. H. Westfall and S. S. Young (1993), Resampling-based multiple testing, Wiley, section 2.2
+(single-step maxT). All gates share their permutations, so that it needs no more of them: a permutation counts against
+a gate where *any* gate's heads cost as much under it as that gate's own do. The margin's p are corrected by Holm's
+method.
+
+Knows nothing of how samples come about.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from harness.choices import GateOutcome
-from harness.experiment.gate_conditions import Gate, candidates_in_controls
+from harness.experiment.conditions import BASELINE
+from harness.experiment.gate_conditions import (
+    PLAIN_TEXT,
+    TEXT_CONTROLS,
+    Gate,
+    candidates_in_controls,
+    over_plain_text,
+)
 from harness.experiment.heads import Head
 from harness.experiment.permutations import ALL_AT_MOST
 from harness.findings.statistics import holm
-from harness.findings.verdicts.gate_data import GateData, Premises
-from harness.findings.verdicts.gate_samples import OUTCOMES, Answers, lacking_samples, paired_sums, rows_of
+from harness.findings.verdicts.gate_samples import (
+    OUTCOMES,
+    Answers,
+    GateData,
+    Premises,
+    complete_rows,
+    lacking_samples,
+    paired_sums,
+    rows_of,
+)
 from harness.findings.verdicts.gates import arrays, judge
-from harness.findings.verdicts.rule import LEAST_CLUSTERS, LEVEL, estimate
-from harness.findings.verdicts.validity import damage, degenerate_shares, how_broken, plain_text
-from harness.findings.verdicts.verdict_data import GateResult, Kind, Margins, Permuted, TaskVerdict, Verdict
+from harness.findings.verdicts.rule import LEAST_CLUSTERS, LEVEL, TOLERANCE, estimate
+from harness.findings.verdicts.verdict_data import (
+    Claim,
+    ClaimPart,
+    Damage,
+    DegenerateShares,
+    GateResult,
+    Kind,
+    Margins,
+    Permuted,
+    PlainText,
+    TaskVerdict,
+    Verdict,
+)
 from harness.retrieval.rows import Row
 
-TASK_LEVEL = LEVEL / 2
-"""Of Holm's adjusted one-sided p, for a task's verdict."""
+BROKEN_TEXT = 0.5
+"""Nats a token that plain text may become less likely (its perplexity 1.65 times as high) before a model counts as
+broken. A convention, as is the next one."""
+BROKEN_OUTPUTS = 0.25
+"""The part of completions by which degenerate ones may rise before a model counts as broken."""
+ONE_SIDED = LEVEL / 2
+"""Of a one-sided p against the margin, adjusted by Holm's method."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +174,7 @@ def _p_above(data: GateData, margin: float) -> float | None:
 def _task_kind(verdict: Verdict, adjusted_p: float, *, known_split: bool) -> Kind:
     if verdict.verdict == "invalid":
         return "invalid"
-    if verdict.clusters >= LEAST_CLUSTERS and adjusted_p <= TASK_LEVEL:
+    if verdict.clusters >= LEAST_CLUSTERS and adjusted_p <= ONE_SIDED:
         return "pass" if known_split else "inconclusive"
     return "fail" if verdict.verdict == "fail" else "inconclusive"
 
@@ -144,4 +187,122 @@ def _permuted(gate: Gate) -> Permuted:
         all_taken=reach.n_sets <= ALL_AT_MOST,
         held=reach.held,
         one_head_p=reach.one_head_p,
+    )
+
+
+def plain_text(gate: Gate, rows: Sequence[Row], answers: Answers) -> PlainText | None:
+    """How likely plain text is, a token, untouched; and how that changes under the heads and under some controls."""
+    n_controls = min(TEXT_CONTROLS, gate.n_controls)
+    untouched: list[float] = []
+    changes: list[list[float]] = [[] for _ in range(1 + n_controls)]
+    filings = set()
+    for part in gate.parts:
+        sets = (part.largest, *(nested[-1] for nested in part.controls[:n_controls]))
+        needed = [PLAIN_TEXT, *map(over_plain_text, sets)]
+        for row in rows_of(part.largest, rows):
+            if all(answers.has(condition, row.id) for condition in needed):
+                before, *after = (answers.texts[condition.name][row.id].per_token for condition in needed)
+                untouched.append(before)
+                filings.add(row.cluster_name)
+                for change, value in zip(changes, after, strict=True):
+                    change.append(value - before)
+    if not untouched:
+        return None
+    n = len(untouched)
+    judged, *controls = (sum(change) / n for change in changes)
+    return PlainText(
+        n=n, filings=len(filings), untouched=sum(untouched) / n, change=judged, control_changes=tuple(controls)
+    )
+
+
+def degenerate_shares(gate: Gate, rows: Sequence[Row], answers: Answers) -> DegenerateShares | None:
+    """The parts of completions that are degenerate: untouched, under the heads, and under the controls in the mean.
+
+    Where several k are judged, at the largest.
+    """
+    counts = [0, 0, 0]
+    n = 0
+    for part in gate.parts:
+        for row in complete_rows(gate, part, rows, answers):
+            n += 1
+            faults = [
+                bool(answers.samples[condition.name][row.id].faults)
+                for condition in (BASELINE, part.largest, *(nested[-1] for nested in part.controls[: gate.n_controls]))
+            ]
+            counts = [counts[0] + faults[0], counts[1] + faults[1], counts[2] + sum(faults[2:])]
+    if not n:
+        return None
+    untouched, judged, controls = counts
+    return DegenerateShares(untouched=untouched / n, judged=judged / n, controls=controls / (n * gate.n_controls))
+
+
+def damage(share: float | None, margin: float, text: PlainText | None, degenerate: DegenerateShares | None) -> Damage:
+    """What the heads took from the model: answers alone, its language, nothing beyond the margin, or one cannot say.
+
+    share: of the right answers, what the heads cost.
+    """
+    if share is None or text is None or degenerate is None:
+        return "unknown"
+    if how_broken(text, degenerate) is not None:
+        return "broken model"
+    return "lost answers" if share > margin else "none"
+
+
+def how_broken(text: PlainText | None, degenerate: DegenerateShares | None) -> str | None:
+    """In words, how the heads break the model; `None` where they do not, or where that is unknown."""
+    ways = []
+    if text is not None and text.change < -BROKEN_TEXT:
+        ways.append(f"plain text {text.change:+.2f} nats a token")
+    if degenerate is not None and degenerate.judged - degenerate.untouched > BROKEN_OUTPUTS:
+        ways.append(f"{degenerate.judged:.0%} of its completions degenerate, {degenerate.untouched:.0%} untouched")
+    return ", ".join(ways) or None
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedGate:
+    """A gate that was judged: its name, its margin, its sums, whether it passed, and the numbers of its permutations.
+
+    `draws` are `None` where all sets were taken instead.
+    """
+
+    name: str
+    margin: float
+    data: GateData
+    passed: bool
+    draws: tuple[int, ...] | None
+
+
+def joint_claim(gates: Sequence[JudgedGate]) -> Claim | None:
+    """The claim of at least two gates; `None` where figures of one of them are unknown."""
+    found = [(gate, sums) for gate in gates if (sums := arrays(gate.data)) is not None]
+    if len(gates) < 2 or len(found) < len(gates):
+        return None
+    estimates = [estimate(sums) for _, sums in found]
+    of_margins = holm([float(e.difference.p_above(gate.margin)) for gate, e in zip(gates, estimates, strict=True)])
+    ranks = _ranks(gates) or tuple(min(1.0, len(gates) * float(each.rank_p)) for each in estimates)
+    return Claim(
+        parts=tuple(
+            ClaimPart(
+                gate=gate.name,
+                adjusted_p=p,
+                adjusted_rank_p=rank,
+                holds=gate.passed and p <= ONE_SIDED and rank <= LEVEL + TOLERANCE,
+            )
+            for gate, p, rank in zip(gates, of_margins, ranks, strict=True)
+        )
+    )
+
+
+def _ranks(gates: Sequence[JudgedGate]) -> tuple[float, ...] | None:
+    """The corrected rank p of each gate, over the permutations that all have; `None` where a gate has all sets."""
+    costs: list[Mapping[int, float]] = []
+    for gate in gates:
+        if gate.draws is None:
+            return None
+        costs.append(dict(zip(gate.draws, gate.data.lost_to_permutations(), strict=True)))
+    common = sorted(set.intersection(*(set(each) for each in costs)))
+    most = [max(each[draw] for each in costs) for draw in common]
+    return tuple(
+        (1 + sum(cost >= gate.data.lost_of_answered() - TOLERANCE for cost in most)) / (len(common) + 1)
+        for gate in gates
     )

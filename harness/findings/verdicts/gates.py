@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from harness.errors import counted
 from harness.findings.statistics import FilingSums, Interval, bca_of_sums
 from harness.findings.verdicts.gate_advice import Needed, what_would_decide
-from harness.findings.verdicts.gate_data import GateData, Premises
+from harness.findings.verdicts.gate_samples import GateData, Premises
 from harness.findings.verdicts.rule import (
     KINDS,
     LEAST_CLUSTERS,

@@ -21,12 +21,20 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from harness.findings.verdicts.earlier_rule import decide_as_before
-from harness.findings.verdicts.rule import KINDS, Sums, decide, estimate, holds
+from harness.findings.verdicts.rule import (
+    KINDS,
+    LEAST_CLUSTERS,
+    LEAST_CLUSTERS_TO_FAIL,
+    Sums,
+    decide,
+    estimate,
+    holds,
+)
 from harness.findings.verdicts.verdict_data import Kind, Margins
 from harness.findings.verdicts.worlds import MARGIN, N_DRAWS, Draws, Heads, Lists, World
 
 Floats = NDArray[np.float32]
+Array = NDArray[np.float64]
 Rows = Literal["even", "uneven"]
 
 N_EXPERIMENTS = 2_000
@@ -34,6 +42,10 @@ ROWS_A_CLUSTER = 9
 STIR = 0.02
 """The part of the wrong answers that any set of heads makes right."""
 MARGINS = Margins(margin=MARGIN, flat=MARGIN)
+EARLIER_DRAWS = 5
+"""Of controls, of which the rule of version 0.1.0 had no more."""
+EARLIER_FLOOR = 0.5
+"""Below this accuracy it judged nothing."""
 CELLS_AT_ONCE = 6_000_000
 """Random numbers that are held at once, about."""
 
@@ -220,3 +232,47 @@ def _uniforms(shape: tuple[int, ...], setting: Setting, generator: Generator) ->
     of_cluster = generator.random((shape[0], setting.clusters, shape[2]), dtype=np.float32)
     together = generator.random(shape, dtype=np.float32) < setting.clustering**0.5
     return np.where(together, np.repeat(of_cluster, setting.sizes, axis=1), own)
+
+
+def decide_as_before(
+    rows: Array,
+    untouched: Array,
+    judged: Array,
+    controls: Array,
+) -> NDArray[np.int64]:
+    """The verdicts of version 0.1.0, as indices into `KINDS`, to compare the present ones with.
+
+    `pass` needed (a) the t interval of the judged heads' drop less the mean of five controls' above ten points; (b)
+    the judged drop above the upper end of what one more draw would give, as if draws were normal; (c) the upper end of
+    the controls' mean drop at most ten points. Drops are points of all rows. Below an accuracy of one half, or with
+    less than twice the margin resting on the needle, it was `invalid`.
+
+    rows, untouched, judged: (..., clusters); controls: (..., clusters, draws), of which the first five are taken.
+    Nothing is right without the needle.
+    """
+    from scipy.special import stdtrit
+
+    controls = controls[..., :EARLIER_DRAWS]
+    n, groups = rows.sum(axis=-1), untouched.shape[-1]
+    accuracy = untouched.sum(axis=-1) / n
+    drop = (untouched - judged).sum(axis=-1) / n
+    drops = (untouched.sum(axis=-1)[..., None] - controls.sum(axis=-2)) / n[..., None]
+    of_draws = drops.var(axis=-1, ddof=1)
+
+    def interval(values: Array) -> tuple[Array, Array]:
+        mean = values.sum(axis=-1) / n
+        residuals = values - mean[..., None] * rows
+        clusters = groups / (groups - 1) * (residuals**2).sum(axis=-1) / n**2
+        both = clusters + of_draws / EARLIER_DRAWS
+        with np.errstate(invalid="ignore"):
+            df = both**2 / (clusters**2 / (groups - 1) + (of_draws / EARLIER_DRAWS) ** 2 / (EARLIER_DRAWS - 1))
+        reach = stdtrit(np.where(np.isfinite(df), df, groups - 1.0), 0.975) * np.sqrt(both)
+        return mean - reach, mean + reach
+
+    low, high = interval(controls.mean(axis=-1) - judged)
+    control_low, control_high = interval(untouched - controls.mean(axis=-1))
+    next_draw = drops.mean(axis=-1) + stdtrit(EARLIER_DRAWS - 1.0, 0.95) * np.sqrt(of_draws * (1 + 1 / EARLIER_DRAWS))
+    unsound = (accuracy < EARLIER_FLOOR) | (accuracy < 2 * MARGIN) | (control_low > MARGIN)
+    passes = (low > MARGIN) & (drop > next_draw) & (control_high <= MARGIN) & (groups >= LEAST_CLUSTERS)
+    fails = (high < MARGIN) & (groups >= LEAST_CLUSTERS_TO_FAIL)
+    return np.select([unsound, passes, fails], [KINDS.index("invalid"), 0, 1], default=KINDS.index("inconclusive"))

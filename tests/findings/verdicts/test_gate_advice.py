@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from harness.findings.verdicts.gate_advice import Needed, what_would_decide
-from harness.findings.verdicts.gate_data import ClusterSums, GateData, Premises
+from harness.findings.verdicts.gate_samples import ClusterSums, GateData, Premises
 from harness.findings.verdicts.rule import Estimates, Share
 from harness.findings.verdicts.verdict_data import Margins
 

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import pytest
 from fake_gates import GATE, OWN, SOUND, TASKS, make_answers, make_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,10 +11,18 @@ from scipy.stats import t
 
 from harness.experiment.conditions import BASELINE, Condition
 from harness.experiment.heads import Head
-from harness.findings.verdicts.gate_data import Premises
-from harness.findings.verdicts.gate_results import gate_result, task_verdicts
-from harness.findings.verdicts.gate_samples import Answers
-from harness.findings.verdicts.verdict_data import GateResult, Margins
+from harness.findings.verdicts.gate_results import (
+    JudgedGate,
+    damage,
+    degenerate_shares,
+    gate_result,
+    how_broken,
+    joint_claim,
+    plain_text,
+    task_verdicts,
+)
+from harness.findings.verdicts.gate_samples import Answers, ClusterSums, GateData, Premises
+from harness.findings.verdicts.verdict_data import DegenerateShares, GateResult, Margins, PlainText
 from harness.retrieval.rows import Row
 
 ROWS = make_rows(20)
@@ -149,3 +158,128 @@ def test_the_order_of_rows_is_nothing(order: list[int]) -> None:
     assert {task.task for task in again.tasks} == set(TASKS)
     aside = {"tasks": (), "interval": None, "standard_error": None, "df": None, "above_margin": None}
     assert once.model_copy(update=aside) == again.model_copy(update=aside)
+
+
+def judged(
+    name: str, kept: float, permuted: list[float], draws: tuple[int, ...] | None = tuple(range(19))
+) -> JudgedGate:
+    """Twenty clusters of nine right answers, so many kept under the judged heads and under each permutation."""
+    clusters = tuple(ClusterSums(9, 9, 0, 9, kept, (9,) * 19, 9, kept, tuple(permuted)) for _ in range(20))
+    return JudgedGate(name, 0.1, GateData(19, len(permuted), clusters), True, draws)
+
+
+def test_gates_that_cost_more_than_all_permutations_of_any_hold_together() -> None:
+    claim = joint_claim([judged("own", 1, [8] * 19), judged("shared", 2, [8] * 19)])
+    assert claim is not None
+    assert [(part.gate, part.adjusted_rank_p, part.holds) for part in claim.parts] == [
+        ("own", 0.05, True),
+        ("shared", 0.05, True),
+    ]
+
+
+def test_a_permutation_of_another_gate_counts_too() -> None:
+    """One permutation of the own heads costs more than the shared heads do: alone they pass, together not."""
+    claim = joint_claim([judged("own", 0, [1, *[8] * 18]), judged("shared", 2, [8] * 19)])
+    assert claim is not None
+    assert [(part.adjusted_rank_p, part.holds) for part in claim.parts] == [(0.05, True), (0.1, False)]
+
+
+def test_only_permutations_that_all_gates_have_count() -> None:
+    other = judged("shared", 2, [8] * 19, draws=tuple(range(5, 24)))
+    claim = joint_claim([judged("own", 0, [1, *[8] * 18]), other])
+    assert claim is not None
+    assert [part.adjusted_rank_p for part in claim.parts] == [pytest.approx(1 / 15)] * 2
+
+
+def test_where_a_gate_took_all_sets_its_p_is_multiplied() -> None:
+    claim = joint_claim([judged("own", 0, [8] * 19), judged("shared", 2, [8] * 199, draws=None)])
+    assert claim is not None
+    assert [part.adjusted_rank_p for part in claim.parts] == [0.1, 0.01]
+
+
+def test_holm_over_gates() -> None:
+    """A gate at the margin has p 0.5 or more: it does not hold, and does not take the other with it."""
+    claim = joint_claim([judged("own", 1, [8.5] * 19), judged("shared", 8.1, [8.5] * 19)])
+    assert claim is not None
+    own, shared = claim.parts
+    assert (own.adjusted_p, own.holds, shared.holds) == (0.0, True, False)
+
+
+def test_one_gate_is_no_claim_of_several_and_unknown_figures_are_none() -> None:
+    assert joint_claim([judged("own", 1, [8] * 19)]) is None
+    assert joint_claim([judged("own", 1, [8] * 19), JudgedGate("shared", 0.1, GateData(19, 19, ()), False, ())]) is None
+
+
+ROWS = make_rows(4)
+CITY, YEAR = OWN
+CITY_HEADS, YEAR_HEADS = CITY.largest.name, YEAR.largest.name
+
+
+def shares(untouched: float, judged: float, controls: float) -> DegenerateShares:
+    return DegenerateShares(untouched=untouched, judged=judged, controls=controls)
+
+
+def test_plain_text_by_hand() -> None:
+    """City rows: -3 under the heads, -2 untouched; year rows -2.5; the second control of the year -1."""
+    texts: dict[str, float | None] = {
+        f"plain_text[{CITY_HEADS}]": -3.0,
+        f"plain_text[{YEAR_HEADS}]": -2.5,
+        f"plain_text[{YEAR.controls[1][0].name}]": -1.0,
+    }
+    found = plain_text(GATE, ROWS, make_answers(GATE, ROWS, {}, texts))
+    assert found == PlainText(n=8, filings=4, untouched=-2.0, change=-0.75, control_changes=(0.0, 0.5))
+
+
+def test_plain_text_stands_under_five_controls_and_no_permutation() -> None:
+    over_text = {each.setting for each in GATE.conditions if each.prompt == "plain_text"}
+    assert over_text == {"", *(each.name for part in OWN for each in (part.largest, *(c[0] for c in part.controls)))}
+    many = replace(CITY, controls=tuple(CITY.controls[0] for _ in range(8)))
+    assert len(replace(GATE, parts=(many,)).over_text) == 1 + 5
+
+
+def test_no_plain_text_is_none() -> None:
+    assert plain_text(GATE, ROWS, make_answers(GATE, ROWS, {}, {"plain_text": None})) is None
+
+
+def test_degenerate_shares_by_hand() -> None:
+    answers = make_answers(GATE, ROWS, {}, {})
+    assert degenerate_shares(GATE, ROWS, answers) == shares(0.0, 0.0, 0.0)
+    for name, n in ((CITY_HEADS, 3), (YEAR.controls[0][0].name, 2), ("baseline", 1)):
+        of_rows = dict(answers.samples[name])
+        for row in list(of_rows)[:n]:
+            of_rows[row] = of_rows[row].model_copy(update={"faults": ("cut_off", "empty")})
+        answers = replace(answers, samples={**answers.samples, name: of_rows})
+    assert degenerate_shares(GATE, ROWS, answers) == shares(1 / 8, 3 / 8, 2 / 16)
+    assert degenerate_shares(GATE, (), answers) is None
+
+
+def text_of(change: float) -> PlainText:
+    return PlainText(n=1, filings=1, untouched=-2.0, change=change, control_changes=())
+
+
+WHOLE, GARBLED = shares(0.1, 0.3, 0.1), shares(0.1, 0.4, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("share", "text", "found", "expected"),
+    [
+        (0.8, text_of(-0.1), WHOLE, "lost answers"),
+        (0.8, text_of(-0.6), WHOLE, "broken model"),
+        (0.8, text_of(-0.1), GARBLED, "broken model"),
+        (0.0, text_of(-0.6), WHOLE, "broken model"),
+        (0.1, text_of(0.2), WHOLE, "none"),
+        (None, text_of(0.0), WHOLE, "unknown"),
+        (0.8, None, WHOLE, "unknown"),
+        (0.8, text_of(0.0), None, "unknown"),
+    ],
+)
+def test_damage(share: float | None, text: PlainText | None, found: DegenerateShares | None, expected: str) -> None:
+    assert damage(share, 0.1, text, found) == expected
+
+
+def test_how_a_model_is_broken_is_said() -> None:
+    assert how_broken(text_of(-1.9), GARBLED) == (
+        "plain text -1.90 nats a token, 40% of its completions degenerate, 10% untouched"
+    )
+    assert how_broken(text_of(-0.1), WHOLE) is None
+    assert how_broken(None, None) is None

@@ -10,8 +10,7 @@ from harness.experiment.conditions import Condition
 from harness.experiment.gate_conditions import Gate, Part
 from harness.experiment.heads import Head
 from harness.findings.samples import Sample
-from harness.findings.verdicts.gate_data import ClusterSums
-from harness.findings.verdicts.gate_samples import OUTCOMES, Answers, lacking_samples, paired_sums
+from harness.findings.verdicts.gate_samples import OUTCOMES, Answers, ClusterSums, lacking_samples, paired_sums
 
 ROWS = make_rows(3)
 CITY, YEAR = OWN

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.findings.verdicts.gate_data import ClusterSums, GateData, Premises
+from harness.findings.verdicts.gate_samples import ClusterSums, GateData, Premises
 from harness.findings.verdicts.gates import judge
 from harness.findings.verdicts.verdict_data import Margins, Verdict
 
