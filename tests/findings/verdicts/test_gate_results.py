@@ -210,9 +210,7 @@ def test_one_gate_is_no_claim_of_several_and_unknown_figures_are_none() -> None:
     assert joint_claim([judged("own", 1, [8] * 19), JudgedGate("shared", 0.1, GateData(19, 19, ()), False, ())]) is None
 
 
-ROWS = make_rows(4)
-CITY, YEAR = OWN
-CITY_HEADS, YEAR_HEADS = CITY.largest.name, YEAR.largest.name
+FEW = make_rows(4)
 
 
 def shares(untouched: float, judged: float, controls: float) -> DegenerateShares:
@@ -226,7 +224,7 @@ def test_plain_text_by_hand() -> None:
         f"plain_text[{YEAR_HEADS}]": -2.5,
         f"plain_text[{YEAR.controls[1][0].name}]": -1.0,
     }
-    found = plain_text(GATE, ROWS, make_answers(GATE, ROWS, {}, texts))
+    found = plain_text(GATE, FEW, make_answers(GATE, FEW, {}, texts))
     assert found == PlainText(n=8, filings=4, untouched=-2.0, change=-0.75, control_changes=(0.0, 0.5))
 
 
@@ -238,18 +236,18 @@ def test_plain_text_stands_under_five_controls_and_no_permutation() -> None:
 
 
 def test_no_plain_text_is_none() -> None:
-    assert plain_text(GATE, ROWS, make_answers(GATE, ROWS, {}, {"plain_text": None})) is None
+    assert plain_text(GATE, FEW, make_answers(GATE, FEW, {}, {"plain_text": None})) is None
 
 
 def test_degenerate_shares_by_hand() -> None:
-    answers = make_answers(GATE, ROWS, {}, {})
-    assert degenerate_shares(GATE, ROWS, answers) == shares(0.0, 0.0, 0.0)
+    answers = make_answers(GATE, FEW, {}, {})
+    assert degenerate_shares(GATE, FEW, answers) == shares(0.0, 0.0, 0.0)
     for name, n in ((CITY_HEADS, 3), (YEAR.controls[0][0].name, 2), ("baseline", 1)):
         of_rows = dict(answers.samples[name])
         for row in list(of_rows)[:n]:
             of_rows[row] = of_rows[row].model_copy(update={"faults": ("cut_off", "empty")})
         answers = replace(answers, samples={**answers.samples, name: of_rows})
-    assert degenerate_shares(GATE, ROWS, answers) == shares(1 / 8, 3 / 8, 2 / 16)
+    assert degenerate_shares(GATE, FEW, answers) == shares(1 / 8, 3 / 8, 2 / 16)
     assert degenerate_shares(GATE, (), answers) is None
 
 
