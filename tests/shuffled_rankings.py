@@ -41,7 +41,7 @@ from harness.files import write_text
 from harness.findings.samples import score_samples
 from harness.settings import Settings
 from harness.study.inputs import Inputs, read_inputs
-from harness.study.outcome import build_gate, judge_gates
+from harness.study.judging import build_gate, judge_gates
 from harness.study.progress import Progress
 from harness.study.run import Run
 

@@ -1,35 +1,24 @@
-"""What came of a run: its gates judged, its report, and the results that tests assert on.
+"""What came of a run: its report, and the results that tests assert on.
 
-The store's records are scored, and what was asked of which model, on which data, with which programs is said beside
-them; `harness.findings.report.report_writing` makes the report of it. Knows nothing of pytest.
+The store's records are scored (`judging` says what its gates make of them, `provenance` what stands behind it);
+`harness.findings.report.report_writing` makes the report of it. Knows nothing of pytest.
 """
 
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.choices import EDGE_MODES
-from harness.errors import HeadsError
 from harness.experiment.conditions import Condition
-from harness.experiment.gate_conditions import GATES, Gate, make_gate
 from harness.experiment.intervention import DEFAULT_MANNER
-from harness.experiment.plan import Job, jobs_of
-from harness.experiment.rankings import HeadRanking
 from harness.experiment.record import Record
 from harness.findings.damage import DamageShare, damage_shares
-from harness.findings.rankings.ranking_summary import unsettled
 from harness.findings.report.report_data import (
     ConditionResult,
-    DataInfo,
-    ExcludedRow,
     Exit,
-    ModelSection,
     ReportData,
-    RunInfo,
 )
-from harness.findings.report.report_writing import Judged, Setup, build_report
+from harness.findings.report.report_writing import build_report
 from harness.findings.samples import (
     DONOR_VALUE,
     Fault,
@@ -38,102 +27,14 @@ from harness.findings.samples import (
     Place,
     Sample,
     score_samples,
-    text_samples,
 )
-from harness.findings.verdicts.gate_results import JudgedGate, Known, gate_result, joint_claim
-from harness.findings.verdicts.gate_samples import OUTCOMES, Answers, paired_sums
-from harness.findings.verdicts.verdict_data import GateResult, Margins
-from harness.retrieval.extents import Extent, apart, extent_of
-from harness.retrieval.placement import recurring_rows
+from harness.findings.verdicts.verdict_data import GateResult
 from harness.retrieval.rows import Row
-from harness.retrieval.scoring import SCORER_VERSION, hedges, matches_value, value_tokens
-from harness.retrieval.traces import seen_words
-from harness.settings import DEMO, Shown
+from harness.retrieval.scoring import hedges, matches_value, value_tokens
 from harness.study.inputs import Inputs, donor_row
-from harness.study.provenance import commit_of, earlier_note, program_versions, way_of
+from harness.study.judging import judge_gates
+from harness.study.provenance import Beginning, setup_of
 from harness.study.run import Run
-
-
-def build_gate(inputs: Inputs, name: str) -> Gate:
-    """The gate `own`, `shared` or `global` on these inputs.
-
-    Raises:
-        SettingsError: there is no such gate.
-        HeadsError: the ranking holds no such heads, or too few are left for controls.
-    """
-    return make_gate(name, inputs.study(), inputs.settings.judged_ks)
-
-
-def declared_gates(inputs: Inputs, conditions: Iterable[Condition]) -> tuple[Gate, ...]:
-    """The gates all of whose conditions are among these: their own controls are declared by nobody else."""
-    names = {condition.name for condition in conditions}
-    found = []
-    for name in GATES:
-        try:
-            gate = build_gate(inputs, name)
-        except HeadsError:
-            continue  # nobody can have declared what cannot be built
-        if names.issuperset(condition.name for condition in gate.conditions):
-            found.append(gate)
-    return tuple(found)
-
-
-def gate_notes(ranking: HeadRanking, evaluated: Extent | None) -> Iterator[str]:
-    """What there is to know of the ranking before one believes a verdict on these prompts."""
-    yield from apart(ranking.extent, evaluated)
-    if ranking.mean_scores is None:
-        yield (
-            f"the ranking lists each task's best {ranking.top_k} heads and no scores of the others: the next ranks may "
-            "be among the controls"
-        )
-
-
-def judge_gates(
-    run: Run, conditions: Sequence[Condition], records: Mapping[Job, Record], samples: Sequence[Sample]
-) -> Judged:
-    """What the run's gates add to its report."""
-    inputs, settings = run.inputs, run.inputs.settings
-    texts = text_samples(
-        conditions,
-        inputs.rows,
-        records,
-        lambda row_id: len(run.prompt(row_id, "plain_text").value_ids),
-        manner=inputs.manner,
-    )
-    answers = Answers.of(samples, texts)
-    gates = declared_gates(inputs, conditions)
-    asked = dict.fromkeys(job.row_id for job in records if job.prompt == "full")
-    known = Known(
-        candidates=inputs.ranking.all_candidates(),
-        leaked_filings=inputs.ranking_overlap,
-        leaked_how=seen_words(inputs.known_by),
-        held_out=settings.heads_held_out,
-        notes=tuple(gate_notes(inputs.ranking, extent_of(run.prompt(row_id, "full") for row_id in asked))),
-    )
-    margins = {gate.heads: Margins(margin=settings.margin_of(gate.heads), flat=settings.gate_flat) for gate in gates}
-    results = []
-    for gate in gates:
-        judged_heads = {part.largest.source_task: part.largest.heads for part in gate.parts}
-        notes = (*unsettled(inputs.ranking, judged_heads, gate.heads), *earlier_note(run.store, gate, settings))
-        of_gate = replace(known, notes=(*known.notes, *notes))
-        results.append(gate_result(gate, inputs.rows, answers, margins[gate.heads], of_gate, settings.gate_outcome))
-        if results[-1].verdict != "invalid":
-            run.store.note_judged(gate.heads, way_of(gate, settings))
-    judged = [
-        JudgedGate(
-            result.name,
-            margins[gate.heads].margin,
-            paired_sums(gate, inputs.rows, answers, OUTCOMES[settings.gate_outcome]),
-            passed=result.verdict == "pass",
-            draws=None if result.permuted.all_taken else gate.draws,
-        )
-        for gate, result in zip(gates, results, strict=True)
-    ]
-    over_text = [condition for condition in conditions if condition.prompt == "plain_text"]
-    lacking = [
-        each.name for each in over_text if any(job not in records for job in jobs_of(each, inputs.rows, inputs.manner))
-    ]
-    return Judged(results, lacking, settings.gate_margin, joint_claim(judged))
 
 
 @dataclass(frozen=True)
@@ -192,20 +93,6 @@ class GateVerdict:
         return f"<{'; '.join([self.message.partition(chr(10))[0], *self.figures.reasons])}>"
 
 
-@dataclass(frozen=True, slots=True)
-class Beginning:
-    """How a session began: by which command, and when, on the calendar and on the clock."""
-
-    command: str | None = None
-    started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-    clock: float = field(default_factory=time.monotonic)
-
-    @property
-    def seconds(self) -> float:
-        """How long ago that was."""
-        return round(time.monotonic() - self.clock, 3)
-
-
 @dataclass(frozen=True)
 class Outcome:
     """What came of a run: the report on it, and the samples that this rests on."""
@@ -235,22 +122,7 @@ def run_outcome(  # what is reported, of which run, how scored, since when, and 
         conditions, inputs.rows, records, inputs.score, own, flags=flags, place=place, manner=inputs.manner
     )
     judged = judge_gates(run, conditions, records, samples)
-    setup = Setup(
-        run=RunInfo(
-            name=settings.run,
-            started=since.started,
-            seconds=since.seconds,
-            exit=how,
-            commit=commit_of(root),
-            out_of_memory=sum(record.completion.halvings > 0 for record in records.values()),
-            command=since.command,
-        ),
-        configuration=_configuration(run, root),
-        versions=program_versions() | {"scorer": str(SCORER_VERSION)},
-        model=_model_info(run),
-        ranking=inputs.ranking,
-        data=_data_info(inputs),
-    )
+    setup = setup_of(run, records.values(), since=since, how=how, root=root)
     damage = _damage(run, conditions, samples)
     return Outcome(build_report(setup, conditions, inputs.rows, samples, judged, damage), samples)
 
@@ -314,39 +186,3 @@ def _with_donors(own_score: OwnScore, inputs: Inputs) -> OwnScore:
         return {**own_score(row, completion), DONOR_VALUE: float(said)}
 
     return score
-
-
-def _configuration(run: Run, root: Path) -> dict[str, Shown]:
-    """The settings, and of mean values the hash: the settings alone do not tell which numbers they were."""
-    configuration, means = run.inputs.settings.shown(root), run.interventions.means
-    return configuration if means is None else configuration | {"mean_sha256": means.sha256}
-
-
-def _data_info(inputs: Inputs) -> DataInfo:
-    return DataInfo(
-        source=inputs.source,
-        split_seed=inputs.split_seed,
-        excluded=tuple(ExcludedRow(row=each.row_id, reason=each.reason) for each in inputs.excluded),
-        ranking_overlap=inputs.ranking_overlap,
-        known_by=inputs.known_by,
-        cut=inputs.n_cut,
-        value_recurs=recurring_rows(inputs.rows, inputs.tasks),
-    )
-
-
-def _model_info(run: Run) -> ModelSection:
-    shape, key, asked = run.inputs.shape, run.inputs.run_key, run.inputs.settings.model
-    kept = run.inputs.blueprint.quantized_file
-    return ModelSection(
-        id=DEMO if asked == DEMO else shape.id or asked,
-        n_layers=shape.n_layers,
-        n_heads=shape.n_heads,
-        head_dim=shape.head_dim,
-        revision=shape.revision,
-        fingerprint=key.fingerprint,
-        dtype=key.dtype,
-        attention=key.attention,
-        device=key.device_type,
-        quantization=key.quantization if kept is None else f"{kept}, read as full weights",
-        adapter=key.adapter,
-    )

@@ -1,24 +1,97 @@
-"""What stands behind a report: which programs ran, of which commit, and what a store tells of earlier verdicts.
+"""What stands behind a report, and its session's header: when and how it ran, with which programs, model and data.
 
-A gate that passes with the best of five seeds, or at the best of five k, passes falsely up to five times as often as it
-says. Nobody can forbid trying; a verdict can say how much was tried: how often a gate was judged before, with which
-seeds and k. Ways of judging are noted in the store, so of another store's nothing is known. Knows nothing of pytest.
+Knows nothing of what came of it, nor of pytest.
 """
 
-import json
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from harness import __version__
-from harness.experiment.gate_conditions import Gate
-from harness.experiment.store import Store
-from harness.settings import Settings
+from harness.experiment.heads import Blueprint
+from harness.experiment.record import Record
+from harness.findings.report.report_data import (
+    DataInfo,
+    ExcludedRow,
+    Exit,
+    ModelSection,
+    RunInfo,
+)
+from harness.findings.report.report_writing import Setup
+from harness.retrieval.placement import recurring_rows
+from harness.retrieval.scoring import SCORER_VERSION
+from harness.settings import DEMO, Settings, Shown
+from harness.study.inputs import Inputs
+from harness.study.run import Run
 
 PROGRAMS = ("torch", "transformers", "pytest")
 """Programs whose versions a report names beside Python's and the harness's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """How a session began: by which command, and when, on the calendar and on the clock."""
+
+    command: str | None = None
+    started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    clock: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        """How long ago that was."""
+        return round(time.monotonic() - self.clock, 3)
+
+
+def setup_of(run: Run, records: Iterable[Record], *, since: Beginning, how: Exit, root: Path) -> Setup:
+    """What was asked of which model, on which data, with which programs; `root` is the folder of the project."""
+    inputs, settings = run.inputs, run.inputs.settings
+    return Setup(
+        run=RunInfo(
+            name=settings.run,
+            started=since.started,
+            seconds=since.seconds,
+            exit=how,
+            commit=commit_of(root),
+            out_of_memory=sum(record.completion.halvings > 0 for record in records),
+            command=since.command,
+        ),
+        configuration=_configuration(run, root),
+        versions=program_versions() | {"scorer": str(SCORER_VERSION)},
+        model=_model_info(run),
+        ranking=inputs.ranking,
+        data=_data_info(inputs),
+    )
+
+
+def header_lines(settings: Settings, blueprint: Blueprint, *, root: Path, report_name: str) -> Iterator[str]:
+    """What is asked of what, in two lines; more where the model cannot do what is usual."""
+    shown, tasks = settings.shown(root), "all tasks" if settings.tasks is None else ", ".join(settings.tasks)
+    yield (
+        f"ablation: model {_model_words(shown)}, rows {shown['data'] or DEMO} ({tasks}), "
+        f"heads {shown['heads'] or DEMO}, k {', '.join(map(str, settings.k))}"
+    )
+    yield (
+        f"ablation: mode {settings.mode}, phase {settings.phase}, engine {settings.engine}, "
+        f"seed {settings.seed}, report {report_name}"
+    )
+    if blueprint.quantized_file is not None:
+        yield f"ablation: quantised weights ({blueprint.quantized_file}), read as full {blueprint.dtype}"
+    if blueprint.one_by_one is not None and settings.engine == "shared":
+        yield f"ablation: each condition is computed alone: {blueprint.one_by_one}"
+    if blueprint.attention == "eager":
+        yield "ablation: eager attention: long prompts take more memory and time than with sdpa"
+
+
+def _model_words(shown: Mapping[str, Shown]) -> str:
+    """The model, and what was asked of it beside the usual."""
+    numbers = " and ".join(str(shown[name]) for name in ("quantization", "dtype") if shown[name] is not None)
+    asked = {"at": shown["revision"], "with": shown["adapter"], "in": numbers or None, "on": shown["device_map"]}
+    return " ".join([str(shown["model"]), *(f"{word} {what}" for word, what in asked.items() if what is not None)])
 
 
 def program_versions() -> dict[str, str | None]:
@@ -43,38 +116,37 @@ def commit_of(root: Path) -> str | None:
     return done.stdout.strip()
 
 
-def way_of(gate: Gate, settings: Settings) -> str:
-    """In which way a gate is judged: everything that one might try another value of."""
-    way = {
-        "seed": settings.seed,
-        "k": list(gate.ks),
-        "draws": settings.gate_draws,
-        "strata": settings.gate_strata,
-        "margin": settings.margin_of(gate.heads),
-        "flat": settings.gate_flat,
-        "outcome": settings.gate_outcome,
-        "scorer": settings.scorer,
-        "model": settings.model,
-        "heads": None if settings.heads is None else settings.heads.name,
-    }
-    return json.dumps(way, sort_keys=True)
+def _configuration(run: Run, root: Path) -> dict[str, Shown]:
+    """The settings, and of mean values the hash: the settings alone do not tell which numbers they were."""
+    configuration, means = run.inputs.settings.shown(root), run.interventions.means
+    return configuration if means is None else configuration | {"mean_sha256": means.sha256}
 
 
-def earlier_note(store: Store, gate: Gate, settings: Settings) -> tuple[str, ...]:
-    """A sentence on the other ways in which this gate was judged; nothing where there are none."""
-    here = way_of(gate, settings)
-    others = [json.loads(way) for way in store.judged(gate.heads) if way != here]
-    if not others:
-        return ()
-    every = [json.loads(here), *others]
-    differing = [f"{name} {_values(every, name)}" for name in every[0] if len({str(way[name]) for way in every}) > 1]
-    times = "once" if len(others) == 1 else f"in {len(others)} other ways"
-    return (
-        f"judged {times} before in this store, with other settings ({'; '.join(differing)}): of several verdicts the "
-        "best is worth less than one that was declared alone",
+def _data_info(inputs: Inputs) -> DataInfo:
+    return DataInfo(
+        source=inputs.source,
+        split_seed=inputs.split_seed,
+        excluded=tuple(ExcludedRow(row=each.row_id, reason=each.reason) for each in inputs.excluded),
+        ranking_overlap=inputs.ranking_overlap,
+        known_by=inputs.known_by,
+        cut=inputs.n_cut,
+        value_recurs=recurring_rows(inputs.rows, inputs.tasks),
     )
 
 
-def _values(ways: Sequence[dict[str, object]], name: str) -> str:
-    """The different values of a setting, this gate's first."""
-    return ", ".join(dict.fromkeys(str(way[name]).strip("[]") for way in ways))
+def _model_info(run: Run) -> ModelSection:
+    shape, key, asked = run.inputs.shape, run.inputs.run_key, run.inputs.settings.model
+    kept = run.inputs.blueprint.quantized_file
+    return ModelSection(
+        id=DEMO if asked == DEMO else shape.id or asked,
+        n_layers=shape.n_layers,
+        n_heads=shape.n_heads,
+        head_dim=shape.head_dim,
+        revision=shape.revision,
+        fingerprint=key.fingerprint,
+        dtype=key.dtype,
+        attention=key.attention,
+        device=key.device_type,
+        quantization=key.quantization if kept is None else f"{kept}, read as full weights",
+        adapter=key.adapter,
+    )

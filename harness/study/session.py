@@ -25,11 +25,13 @@ from harness.findings.report.report_files import REPORT_FILE
 from harness.findings.report.report_writing import what_is_replaced, write_report
 from harness.findings.samples import OwnScore, Sample
 from harness.findings.verdicts.verdict_data import GateResult
-from harness.settings import DEMO, Settings
+from harness.settings import Settings
 from harness.study.forecast import forecast, forecast_lines
 from harness.study.inputs import Inputs, read_inputs
-from harness.study.outcome import Beginning, GateVerdict, Outcome, Result, build_gate, run_outcome
+from harness.study.judging import build_gate
+from harness.study.outcome import GateVerdict, Outcome, Result, run_outcome
 from harness.study.progress import Notes, Progress, RightAnswers
+from harness.study.provenance import Beginning, header_lines
 from harness.study.run import Engine, Run
 from harness.study.workers import own_device_map, share_threads
 
@@ -320,32 +322,7 @@ class StudySession:
 
     def header(self) -> list[str]:
         """What is asked of what, in two lines; more where the model cannot do what is usual."""
-        settings, shown = self.settings, self.settings.shown(self.root)
-        tasks = "all tasks" if settings.tasks is None else ", ".join(settings.tasks)
-        return [
-            f"ablation: model {self._model_words()}, rows {shown['data'] or DEMO} ({tasks}), "
-            f"heads {shown['heads'] or DEMO}, k {', '.join(map(str, settings.k))}",
-            f"ablation: mode {settings.mode}, phase {settings.phase}, engine {settings.engine}, "
-            f"seed {settings.seed}, report {self.report_name}",
-            *self._remarks(),
-        ]
-
-    def _model_words(self) -> str:
-        """The model, and what was asked of it beside the usual."""
-        shown = self.settings.shown(self.root)
-        numbers = " and ".join(str(shown[name]) for name in ("quantization", "dtype") if shown[name] is not None)
-        asked = {"at": shown["revision"], "with": shown["adapter"], "in": numbers or None, "on": shown["device_map"]}
-        return " ".join([str(shown["model"]), *(f"{word} {what}" for word, what in asked.items() if what is not None)])
-
-    def _remarks(self) -> Iterator[str]:
-        """What about this model costs time or memory."""
-        blueprint = self.inputs.blueprint
-        if blueprint.quantized_file is not None:
-            yield f"ablation: quantised weights ({blueprint.quantized_file}), read as full {blueprint.dtype}"
-        if blueprint.one_by_one is not None and self.settings.engine == "shared":
-            yield f"ablation: each condition is computed alone: {blueprint.one_by_one}"
-        if blueprint.attention == "eager":
-            yield "ablation: eager attention: long prompts take more memory and time than with sdpa"
+        return list(header_lines(self.settings, self.inputs.blueprint, root=self.root, report_name=self.report_name))
 
     def _engine(self) -> Engine:
         from harness.model.generation.engines import ModelEngine

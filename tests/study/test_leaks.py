@@ -20,7 +20,7 @@ from harness.retrieval.rows import Row, filing_hash, write_rows
 from harness.retrieval.traces import traces_of
 from harness.settings import Settings
 from harness.study.inputs import Inputs, read_inputs
-from harness.study.outcome import build_gate, judge_gates
+from harness.study.judging import build_gate, judge_gates
 from harness.study.run import Run
 
 MADE_FROM = demo_rows(12, seed=3)
