@@ -2,7 +2,10 @@
 
 python -m harness.gate_simulation --out reports/gate_simulation --processes 16
 
-The whole simulation takes about an hour and a half of one core; what it finds does not depend on how many share it.
+python -m harness.gate_simulation --only-effects --draws 99 --out FOLDER
+
+The second tells what more draws would find. The whole simulation takes about an hour and a half of one core; what it
+finds does not depend on how many share it.
 """
 
 import argparse
@@ -14,6 +17,7 @@ from pathlib import Path
 from harness.commands.console import whole_number
 from harness.files import write_text
 from harness.findings.verdicts.simulation import N_EXPERIMENTS, plan, simulate
+from harness.findings.verdicts.worlds import N_DRAWS
 
 FILE = "simulation.json"
 
@@ -25,11 +29,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--experiments", type=whole_number(1), default=N_EXPERIMENTS, metavar="N", help="in each cell")
     parser.add_argument("--seed", type=whole_number(0), default=0, metavar="S")
     parser.add_argument("--every", type=whole_number(1), default=1, metavar="N", help="every Nth cell alone, to try it")
+    parser.add_argument(
+        "--draws", type=whole_number(19), default=N_DRAWS, metavar="N", help="of controls, and of permutations"
+    )
+    parser.add_argument("--only-effects", action="store_true", help="the cells alone where there is something to find")
     parser.add_argument("--processes", type=whole_number(1), default=1, metavar="N")
     given = parser.parse_args(argv)
     from harness.findings.figures.simulation_plot import draw_simulation
 
-    simulation = simulate(plan(given.every), experiments=given.experiments, seed=given.seed, processes=given.processes)
+    simulation = simulate(
+        plan(given.every, only_effects=given.only_effects),
+        experiments=given.experiments,
+        seed=given.seed,
+        processes=given.processes,
+        draws=given.draws,
+    )
     given.out.mkdir(parents=True, exist_ok=True)
     cells = ",\n".join(json.dumps(cell) for cell in simulation["cells"])  # a line each
     head = json.dumps({**simulation, "cells": []}, indent=1).removesuffix("[]\n}")

@@ -136,19 +136,25 @@ class Planned:
     setting: Setting
 
 
-def plan(every: int = 1) -> tuple[Planned, ...]:
-    """The cells of the whole simulation, in order, or every so many of them."""
+def plan(every: int = 1, *, only_effects: bool = False) -> tuple[Planned, ...]:
+    """The whole simulation's cells, in order, or every so many of them; or those alone where there is an effect."""
     of_draws = (Setting(*each) for each in product((10, 20, 50, 100), SIZES, ACCURACIES, (0.0, 0.2, 0.8)))
     of_heads = (Setting(n, "even", *each) for n, *each in product((20, 50), ACCURACIES, (0.0, 0.2)))
     pairs: Iterator[tuple[World, Setting]] = chain(product(DRAWN, of_draws), product(worlds_of_heads(), of_heads))
-    return tuple(Planned(number, world, setting) for number, (world, setting) in enumerate(pairs))[::every]
+    cells = (Planned(number, world, setting) for number, (world, setting) in enumerate(pairs))
+    return tuple(cell for cell in cells if not only_effects or cell.world.kind == "effect")[::every]
 
 
 def simulate(
-    cells: Sequence[Planned], *, experiments: int = N_EXPERIMENTS, seed: int = 0, processes: int = 1
+    cells: Sequence[Planned],
+    *,
+    experiments: int = N_EXPERIMENTS,
+    seed: int = 0,
+    processes: int = 1,
+    draws: int = N_DRAWS,
 ) -> Simulation:
-    """Every cell's experiments; the same for any number of processes."""
-    work = partial(simulate_cell, experiments=experiments, seed=seed)
+    """Every cell's experiments, with so many draws; the same for any number of processes."""
+    work = partial(simulate_cell, experiments=experiments, seed=seed, draws=draws)
     if processes == 1:
         found = list(map(work, cells))
     else:
@@ -158,22 +164,22 @@ def simulate(
         "schema_version": 2,
         "seed": seed,
         "experiments": experiments,
-        "draws": N_DRAWS,
+        "draws": draws,
         "rows_a_cluster": ROWS_A_CLUSTER,
         "margins": MARGINS.model_dump(),
         "cells": found,
     }
 
 
-def simulate_cell(cell: Planned, *, experiments: int, seed: int) -> Cell:
+def simulate_cell(cell: Planned, *, experiments: int, seed: int, draws: int = N_DRAWS) -> Cell:
     """One cell's experiments, some at once."""
     world, setting = cell.world, cell.setting
     generator = np.random.default_rng([seed, cell.number])
-    sets = 1 + 2 * N_DRAWS
+    sets = 1 + 2 * draws
     at_once = max(1, CELLS_AT_ONCE // (int(setting.sizes.sum()) * sets))
     new, old = np.zeros(len(KINDS), dtype=int), np.zeros(len(KINDS), dtype=int)
     held = np.zeros(3, dtype=int)
-    costs = world.costs(experiments, generator)
+    costs = world.costs(experiments, generator, draws)
     for start in range(0, experiments, at_once):
         sums = make_sums(costs[start : start + at_once], setting, generator)
         rows = np.broadcast_to(setting.sizes.astype(float), sums.untouched.shape)
@@ -200,7 +206,7 @@ def make_sums(costs: NDArray[np.float64], setting: Setting, generator: Generator
 
     Rows of a cluster belong to the tasks in turn.
     """
-    sizes, accuracy = setting.sizes, setting.accuracy
+    sizes, accuracy, draws = setting.sizes, setting.accuracy, costs.shape[1] // 2
     tasks = np.concatenate([np.arange(n) % costs.shape[-1] for n in sizes])  # (rows,)
     loss = np.clip(STIR * (1 - accuracy) / accuracy + np.maximum(costs, 0), 0, 1).astype(np.float32)
     gain = np.clip(STIR + np.maximum(-costs, 0) * accuracy / (1 - accuracy), 0, 1).astype(np.float32)
@@ -217,9 +223,9 @@ def make_sums(costs: NDArray[np.float64], setting: Setting, generator: Generator
     return Sums(
         untouched=untouched,
         judged=by_cluster(after[..., 0]),
-        controls=by_cluster(after[..., 1 : 1 + N_DRAWS]),
+        controls=by_cluster(after[..., 1 : 1 + draws]),
         kept=by_cluster(after[..., 0] & right[..., 0]),
-        permutations=by_cluster(after[..., 1 + N_DRAWS :] & right),
+        permutations=by_cluster(after[..., 1 + draws :] & right),
         right=untouched,
     )
 

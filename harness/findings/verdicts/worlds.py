@@ -28,7 +28,7 @@ Law = Literal["equal", "normal", "gamma", "left-skewed", "rare"]
 Lists = Literal["identical", "disjoint"]
 
 N_DRAWS = 19
-"""Of controls, and of permutations."""
+"""Of controls, and of permutations, unless it is said otherwise."""
 SET_COST = 0.03
 """What a set that does not matter costs in the mean."""
 RARE, RARE_COST = 0.05, 0.6
@@ -55,9 +55,9 @@ class Draws:
     effect: float = 0.0
     n_tasks: int = 1
 
-    def costs(self, experiments: int, generator: Generator) -> Array:
-        """(experiments, 1 judged + controls + permutations, tasks)."""
-        found = _drawn(self.law, SET_COST, self.sd, (experiments, 1 + 2 * N_DRAWS), generator)
+    def costs(self, experiments: int, generator: Generator, draws: int = N_DRAWS) -> Array:
+        """(experiments, 1 judged + controls + permutations, tasks), of so many draws of each."""
+        found = _drawn(self.law, SET_COST, self.sd, (experiments, 1 + 2 * draws), generator)
         if self.kind != "exchangeable":
             found[:, 0] = SET_COST + self.effect
         return np.minimum(found, MOST)[..., None]
@@ -88,12 +88,12 @@ class Heads:
         """As many disjoint lists as leave heads for controls; one list stands for all tasks where they are the same."""
         return 1 if self.lists == "identical" else max(2, min(9, self.layers * self.heads // (3 * K)))
 
-    def costs(self, experiments: int, generator: Generator) -> Array:
-        """(experiments, 1 judged + controls + permutations, tasks)."""
-        found = np.zeros((experiments, 1 + 2 * N_DRAWS, self.n_tasks))
+    def costs(self, experiments: int, generator: Generator, draws: int = N_DRAWS) -> Array:
+        """(experiments, 1 judged + controls + permutations, tasks), of so many draws of each."""
+        found = np.zeros((experiments, 1 + 2 * draws, self.n_tasks))
         own = self._costs_of_heads(experiments, generator)  # (experiments, heads)
         for i in range(LISTS):
-            sets, usual = _sets(self.layers, self.heads, self.n_tasks, i)  # (sets, tasks, heads), (tasks, heads)
+            sets, usual = _sets(self.layers, self.heads, self.n_tasks, i, draws)  # (sets, tasks, heads), (tasks, heads)
             these = np.s_[i::LISTS]
             background = np.einsum("eh,sth->est", own[these], sets, optimize=True)
             extra = np.full(background[:, 0].shape, self.effect)  # (experiments, tasks)
@@ -135,7 +135,7 @@ def _one_of(judged: Array, generator: Generator) -> Array:
 
 
 @cache
-def _sets(layers: int, heads: int, n_tasks: int, number: int) -> tuple[Array, Array]:
+def _sets(layers: int, heads: int, n_tasks: int, number: int, draws: int) -> tuple[Array, Array]:
     """One ranking's judged lists with what is drawn for them, and how often each head is in a control.
 
     (1 judged + controls + permutations, tasks, heads) and (tasks, heads).
@@ -144,15 +144,15 @@ def _sets(layers: int, heads: int, n_tasks: int, number: int) -> tuple[Array, Ar
     place = {head: i for i, head in enumerate(shape.heads())}
     lists = _lists(shape, n_tasks, np.random.default_rng([layers, heads, n_tasks, number]))
     pool = [head for head in place if not any(head in each for each in lists)]
-    orders = [shuffled(pool, shape, seed=number, draw=draw) for draw in range(N_DRAWS)]
-    drawn = permutations(strata(shape), lists, seed=number, draws=N_DRAWS)
-    found = np.zeros((1 + 2 * N_DRAWS, n_tasks, len(place)))
+    orders = [shuffled(pool, shape, seed=number, draw=draw) for draw in range(draws)]
+    drawn = permutations(strata(shape), lists, seed=number, draws=draws)
+    found = np.zeros((1 + 2 * draws, n_tasks, len(place)))
     usual = np.zeros((n_tasks, len(place)))
     for task, judged in enumerate(lists):
         controls = [matched(order, judged) for order in orders]
         for i, members in enumerate([judged, *controls, *(each.image(judged) for each in drawn)]):
             found[i, task, [place[head] for head in members]] = 1
-        usual[task] = _usual(judged, pool, place, found[1 : 1 + N_DRAWS, task])
+        usual[task] = _usual(judged, pool, place, found[1 : 1 + draws, task])
     return found, usual
 
 

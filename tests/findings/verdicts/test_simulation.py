@@ -51,6 +51,14 @@ def test_uneven_clusters_hold_thirty_rows_and_down_to_two() -> None:
     assert sizes.min() == 2
 
 
+def test_the_cells_with_an_effect_are_those_of_the_whole() -> None:
+    """Their numbers seed their generators, so that they come out the same."""
+    found = plan(only_effects=True)
+    assert len(found) == 504
+    assert {cell.world.kind for cell in found} == {"effect"}
+    assert set(found) < set(plan())
+
+
 def test_rows_of_each_task_lose_what_its_own_heads_cost() -> None:
     costs = np.zeros((200, 39, 9))
     costs[:, 0, 4] = 0.9  # the fifth row of each cluster

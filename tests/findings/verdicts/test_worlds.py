@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from harness.findings.verdicts.simulation import Setting, make_sums
 from harness.findings.verdicts.worlds import (
     LISTS,
     MARGIN,
@@ -15,6 +16,7 @@ from harness.findings.verdicts.worlds import (
     K,
     Law,
     Lists,
+    World,
 )
 
 SETS = 1 + 2 * N_DRAWS
@@ -55,6 +57,16 @@ def test_permutations_hold_some_of_the_judged_heads_and_controls_none() -> None:
     held = costs[:, 1 + N_DRAWS :]
     assert 0.1 < held.mean() < 0.4
     assert held * K == pytest.approx(np.round(held * K), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "world", [Draws("exchangeable", "gamma", 0.05), Heads("effect", 8, 16, "identical", effect=0.3)]
+)
+def test_there_may_be_more_draws(world: World) -> None:
+    costs = world.costs(7, np.random.default_rng(6), 40)
+    assert costs.shape == (7, 1 + 2 * 40, 1)
+    sums = make_sums(costs, Setting(10, "even", 0.95, 0.0), np.random.default_rng(7))
+    assert sums.controls.shape == sums.permutations.shape == (7, 10, 40)
 
 
 def test_an_effect_of_one_head_is_all_or_nothing() -> None:
