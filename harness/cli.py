@@ -15,6 +15,7 @@ from harness.commands.bench import BENCH
 from harness.commands.compare import COMPARE
 from harness.commands.console import Command
 from harness.commands.heads import EXPORT_CHECKPOINT, HEADS, IDENTIFY
+from harness.commands.methods import RANK_METHODS
 from harness.commands.reports import EXPORT, PLOT, PUBLISHED, SCHEMA, SHOW
 from harness.commands.rows import FILINGS, ROWS
 from harness.errors import HarnessError, memory_is_named
@@ -27,6 +28,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
         "identify": IDENTIFY,
         "heads": HEADS,
+        "rank-methods": RANK_METHODS,
         "export-checkpoint": EXPORT_CHECKPOINT,
         "rows": ROWS,
         "filings": FILINGS,

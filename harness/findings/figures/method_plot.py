@@ -1,0 +1,107 @@
+"""The figure of methods: accuracy without each method's k best heads, k to scale, and random heads' above it.
+
+The area between a method's line and the mean of the random draws is what is measured (`method_areas`).
+"""
+
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from harness.errors import counted
+from harness.findings.figures.curve_drawing import EndLabel, label_ends
+from harness.findings.figures.plot_style import (
+    FAINT,
+    INK,
+    STYLES,
+    Style,
+    as_percent,
+    darker,
+    house_style,
+    new_figure,
+    save,
+    say,
+)
+from harness.findings.rankings.method_areas import MethodArea, MethodAreas
+from harness.findings.wording import percent, points, points_between
+
+LINES = (*(style for name, style in STYLES.items() if name != "random_control"),)
+
+
+def draw_methods(found: MethodAreas, model: str, path: Path) -> None:
+    """Draw the methods' curves beside their areas into the file, whose ending says the format."""
+    with house_style():
+        figure = methods_figure(found, model)
+        save(figure, path)
+
+
+def methods_figure(found: MethodAreas, model: str) -> Figure:
+    """Curves on the left, areas with their intervals on the right."""
+    styles = {one.name: LINES[i % len(LINES)] for i, one in enumerate(found.methods)}
+    figure = new_figure(
+        8.6,
+        3.6,
+        "Which method ranks best: accuracy without its k best heads",
+        [
+            f"{model} · {counted(found.n, 'row')} of {counted(found.clusters, 'cluster')} of filings",
+            "Left: bands are Wilson's 95 % intervals, and the least and greatest of the random draws. Right: the area "
+            "between random heads' mean and the method's line, over the largest k, with its 95 % interval.",
+        ],
+    )
+    curves, areas = figure.subplots(1, 2, width_ratios=(1.55, 1))
+    _draw_curves(curves, found, styles)
+    _draw_areas(areas, found, styles)
+    return figure
+
+
+def _draw_curves(axes: Axes, found: MethodAreas, styles: dict[str, Style]) -> None:
+    ks, random = [0, *found.random], STYLES["random_control"]
+    means = [found.baseline, *(sum(draws) / len(draws) for draws in found.random.values())]
+    axes.fill_between(
+        ks,
+        [found.baseline, *(draws[0] for draws in found.random.values())],
+        [found.baseline, *(draws[-1] for draws in found.random.values())],
+        color=random.colour,
+        alpha=0.15,
+        linewidth=0,
+    )
+    axes.plot(ks, means, color=random.colour, marker=random.marker, linestyle=random.line, markersize=4)
+    labels = [EndLabel("random heads", random.colour, ks[-1], means[-1])]
+    for one in found.methods:
+        style, values = styles[one.name], [found.baseline, *one.accuracies.values()]
+        bounds = [(found.baseline, found.baseline), *one.intervals.values()]
+        axes.fill_between(ks, *zip(*bounds, strict=True), color=style.colour, alpha=0.08, linewidth=0)
+        (line,) = axes.plot(ks, values, color=style.colour, marker=style.marker, linestyle=style.line, markersize=4)
+        say(line, f"{one.name}: " + ", ".join(f"k={k} {percent(rate)}" for k, rate in one.accuracies.items()))
+        labels.append(EndLabel(one.name, style.colour, ks[-1], values[-1]))
+    as_percent(axes)
+    axes.set_xticks(ks)
+    axes.set_xlabel("heads zeroed, of each task's own list")
+    axes.set_ylabel("questions answered")
+    label_ends(axes, labels)
+
+
+def _draw_areas(axes: Axes, found: MethodAreas, styles: dict[str, Style]) -> None:
+    for place, one in enumerate(reversed(found.methods)):
+        style = styles[one.name]
+        if one.interval is not None:
+            axes.plot([100 * end for end in one.interval], [place, place], color=style.colour, linewidth=2)
+        (mark,) = axes.plot(100 * one.area, place, color=style.colour, marker=style.marker, markersize=6)
+        say(mark, f"{one.name}: {points(one.area)} points {points_between(one.interval)}")
+        axes.annotate(
+            one.name, (100 * one.area, place), (0, 7), textcoords="offset points", ha="center", color=darker(style.colour)
+        )
+        axes.annotate(
+            _behind(one), (100 * one.area, place), (0, -12), textcoords="offset points", ha="center", color=FAINT, size=7
+        )
+    axes.axvline(0, color=INK, linewidth=0.8)
+    axes.set_yticks([])
+    axes.set_ylim(-0.6, len(found.methods) - 0.4)
+    axes.grid(axis="x")
+    axes.set_xlabel("area, in points")
+
+
+def _behind(one: MethodArea) -> str:
+    if one.behind is None:
+        return "the best"
+    return f"{points(one.behind).lstrip('+')} behind {points_between(one.behind_interval)}"
