@@ -21,7 +21,9 @@ EVERY = 50
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own arguments."""
-    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="rankings of one model, by different methods")
+    parser.add_argument(
+        "files", type=Path, nargs="+", metavar="FILE", help="rankings of one model, by different methods"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw them: a .png, .svg or .pdf file")
     add_options(parser, OPTIONS)

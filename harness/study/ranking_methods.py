@@ -36,7 +36,7 @@ def rank_methods(
             few heads are left for random draws.
     """
     inputs = read_inputs(replace(settings, heads=files[0]))
-    rankings = _named([read_ranking(file, top_k=max(settings.k)) for file in files])
+    rankings = _named(files, [read_ranking(file, top_k=max(settings.k)) for file in files])
     for ranking in rankings.values():
         ranking.check_shape(inputs.shape)
         ranking.restrict(inputs.tasks)
@@ -70,17 +70,16 @@ def rank_methods(
     )
 
 
-def _named(rankings: Sequence[HeadRanking]) -> dict[str, HeadRanking]:
-    """By their methods' names; by their files' too, where those are not told apart."""
+def _named(files: Sequence[Path], rankings: Sequence[HeadRanking]) -> dict[str, HeadRanking]:
+    """By their methods' names; by their files too, where those do not tell them apart."""
+    for file in files:
+        if [other.resolve() for other in files].count(file.resolve()) > 1:
+            raise HeadsError(f"{file}: given twice; expected different rankings; leave one out")
     methods = [ranking.full_method or ranking.source for ranking in rankings]
-    names = [
-        method if methods.count(method) == 1 else f"{method} ({ranking.source})"
-        for method, ranking in zip(methods, rankings, strict=True)
-    ]
-    for name in names:
-        if names.count(name) > 1:
-            raise HeadsError(f"{name}: given twice; expected different rankings; leave one out")
-    return dict(zip(names, rankings, strict=True))
+    return {
+        method if methods.count(method) == 1 else f"{method} ({file})": ranking
+        for file, method, ranking in zip(files, methods, rankings, strict=True)
+    }
 
 
 def _check_split(ranking: HeadRanking, inputs: Inputs, note: Callable[[str], None]) -> None:
@@ -91,8 +90,8 @@ def _check_split(ranking: HeadRanking, inputs: Inputs, note: Callable[[str], Non
     made_from = {row.filename for row in inputs.rows if filing_hash(row.filename, seed) in ranking.filing_hashes}
     if made_from:
         raise HeadsError(
-            f"{ranking.source}: made from {len(made_from)} of the filings that would be evaluated; expected rankings of "
-            "one split; make them with the same --seed, --split-share and data"
+            f"{ranking.source}: made from {len(made_from)} of the filings that would be evaluated; expected rankings "
+            "of one split; make them with the same --seed, --split-share and data"
         )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from harness.errors import counted
 from harness.findings.figures.curve_drawing import EndLabel, label_ends
@@ -44,8 +45,9 @@ def methods_figure(found: MethodAreas, model: str) -> Figure:
         "Which method ranks best: accuracy without its k best heads",
         [
             f"{model} · {counted(found.n, 'row')} of {counted(found.clusters, 'cluster')} of filings",
-            "Left: bands are Wilson's 95 % intervals, and the least and greatest of the random draws. Right: the area "
-            "between random heads' mean and the method's line, over the largest k, with its 95 % interval.",
+            "Left: the band is the least and the greatest of the random draws. Right: the area between the mean of "
+            "random heads and a method's line, over the largest k, with the 95 % interval that holds for other filings "
+            "and draws.",
         ],
     )
     curves, areas = figure.subplots(1, 2, width_ratios=(1.55, 1))
@@ -69,8 +71,6 @@ def _draw_curves(axes: Axes, found: MethodAreas, styles: dict[str, Style]) -> No
     labels = [EndLabel("random heads", random.colour, ks[-1], means[-1])]
     for one in found.methods:
         style, values = styles[one.name], [found.baseline, *one.accuracies.values()]
-        bounds = [(found.baseline, found.baseline), *one.intervals.values()]
-        axes.fill_between(ks, *zip(*bounds, strict=True), color=style.colour, alpha=0.08, linewidth=0)
         (line,) = axes.plot(ks, values, color=style.colour, marker=style.marker, linestyle=style.line, markersize=4)
         say(line, f"{one.name}: " + ", ".join(f"k={k} {percent(rate)}" for k, rate in one.accuracies.items()))
         labels.append(EndLabel(one.name, style.colour, ks[-1], values[-1]))
@@ -88,12 +88,17 @@ def _draw_areas(axes: Axes, found: MethodAreas, styles: dict[str, Style]) -> Non
             axes.plot([100 * end for end in one.interval], [place, place], color=style.colour, linewidth=2)
         (mark,) = axes.plot(100 * one.area, place, color=style.colour, marker=style.marker, markersize=6)
         say(mark, f"{one.name}: {points(one.area)} points {points_between(one.interval)}")
-        axes.annotate(
-            one.name, (100 * one.area, place), (0, 7), textcoords="offset points", ha="center", color=darker(style.colour)
-        )
-        axes.annotate(
-            _behind(one), (100 * one.area, place), (0, -12), textcoords="offset points", ha="center", color=FAINT, size=7
-        )
+        for text, above, colour, size in ((one.name, 7, darker(style.colour), 8), (_behind(one), -13, FAINT, 7)):
+            axes.annotate(
+                text,
+                (100 * one.area, place),
+                (0, above),
+                textcoords="offset points",
+                ha="center",
+                color=colour,
+                fontsize=size,
+                path_effects=[withStroke(linewidth=2.5, foreground="white")],
+            )
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_yticks([])
     axes.set_ylim(-0.6, len(found.methods) - 0.4)

@@ -118,10 +118,11 @@ def method_areas(
 def area_lines(found: MethodAreas) -> Iterator[str]:
     """The table of areas, and the heads that lists share."""
     yield (
-        f"{found.n} rows of {found.clusters} clusters, {percent(found.baseline)} right untouched; accuracy without the k "
-        "best heads of each task's list,"
+        f"{found.n} rows of {found.clusters} clusters, {percent(found.baseline)} right untouched; accuracy without the "
+        "k best heads of each"
     )
-    yield f"and the area to {len(next(iter(found.random.values())))} draws of random heads, in points, up to k={found.k}:"
+    n_draws = len(next(iter(found.random.values())))
+    yield f"task's list, and the area to {n_draws} draws of random heads, in points, up to k={found.k}:"
     table = [("", *(f"k={k}" for k in found.random), "area", "", "behind the best", "", "again")]
     for one in found.methods:
         behind = ("", "") if one.behind is None else (points(one.behind), points_between(one.behind_interval))
@@ -132,8 +133,8 @@ def area_lines(found: MethodAreas) -> Iterator[str]:
     table.append(("random heads", *means, "", "", "", "", ""))
     yield from aligned(table, "l" + "r" * (len(table[0]) - 1))
     yield f"again: the part of a task's {found.k} heads that other filings are expected to name too"
-    for one, other, common in found.common:
-        yield f"in common of {found.k}: {one} and {other}: {common:.1f}"
+    for first, second, common in found.common:
+        yield f"in common of {found.k}: {first} and {second}: {common:.1f}"
 
 
 def _weights(ks: Sequence[int]) -> dict[int, float]:
