@@ -11,15 +11,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.experiment.conditions import BASELINE, Condition
 from harness.experiment.intervention import Manner
 from harness.experiment.plan import Job, jobs_of
 from harness.experiment.record import Record
 from harness.experiment.store import Store, progress_notes
-from harness.findings.samples import Score
 from harness.findings.statistics import wilson
 from harness.retrieval.rows import Row
+
+if TYPE_CHECKING:  # the command line reads this module as it parses, and writes no samples then
+    from harness.findings.samples import Score
 
 ROWS = "rows"
 NOTE_SECONDS = 1.0
@@ -106,7 +109,7 @@ class RightAnswers:
         self,
         conditions: Sequence[Condition],
         records: Callable[[Sequence[Condition], Sequence[Row]], Mapping[Job, Record]],
-        score: Score,
+        score: "Score",
         manner: Manner,
     ) -> None:
         self._conditions = [condition for condition in conditions if condition.prompt == "full"]
