@@ -1,6 +1,8 @@
 """What is done with a report: `show` its page, `plot` its figures, `export` its tables; `schema`; published counts."""
 
 import argparse
+import math
+import re
 import tempfile
 import webbrowser
 from collections.abc import Sequence
@@ -32,6 +34,11 @@ if TYPE_CHECKING:  # parsing does not write reports
 import json
 
 from harness.commands.console import Command
+
+UNITS = {"in": 1.0, "mm": 1 / 25.4, "cm": 1 / 2.54, "pt": 1 / 72}
+"""In inches."""
+LEAST_WIDTH, MOST_WIDTH = 2.5, 20.0
+"""Of a figure, in inches: below, its letters have no room."""
 
 
 def _add_show_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,11 +82,31 @@ def _add_plot_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("report", type=Path, metavar="REPORT", help="a report.json, or its folder")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help=f"default: {PLOTS} beside the report")
     parser.add_argument("--format", default="png,svg", metavar="NAMES", help="png, svg, pdf (default: %(default)s)")
+    parser.add_argument(
+        "--width",
+        type=_inches,
+        metavar="WIDTH",
+        help="of every figure, as in 3.3in or 84mm: for a paper, with smaller letters and without a heading",
+    )
+    parser.add_argument(
+        "--experiments", metavar="NAMES", help="these alone, commas between, beside the untouched model (default: all)"
+    )
+
+
+def _inches(text: str) -> float:
+    """A width in inches, from a number with its unit."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) *(in|mm|cm|pt)", text.strip())
+    width = float(found[1]) * UNITS[found[2]] if found else math.nan
+    if not LEAST_WIDTH <= width <= MOST_WIDTH:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}; expected a width from {LEAST_WIDTH:g} to {MOST_WIDTH:g} inches, as in 3.3in, 84mm or 240pt"
+        )
+    return width
 
 
 def _run_plot(arguments: argparse.Namespace) -> None:
-    """Draw every figure that the report has data for."""
-    from harness.findings.figures.plots import Format, draw_plots
+    """Draw every figure that the report has data for, and write beside each what it shows."""
+    from harness.findings.figures.plots import Format, draw_plots, of_experiments
     from harness.findings.report.reading import load
 
     known: tuple[Format, ...] = get_args(Format)
@@ -88,7 +115,11 @@ def _run_plot(arguments: argparse.Namespace) -> None:
         raise SettingsError(f"--format: {arguments.format!r}; expected one or more of {','.join(known)}")
     report = load(arguments.report)
     folder = arguments.out or report.path.with_name(PLOTS)
-    paths = draw_plots(report.data, folder, formats=[name for name in known if name in asked])
+    data = report.data
+    if arguments.experiments is not None:
+        data = of_experiments(data, [name.strip() for name in arguments.experiments.split(",")])
+    formats = [name for name in known if name in asked]
+    paths = draw_plots(data, folder, formats=formats, width=arguments.width, captions=True)
     show([f"wrote {path}" for path in paths] or [f"{report.path}: nothing to draw"])
 
 

@@ -16,7 +16,7 @@ from harness.findings.page.page_writing import embedded
 from harness.findings.report.reading import load
 from harness.findings.report.report_data import ReportData
 
-from .refusals import Capture, refusal
+from .refusals import Capture, refusal, usage_error
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_plots_go_beside_the_report(folder: Path, capsys: Capture) -> None:
     assert main(["plot", str(folder), "--format", "png"]) == 0
     drawn = sorted(path.name for path in (folder / "plots").iterdir())
     assert {"accuracy_by_k.png", "head_map.png"} <= set(drawn)
-    assert all(name.endswith(".png") for name in drawn)
+    assert all(name.endswith((".png", ".txt")) for name in drawn)
     wrote = sorted(line.removeprefix("wrote ") for line in capsys.readouterr().out.splitlines())
     assert wrote == [str(folder / "plots" / name) for name in drawn]
 
@@ -83,7 +83,7 @@ def test_plots_go_where_they_are_asked_for(folder: Path, tmp_path: Path) -> None
         str(tmp_path / "figures"),
     ]
     assert main(argv) == 0
-    assert {path.suffix for path in (tmp_path / "figures").iterdir()} == {".png", ".svg"}
+    assert {path.suffix for path in (tmp_path / "figures").iterdir()} == {".png", ".svg", ".txt"}
     assert not (folder / "plots").exists()
 
 
@@ -109,6 +109,15 @@ def test_what_cannot_be_exported(folder: Path, tmp_path: Path, capsys: Capture) 
     blocked = folder / "report.json"
     assert "expected a folder that can be written" in refusal(capsys, "export", folder, "--csv", blocked)
     assert refusal(capsys, "export", folder) == "export: nothing to write; expected --csv, --inspect, or both"
+
+
+def test_figures_for_a_paper(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    argv = ["plot", str(folder), "--format", "pdf", "--width", "84mm", "--experiments", "within_task"]
+    assert main([*argv, "--out", str(tmp_path / "figures")]) == 0
+    names = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert {"accuracy_by_k.pdf", "accuracy_by_k.txt"} <= names
+    assert "1.0in'; expected a width from 2.5 to 20 inches" in usage_error(capsys, "plot", folder, "--width", "1.0in")
+    assert "no experiment a in the report" in refusal(capsys, "plot", folder, "--experiments", "a,within_task")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("inspect_ai") is not None, reason="inspect_ai is installed")

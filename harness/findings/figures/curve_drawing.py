@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
-from harness.findings.figures.plot_style import FAINT, INK, Line, Style, darker, say, style_of
+from harness.findings.figures.plot_style import FAINT, INK, Line, Style, darker, say, scaled, style_of
 from harness.findings.report.curves import Curve, Point, curves, envelope, level
 from harness.findings.report.report_data import ReportData
 from harness.findings.wording import percent
@@ -144,7 +144,7 @@ def draw_series(axes: Axes, one: Series, places: Places, *, band: bool, size: fl
             [x],
             [value],
             marker=one.style.marker,
-            markersize=size,
+            markersize=scaled(size),
             color=colour,
             markerfacecolor="white" if k in short else colour,
             markeredgecolor=colour if k in short else "white",
@@ -167,7 +167,7 @@ def mark_short(axes: Axes, one: Series, places: Places) -> None:
                 xytext=(0, 5.5 if values[point.k] < 0.85 else -12.5),
                 textcoords="offset points",
                 ha="center",
-                fontsize=7.5,
+                fontsize=scaled(7.5),
                 color=darker(one.style.colour),
                 path_effects=[withStroke(linewidth=1.8, foreground="white")],
             )
@@ -199,7 +199,7 @@ def label_ends(axes: Axes, labels: Iterable[EndLabel], *, gap: float = 0.058) ->
             xytext=(1.045, height),
             textcoords=axes.get_yaxis_transform(),
             va="center",
-            fontsize=8,
+            fontsize=scaled(8.0),
             color=darker(label.colour),
             annotation_clip=False,
             arrowprops={
@@ -237,7 +237,7 @@ def handle(one: Series) -> Line2D:
         linestyle=one.style.line,
         linewidth=1.5,
         marker=one.style.marker,
-        markersize=4.5,
+        markersize=scaled(4.5),
         markeredgecolor="white",
         markeredgewidth=0.5,
         label=one.label,

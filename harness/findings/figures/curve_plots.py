@@ -26,7 +26,18 @@ from harness.findings.figures.curve_drawing import (
     mark_short,
     series,
 )
-from harness.findings.figures.plot_style import FAINT, INK, as_percent, darker, new_figure, provenance, say, style_of
+from harness.findings.figures.plot_style import (
+    FAINT,
+    INK,
+    as_percent,
+    darker,
+    narrow,
+    new_figure,
+    provenance,
+    say,
+    scaled,
+    style_of,
+)
 from harness.findings.report.curves import level
 from harness.findings.report.report_data import ReportData
 from harness.findings.verdicts.verdict_data import Contrast, GateResult
@@ -36,18 +47,21 @@ RANDOM = "random_control"
 RETRIEVAL = ("within_task", "across_task", "general", "global")
 ANSWERED = "questions answered correctly"
 DODGE = 0.055
+LEAST_PANEL = 1.5
+"""How wide a panel is at least in a figure of a width asked for, in inches."""
 
 
-def accuracy_by_k(report: ReportData) -> Figure | None:
+def accuracy_by_k(report: ReportData, width: float | None = None) -> Figure | None:
     """Every experiment's pooled accuracy against k, with Wilson's intervals and the baseline."""
     drawn = series(report, dodge=DODGE)
     if not drawn:
         return None
     figure = new_figure(
-        7.2,
-        3.9,
+        width or 7.2,
+        3.9 if width is None else 0.6 * width + 0.35 + 0.08 * len(drawn),
         f"Accuracy when k heads are {participle(report.configuration)}",
         [provenance(report), _how_to_read(drawn)],
+        bare=width is not None,
     )
     axes = figure.add_subplot()
     places = axis_of_ks(axes, drawn)
@@ -59,44 +73,55 @@ def accuracy_by_k(report: ReportData) -> Figure | None:
         draw_series(axes, one, places, band=True)
         mark_short(axes, one, places)
         labels.append(one.end_label(places))
-    label_ends(axes, [label for label in labels if label is not None])
+    if width is None:
+        label_ends(axes, [label for label in labels if label is not None])
+    else:
+        _legend(figure, report, drawn)
     return figure
 
 
-def accuracy_by_task(report: ReportData) -> Figure | None:
+def accuracy_by_task(report: ReportData, width: float | None = None) -> Figure | None:
     """One small panel a task: the same curves on that task's rows alone."""
     everything = series(report)
     tasks = [task for task in report.data.tasks if series(report, {task})]
     if not tasks:
         return None
     columns = {1: 1, 2: 2, 4: 2}.get(len(tasks), 3)
+    columns = columns if width is None else max(1, min(columns, int(width / LEAST_PANEL)))
     rows = -(-len(tasks) // columns)
     hollow = "; hollow: fewer than k heads" if _short(everything) else ""
     figure = new_figure(
-        max(5.2, 2.5 * columns),
-        1.75 * rows + 0.8,
+        width or max(5.2, 2.5 * columns),
+        1.75 * rows + 0.8 if width is None else 0.72 * width / columns * rows + 0.6 + 0.08 * len(everything),
         f"Accuracy when k heads are {participle(report.configuration)}, task by task",
         [provenance(report), f"n: rows of the task{hollow}"],
+        bare=width is not None,
     )
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for place, axes in enumerate(grid.flat):
         if place >= len(tasks):
             axes.set_visible(False)
             continue
-        _task_panel(axes, report, tasks[place], everything)
+        _task_panel(axes, report, tasks[place], everything, None if width is None else width / columns - 0.3)
         lowest = place + columns >= len(tasks)
         axes.tick_params(labelbottom=lowest)
         axes.set_xlabel(_heads(report) if lowest else "")
-    figure.supylabel(ANSWERED, fontsize=8.5)
-    handles = [handle(one) for one in everything]
-    handles += [level_handle(name) for name in LEVELS if level(report, name) is not None]
-    widest = 0.75 + 0.062 * max(len(str(each.get_label())) for each in handles)  # inches, its line included
-    per_line = max(1, min(4, len(handles), int(figure.get_figwidth() / widest)))
-    figure.legend(handles=handles, loc="outside lower center", ncols=per_line, handlelength=3.4)
+    figure.supylabel(ANSWERED, fontsize=scaled(8.5))
+    _legend(figure, report, everything)
     return figure
 
 
-def retrieval_against_random(report: ReportData) -> Figure | None:
+def _legend(figure: Figure, report: ReportData, drawn: Sequence[Series]) -> None:
+    """What each line is, below the panels, as many in a line as there is room for."""
+    handles = [handle(one) for one in drawn]
+    handles += [level_handle(name) for name in LEVELS if level(report, name) is not None]
+    longest = max(len(str(each.get_label())) for each in handles)
+    widest = 0.4 + 0.047 * longest if narrow() else 0.75 + 0.062 * longest  # inches, its line included
+    per_line = max(1, min(4, len(handles), int(figure.get_figwidth() / widest)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=per_line, handlelength=2.4 if narrow() else 3.4)
+
+
+def retrieval_against_random(report: ReportData, width: float | None = None) -> Figure | None:
     """A panel each: an experiment's heads, and as many random ones on the same tasks' rows."""
     drawn = [one for one in series(report) if one.experiment in RETRIEVAL]
     random = next((one for one in series(report) if one.experiment == RANDOM), None)
@@ -110,25 +135,35 @@ def retrieval_against_random(report: ReportData) -> Figure | None:
         "coloured band: 95 % Wilson interval"
     )
     hollow = "; hollow: fewer than k heads, their number beside" if _short(drawn) else ""
+    columns = len(drawn) if width is None else max(1, min(len(drawn), int(width / LEAST_PANEL)))
+    rows = -(-len(drawn) // columns)
     figure = new_figure(
-        max(5.2, 2.35 * len(drawn) + 0.4),
-        2.6,
+        width or max(5.2, 2.35 * len(drawn) + 0.4),
+        2.6 if width is None else 0.95 * width / columns * rows + 0.3,
         "Heads that retrieve, against as many random heads",
         [provenance(report), reading + hollow],
+        bare=width is not None,
     )
-    grid = figure.subplots(1, len(drawn), sharey=True, squeeze=False)
-    for axes, one in zip(grid.flat, drawn, strict=True):
+    grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    for axes in grid.flat[len(drawn) :]:
+        axes.set_visible(False)
+    for axes, one in zip(grid.flat, drawn, strict=False):
         _random_panel(axes, report, one)
-    grid[0, 0].set_ylabel(ANSWERED)
-    figure.supxlabel(_heads(report), fontsize=8.5)
+    if width is None:
+        grid[0, 0].set_ylabel(ANSWERED)
+    else:
+        figure.supylabel(ANSWERED, fontsize=scaled(8.5))
+    figure.supxlabel(_heads(report), fontsize=scaled(8.5))
     return figure
 
 
-def _task_panel(axes: Axes, report: ReportData, task: str, everything: Sequence[Series]) -> None:
+def _task_panel(axes: Axes, report: ReportData, task: str, everything: Sequence[Series], width: float | None) -> None:
+    """One task's panel; its title says how many rows, where there is no caption for that, or fits into a `width`."""
     places = axis_of_ks(axes, everything)
     as_percent(axes)
-    title = f"{task} (n = {report.data.tasks[task].rows})"
-    axes.set_title(title, loc="left", pad=4, fontsize=min(8.0, 8.0 * 36 / len(title)))
+    title = f"{task} (n = {report.data.tasks[task].rows})" if width is None else task
+    size = scaled(min(8.0, 8.0 * 36 / len(title)))
+    axes.set_title(title, loc="left", pad=4, fontsize=size if width is None else min(size, 110 * width / len(title)))
     for name in LEVELS:
         draw_level(axes, report, name, {task})
     for one in series(report, {task}, dodge=DODGE):
@@ -163,6 +198,8 @@ def _write_gap(axes: Axes, one: Series, random: Series, places: Places) -> None:
     if not both:
         return
     k = both[-1]
+    if narrow() and k != one.ks[-1]:  # it would stand among the marks of larger k
+        return
     mine, theirs = one.values[one.ks.index(k)], random.values[random.ks.index(k)]
     points = round(100 * (mine - theirs))
     if abs(points) < 15:  # no room for an arrow between the two markers
@@ -185,7 +222,7 @@ def _write_gap(axes: Axes, one: Series, random: Series, places: Places) -> None:
         rotation="vertical",
         ha="left",
         va="center",
-        fontsize=8,
+        fontsize=scaled(8.0),
         path_effects=[withStroke(linewidth=2.0, foreground="white")],
     )
 
@@ -208,14 +245,14 @@ def _heads(report: ReportData) -> str:
     return f"heads {participle(report.configuration)} (k)"
 
 
-def forest(report: ReportData) -> Figure | None:
+def forest(report: ReportData, width: float | None = None) -> Figure | None:
     """A line a contrast: the difference of drops, its interval, and the difference from each draw as a point."""
     found = report.contrasts
     if not found:
         return None
     figure = new_figure(
-        7.2,
-        0.75 + 0.26 * len(found),
+        width or 7.2,
+        0.75 + 0.26 * len(found) if width is None else 0.55 + 0.19 * len(found),
         "Drop in accuracy beyond that by as many random heads",
         [
             provenance(report),
@@ -223,6 +260,7 @@ def forest(report: ReportData) -> Figure | None:
             "draws; grey: from each draw, one below the other where they are equal; dashed: what a gate asks for; "
             "right: verdicts of gates",
         ],
+        bare=width is not None,
     )
     axes = figure.add_subplot()
     places = range(len(found), 0, -1)
@@ -293,7 +331,7 @@ def _note_verdict(axes: Axes, gate: GateResult, every: Sequence[Contrast]) -> No
                 xytext=(6, 0),
                 textcoords="offset points",
                 va="center",
-                fontsize=8,
+                fontsize=scaled(8.0),
                 fontweight="bold",
                 color=darker(style_of(contrast.experiment, []).colour),
                 annotation_clip=False,

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from harness.findings.figures.plot_style import INK, new_figure, provenance
+from harness.findings.figures.plot_style import INK, new_figure, provenance, scaled
 from harness.findings.report.report_data import ConditionResult, RankingSection, ReportData
 from harness.findings.wording import participle, span
 
@@ -41,7 +41,11 @@ MARKS: Mapping[str, Mark] = {
 }
 
 
-def head_map(report: ReportData) -> Figure | None:
+TWO_PANELS = 5.0
+"""How wide a figure of a width asked for is at least, in inches, for pairs of tasks at more than the largest k."""
+
+
+def head_map(report: ReportData, width: float | None = None) -> Figure | None:
     """Layers x heads by mean score over tasks; marked are the heads that experiments zeroed at the largest k.
 
     Where the full scores are unknown, a head counts with a list's lowest score where that list lacks it, and
@@ -52,36 +56,43 @@ def head_map(report: ReportData) -> Figure | None:
         return None
     n_layers, n_heads = model.n_layers, model.n_heads
     marked = {name: found for name in MARKS if (found := _at_largest_k(report, name))}
-    cell = min(0.36, 7.2 / n_heads, 8.4 / n_layers)  # inches
+    cell = min(0.36, (7.2 if width is None else width - 0.95) / n_heads, 8.4 / n_layers)  # inches
     reading = "colour: mean score over tasks, on a square-root scale"
     blank = "" if ranking.mean_scores else "; hatched: on no task's list"
     figure = new_figure(
-        max(5.4, n_heads * cell + 1.5),
-        n_layers * cell + 1.15,
+        width or max(5.4, n_heads * cell + 1.5),
+        n_layers * cell + (1.15 if width is None else 0.5 + 0.16 * len(marked)),
         f"Which heads score, and which were {participle(report.configuration)}" if marked else "Which heads score",
         [provenance(report), reading + blank],
+        bare=width is not None,
     )
     axes = figure.add_subplot()
     _draw_scores(axes, _mean_scores(ranking, n_layers, n_heads), ranking.method or "score")
     handles = [_mark_heads(axes, name, conditions, cell * 72) for name, conditions in marked.items()]
     if handles:
-        figure.legend(handles=handles, loc="outside lower center", ncols=2, handletextpad=0.5)
+        columns = 2 if width is None or width > 4.5 else 1
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, handletextpad=0.5)
     return figure
 
 
-def transfer_map(report: ReportData) -> Figure | None:
-    """Source x target tasks: the target's accuracy that is left without the source's heads; a panel a k."""
-    cells = _transfer_cells(report)
+def transfer_map(report: ReportData, width: float | None = None) -> Figure | None:
+    """Source x target tasks: the target's accuracy that is left without the source's heads; a panel a k.
+
+    A narrow one has the largest k alone.
+    """
+    cells = transfer_cells(report)
     tasks = [task for task in report.data.tasks if any(task in pair[:2] for pair in cells)]
     ks = sorted({k for _, _, k in cells})
     if len(tasks) < 2:
         return None
-    columns = min(3, len(ks))
+    if width is not None and width < TWO_PANELS:
+        ks = ks[-1:]
+    columns = min(3, len(ks)) if width is None else max(1, min(3, len(ks), int((width - 1.75) / 1.4)))
     rows = -(-len(ks) // columns)
-    side = max(1.3, 0.26 * len(tasks))  # inches
+    side = max(1.3, 0.26 * len(tasks)) if width is None else (width - 1.75) / columns - 0.1  # inches
     figure = new_figure(
-        columns * (side + 0.2) + 2.7,
-        rows * (side + 0.3) + 1.9,
+        width or columns * (side + 0.2) + 2.7,
+        rows * (side + 0.3) + (1.9 if width is None else 1.2),
         f"Accuracy left when another task's heads are {participle(report.configuration)}, %",
         [
             provenance(report),
@@ -89,6 +100,7 @@ def transfer_map(report: ReportData) -> Figure | None:
             "framed: its own heads",
         ],
         compressed=True,
+        bare=width is not None,
     )
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     panels = list(grid.flat)
@@ -98,9 +110,9 @@ def transfer_map(report: ReportData) -> Figure | None:
         axes.set_visible(False)
     used = panels[:first] + panels[columns:]
     for axes, k in zip(used, ks, strict=True):
-        _transfer_panel(axes, cells, tasks, k)
-    figure.supxlabel("task asked", fontsize=8.5)
-    figure.supylabel(f"task whose heads are {participle(report.configuration)}", fontsize=8.5)
+        _transfer_panel(axes, cells, tasks, k, numbers=side >= 0.17 * len(tasks))
+    figure.supxlabel("task asked", fontsize=scaled(8.5))
+    figure.supylabel(f"task whose heads are {participle(report.configuration)}", fontsize=scaled(8.5))
     bar = figure.colorbar(used[0].images[0], ax=grid, shrink=0.6, aspect=30, pad=0.02)
     bar.set_ticks([0, 0.25, 0.5, 0.75, 1], labels=["0", "25", "50", "75", "100 %"])
     bar.outline.set_visible(False)
@@ -186,7 +198,7 @@ def _mark_heads(axes: Axes, experiment: str, conditions: Sequence[ConditionResul
     )
 
 
-def _transfer_cells(report: ReportData) -> dict[tuple[str, str, int], ConditionResult]:
+def transfer_cells(report: ReportData) -> dict[tuple[str, str, int], ConditionResult]:
     """(source, target, k) -> its condition. A task's own heads may stand under `within_task` alone."""
     cells: dict[tuple[str, str, int], ConditionResult] = {}
     if not any(condition.experiment == "transfer" for condition in report.conditions):
@@ -203,14 +215,22 @@ def _transfer_ks(report: ReportData) -> set[int | None]:
 
 
 def _transfer_panel(
-    axes: Axes, cells: Mapping[tuple[str, str, int], ConditionResult], tasks: Sequence[str], k: int
+    axes: Axes,
+    cells: Mapping[tuple[str, str, int], ConditionResult],
+    tasks: Sequence[str],
+    k: int,
+    *,
+    numbers: bool,
 ) -> None:
+    """One k's square; with `numbers`, where there is room for them, each cell's in it."""
     values = np.full((len(tasks), len(tasks)), np.nan)
     for i, source in enumerate(tasks):
         for j, target in enumerate(tasks):
             cell = cells.get((source, target, k))
             if cell is not None and cell.accuracy is not None:
                 values[i, j] = cell.accuracy
+                if not numbers:
+                    continue
                 light = cell.accuracy > 0.55
                 axes.text(
                     j,
@@ -218,7 +238,7 @@ def _transfer_panel(
                     f"{100 * cell.accuracy:.0f}",
                     ha="center",
                     va="center",
-                    fontsize=6.5,
+                    fontsize=scaled(6.5),
                     color="black" if light else "white",
                 )
         for colour, width in (("white", 2.4), ("black", 1.1)):
@@ -226,8 +246,8 @@ def _transfer_panel(
     axes.grid(visible=False)
     axes.patch.set(facecolor="#F4F4F4", hatch="////", edgecolor="#D8D8D8")
     axes.imshow(values, cmap="cividis", vmin=0, vmax=1, interpolation="none")
-    axes.set_xticks(range(len(tasks)), tasks, rotation=90, fontsize=7)
-    axes.set_yticks(range(len(tasks)), tasks, fontsize=7)
+    axes.set_xticks(range(len(tasks)), tasks, rotation=90, fontsize=scaled(7.0))
+    axes.set_yticks(range(len(tasks)), tasks, fontsize=scaled(7.0))
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     used = {cell.k_effective for (_, _, at), cell in cells.items() if at == k}

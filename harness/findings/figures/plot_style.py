@@ -62,16 +62,24 @@ OTHERS = (
 """For experiments of users' own, in the order of the report."""
 
 
+PLAIN, NARROW = 8.5, 7.0
+"""The size of most letters in points: of figures of their own width, and of those of a width asked for, in a paper."""
+
+
 @contextmanager
-def house_style() -> Iterator[None]:
-    """Draw and save with our settings, whatever a user's own matplotlib settings are; then theirs again."""
+def house_style(*, for_paper: bool = False) -> Iterator[None]:
+    """Draw and save with our settings, whatever a user's own matplotlib settings are; then theirs again.
+
+    for_paper: smaller letters and thinner lines, for a column of a paper.
+    """
+    size = NARROW if for_paper else PLAIN
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(
             {
-                "font.size": 8.5,
-                "axes.titlesize": 8.5,
-                "axes.labelsize": 8.5,
+                "font.size": size,
+                "axes.titlesize": size,
+                "axes.labelsize": size,
                 "axes.edgecolor": FAINT,
                 "axes.labelcolor": INK,
                 "axes.spines.top": False,
@@ -86,17 +94,28 @@ def house_style() -> Iterator[None]:
                 "text.parse_math": False,  # names are names: `$` begins no formula
                 "xtick.color": INK,
                 "ytick.color": INK,
-                "xtick.labelsize": 8,
-                "ytick.labelsize": 8,
+                "xtick.labelsize": scaled(8.0, size),
+                "ytick.labelsize": scaled(8.0, size),
                 "legend.frameon": False,
-                "legend.fontsize": 8,
+                "legend.fontsize": scaled(7.3 if for_paper else 8.0, size),
                 "figure.facecolor": "white",
                 "savefig.dpi": 200,
                 "svg.fonttype": "path",
+                "pdf.fonttype": 42,  # TrueType, embedded: journals refuse Type 3
                 "svg.hashsalt": "retrieval-heads",
             }
         )
         yield
+
+
+def scaled(points: float, size: float | None = None) -> float:
+    """A size that is this many points where most letters have `PLAIN`, beside letters of `size`, or those drawn now."""
+    return points * (float(mpl.rcParams["font.size"]) if size is None else size) / PLAIN
+
+
+def narrow() -> bool:
+    """Whether what is drawn now is for a column of a paper."""
+    return scaled(1.0) < 1.0
 
 
 def style_of(experiment: str, experiments: Iterable[str]) -> Style:
@@ -120,15 +139,22 @@ def provenance(report: ReportData) -> str:
     return " · ".join(parts)
 
 
-def new_figure(width: float, height: float, title: str, notes: Sequence[str], *, compressed: bool = False) -> Figure:
+def new_figure(
+    width: float, height: float, title: str, notes: Sequence[str], *, compressed: bool = False, bare: bool = False
+) -> Figure:
     """A figure of this size in inches, a heading on top of it, and a layout that keeps clear of the heading.
+
+    bare: without a heading, for a paper, where a caption says what it would.
 
     The title is bold; each note begins a line of its own below, and is broken where the figure ends.
     compressed: for grids of square panels, which then stand close together.
     """
+    layout: Literal["compressed", "constrained"] = "compressed" if compressed else "constrained"
+    if bare:
+        return Figure(figsize=(width, height), layout=layout)
     lines = [line for note in notes for line in textwrap.wrap(note, width=int(width * 16))]
     heading = 0.38 + 0.155 * len(lines)  # inches
-    figure = Figure(figsize=(width, height + heading), layout="compressed" if compressed else "constrained")
+    figure = Figure(figsize=(width, height + heading), layout=layout)
     whole = height + heading
     engine = figure.get_layout_engine()
     if isinstance(engine, ConstrainedLayoutEngine):

@@ -4,7 +4,8 @@ What a report does not hold is not drawn. How time and memory grow with the numb
 benchmark's JSON alone. Knows nothing of how a figure looks (`curve_plots`, `map_plots`).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -14,6 +15,9 @@ from matplotlib.figure import Figure
 
 from harness.errors import ReportError
 from harness.experiment.bench_result import Growth, read_growth
+from harness.files import write_text
+from harness.findings.figures.captions import caption
+from harness.findings.figures.curve_drawing import LEVELS
 from harness.findings.figures.curve_plots import accuracy_by_k, accuracy_by_task, forest, retrieval_against_random
 from harness.findings.figures.map_plots import head_map, transfer_map
 from harness.findings.figures.plot_style import STYLES, Style, house_style, new_figure, save
@@ -21,7 +25,7 @@ from harness.findings.report.report_data import ReportData
 
 Format = Literal["png", "svg", "pdf"]
 
-FIGURES: Mapping[str, Callable[[ReportData], Figure | None]] = MappingProxyType(
+FIGURES: Mapping[str, Callable[[ReportData, float | None], Figure | None]] = MappingProxyType(
     {
         "accuracy_by_k": accuracy_by_k,
         "accuracy_by_task": accuracy_by_task,
@@ -39,9 +43,14 @@ def draw_plots(
     folder: Path,
     *,
     formats: Sequence[Format] = ("png", "svg"),
+    width: float | None = None,
+    captions: bool = False,
     stopped: Callable[[], bool] = lambda: False,
 ) -> tuple[Path, ...]:
     """Draw every figure that the report has data for into the folder, which is made; return their paths.
+
+    width: in inches, for a paper: letters are smaller and there is no heading; without it each has its own width.
+    captions: write what each shows beside it, as text (`captions`).
 
     Between two figures `stopped` is asked whether to leave out the rest.
 
@@ -50,13 +59,16 @@ def draw_plots(
     """
     paths: list[Path] = []
     missing: dict[str, str] = {}
-    with house_style():
+    with house_style(for_paper=width is not None):
         for name, draw in FIGURES.items():
             if stopped():
                 missing[name] = "interrupted"
                 continue
             try:
-                paths += _draw(draw(report), folder / name, formats)
+                drawn = list(_draw(draw(report, width), folder / name, formats))
+                paths += drawn
+                if drawn and captions:
+                    paths.append(_write_caption(report, folder / name))
             except OSError as error:
                 missing[name] = error.strerror or str(error)
             except Exception as error:  # whatever a drawing library makes of a name or a figure
@@ -68,6 +80,31 @@ def draw_plots(
             "that can be written; the report stands: draw them again with `retrieval-heads plot`"
         )
     return tuple(paths)
+
+
+def of_experiments(report: ReportData, names: Collection[str]) -> ReportData:
+    """The report with these experiments alone, beside the conditions that ablate nothing: for figures of some lines.
+
+    Raises ReportError where it has none of a name.
+    """
+    known = dict.fromkeys(each.experiment for each in report.conditions)
+    if unknown := [name for name in names if name not in known]:
+        raise ReportError(f"no experiment {', '.join(unknown)} in the report; expected some of {', '.join(known)}")
+    return report.model_copy(
+        update={
+            "conditions": tuple(
+                each for each in report.conditions if each.experiment in names or each.experiment in LEVELS
+            ),
+            "contrasts": tuple(each for each in report.contrasts if each.experiment in names),
+            "gates": tuple(each for each in report.gates if each.experiment in names),
+        }
+    )
+
+
+def _write_caption(report: ReportData, stem: Path) -> Path:
+    path = stem.with_name(f"{stem.name}.txt")
+    write_text(path, textwrap.fill(caption(stem.name, report), width=100) + "\n")
+    return path
 
 
 def _draw(figure: Figure | None, stem: Path, formats: Sequence[Format]) -> Iterator[Path]:

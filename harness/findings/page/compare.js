@@ -13,7 +13,7 @@ function showLines(page) {
   const level = (name) => (line) => line[at[name]] === null ? "" : `${percent(line[at[name]])} (${line[at[`${name}_matches`]]}/${line[at[`${name}_n`]]})`;
   const between = (line) => line[at.low] === null ? "" : `${points(line[at.low])} to ${points(line[at.high])}`;
   const columns = [
-    ["condition", value("line"), (line) => line[at.is_condition] ? make("a", { href: hashOf({ condition: line[at.line] }) }, line[at.line]) : line[at.line], false],
+    ["condition", value("line"), (line) => make(line[at.is_condition] ? "a" : "span", { href: line[at.is_condition] ? hashOf({ condition: line[at.line] }) : null }, ...soft(line[at.line])), false],
     ["A", value("before"), level("before"), true],
     ["B", value("after"), level("after"), true],
     ["same rows", value("n"), plain("n"), true],
@@ -47,7 +47,7 @@ function rowOf(page) {
     both(before.value[i], answers.value[i]),
     make("td", {}, faultsOf(answers, i))];
   const note = "Log-probabilities in nats, from A to B: of the right value right after the prompt, and of the value where the untouched answer says it.";
-  const titles = ["what A said", "what B said", "log p, right value", "log p, value in the untouched answer", "faults in B"];
+  const titles = ["what A said", "what B said", "log p, right value", "log p, value in it", "faults in B"];
   return (id, name) => showRow(page, id, name, { note, titles, cells });
 }
 

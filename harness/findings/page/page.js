@@ -18,7 +18,7 @@ function showAccuracy(page) {
   const answered = (line) => line[at.n] === line[at.requested] ? line[at.n] : `${line[at.n]} of ${line[at.requested]}`;
   const plain = (name) => (line) => line[at[name]] ?? "";
   const columns = [
-    ["condition", value("condition"), (line) => make("a", { href: hashOf({ condition: line[at.condition] }) }, line[at.condition]), false],
+    ["condition", value("condition"), (line) => make("a", { href: hashOf({ condition: line[at.condition] }) }, ...soft(line[at.condition])), false],
     ["task", value("task"), plain("task"), false],
     ["k", value("k"), plain("k"), true],
     ["heads", value("k_effective"), plain("k_effective"), true],

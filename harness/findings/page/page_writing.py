@@ -36,6 +36,8 @@ CAPTIONS = {
     "transfer_map": "Accuracy left on one task without another task's heads",
 }
 """What each figure shows, in words, by its file's name. The page has a map of heads of its own."""
+CHECKS = ("what", "difference", "(a)", "(b)", "(c)")
+"""What is told of a gate at once; the rest is folded away."""
 _GROUP_ID = re.compile(r'<g id="[^"]*"')
 
 
@@ -66,7 +68,8 @@ def page_text(report: ReportData, data: PageData, figures: Iterable[ShownFigure]
         "page",
         data,
         report=report,
-        gates=[(gate, gate_facts(gate)) for gate in report.gates],
+        gates=[(gate, list(gate_facts(gate))) for gate in report.gates],
+        CHECKS=CHECKS,
         summary=list(summary_lines(report)),
         figures=list(figures),
         heads=data.heads,

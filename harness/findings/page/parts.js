@@ -31,6 +31,9 @@ const headName = ([layer, head]) => `L${layer}H${head}`;
 const hashOf = (parts) => `#${new URLSearchParams(parts)}`;
 const distinct = (values) => [...new Set(values)];
 
+// A name that may be broken after its signs, not within its words.
+const soft = (text) => text.split(/(?<=[/_\[@.-])/).flatMap((part, i) => i ? [make("wbr"), part] : [part]);
+
 function choice(form, label, options, onchange) {
   const select = make("select", { name: label, onchange });
   for (const [value, text] of options) select.append(make("option", { value }, text));
@@ -144,7 +147,7 @@ function showSamples(page, { groups, states, first, open }) {
     sheet = Math.min(sheet, sheets - 1);
     const onSheet = rows.slice(sheet * ROWS_A_SHEET, (sheet + 1) * ROWS_A_SHEET);
     const head = make("tr", {}, make("th", { scope: "col" }, "row"), ...columns.map((column) => make("th", { scope: "col" }, make("div", {}, column.label))));
-    const lines = onSheet.map((i) => make("tr", {}, make("th", { scope: "row", class: "row", dir: "auto" }, page.rows[i].id), ...columns.map((column) => {
+    const lines = onSheet.map((i) => make("tr", {}, make("th", { scope: "row", class: "row", dir: "auto" }, ...soft(page.rows[i].id)), ...columns.map((column) => {
       const place = placed(column, i), letter = letterOf(place, i);
       if (letter === ".") return make("td", { class: "none", tabindex: -1, "aria-label": "not asked" });
       const [sign, word] = STATES[letter];
@@ -195,13 +198,13 @@ function showRow(page, id, name, { note, titles, cells }) {
   const lines = ordered.map((place) => {
     const condition = page.conditions[place], letter = condition.answers.states[i], [sign, word] = STATES[letter];
     return make("tr", { class: isChosen(place) ? "chosen" : null },
-      make("td", {}, make("a", { href: hashOf({ row: id, condition: condition.name }) }, condition.name)),
+      make("td", {}, make("a", { href: hashOf({ row: id, condition: condition.name }) }, ...soft(condition.name))),
       make("td", {}, make("span", { class: `s ${letter}` }, sign), ` ${word}`),
       ...cells(condition, i));
   });
   dialog.replaceChildren(
     make("button", { type: "button", class: "close", onclick: () => dialog.close() }, "Close"),
-    make("h3", { id: "sample-title", dir: "auto" }, id),
+    make("h3", { id: "sample-title", dir: "auto" }, ...soft(id)),
     ...asked,
     make("p", { dir: "auto" }, "Right: ", make("strong", {}, row.value), make("span", { class: "quiet" }, `  ${row.task}${row.depth === null ? "" : `, depth ${row.depth}`}`)),
     make("p", { class: "quiet" }, note),

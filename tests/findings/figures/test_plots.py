@@ -1,5 +1,6 @@
 """The figures of a report: drawn only from what is there, legible, and saying what they show."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import pytest
 from bench_results import SETTING, make_result
 from changed_section import changed
 from fake_study import TASKS, make_report, whole_report
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -17,7 +19,7 @@ from matplotlib.text import Text
 from harness.errors import ReportError
 from harness.experiment.bench_result import write_bench
 from harness.findings.figures.plot_style import house_style
-from harness.findings.figures.plots import FIGURES, draw_growth, draw_plots
+from harness.findings.figures.plots import FIGURES, draw_growth, draw_plots, of_experiments
 from harness.findings.report.report_data import ReportData
 
 
@@ -33,9 +35,17 @@ def drawn_texts(figure: Figure) -> list[tuple[str, float, float, float, float]]:
     figure.draw_without_rendering()
     boxes = []
     hidden = [axes for axes in figure.axes if not axes.get_visible()]
+    beyond = [
+        label
+        for axes in figure.findobj(Axes)
+        for axis in (axes.xaxis, axes.yaxis)
+        for tick in axis.get_major_ticks()
+        if not min(axis.get_view_interval()) <= tick.get_loc() <= max(axis.get_view_interval())
+        for label in (tick.label1, tick.label2)
+    ]
     for text in figure.findobj(Text):
         assert isinstance(text, Text)
-        if not text.get_text().strip() or not text.get_visible() or text.axes in hidden:
+        if not text.get_text().strip() or not text.get_visible() or text.axes in hidden or text in beyond:
             continue
         box = text.get_window_extent()
         boxes.append((text.get_text(), box.x0, box.y0, box.x1, box.y1))
@@ -48,12 +58,14 @@ def shown(figure: Figure) -> list[tuple[str, float, float, float, float]]:
     return [t for t in drawn_texts(figure) if t[1] < width and t[2] < height and t[3] > 0 and t[4] > 0]
 
 
+@pytest.mark.parametrize("width", [None, 3.3])
 @pytest.mark.parametrize("name", FIGURES)
-def test_no_two_texts_overlap_and_none_is_cut_off(name: str) -> None:
-    """Nine tasks, all experiments, five draws: as full as a figure gets."""
-    figure = FIGURES[name](whole_report())
-    assert figure is not None
-    texts = shown(figure)
+def test_no_two_texts_overlap_and_none_is_cut_off(name: str, width: float | None) -> None:
+    """Nine tasks, all experiments, five draws: as full as a figure gets; of its own width, and in a paper's column."""
+    with house_style(for_paper=width is not None):
+        figure = FIGURES[name](whole_report(), width)
+        assert figure is not None
+        texts = shown(figure)
     for text, x0, y0, x1, y1 in texts:
         inside = x0 >= -1 and y0 >= -1 and x1 <= figure.bbox.width + 1 and y1 <= figure.bbox.height + 1
         assert inside, f"{text!r} is cut off"
@@ -64,7 +76,7 @@ def test_no_two_texts_overlap_and_none_is_cut_off(name: str) -> None:
 
 def test_every_figure_says_model_rows_and_filings() -> None:
     for draw in FIGURES.values():
-        figure = draw(whole_report())
+        figure = draw(whole_report(), None)
         assert figure is not None
         assert "demo · 216 rows of 24 filings" in [text.get_text() for text in figure.texts]
 
@@ -72,7 +84,7 @@ def test_every_figure_says_model_rows_and_filings() -> None:
 def test_missing_rows_are_said_in_every_figure() -> None:
     report = changed(whole_report(), {"run.missing": ["general[k05]"]})
     for draw in FIGURES.values():
-        figure = draw(report)
+        figure = draw(report, None)
         assert figure is not None
         assert any("unfinished: 1 condition with rows missing" in text.get_text() for text in figure.texts)
 
@@ -140,7 +152,7 @@ def test_a_dollar_in_a_name_is_a_dollar(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_drawn_is_named_and_the_rest_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_report: ReportData) -> Figure:
+    def broken(_report: ReportData, _width: float | None) -> Figure:
         raise IndexError("list index out of range")
 
     monkeypatch.setattr("harness.findings.figures.plots.FIGURES", {**FIGURES, "forest": broken})
@@ -175,3 +187,27 @@ def test_what_cannot_be_drawn(tmp_path: Path) -> None:
     write_bench(tmp_path / "bench.json", SETTING, make_result(), {1: make_result()})
     with pytest.raises(ReportError, match="expected a file that can be written"):
         draw_growth(tmp_path / "bench.json", tmp_path / "none" / "growth.png")
+
+
+def test_figures_of_a_paper(tmp_path: Path) -> None:
+    """Of the width asked for, with letters as TrueType in the file, and a caption beside each."""
+    report = SMALL[1][0]
+    paths = draw_plots(report, tmp_path, formats=("pdf",), width=3.3, captions=True)
+    files = [path for path in paths if path.suffix == ".pdf"]
+    assert {path.stem for path in files} >= {"accuracy_by_k", "head_map"}
+    for file in files:
+        content = file.read_bytes()
+        (box,) = re.findall(rb"/MediaBox \[ ?0 0 ([\d.]+) ([\d.]+)", content)
+        assert float(box[0]) == pytest.approx(3.3 * 72)
+        assert b"/FontFile2" in content
+        assert b"/Type3" not in content
+        assert file.with_suffix(".txt").read_text(encoding="utf-8").endswith("\n")
+
+
+def test_experiments_alone() -> None:
+    report = make_report(TASKS[:1], (5,), ("within_task", "general", "random_control"), 2)[0]
+    some = of_experiments(report, ["general"])
+    assert {each.experiment for each in some.conditions} - {"baseline", "needle_absent"} == {"general"}
+    assert all(each.experiment == "general" for each in some.contrasts)
+    with pytest.raises(ReportError, match=r"no experiment genral in the report; expected some of baseline, "):
+        of_experiments(report, ["genral"])
