@@ -10,7 +10,7 @@ transformers as they are imported; `study` and the faces reach the model floor i
 from graphlib import TopologicalSorter
 
 import pytest
-from house import Import, circles, read_house, rooms
+from house import Import, circles, read_house, rooms, storeys
 
 HOUSE = read_house()
 FILES, IMPORTS = HOUSE.files, HOUSE.imports
@@ -31,6 +31,16 @@ MAY_IMPORT = {
     "faces": {*BELOW_ALL, *FLOORS, "settings", "options", "demo", "study"},
 }
 """Rooms a room may import from, beside itself."""
+HIGHEST = 10
+"""Storeys: how many rooms at most stand one above the other."""
+SMALL = 60
+"""Lines of a module that must have more than one reader."""
+WALLS = {
+    "harness.model.identification.contrast": "a module a scoring method",
+    "harness.model.identification.summed_attention": "a module a scoring method",
+    "harness.plugin.hookspec": "what a user's conftest implements, shown whole in the reference",
+}
+"""Small modules with one reader, each with what its wall means."""
 TORCH = {"torch", "transformers", "tokenizers", "accelerate"}
 TORCH_MODULES = {"harness.demo.dialogues", "harness.demo.training"}
 
@@ -105,3 +115,19 @@ def test_no_circles() -> None:
     assert len(list(TopologicalSorter(graph).static_order())) == len(FILES)
     with pytest.raises(ValueError, match="cycle"):
         list(TopologicalSorter(graph | {"harness.errors": {"harness.plugin"}}).static_order())
+
+
+def test_the_house_stays_low() -> None:
+    assert storeys(rooms(HOUSE)) <= HIGHEST
+
+
+def test_a_module_earns_its_file() -> None:
+    """What one other module alone needs is part of that one; a feature may add a room, not a row of slips of paper."""
+    arrows = HOUSE.arrows()
+    small = {
+        name
+        for name in HOUSE.with_code()
+        if len(FILES[name].read_text(encoding="utf-8").splitlines()) < SMALL
+        and sum(name in below for below in arrows.values()) == 1
+    }
+    assert small == WALLS.keys()

@@ -21,8 +21,7 @@ from harness.experiment.heads import Head
 from harness.experiment.prefix_tree import PrefixTree, prefix_tree
 from harness.experiment.record import Ask, Completion, noted
 from harness.model.generation.branching import Branching
-from harness.model.generation.decoding import decode
-from harness.model.generation.greedy import Greedy, Reading
+from harness.model.generation.decoding import Greedy, Reading, decode
 from harness.model.generation.node_cache import NodeLayer
 from harness.model.generation.shared_prefill import SharedPrompt, gather, prefill, read_draft, read_prefilled, spread
 from harness.model.generation.static_step import can_be_static

@@ -1,16 +1,16 @@
 """The fast way: all conditions of the rows of one filing together, sharing every layer and every token in common.
 
-Prompts that begin alike are read as far as they do once for all of them (`harness.experiment.prefix_tree`), and every
-condition's layers as far as they are those of another (`harness.experiment.prefix_tree`): a front is read over the tree
-of all head sets that are asked of its prompts, and each prompt goes on from the nodes of its own. How one prompt is
-then answered is `answering`'s.
+Prompts that begin alike are read as far as they do once for all of them, and every condition's layers as far as they
+are those of another (`harness.experiment.prefix_tree`): a front is read over the tree of all head sets that are asked
+of its prompts, and each prompt goes on from the nodes of its own. How one prompt is then answered is `answering`'s.
 
 What it says is that of `harness.model.generation.reference`, up to rounding. Layers run by the model's own modules
 (`branching`); where that is not possible (`one_by_one`), or a prompt would take memory of many positions x positions,
 the reference itself does the work.
 
 Breadth-first while the branches of a level fit into memory, else depth-first: one run of branches at a time,
-with keys and values of its own path alone.
+with keys and values of its own path alone. How many fit is an estimate, so that few attempts fail; where memory runs
+out all the same, the number is halved.
 
 Knows nothing of experiments, of what tokens mean, nor of what is stored.
 """
@@ -28,7 +28,6 @@ from harness.experiment.record import Ask, Completion
 from harness.model.generation import reference
 from harness.model.generation.answering import NOTHING, RowAnswers
 from harness.model.generation.branching import Branching
-from harness.model.generation.memory import branches_that_fit, is_out_of_memory
 from harness.model.generation.shared_prefill import SharedPrompt, handed_down, prefill
 from harness.model.intervention.ablation import check_free, check_heads
 from harness.model.loading.loaded_model import LoadedModel, takes_square_memory
@@ -186,3 +185,42 @@ def _inferring(parts: Iterable[SharedPrompt]) -> Iterator[SharedPrompt]:
         if part is None:
             return
         yield part
+
+
+CPU_BYTES = 2**28
+"""What branches may take on a CPU, where the memory that is free says little: larger batches are no faster."""
+
+SHARE = 0.8
+"""Of a GPU's free memory: the rest is left to fragments and to kernels' own scratch."""
+
+
+def branches_that_fit(loaded: LoadedModel, n_positions: int) -> int:
+    """At least 1; by the memory that is free now on the fullest GPU of the model, or by a fixed budget."""
+    devices = {parameter.device for parameter in loaded.model.parameters() if parameter.device.type == "cuda"}
+    free = min((_free(device) for device in devices), default=CPU_BYTES)
+    return max(1, int(free / _branch_bytes(loaded, n_positions)))
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an allocation failed, on a GPU or on a CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def _free(device: torch.device) -> float:
+    """Bytes that can be had on a GPU: not in use by anyone, or kept by this process for reuse."""
+    unused, _ = torch.cuda.mem_get_info(device)
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return SHARE * (unused + kept)
+
+
+def _branch_bytes(loaded: LoadedModel, n_positions: int) -> int:
+    """What one branch holds at its worst: its keys and values twice, and one layer's intermediate results."""
+    config, shape = loaded.model.config.get_text_config(), loaded.shape
+    size = loaded.model.dtype.itemsize
+    width = shape.n_heads * (shape.head_dim or 0)
+    cache = 2 * sum(each.cached for each in loaded.size.layers)
+    inner = int(getattr(config, "intermediate_size", None) or 4 * config.hidden_size)
+    layer = 8 * int(config.hidden_size) + 3 * inner + 5 * width
+    # eager attention: scores, softmax in float32, and its copy
+    scores = shape.n_heads * n_positions * (2 * size + 4) if loaded.attention == "eager" else 0
+    return n_positions * (size * (cache + layer) + scores)

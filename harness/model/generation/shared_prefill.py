@@ -11,7 +11,7 @@ few positions where it matters.
 What several prompts begin with, a front, is read in the same way; each prompt's own part is then read after it, with
 the front's keys and values of the nodes that its conditions pass through (`handed_down`).
 
-Knows nothing of what tokens mean; `harness.model.generation.greedy` reads the logits.
+Knows nothing of what tokens mean; `harness.model.generation.decoding` reads the logits.
 """
 
 from collections.abc import Iterator, Sequence
