@@ -94,11 +94,13 @@ def read_samples(folder: Path) -> PublishedSamples | None:
 
 
 def samples_report(setup: Setup, found: PublishedSamples) -> ReportData:
-    """The report; heads and their overlaps are unknown, their numbers are the files'."""
+    """The report; heads, their overlaps and likelihoods are unknown, how many heads there were the files say."""
     report = build_report(setup, found.conditions, found.rows, found.samples)
     return report.model_copy(
         update={
-            "conditions": tuple(each.model_copy(update={"k_effective": each.k or 0}) for each in report.conditions),
+            "conditions": tuple(
+                each.model_copy(update={"k_effective": each.k or 0, "likelihood": None}) for each in report.conditions
+            ),
             "contrasts": tuple(each.model_copy(update={"k_effective": (each.k, each.k)}) for each in report.contrasts),
             "specificity": None,
         }
@@ -125,19 +127,20 @@ def scoring_lines(found: PublishedSamples) -> Iterator[str]:
         groups.setdefault((of_source, condition.k or 0), []).extend(by_condition.get(condition.name, []))
     for (name, k), samples in groups.items():
         n, differ = len(samples), sum(sample.match != sample.published_match for sample in samples)
-        ours, theirs = _scored(samples, before, "match"), _scored(samples, before, "published_match")
+        ours, theirs = (_scored(samples, before if k else {}, rule) for rule in ("match", "published_match"))
         table.append((name, f"k={k}", str(n), *ours, *theirs, str(differ)))
     yield from aligned(table, "lrrrrrrr")
 
 
 def _scored(samples: Sequence[Sample], before: Mapping[str, Sample], rule: str) -> tuple[str, str]:
-    """Accuracy by one of the scorings, and the drop with its interval."""
-    pairs = [(getattr(before[each.row], rule), getattr(each, rule), each.cluster) for each in samples]
-    drop = cluster_mean([was - now for was, now, _ in pairs], [cluster for _, _, cluster in pairs])
-    accuracy = percent(sum(now for _, now, _ in pairs) / len(pairs)) if pairs else "-"
-    if drop is None:
-        return accuracy, "-"
-    return accuracy, f"{points(drop.estimate)} {points_between(drop.interval().ends)}"
+    """Accuracy by one of the scorings, and the drop with its interval where there is something to compare with."""
+    right = [getattr(each, rule) for each in samples]
+    accuracy = percent(sum(right) / len(right)) if right else "-"
+    if not before:
+        return accuracy, ""
+    drops = [getattr(before[each.row], rule) - now for each, now in zip(samples, right, strict=True)]
+    drop = cluster_mean(drops, [each.cluster for each in samples])
+    return accuracy, "-" if drop is None else f"{points(drop.estimate)} {points_between(drop.interval().ends)}"
 
 
 def _by_k(root: Node) -> dict[int, dict[str, _Answer]]:
