@@ -18,6 +18,7 @@ from harness.commands.heads import EXPORT_CHECKPOINT, HEADS, IDENTIFY
 from harness.commands.methods import RANK_METHODS
 from harness.commands.reports import EXPORT, PLOT, PUBLISHED, SCHEMA, SHOW
 from harness.commands.rows import FILINGS, ROWS
+from harness.commands.ways import WAYS_COMMAND
 from harness.errors import HarnessError, memory_is_named
 
 PROGRAM = "retrieval-heads"
@@ -36,6 +37,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "plot": PLOT,
         "export": EXPORT,
         "compare": COMPARE,
+        "ways": WAYS_COMMAND,
         "report-published": PUBLISHED,
         "schema": SCHEMA,
         "bench": BENCH,

@@ -99,22 +99,8 @@ def load_tasks(path: Path) -> dict[str, Task]:
     Raises:
         DataError: the file cannot be read, is no TOML, or one of its tasks is bad; the first fault is named.
     """
-    try:
-        text = read_bytes(path).decode("utf-8")
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}; expected a readable TOML file; check the path") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: byte {error.start}: broken UTF-8; expected UTF-8; save the file as UTF-8") from None
-    table = _toml(text, path)
-    entries = table.get("task")
-    others = sorted(set(table) - {"task"})
-    if others or not isinstance(entries, list) or not entries:
-        raise DataError(
-            f"{path}: got {', '.join(map(repr, others)) or 'no [[task]]'}; expected [[task]] tables only; "
-            "begin each task with [[task]]"
-        )
     tasks: dict[str, Task] = {}
-    for number, entry in enumerate(entries, start=1):
+    for number, entry in enumerate(read_tables(path, "task"), start=1):
         task = _task_of(entry, f"{path}: task {number}")
         if task.id in EDGAR_TASKS:
             raise DataError(
@@ -126,7 +112,30 @@ def load_tasks(path: Path) -> dict[str, Task]:
     return tasks
 
 
-def _toml(text: str, path: Path) -> dict[str, object]:
+def read_tables(path: Path, name: str) -> list[object]:
+    """The `[[name]]` tables of a TOML file, as they are: at least one, and nothing else beside them.
+
+    Raises:
+        DataError: the file cannot be read, is no TOML, or holds other things.
+    """
+    try:
+        text = read_bytes(path).decode("utf-8")
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}; expected a readable TOML file; check the path") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: byte {error.start}: broken UTF-8; expected UTF-8; save the file as UTF-8") from None
+    table = _toml(text, path, name)
+    entries = table.get(name)
+    others = sorted(set(table) - {name})
+    if others or not isinstance(entries, list) or not entries:
+        raise DataError(
+            f"{path}: got {', '.join(map(repr, others)) or f'no [[{name}]]'}; expected [[{name}]] tables only; "
+            f"begin each {name} with [[{name}]]"
+        )
+    return entries
+
+
+def _toml(text: str, path: Path, name: str) -> dict[str, object]:
     if (key := _LONG_KEY.search(text)) is not None:
         line = text.count("\n", 0, key.start()) + 1
         reason = f"line {line}: a key of more than {MOST_PARTS} parts with dots between"
@@ -137,7 +146,7 @@ def _toml(text: str, path: Path) -> dict[str, object]:
             reason = str(error)
         except (ValueError, RecursionError):
             reason = "nested too deeply, or too long a number"
-    raise DataError(f"{path}: {reason}; expected TOML with [[task]] tables; correct it there") from None
+    raise DataError(f"{path}: {reason}; expected TOML with [[{name}]] tables; correct it there") from None
 
 
 def select_tasks(tasks: Mapping[str, Task], names: Sequence[str]) -> dict[str, Task]:
