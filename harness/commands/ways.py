@@ -7,10 +7,8 @@ from pathlib import Path
 from harness.commands.console import Command, add_options, check_writable, given_settings, say, show, whole_number
 from harness.errors import SettingsError
 from harness.files import replacing
-from harness.findings.ways import ways_lines
 from harness.retrieval.facts import FACTS, read_facts
 from harness.study.progress import Progress
-from harness.study.ways import WAYS, in_every_way
 
 WAYS_OPTIONS = (
     *("model", "revision", "dtype", "device-map", "attn", "quantization", "adapter", "architectures", "template"),
@@ -36,6 +34,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     """Ask every row in every way, and show what each costs."""
+    from harness.findings.ways import ways_lines
+    from harness.study.ways import WAYS, in_every_way
+
     settings = replace(given_settings(arguments, WAYS_OPTIONS), gate_draws=arguments.draws)
     if arguments.plot is not None and arguments.plot.suffix not in FIGURES:
         raise SettingsError(f"--plot: {arguments.plot}; expected a name that ends in {', '.join(FIGURES)}")

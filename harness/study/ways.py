@@ -20,8 +20,9 @@ from harness.findings.ways import Elsewhere, WayResult, WaysData, elsewhere
 from harness.retrieval.facts import Fact, fact_rows
 from harness.settings import Settings
 from harness.study.inputs import Inputs, read_inputs
-from harness.study.outcome import Beginning, run_outcome
+from harness.study.outcome import run_outcome
 from harness.study.progress import Progress
+from harness.study.provenance import Beginning
 from harness.study.run import Engine, Run
 
 
