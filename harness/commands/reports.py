@@ -48,13 +48,19 @@ def _add_show_arguments(parser: argparse.ArgumentParser) -> None:
         "--anew", action="store_true", help="write the page anew first; so is one older than its report"
     )
     parser.add_argument("--no-browser", action="store_true", help="say where the page is, and open nothing")
+    parser.add_argument("--text", action="store_true", help="print the summary that ended the run, and no page")
 
 
 def _run_show(arguments: argparse.Namespace) -> None:
-    """Open it, written first where it is not there."""
+    """Open it, written first where it is not there; or its summary as text."""
+    from harness.findings.report.gate_message import gate_lines
     from harness.findings.report.reading import load
+    from harness.findings.report.summary import summary_lines
 
     report = load(arguments.report)
+    if arguments.text:
+        show([*(line for _, line in gate_lines(report.data)), *summary_lines(report.data)])
+        return
     page = report.path.with_name(PAGE_FILE)
     if arguments.anew or not page.is_file() or page.stat().st_mtime < report.path.stat().st_mtime:
         _write(report)

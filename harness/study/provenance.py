@@ -49,7 +49,7 @@ class Beginning:
 
 def setup_of(run: Run, records: Iterable[Record], *, since: Beginning, how: Exit, root: Path) -> Setup:
     """What was asked of which model, on which data, with which programs; `root` is the folder of the project."""
-    inputs, settings = run.inputs, run.inputs.settings
+    inputs, settings, records = run.inputs, run.inputs.settings, tuple(records)
     return Setup(
         run=RunInfo(
             name=settings.run,
@@ -62,7 +62,7 @@ def setup_of(run: Run, records: Iterable[Record], *, since: Beginning, how: Exit
         ),
         configuration=_configuration(run, root),
         versions=program_versions() | {"scorer": str(SCORER_VERSION)},
-        model=_model_info(run),
+        model=_model_info(run, records),
         ranking=inputs.ranking,
         data=_data_info(inputs),
     )
@@ -134,7 +134,7 @@ def _data_info(inputs: Inputs) -> DataInfo:
     )
 
 
-def _model_info(run: Run) -> ModelSection:
+def _model_info(run: Run, records: Iterable[Record]) -> ModelSection:
     shape, key, asked = run.inputs.shape, run.inputs.run_key, run.inputs.settings.model
     kept = run.inputs.blueprint.quantized_file
     return ModelSection(
@@ -147,6 +147,7 @@ def _model_info(run: Run) -> ModelSection:
         dtype=key.dtype,
         attention=key.attention,
         device=key.device_type,
+        cards=tuple(sorted({record.device for record in records if record.device is not None})),
         quantization=key.quantization if kept is None else f"{kept}, read as full weights",
         adapter=key.adapter,
     )

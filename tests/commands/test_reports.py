@@ -13,8 +13,10 @@ from published_files import documents, published_folder, write_documents
 
 from harness.cli import main
 from harness.findings.page.page_writing import embedded
+from harness.findings.report.gate_message import gate_lines
 from harness.findings.report.reading import load
 from harness.findings.report.report_data import ReportData
+from harness.findings.report.summary import summary_lines
 
 from .refusals import Capture, refusal, usage_error
 
@@ -44,6 +46,15 @@ def test_one_that_is_there_is_opened_as_it_is(folder: Path, opened: list[str]) -
     assert (page.read_text(), opened) == ("mine", [])
     assert main(["show", str(folder), "--no-browser", "--anew"]) == 0
     assert page.read_text(encoding="utf-8") != "mine"
+
+
+def test_as_text_it_is_the_summary_of_its_run(folder: Path, opened: list[str], capsys: Capture) -> None:
+    assert main(["show", str(folder), "--text"]) == 0
+    report = load(folder).data
+    said = capsys.readouterr().out.splitlines()
+    assert said == [*(line for _, line in gate_lines(report)), *summary_lines(report)]
+    assert "baseline" in said[1]
+    assert (opened, (folder / "index.html").exists()) == ([], False)
 
 
 def test_one_older_than_its_report_is_written_anew(folder: Path, opened: list[str]) -> None:

@@ -93,7 +93,7 @@ def own_score(row: Row, completion: str) -> dict[str, float]:
 
 def answered(row: Row, text: str) -> Record:
     job = Job(row.id, frozenset())
-    return Record(job, Completion((1, 2), 3, -1.0, -1.0, 0, 1.0), text, 0.0)
+    return Record(job, Completion((1, 2), 3, -1.0, -1.0, 0, 1.0), text, 0.0, device="a card")
 
 
 def test_after_resampling_the_donors_value_is_looked_for(quiet_run: Known, tmp_path: Path) -> None:
@@ -147,6 +147,8 @@ def test_completions_are_scored_by_the_rule_asked_for(quiet_run: Known, tmp_path
         (sample,), (baseline,) = found.samples, found.report.conditions
         assert (baseline.matches, baseline.published_rule.matches, baseline.n) == (matches, 1, 1)
         assert sample.own == {"length": len(text)}
+        assert found.report.model is not None
+        assert found.report.model.cards == ("a card",)
 
 
 def test_hedging_and_special_tokens_are_counted(quiet_run: Known, tmp_path: Path) -> None:

@@ -75,6 +75,8 @@ class ModelSection(Section):
     dtype: str | None = None
     attention: str | None = None
     device: str | None = None
+    cards: tuple[str, ...] = ()
+    """Names of the devices that its answers were computed on, `cpu` for one; none where that was not noted."""
     quantization: str | None = None
     """Its bits, or how the weights of a GGUF file are kept there, which are read as full ones."""
     adapter: str | None = None

@@ -7,7 +7,7 @@ from the report alone.
 from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
 
-from harness.errors import counted
+from harness.errors import counted, plain
 from harness.experiment.conditions import UNTOUCHED
 from harness.findings.damage import damage_lines
 from harness.findings.report.curves import Curve, Level, curves, envelope, level
@@ -68,6 +68,8 @@ def _provenance(report: ReportData) -> str:
     of = "" if data.filings is None else f" of {counted(data.filings, 'filing')}"
     if data.clusters is not None and data.clusters != data.filings:
         of += f" in {counted(data.clusters, 'cluster')}"
+    cards = [] if model is None else [plain(card) for card in model.cards if card != "cpu"]
+    of += f", on {' and '.join(cards)}" if cards else ""
     note = manner_note(report.configuration)
     return f"{name}, {counted(data.rows, 'row')}{of}" + ("" if note is None else f", {note}")
 

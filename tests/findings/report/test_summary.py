@@ -83,6 +83,11 @@ def test_every_kind_of_line() -> None:
     ]
 
 
+def test_cards_are_named() -> None:
+    report = changed(make_report({BASELINE: "++++"}), {"model.cards": ["NVIDIA H100", "cpu"]})
+    assert next(summary_lines(report)) == "demo (8 layers of 16 heads), 4 rows of 2 filings, on NVIDIA H100"
+
+
 def test_rows_whose_likelihood_is_unknown_are_told() -> None:
     """Only the first row of `general` was measured: the others are of an older store."""
     report = make_report({BASELINE: "++-+", GENERAL_2: "++-+"})
