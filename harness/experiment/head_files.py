@@ -25,8 +25,7 @@ from harness.experiment.json_nodes import Node, read_json
 from harness.experiment.rankings import EVERY_TASK, HeadRanking, ScoredHead, Scores, SharedHead, best_first
 from harness.experiment.stability import ListStability, Stability
 from harness.files import read_bytes, write_text
-from harness.retrieval.extents import Extent
-from harness.retrieval.traces import PLACES, Traces
+from harness.retrieval.traces import PLACES, Extent, Traces
 
 SCHEMA_VERSION = 1
 UNSCORED = "order of the list, without scores"

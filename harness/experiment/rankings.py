@@ -19,8 +19,7 @@ from typing import TypeVar
 from harness.errors import HeadsError
 from harness.experiment.heads import Head, ModelShape
 from harness.experiment.stability import Stability
-from harness.retrieval.extents import Extent
-from harness.retrieval.traces import Traces
+from harness.retrieval.traces import Extent, Traces
 
 T = TypeVar("T")
 

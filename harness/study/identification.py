@@ -13,11 +13,10 @@ from harness.errors import DataError
 from harness.experiment.heads import check_window
 from harness.experiment.intervention import MeanValues
 from harness.experiment.rankings import HeadRanking
-from harness.retrieval.extents import extent_of
 from harness.retrieval.prompts import identification_depth
 from harness.retrieval.rows import Row, filing_hash, split_rows
 from harness.retrieval.tasks import Task
-from harness.retrieval.traces import join_equal_texts, traces_of
+from harness.retrieval.traces import extent_of, join_equal_texts, traces_of
 from harness.settings import DEMO, Settings
 from harness.study.asked_model import AskedModel
 from harness.study.inputs import data_source, first_filings, split_share

@@ -25,8 +25,7 @@ from harness.findings.samples import (
 from harness.findings.verdicts.gate_results import JudgedGate, Known, gate_result, joint_claim
 from harness.findings.verdicts.gate_samples import OUTCOMES, Answers, paired_sums
 from harness.findings.verdicts.verdict_data import Margins
-from harness.retrieval.extents import Extent, apart, extent_of
-from harness.retrieval.traces import seen_words
+from harness.retrieval.traces import Extent, apart, extent_of, seen_words
 from harness.settings import Settings
 from harness.study.inputs import Inputs
 from harness.study.run import Run

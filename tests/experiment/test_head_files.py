@@ -13,8 +13,7 @@ from harness.experiment.heads import Head, ModelShape
 from harness.experiment.rankings import HeadRanking, ScoredHead, rank
 from harness.experiment.stability import ListStability, Stability
 from harness.findings.rankings.ranking_summary import ranking_notes
-from harness.retrieval.extents import Extent
-from harness.retrieval.traces import PLACES, Traces
+from harness.retrieval.traces import PLACES, Extent, Traces
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "reference" / "edgar_haystack"
 published = pytest.mark.skipif(not PUBLISHED.is_dir(), reason=f"no published head files at {PUBLISHED}")

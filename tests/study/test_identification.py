@@ -10,10 +10,10 @@ from tiny_models import load, save_checkpoint
 from harness.demo.filings import demo_rows
 from harness.errors import DataError, ModelError, SettingsError
 from harness.model.identification.summed_attention import summed_attention
-from harness.retrieval.extents import extent_of
 from harness.retrieval.prompts import build_prompt, identification_depth
 from harness.retrieval.rows import Row, SplitName, filing_hash, split_of
 from harness.retrieval.tasks import EDGAR_TASKS
+from harness.retrieval.traces import extent_of
 from harness.settings import Settings
 from harness.study.asked_model import AskedModel
 from harness.study.identification import cut_to_seq_len, identification_rows, identify_heads

@@ -15,8 +15,8 @@ from harness.experiment.plan import Job, jobs_of
 from harness.experiment.record import Completion, Record
 from harness.experiment.store import Store
 from harness.findings.samples import score_samples
-from harness.retrieval.extents import Extent, extent_of
 from harness.retrieval.rows import Row
+from harness.retrieval.traces import Extent, extent_of
 from harness.settings import Settings
 from harness.study.inputs import Inputs, read_inputs
 from harness.study.judging import build_gate, declared_gates, earlier_note, judge_gates, way_of

@@ -12,11 +12,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from harness.errors import DataError
-from harness.retrieval.filings.counts import find_headcounts, find_holders
 from harness.retrieval.filings.filing import Filing
-from harness.retrieval.filings.names import find_executives, find_names
+from harness.retrieval.filings.people import find_executives, find_headcounts, find_holders
 from harness.retrieval.filings.places import STATES, find_headquarters, find_incorporation
-from harness.retrieval.filings.registrant import Doubt, Finder, Registrant, Statement, registrant_of
+from harness.retrieval.filings.registrant import Doubt, Finder, Registrant, Statement, find_names, registrant_of
 from harness.retrieval.filings.sentences import Sentence
 from harness.retrieval.scoring import matches_value, normalise
 from harness.retrieval.tasks import EDGAR_TASKS, Task

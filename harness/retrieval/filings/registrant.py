@@ -3,13 +3,17 @@
 "We", "the Company" and the like, the name that the source gives it, and the short names that the filing itself
 defines ("SanDisk Corporation ("SanDisk" or the "Company")"). Never those of subsidiaries.
 
-Patterns find statements (`find_...`: of `names`, `places` and `counts`), and are made to be right rather than to find
+Of its name is taken the one in full, with Inc., Corporation or the like, as the subject of a sentence that defines it
+("(the "Company")") or says what it is, or as what "we" refers to.
+
+Patterns find statements (`find_...`, also in `people` and `places`), and are made to be right rather than to find
 much. Knows nothing about tasks; `harness.retrieval.filings.candidates` asks every sentence.
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 from harness.retrieval.filings.filing import Filing
@@ -184,3 +188,44 @@ class Finder(Protocol):
 def one_of(*patterns: str) -> str:
     """A pattern of alternatives, without a group of its own; a maybe is `one_of(...) + "?"`."""
     return f"(?:{'|'.join(patterns)})"
+
+
+NAME_TASK = "registrant_name"
+
+_NAME_SUFFIX = re.compile(
+    r"(?:Inc\.?|Incorporated|Corp\.?|Corporation|Company|Companies|Co\.|Ltd\.?|Limited|LLC|L\.P\.|plc)$"
+)
+
+
+def find_names(sentence: str, section: str, registrant: Registrant) -> Iterator[Statement | Doubt]:
+    """The registrant's full name, where the sentence states it."""
+    if registrant.full_name is None or section not in ("1", "8", "15"):
+        return
+    found = next((match for each in _name_patterns(registrant.full_name) if (match := each.search(sentence))), None)
+    if found is None:
+        defined = DEFINED.match(sentence) if section == "1" and registrant.given_name else None
+        if defined is not None and not re.search(registrant.full_name, defined["name"]):
+            given = registrant.given_name
+            yield Doubt(NAME_TASK, f"the filing calls the Company {defined['name']}, its field company is {given}")
+        return
+    value = found["name"].rstrip(",")
+    if _NAME_SUFFIX.search(value):
+        yield Statement(NAME_TASK, value)
+    else:
+        yield Doubt(NAME_TASK, f"not the name in full: {value}")
+
+
+@lru_cache(maxsize=256)
+def _name_patterns(full_name: str) -> tuple[re.Pattern[str], ...]:
+    name = rf"(?P<name>{full_name})(?![\w’'])"
+    short = r"(?:,? ?\([^()]{0,160}\))"
+    return (
+        re.compile(rf"^{name} ?\([^()]{{0,160}}[\"“](?:the )?(?:Company|Registrant|Corporation|we)[,.]?[\"”]"),
+        re.compile(
+            rf"^{name}{short}?,? (?:is (?:an?|the|one of)|was (?:incorporated|organized|formed|founded)"
+            r"|an? [A-Z]\w+(?: \w+)? corporation)\b"
+        ),
+        re.compile(
+            rf"[\"“](?:we|the Company|us|our),?[\"”][^.;]{{0,80}}(?:refers?|mean)s?(?: collectively)? to {name}"
+        ),
+    )

@@ -5,7 +5,9 @@ import re
 import pytest
 from made_up_filing import ACME, filing
 
-from harness.retrieval.filings.registrant import registrant_of
+from harness.retrieval.filings.registrant import find_names, registrant_of
+
+from .finding import doubted, stated
 
 
 @pytest.mark.parametrize(
@@ -64,3 +66,30 @@ def test_sections_that_call_another_company_the_company() -> None:
     own, other = 'Acme Widgets, Inc. (the "Company") sells.', 'Zeta Corp. ("Zeta" or the "Company") buys.'
     registrant = registrant_of(filing(item_1=f"{own} {other}", item_8=f"{own} {own}", item_14=f"{own} {other}"))
     assert registrant.doubtful_sections == {"14"}
+
+
+@pytest.mark.parametrize(
+    ("sentence", "name"),
+    [
+        ('Acme Widgets, Inc. ("Acme" or the "Company") makes widgets.', "Acme Widgets, Inc."),
+        ("Acme Widgets, Inc. is a leading maker of widgets.", "Acme Widgets, Inc."),
+        ("Acme Widgets Incorporated, an Ohio corporation, sells.", "Acme Widgets Incorporated"),
+        ("The terms “we” and “our” refer to Acme Widgets, Inc. and its subsidiaries.", "Acme Widgets, Inc."),
+    ],
+)
+def test_a_name_is_stated(sentence: str, name: str) -> None:
+    assert stated(find_names, sentence) == {"registrant_name": name}
+
+
+def test_a_short_name_is_doubted() -> None:
+    assert doubted(find_names, "Acme Widgets is a maker of widgets.") == ["not the name in full: Acme Widgets"]
+
+
+@pytest.mark.parametrize("sentence", ["Acme Widgets, Inc. sold land.", "Acme Widgets, Inc. is seeking land."])
+def test_a_mere_mention_is_no_candidate(sentence: str) -> None:
+    assert doubted(find_names, sentence) == []
+
+
+def test_another_name_than_the_sources_is_listed() -> None:
+    (reason,) = doubted(find_names, 'Zeta Gadgets Corporation (the "Company") makes gadgets.')
+    assert reason == "the filing calls the Company Zeta Gadgets Corporation, its field company is ACME WIDGETS INC /OH/"
