@@ -23,7 +23,6 @@ from harness.retrieval.prompts import Prompt
 from harness.retrieval.rows import Row
 from harness.settings import DEMO, Settings
 from harness.study.inputs import read_inputs
-from harness.study.provenance import program_versions
 from harness.study.run import Run
 
 if TYPE_CHECKING:
@@ -176,6 +175,8 @@ def _prompt(row_id: str, token_ids: Sequence[int]) -> Prompt:
 def _setting(request: Request, loaded: "LoadedModel", works: "Sequence[Work]") -> dict[str, object]:
     """What a reader of the figures must know."""
     import torch
+
+    from harness.study.provenance import program_versions  # reports' types, which a command line does not wait for
 
     settings, shape = request.settings, loaded.shape
     lengths = [len(work.prompt.token_ids) for work in works]
