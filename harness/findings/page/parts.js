@@ -32,7 +32,7 @@ const hashOf = (parts) => `#${new URLSearchParams(parts)}`;
 const distinct = (values) => [...new Set(values)];
 
 // A name that may be broken after its signs, not within its words.
-const soft = (text) => text.split(/(?<=[/_\[@.-])/).flatMap((part, i) => i ? [make("wbr"), part] : [part]);
+const soft = (text) => text.split(/(?<=[/_@.-])|(?=\[)/).flatMap((part, i) => i ? [make("wbr"), part] : [part]);
 
 function choice(form, label, options, onchange) {
   const select = make("select", { name: label, onchange });
