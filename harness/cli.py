@@ -14,10 +14,10 @@ from types import MappingProxyType
 from harness.commands.bench import BENCH
 from harness.commands.compare import COMPARE
 from harness.commands.console import Command
-from harness.commands.heads import EXPORT_CHECKPOINT, HEADS, IDENTIFY, RANK_METHODS
+from harness.commands.heads import EXPORT_CHECKPOINT, HEADS, IDENTIFY
 from harness.commands.reports import EXPORT, PLOT, PUBLISHED, SCHEMA, SHOW
 from harness.commands.rows import FILINGS, ROWS
-from harness.commands.ways import WAYS_COMMAND
+from harness.commands.side_by_side import RANK_METHODS, WAYS_COMMAND
 from harness.errors import HarnessError, memory_is_named
 
 PROGRAM = "retrieval-heads"

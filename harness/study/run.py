@@ -39,6 +39,13 @@ class Engine(Protocol):
         """What every head puts out on average; tells after each prompt how many are done."""
 
 
+def engine_of(inputs: Inputs) -> Engine:
+    """The inputs' model, loaded now, and the way in which it is computed with."""
+    from harness.model.generation.engines import ModelEngine
+
+    return ModelEngine(inputs.model.load(), inputs.settings.engine)
+
+
 class Run:
     """One run over its inputs and a store.
 

@@ -1,29 +1,144 @@
-"""A study of rankings: each one's best heads zeroed on the evaluation rows, and as many random ones.
+"""Studies that set things side by side, for commands: the same heads ablated in every way, and heads of every ranking.
 
-Random heads are drawn from those that no ranking has among its candidates, the same for all of them. Answers come from
-the store, or are computed and kept there, as in any study. What they say of the rankings is
-`harness.findings.rankings.method_areas`'s concern. Knows nothing of pytest.
+What tells retrieval from damage: own heads, shared heads, and as many random heads of the own ones' layers, at one k.
+Each way is a run of its own over one store and one loaded model; what comes of them is `harness.findings.damage`'s.
+
+Which ranking names the heads that are needed most: each one's best heads zeroed on the evaluation rows, and as many
+random ones, drawn from those that no ranking has among its candidates, the same for all of them. What they say of the
+rankings is `harness.findings.rankings.method_areas`'s concern.
+
+Answers come from the store, or are computed and kept there, as in any study. Knows nothing of the command line.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 
+from harness.choices import Mode, Phase
 from harness.errors import HeadsError
 from harness.experiment.conditions import BASELINE, Condition
-from harness.experiment.experiments import shuffled
+from harness.experiment.experiments import Study, random_controls_for, shared_heads, shuffled, within_task
 from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import Head
 from harness.experiment.rankings import HeadRanking
 from harness.experiment.store import Store
+from harness.findings.damage import damage_shares
 from harness.findings.rankings.method_areas import MethodAreas, method_areas
-from harness.findings.samples import score_samples
+from harness.findings.samples import score_samples, text_samples
+from harness.findings.ways import Elsewhere, WayResult, WaysData, elsewhere
+from harness.retrieval.facts import Fact, fact_rows
 from harness.retrieval.rows import filing_hash
 from harness.settings import Settings
 from harness.study.inputs import Inputs, read_inputs
+from harness.study.outcome import run_outcome
 from harness.study.progress import Progress
-from harness.study.run import Engine, Run
+from harness.study.provenance import Beginning
+from harness.study.run import Engine, Run, engine_of
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A way of ablating, by its name."""
+
+    name: str
+    mode: Mode
+    phase: Phase = "all"
+
+
+WAYS = (
+    Way("zeroed", "zero"),
+    Way("zeroed at the answer", "zero", "decode"),
+    Way("rescued at the answer", "rescue"),
+    Way("another answer's donor", "resample"),
+    Way("the same answer's donor", "resample_same"),
+    Way("kept from the needle", "needle_edge"),
+    Way("kept from as many others", "other_edge"),
+    Way("kept from as much else", "mass_edge"),
+)
+"""Zeroing first: the others are set beside it."""
+
+
+def conditions_at(study: Study, k: int) -> tuple[Condition, ...]:
+    """The untouched model, each task's own heads, the shared heads if there are any, and controls of the own ones."""
+    own = [condition for condition in within_task(study) if condition.k == k]
+    try:
+        shared = [condition for condition in shared_heads(study) if condition.k == k]
+    except HeadsError:
+        shared = []
+    controls = [control for condition in own for control in random_controls_for(study, condition, gate="own")]
+    return (BASELINE, *own, *shared, *controls)
+
+
+def in_every_way(
+    settings: Settings, ways: Sequence[Way], facts: Sequence[Fact], note: Callable[[str, Progress], None]
+) -> WaysData:
+    """Run what is not stored, at the settings' largest k, and set every way beside zeroing, the first of them.
+
+    Zeroed, the same heads are asked the facts, and go on with plain text. `note` is told of every row, and of the way
+    that it was asked in.
+
+    Raises:
+        HarnessError: something that was asked for cannot be used, or an ablation was unsound.
+    """
+    k = max(settings.k)
+    every = {way: read_inputs(replace(settings, k=(k,), mode=way.mode, phase=way.phase)) for way in ways}
+    first, results = every[ways[0]], list[WayResult]()
+    conditions = conditions_at(first.study(), k)
+    load, began = cache(lambda: engine_of(first)), Beginning()
+    model = ""
+    with Store(settings.store_file) as store:
+        for way, inputs in every.items():
+            run = Run(inputs, store, run_id="ways")
+            run.execute(conditions, load, partial(note, way.name))
+            outcome = run_outcome(run, conditions, _no_metrics, since=began, how="passed", root=Path.cwd())
+            model = model if outcome.report.model is None else outcome.report.model.id
+            shares = outcome.report.damage or damage_shares(conditions, outcome.samples, outcome.samples)
+            results.append(WayResult(way=way.name, mode=way.mode, phase=inputs.manner.phase, shares=shares))
+        beside = _elsewhere(first, store, conditions, facts, load, note)
+    return WaysData(
+        model=model,
+        source=first.source,
+        k=k,
+        rows=len(first.rows),
+        clusters=len({row.cluster_name for row in first.rows}),
+        draws=settings.gate_draws,
+        ways=tuple(results),
+        elsewhere=beside,
+    )
+
+
+def _no_metrics(row: object, completion: str) -> Mapping[str, float]:
+    return {}
+
+
+def _elsewhere(
+    inputs: Inputs,
+    store: Store,
+    conditions: Sequence[Condition],
+    facts: Sequence[Fact],
+    load: Callable[[], Engine],
+    note: Callable[[str, Progress], None],
+) -> tuple[Elsewhere, ...]:
+    """The same heads zeroed over facts, every set over all of them, and over the rows' plain text."""
+    tasks, rows = fact_rows(facts)
+    knowing = Run(replace(inputs, tasks=tasks, rows=rows, all_rows=rows), store, run_id="ways")
+    asked = [replace(each, prompt="needle_absent", tasks=None) for each in conditions]
+    knowing.execute(asked, load, partial(note, "facts"))
+    answers = score_samples(asked, rows, knowing.records(asked), knowing.inputs.score)
+    reading = Run(inputs, store, run_id="ways")
+    read = [replace(each, prompt="plain_text") for each in conditions]
+    reading.execute(read, load, partial(note, "plain text"))
+    texts = text_samples(
+        read, inputs.rows, reading.records(read), lambda row_id: len(reading.prompt(row_id, "plain_text").value_ids)
+    )
+    groups: dict[tuple[str, int | None], list[Condition]] = {}
+    for condition in conditions:
+        if condition.heads:
+            groups.setdefault((condition.experiment, condition.k), []).append(condition)
+    untouched = BASELINE.name, BASELINE.name
+    return tuple(elsewhere(members, answers, texts, untouched=untouched) for members in groups.values())
 
 
 def rank_methods(
@@ -47,7 +162,7 @@ def rank_methods(
     settings.store_file.parent.mkdir(parents=True, exist_ok=True)
     with Store(settings.store_file) as store:
         run = Run(inputs, store, run_id="rank-methods")
-        run.execute(conditions, lambda: _engine(inputs), progress)
+        run.execute(conditions, lambda: engine_of(inputs), progress)
         samples = score_samples(conditions, inputs.rows, run.records(conditions), inputs.score, manner=inputs.manner)
     answers: dict[str, dict[str, bool]] = {}
     for sample in samples:
@@ -134,9 +249,3 @@ def _random_draws(inputs: Inputs, rankings: Mapping[str, HeadRanking]) -> list[l
 
 def _candidates(ranking: HeadRanking, inputs: Inputs, k: int) -> frozenset[Head]:
     return frozenset(head for task in inputs.tasks for head in ranking.candidates(task)[:k])
-
-
-def _engine(inputs: Inputs) -> Engine:
-    from harness.model.generation.engines import ModelEngine
-
-    return ModelEngine(inputs.model.load(), inputs.settings.engine)

@@ -1,9 +1,27 @@
-"""The figure of methods: a line a method and the random heads', areas beside them, and every number said."""
+"""Figures of ways and of methods tell what was found."""
 
 from pathlib import Path
 
-from harness.findings.figures.method_plot import draw_methods, methods_figure
+from findings.test_ways import BEFORE, SETS, data
+from harness.findings.figures.plot_style import house_style
+from harness.findings.figures.side_by_side import draw_methods, methods_figure, ways_plot
 from harness.findings.rankings.method_areas import MethodArea, MethodAreas
+from harness.findings.ways import elsewhere
+
+
+def test_marks_and_words() -> None:
+    with house_style():
+        figure = ways_plot(data(elsewhere(SETS, [], [], untouched=BEFORE)))
+    answers, likelihood = figure.axes
+    assert [label.get_text() for label in answers.get_yticklabels()] == ["zeroed", "kept from the needle"]
+    said = [line.get_gid() for axes in (answers, likelihood) for line in axes.lines if line.get_gid()]
+    assert said == [
+        "say: random heads, kept from the needle: +20.0 over 10 rows",
+        "say: random heads, kept from the needle: +1.2 over 10 rows",
+    ]
+    notes = " ".join(text.get_text() for text in figure.texts)
+    assert "random heads zeroed, facts and sums: the untouched model answers none of 0" in notes
+
 
 FOUND = MethodAreas(
     n=40,

@@ -18,7 +18,7 @@ from harness.retrieval.rows import write_rows
 from harness.settings import Settings
 from harness.study.inputs import read_inputs
 from harness.study.run import Run
-from harness.study.ways import WAYS, conditions_at, in_every_way
+from harness.study.side_by_side import WAYS, conditions_at, in_every_way
 
 TASKS = ("ceo_lastname", "incorporation_year")
 
