@@ -1,7 +1,7 @@
 """The store: what the model said, one record a job, in one SQLite file.
 
-A record is found by its key (`keys`). It holds token ids, text, log-probabilities and checks, never scores: scoring
-is done on reading, and a new scorer needs no model.
+A record is found by its key (`record.job_key`). It holds token ids, text, log-probabilities and checks, never scores:
+scoring is done on reading, and a new scorer needs no model.
 
 A row is written whole, in one transaction with SQLite's rollback journal and full synchronisation: a process
 killed at any moment leaves whole rows, and several processes may write to one file. (No write-ahead log: it

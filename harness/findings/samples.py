@@ -93,7 +93,7 @@ class Sample(Section):
     ended: bool
     """Whether it came to an end token."""
     faults: Annotated[tuple[Fault, ...], EachOnce, UNIQUE]
-    """What is wrong with it as text (`degenerate`)."""
+    """What is wrong with it as a piece of text."""
     tokens: Count
     """How many were generated, the end token left out."""
     gold_logprob: LogProbability | None

@@ -25,7 +25,7 @@ from harness.retrieval.scoring import Compare
 from harness.retrieval.tasks import Task
 
 PromptKind = Literal["full", "needle_absent", "plain_text"]
-"""Those of kind `plain_text` are built by `harness.retrieval.prompts`."""
+"""Those of kind `plain_text` are built by `plain_text_prompt`, the others by `build_prompt`."""
 PROMPT_KINDS: tuple[PromptKind, ...] = get_args(PromptKind)
 
 

@@ -55,7 +55,7 @@ def draw_plots(
     """Draw every figure that the report has data for into the folder, which is made; return their paths.
 
     width: in inches, for a paper: letters are smaller and there is no heading; without it each has its own width.
-    captions: write what each shows beside it, as text (`captions`).
+    captions: write what each shows beside it, as text (`caption`).
 
     Between two figures `stopped` is asked whether to leave out the rest.
 

@@ -1,7 +1,7 @@
 """What `report.json` says of gates and of the findings beside them.
 
 Drops are the untouched model's accuracy less the condition's, on the same rows, and `None` is undefined. How the
-figures come about is `gates`'s, `gate_results`'s, `validity`'s and `contrasts`'s.
+figures come about is `gates`'s, `gate_results`'s and `contrasts`'s.
 """
 
 from typing import Annotated, Literal
