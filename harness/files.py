@@ -10,7 +10,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,6 +45,28 @@ def read_bytes(path: Path) -> bytes:
         raise
     with os.fdopen(descriptor, "rb") as file:
         return file.read()
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there; a name that the file system cannot hold is nothing that is there."""
+    return _there(path, stat.S_ISDIR)
+
+
+def is_file(path: Path) -> bool:
+    """Whether a regular file is there; as `is_folder`."""
+    return _there(path, stat.S_ISREG)
+
+
+def is_there(path: Path) -> bool:
+    """Whether anything is; as `is_folder`."""
+    return _there(path, lambda mode: True)
+
+
+def _there(path: Path, is_it: Callable[[int], bool]) -> bool:
+    try:
+        return is_it(path.stat().st_mode)
+    except (OSError, ValueError):  # a name of 300 letters, or with a NUL in it
+        return False
 
 
 def at_home(text: str) -> Path:
@@ -82,6 +104,9 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
+MOST_DIGITS = 20
+"""Of a whole number, its sign counted: as many as 64 bits need. Larger ones count nothing, and overflow in use."""
+
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -93,19 +118,21 @@ def strict_json(text: str) -> object:
             JSON at all.
     """
     try:
-        found: object = json.loads(text, object_pairs_hook=_json_object)
+        found: object = json.loads(text, object_pairs_hook=_json_object, parse_int=_json_integer)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    except ValueError as error:
-        if "integer string conversion" in str(error):
-            raise ValueError("a whole number of thousands of digits") from None
-        raise
     if _SURROGATE.search(text):
         try:
             json.dumps(found, ensure_ascii=False).encode()
         except UnicodeEncodeError:
             raise ValueError("half of a surrogate pair, as \\ud800, which is no character") from None
     return found
+
+
+def _json_integer(digits: str) -> int:
+    if len(digits) > MOST_DIGITS:
+        raise ValueError(f"a whole number of {len(digits)} digits; expected at most {MOST_DIGITS}")
+    return int(digits)
 
 
 def _json_object(pairs: list[tuple[str, object]]) -> dict[str, object]:

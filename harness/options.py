@@ -13,6 +13,7 @@ from typing import get_args
 
 from harness.choices import GateOutcome, Insertion, Mode, Phase, RandomMatch
 from harness.errors import SettingsError
+from harness.files import is_file, is_folder
 from harness.settings import (
     DEMO,
     EngineName,
@@ -377,5 +378,5 @@ def resolve_settings(given: Mapping[str, Given], project: Path) -> Settings:
 def _model(model: str, folder: Path) -> str:
     """A folder or GGUF file that is there as an absolute path; anything else as it stands."""
     place = folder / model
-    there = place.is_dir() or (place.suffix.lower() == ".gguf" and place.is_file())
+    there = is_folder(place) or (place.suffix.lower() == ".gguf" and is_file(place))
     return str(place) if model != DEMO and there else model

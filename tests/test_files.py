@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.files import read_bytes, replacing, strict_json, try_folder, write_text
+from harness.files import is_file, is_folder, is_there, read_bytes, replacing, strict_json, try_folder, write_text
 
 
 def test_what_is_written_takes_the_files_place(tmp_path: Path) -> None:
@@ -19,6 +19,18 @@ def test_what_is_written_takes_the_files_place(tmp_path: Path) -> None:
         assert file.read_text() == "old"
     assert file.read_text() == "new"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_what_is_there_and_what_no_file_system_can_hold(tmp_path: Path) -> None:
+    file = tmp_path / "a"
+    file.touch()
+    assert [is_there(each) for each in (file, tmp_path, tmp_path / "b")] == [True, True, False]
+    assert [is_file(each) for each in (file, tmp_path, tmp_path / "b")] == [True, False, False]
+    assert [is_folder(each) for each in (file, tmp_path, tmp_path / "b")] == [False, True, False]
+    for name in (300 * "x", "a\0b", "a/b"):
+        assert not is_there(tmp_path / name)
+        assert not is_file(tmp_path / name)
+        assert not is_folder(tmp_path / name)
 
 
 def test_after_an_error_the_old_file_stands(tmp_path: Path) -> None:
@@ -123,7 +135,7 @@ def test_sound_json_is_read_as_ever() -> None:
         ('{"\\uDFFF": 1}', "half of a surrogate pair"),
         ("[" * 100_000 + "]" * 100_000, "nested too deeply"),
         ('{"a":' * 100_000, "nested too deeply"),
-        ("9" * 5000, "a whole number of thousands of digits"),
+        ("9" * 5000, "a whole number of 5000 digits; expected at most 20"),
         ("[1,", "Expecting value"),
     ],
 )

@@ -140,6 +140,12 @@ def test_a_model_in_a_folder_below_the_root_is_found(tmp_path: Path) -> None:
     assert resolve_settings({"model": Given("--model", "demo", tmp_path)}, tmp_path).model == "demo"
 
 
+@pytest.mark.parametrize("name", [300 * "x", 300 * "x" + ".gguf"])
+def test_a_name_that_no_file_system_holds_is_a_models_all_the_same(name: str, tmp_path: Path) -> None:
+    """It is told once the model is looked for."""
+    assert resolve_settings({"model": Given("--model", name, tmp_path)}, tmp_path).model == name
+
+
 def test_the_store_lies_among_the_reports_unless_it_is_named() -> None:
     assert resolve(reports="out").store == ROOT / "out" / "store.sqlite"
     assert resolve(reports="out", store="my.sqlite").store == ROOT / "my.sqlite"

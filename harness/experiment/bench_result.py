@@ -213,7 +213,7 @@ def read_growth(path: Path) -> Growth:
         sides = (each.field("engine"), each.field("baseline"))
         rows = each.field("n_rows").integer(least=1)
         engine, baseline = (
-            statistics.median(one.number() for one in side.field("seconds").items()) / rows for side in sides
+            statistics.median(one.number() for one in side.field("seconds").items(least=1)) / rows for side in sides
         )
         ours, theirs = (side.optional("peak_bytes", lambda piece: piece.integer()) for side in sides)
         points.append(GrowthPoint(each.field("n_conditions").integer(), (engine, baseline), (ours, theirs)))

@@ -144,6 +144,7 @@ def _read_tasks(root: Node, source: str, top_k: int | None) -> HeadRanking:
         split_half=root.optional("split_half", lambda node: node.table(Node.number)),
     )
     _check_listed_scores(ranking)
+    _check_chance(ranking)
     return ranking
 
 
@@ -158,6 +159,14 @@ def _check_listed_scores(ranking: HeadRanking) -> None:
                     f"{ranking.source}: tasks.{task}[{i}]: score {listed.score}, but {full} in mean_scores; "
                     "expected one and the same; rank the heads anew"
                 )
+
+
+def _check_chance(ranking: HeadRanking) -> None:
+    """What a head scores by chance is known of every task, or of none."""
+    if ranking.chance is not None and (missing := [task for task in ranking.tasks if task not in ranking.chance]):
+        raise HeadsError(
+            f"{ranking.source}: chance: none of {', '.join(missing)}; expected one of every task; rank the heads anew"
+        )
 
 
 def _list(node: Node) -> tuple[ScoredHead, ...]:

@@ -62,10 +62,12 @@ class Node:
         """What `read` makes of the piece under `key`, or None where it is missing or null."""
         return read(self.field(key)) if self.has(key) else None
 
-    def items(self) -> list["Node"]:
-        """The pieces of a list."""
+    def items(self, *, least: int = 0) -> list["Node"]:
+        """The pieces of a list, of which there are to be so many at least."""
         if not isinstance(self.value, list):
             raise self.bad("a list")
+        if len(self.value) < least:
+            raise self.bad(f"a list of at least {least}")
         return [self.part(value, f"[{i}]") for i, value in enumerate(self.value)]
 
     def table(self, read: Callable[["Node"], T]) -> dict[str, T]:

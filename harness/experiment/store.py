@@ -332,7 +332,7 @@ class Store:
         """Every error of SQLite or the file system becomes a StoreError that says what to do."""
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter of a damaged table's name
             raise self._error(str(error), getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)) from error
         except OSError as error:
             raise self._error(error.strerror or str(error), sqlite3.SQLITE_CANTOPEN) from error

@@ -15,7 +15,7 @@ from harness.choices import GateHeads
 from harness.errors import counted
 from harness.experiment.conditions import BASELINE, Condition
 from harness.findings.samples import Sample
-from harness.findings.section import Amount, Count, Name, Number, Section
+from harness.findings.section import Amount, Count, Ends, Name, Number, Real, Section
 from harness.findings.statistics import cluster_mean, ratio_of_means
 
 Outcome = Literal["accuracy", "likelihood"]
@@ -40,15 +40,15 @@ class DamageShare(Section):
     nats."""
     n: Count
     clusters: Count
-    drop: float
+    drop: Real
     """What this way of ablating costs."""
-    drop_interval: tuple[float, float] | None
+    drop_interval: Ends | None
     """Cluster-robust, at 95 %."""
-    zeroed: float
+    zeroed: Real
     """What zeroing costs at every token."""
-    share: float | None
+    share: Real | None
     """The first over the second; null where the second's interval holds 0."""
-    interval: tuple[float, float] | None
+    interval: Ends | None
     """Fieller's, of clusters, at 95 %."""
     blind: Amount | None = None
     """Of the pairs of a row and a head, the part whose layer's window holds no part of the needle where the answer

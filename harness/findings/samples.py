@@ -15,7 +15,7 @@ from harness.experiment.conditions import Condition, distinct
 from harness.experiment.intervention import DEFAULT_MANNER, Manner
 from harness.experiment.plan import Job, jobs_of, untouched
 from harness.experiment.record import Record
-from harness.findings.section import UNIQUE, Count, EachOnce, Fraction, LogProbability, Name, Section
+from harness.findings.section import UNIQUE, Count, EachOnce, Fraction, LogProbability, Name, Real, Section
 from harness.retrieval.rows import Row
 from harness.retrieval.scoring import answer_of, normalise
 
@@ -100,10 +100,10 @@ class Sample(Section):
     """Of the right value's tokens after the prompt; null where it is infinite or not a number, as below."""
     baseline_logprob: LogProbability | None
     """Of the untouched model's completion."""
-    value_logprob: float | None = None
+    value_logprob: Real | None = None
     """Of the right value's tokens where the untouched model's completion says them; null where it does not, or where
     that was not measured."""
-    own: dict[str, float | None]
+    own: dict[str, Real | None]
     """A user's own metrics by name."""
 
 
@@ -118,7 +118,7 @@ class TextSample:
     condition: str
     row: str
     filename: str
-    per_token: float
+    per_token: Real
 
 
 def text_samples(

@@ -12,10 +12,12 @@ from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from harness.experiment.json_nodes import Node
+from harness.experiment.json_nodes import MOST, Node
 
 T = TypeVar("T")
 
+Real = Annotated[float, Field(ge=-MOST, le=MOST)]
+"""A number small enough to be summed and squared."""
 Count = Annotated[int, Field(ge=0)]
 Number = Annotated[int, Field(ge=1)]
 """A count of what is there at least once."""
@@ -25,10 +27,10 @@ Change = Annotated[float, Field(ge=-1, le=1)]
 """A difference of two fractions."""
 Difference = Annotated[float, Field(ge=-2, le=2)]
 """A difference of two changes."""
-Amount = Annotated[float, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0, le=MOST)]
 LogProbability = Annotated[float, Field(ge=-1e9, le=1e9)]
 """In nats, and small enough to be summed."""
-Ends = tuple[float, float]
+Ends = tuple[Real, Real]
 """An interval, low and high; one of a difference may reach beyond -1 and 1."""
 Span = tuple[Count, Count]
 """The fewest and the most."""

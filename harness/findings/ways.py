@@ -15,7 +15,7 @@ from harness.errors import counted
 from harness.experiment.conditions import Condition
 from harness.findings.damage import OUTCOMES, DamageShare, Outcome, share_text
 from harness.findings.samples import Sample, TextSample
-from harness.findings.section import Count, Fraction, Name, Number, Section
+from harness.findings.section import Count, Ends, Fraction, Name, Number, Real, Section
 from harness.findings.statistics import cluster_mean
 from harness.findings.wording import aligned
 
@@ -40,13 +40,13 @@ class Elsewhere(Section):
     """How many of them the untouched model answers."""
     facts_lost: Fraction | None
     """The part of those that is lost; null where none is known."""
-    facts_interval: tuple[float, float] | None
+    facts_interval: Ends | None
     """Over facts, by their mean's t, at 95 %."""
     texts: Count
     """Documents gone on with."""
-    text_change: float | None
+    text_change: Real | None
     """Of the mean log-probability of a token of plain text, in nats."""
-    text_interval: tuple[float, float] | None
+    text_interval: Ends | None
     """Over filings, at 95 %."""
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.errors import HarnessError, SettingsError, plain
+from harness.files import is_there
 from harness.options import OPTIONS, Given, Option, resolve_settings
 from harness.settings import Settings
 
@@ -79,7 +80,7 @@ def project_folder(config: pytest.Config) -> Path:
         return config.rootpath
     here = config.invocation_params.dir
     for typed, value in pairwise(config.invocation_params.args):
-        if typed in FLAGS and not FLAGS[typed].switch and (here / value).exists():
+        if typed in FLAGS and not FLAGS[typed].switch and is_there(here / value):
             return _without(config, f"{typed} {value}", f"{typed}={value}")
     return config.rootpath
 

@@ -70,6 +70,16 @@ def test_a_file_that_is_none(content: str, words: str, tmp_path: Path) -> None:
     assert words in str(error.value)
 
 
+def test_a_side_without_a_round(tmp_path: Path) -> None:
+    path = tmp_path / "bench.json"
+    write_bench(path, SETTING, make_result(), {1: make_result(1)})
+    content = json.loads(path.read_text())
+    content["growth"][0]["engine"]["seconds"] = []
+    path.write_text(json.dumps(content))
+    with pytest.raises(ReportError, match=r"growth\[0\]\.engine\.seconds: .*expected a list of at least 1"):
+        read_growth(path)
+
+
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(ReportError, match="expected a file that can be written"):
         write_bench(tmp_path / "none" / "bench.json", SETTING, make_result(), {})

@@ -211,6 +211,10 @@ def test_top_k_is_the_files_else_the_callers_else_the_length(tmp_path: Path) -> 
             {"tasks": {"a": places((4, 0))}, "mean_scores": {"a": [[0.5]]}},
             "tasks.a[0]: layer 4, but the model has 1 layers",
         ),
+        (
+            {"tasks": {"a": places((0, 0)), "b": places((0, 0))}, "chance": {"b": 0.1, "c": 0.1}},
+            "chance: none of a; expected one of every task",
+        ),
     ],
 )
 def test_a_bad_entry_is_named(tmp_path: Path, document: object, message: str) -> None:

@@ -235,6 +235,12 @@ def test_a_damaged_store_is_refused(tmp_path: Path) -> None:
     assert "put a copy in its place, or move it away" in refused(path)
 
 
+def test_a_table_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = filled(tmp_path / "s")
+    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE records", b"CREATE TABLE rec\xcc\xccds"))
+    assert refused(path)
+
+
 def change(path: Path, statement: str, *values: object) -> None:
     """What another program, or a disk, did to a store."""
     database = sqlite3.connect(path, isolation_level=None)

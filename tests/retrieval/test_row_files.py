@@ -205,7 +205,7 @@ WITHOUT = "expected one JSON object a line without it; correct it there"
             "row 1: half of a surrogate pair, as \\ud800, which is no character; " + WITHOUT,
         ),
         (b"[" * 100_000 + b"\n", "row 1: nested too deeply; " + WITHOUT),
-        (b'{"text": ' + b"9" * 5000 + b"}\n", "row 1: a whole number of thousands of digits; " + WITHOUT),
+        (b'{"text": ' + b"9" * 5000 + b"}\n", "row 1: a whole number of 5000 digits; expected at most 20; " + WITHOUT),
         (b'{"name": "a"}\n', "row 1: got columns name; expected text too; add or rename it"),
     ],
 )

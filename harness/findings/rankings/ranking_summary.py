@@ -170,7 +170,7 @@ def _disagreement(
     theirs, ours = [entry.head for entry in listed], [entry.head for entry in found]
     if theirs == ours:
         return
-    if set(theirs) == set(ours):
+    if sorted(theirs) == sorted(ours):
         place = next(i for i, pair in enumerate(zip(theirs, ours, strict=True)) if pair[0] != pair[1])
         yield (
             f"the file lists the {counted(len(ours), f'{kind} head')} in another order than follows from its scores "

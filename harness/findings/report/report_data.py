@@ -22,6 +22,7 @@ from harness.findings.section import (
     LayerHead,
     Name,
     Number,
+    Real,
     Section,
 )
 from harness.findings.verdicts.verdict_data import Claim, Contrast, GateResult, Specificity
@@ -83,11 +84,11 @@ class ModelSection(Section):
     """The content hash of one that was put on it."""
 
 
-ScoredHead = tuple[Count, Count, float]
+ScoredHead = tuple[Count, Count, Real]
 """[layer, head, score]."""
-SharedHead = tuple[Count, Count, Count, float]
+SharedHead = tuple[Count, Count, Count, Real]
 """[layer, head, number of tasks, mean score]."""
-Grid = tuple[tuple[float, ...], ...]
+Grid = tuple[tuple[Real, ...], ...]
 """Layers x heads."""
 
 
@@ -127,7 +128,7 @@ class RankingSection(Section):
     """How many heads random controls are drawn from."""
     notes: tuple[str, ...]
     """What a reader of results should know of the ranking."""
-    chance: dict[str, float] | None = None
+    chance: dict[str, Real] | None = None
     """By task, what a head scores that attends to every token alike; null where the method or the file knows none."""
     stability: RankingStability | None = None
     """Null where the file does not say it."""
@@ -218,7 +219,7 @@ class OwnMetric(Section):
 
     n: Count
     """Rows where it is finite."""
-    mean: float | None
+    mean: Real | None
 
 
 class Likelihood(Section):
@@ -236,7 +237,7 @@ class Likelihood(Section):
     """The mean probability of the value's tokens."""
     probability: Fraction | None
     """The same under this condition."""
-    logprob_change: float | None
+    logprob_change: Real | None
     """The mean of the log-probability less the untouched model's, in nats."""
 
 
@@ -267,8 +268,8 @@ class TaskResult(Tally):
     gained: Count | None
     mcnemar_p: Fraction | None
     """Only where each filing has one row."""
-    gold_logprob_change: float | None
-    baseline_logprob_change: float | None
+    gold_logprob_change: Real | None
+    baseline_logprob_change: Real | None
     likelihood: Likelihood | None = None
     """Of the right value where the untouched model says it."""
 
@@ -316,9 +317,9 @@ class ConditionResult(Tally, ConditionSetup):
     """The mean of the tasks' accuracies."""
     drop: Drop | None
     degenerate: Degenerate | None
-    gold_logprob_change: float | None
+    gold_logprob_change: Real | None
     """Of the right value's tokens after the prompt."""
-    baseline_logprob_change: float | None
+    baseline_logprob_change: Real | None
     """Of the untouched model's completion."""
     likelihood: Likelihood | None = None
     """Of the right value where the untouched model says it; null where another prompt was given."""

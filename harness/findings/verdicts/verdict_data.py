@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from harness.choices import GateHeads, GateOutcome
+from harness.experiment.json_nodes import MOST
 from harness.findings.section import (
     UNIQUE,
     Amount,
@@ -20,6 +21,7 @@ from harness.findings.section import (
     Fraction,
     Name,
     Number,
+    Real,
     Section,
     Span,
 )
@@ -45,9 +47,9 @@ class Check(Section):
     """One condition of `pass`. Value and bound are null where too little is known, and it does not hold."""
 
     holds: bool
-    value: float | None
+    value: Real | None
     """What is held against the bound."""
-    bound: float | None
+    bound: Real | None
     """What the value must be above, for (a); at most, for (b) and (c)."""
 
 
@@ -98,7 +100,7 @@ class Verdict(Section):
     """By each permutation, on the same rows."""
     difference: Difference | None
     """The judged heads' drop less the controls'."""
-    share: float | None
+    share: Real | None
     """The same as a share of what the untouched model gets right: what (a) rests on."""
     standard_error: Amount | None
     """Of the share, over clusters and draws."""
@@ -108,7 +110,7 @@ class Verdict(Section):
     """The t interval of the share, at 95 %."""
     bca: Ends | None
     """The bootstrap interval (BCa) of the share over clusters, shown beside it; no verdict rests on it."""
-    control_share: float | None
+    control_share: Real | None
     """The controls' mean drop as a share: what (c) rests on."""
     control_interval: Ends | None
     """The t interval of that, at 95 %."""
@@ -131,10 +133,10 @@ class PlainText(Section):
 
     n: Number
     filings: Number
-    untouched: float
-    change: float
+    untouched: Real
+    change: Real
     """Under the judged heads, less untouched."""
-    control_changes: tuple[float, ...]
+    control_changes: tuple[Real, ...]
     """Under each of some controls, less untouched."""
 
 
@@ -158,7 +160,7 @@ class TaskVerdict(Section):
     drop: Change | None
     control_drop: Change | None
     difference: Difference | None
-    share: float | None
+    share: Real | None
     interval: Ends | None
     """Of the share."""
     p: Fraction | None
@@ -172,7 +174,7 @@ class Permuted(Section):
 
     layers: Number | None
     """Neighbouring layers of a stratum, within which heads are permuted; null for the whole model."""
-    sets: Annotated[float, Field(ge=1)]
+    sets: Annotated[float, Field(ge=1, le=MOST)]
     """How many different sets there are, the judged one among them."""
     all_taken: bool
     """Whether all of them were: where there are at most 200."""

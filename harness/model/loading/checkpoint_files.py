@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from harness.errors import ModelError
-from harness.files import at_home, read_bytes, write_text
+from harness.files import at_home, is_file, is_folder, is_there, read_bytes, write_text
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "pytorch_model.bin.index.json")
@@ -44,11 +44,11 @@ def local_folder(path_or_id: str) -> Path | None:
         ModelError: a path, by its look, where there is no folder.
     """
     path = at_home(path_or_id)
-    if path_or_id and path.is_dir():
+    if path_or_id and is_folder(path):
         return path
     path_like = path_or_id.startswith((".", "~", "/")) or path_or_id.count("/") > 1 or "\\" in path_or_id
-    if not path_or_id or path_like or path.exists():
-        got = "not a folder" if path.is_file() else "no such folder"
+    if not path_or_id or path_like or is_there(path):
+        got = "not a folder" if is_file(path) else "no such folder"
         raise ModelError(
             f"model {path_or_id!r}: {got}; expected a checkpoint's folder or a hub id as 'owner/name', or a GGUF file"
         )

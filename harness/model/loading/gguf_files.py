@@ -23,7 +23,7 @@ from transformers.utils import quantization_config
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from harness.errors import ModelError
-from harness.files import at_home
+from harness.files import at_home, is_file, is_folder
 
 SUFFIX = ".gguf"
 MAGIC = b"GGUF"
@@ -62,9 +62,9 @@ class GgufContent:
 def gguf_file(path_or_id: str) -> Path | None:
     """The file that is meant, or `None` if this names none; a ModelError where it is not there."""
     file = at_home(path_or_id)
-    if file.suffix.lower() != SUFFIX or file.is_dir():
+    if file.suffix.lower() != SUFFIX or is_folder(file):
         return None
-    if not file.is_file():
+    if not is_file(file):
         raise ModelError(f"model {path_or_id!r}: no such file; expected a GGUF file on this machine")
     return file
 

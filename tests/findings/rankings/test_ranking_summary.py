@@ -153,6 +153,8 @@ def test_notes_say_where_a_file_disagrees_with_its_own_scores() -> None:
     )
     swapped = replace(agreeing, listed_shared=ranking.shared()[::-1])
     assert "in another order" in ranking_notes(swapped)[0]
+    doubled = replace(agreeing, listed_shared=(*ranking.shared(), ranking.shared()[0]))
+    assert ranking_notes(doubled)[0].startswith("the file lists ")
     assert "place 1: L1H0, recomputed L0H1" in ranking_notes(swapped)[0]
     wrong = replace(agreeing, listed_shared=(SharedHead(Head(1, 2), 2, 0.5), *ranking.shared()[1:]))
     assert ranking_notes(wrong) == (

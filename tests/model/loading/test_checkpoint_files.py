@@ -35,7 +35,7 @@ def test_folders_and_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert local_folder("gpt2") is None
 
 
-@pytest.mark.parametrize("path", ["./gone", "../gone", "~/gone", "/gone", "a/b/c", "a\\b", ""])
+@pytest.mark.parametrize("path", ["./gone", "../gone", "~/gone", "/gone", "a/b/c", "a\\b", "", "/" + 300 * "x"])
 def test_a_path_that_leads_nowhere(path: str) -> None:
     with pytest.raises(ModelError, match=r"no such folder; expected a checkpoint's folder or a hub id"):
         local_folder(path)
