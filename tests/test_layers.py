@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "errors": set[str](),
     "files": set[str](),
     "settings": {"choices", "errors"},
-    "options": {"choices", "errors", "settings"},
+    "options": {"choices", "errors", "files", "settings"},
     "retrieval": BELOW_ALL,
     "experiment": {*BELOW_ALL, "retrieval"},
     "model": {*BELOW_ALL, "retrieval", "experiment"},

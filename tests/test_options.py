@@ -161,7 +161,7 @@ def test_little_of_the_harness_is_imported() -> None:
         check=True,
         cwd=Path(__file__).parents[1],
     )
-    names = ("harness", *(f"harness.{name}" for name in ("choices", "errors", "options", "plain_text", "settings")))
+    names = ("harness", *(f"harness.{name}" for name in ("choices", "errors", "files", "options", "settings")))
     assert done.stdout.strip() == str(list(names))
 
 
