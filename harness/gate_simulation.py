@@ -4,22 +4,71 @@ python -m harness.gate_simulation --out reports/gate_simulation --processes 16
 
 python -m harness.gate_simulation --only-effects --draws 99 --out FOLDER
 
-The second tells what more draws would find. The whole simulation takes about an hour and a half of one core; what it
-finds does not depend on how many share it.
+The rows of the guide's tables are printed. The second tells what more draws would find. The whole simulation takes
+about an hour and a half of one core; what it finds does not depend on how many share it.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 from harness.commands.console import whole_number
 from harness.files import write_text
-from harness.findings.verdicts.simulation import N_EXPERIMENTS, plan, simulate
+from harness.findings.verdicts.simulation import EFFECTS, N_EXPERIMENTS, Cell, Simulation, plan, simulate
 from harness.findings.verdicts.worlds import N_DRAWS
 
 FILE = "simulation.json"
+Rule = Literal["verdicts", "earlier"]
+FALSE_PASSES = (
+    ("the judged heads cost no more than controls", 2.5, "no effect", False),
+    ("they cost exactly the margin more", 2.5, "at the margin", False),
+    ("they are a set like any other", 5, "exchangeable", False),
+    ("of these, one head in 60, 100 or 120 matters", 5, "exchangeable", True),
+)
+"""Truths under which a pass is false: in words, how many in a hundred are allowed, and which cells are meant."""
+RULES: tuple[Rule, ...] = ("verdicts", "earlier")
+
+
+def table_rows(simulation: Simulation) -> Iterator[str]:
+    """The rows of the guide's two tables (`docs/gates.md`), in Markdown: false passes, and passes of an effect."""
+    cells = simulation["cells"]
+    for truth, allowed, kind, one_in in FALSE_PASSES:
+        of = [c for c in cells if c["truth"]["kind"] == kind and (not one_in or c["truth"].get("one_in") is not None)]
+        if kind == "at the margin":  # where draws cost much and rarely, nothing holds: the guide tells it apart
+            of = [c for c in of if c["truth"]["law"] != "rare"]
+        if of:
+            now, before = (_passes(of, rule, simulation["experiments"]) for rule in RULES)
+            shares = (sum(now) / len(now), max(now), max(before))
+            yield f"| {truth} | {len(of):,} | {allowed} % | " + " | ".join(f"{share:.1f} %" for share in shares) + " |"
+    for differ, law in (("little", "normal"), ("much", "gamma")):
+        for effect in EFFECTS:
+            of = [c for c in cells if _is_spread(c, effect) and c["truth"]["law"] == law]
+            if of:
+                yield f"| {100 * effect:.0f} % | {differ} | " + " | ".join(_power(of, simulation["experiments"])) + " |"
+
+
+def _passes(cells: Sequence[Cell], rule: Rule, experiments: int) -> list[float]:
+    """Of each cell, how many in a hundred experiments pass."""
+    return [100 * cell[rule]["pass"] / experiments for cell in cells]
+
+
+def _is_spread(cell: Cell, effect: float) -> bool:
+    """An effect spread over all judged heads, without clustering, where enough is right to lose."""
+    truth, setting = cell["truth"], cell["setting"]
+    known = (truth["kind"], truth.get("effect"), truth.get("by_one_head"), setting["clustering"])
+    return known == ("effect", effect, False, 0.0) and float(setting["accuracy"]) > 0.5
+
+
+def _power(cells: Sequence[Cell], experiments: int) -> Iterator[str]:
+    """With 20 and 50 clusters, the mean and the least of the cells, and the mean by the rule of 0.1.0."""
+    for clusters in (20, 50):
+        of = [cell for cell in cells if cell["setting"]["clusters"] == clusters]
+        now, before = (_passes(of, rule, experiments) for rule in RULES)
+        yield f"{sum(now) / len(now):.0f} % ({min(now):.0f})"
+        yield f"{sum(before) / len(before):.0f} %"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,6 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     head = json.dumps({**simulation, "cells": []}, indent=1).removesuffix("[]\n}")
     write_text(given.out / FILE, f"{head}[\n{cells}\n]}}\n")
     draw_simulation(simulation, given.out)
+    for row in table_rows(simulation):
+        print(row)
     return 0
 
 
