@@ -89,7 +89,7 @@ def _add_methods_arguments(parser: argparse.ArgumentParser) -> None:
 def _run_methods(arguments: argparse.Namespace) -> None:
     """Zero each ranking's heads, show areas and what lists share, and write what was asked for."""
     from harness.files import write_text
-    from harness.findings.rankings.method_areas import area_lines
+    from harness.findings.rankings.ranking_comparison import area_lines
     from harness.study.side_by_side import rank_methods
 
     settings = given_settings(arguments, METHODS_OPTIONS)

@@ -5,7 +5,7 @@ Each way is a run of its own over one store and one loaded model; what comes of 
 
 Which ranking names the heads that are needed most: each one's best heads zeroed on the evaluation rows, and as many
 random ones, drawn from those that no ranking has among its candidates, the same for all of them. What they say of the
-rankings is `harness.findings.rankings.method_areas`'s concern.
+rankings is `harness.findings.rankings.ranking_comparison`'s concern.
 
 Answers come from the store, or are computed and kept there, as in any study. Knows nothing of the command line.
 """
@@ -25,7 +25,7 @@ from harness.experiment.heads import Head
 from harness.experiment.rankings import HeadRanking
 from harness.experiment.store import Store
 from harness.findings.damage import damage_shares
-from harness.findings.rankings.method_areas import MethodAreas, method_areas
+from harness.findings.rankings.ranking_comparison import MethodAreas, method_areas
 from harness.findings.samples import score_samples, text_samples
 from harness.findings.ways import Elsewhere, WayResult, WaysData, elsewhere
 from harness.retrieval.facts import Fact, fact_rows

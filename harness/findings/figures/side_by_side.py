@@ -2,7 +2,7 @@
 
 Of ways, what each costs own, shared and random heads, right answers beside likelihood. Of methods, accuracy without
 each one's k best heads, k to scale, and random heads' above it: the area between a method's line and the mean of the
-random draws is what is measured (`method_areas`).
+random draws is what is measured (`harness.findings.rankings.ranking_comparison`).
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ from harness.findings.figures.plot_style import (
     say,
     style_of,
 )
-from harness.findings.rankings.method_areas import MethodArea, MethodAreas
+from harness.findings.rankings.ranking_comparison import MethodArea, MethodAreas
 from harness.findings.ways import WHOSE, WaysData, elsewhere_text, groups_of, of_group
 from harness.findings.wording import percent, points, points_between
 

@@ -9,8 +9,7 @@ the order of `summed_attention`; what changes is that chance is 0, in short prom
 import numpy as np
 import torch
 
-from harness.model.identification.method import Method, Scores
-from harness.model.identification.query_attention import AttentionReader
+from harness.model.identification.method import AttentionReader, Method, Scores
 from harness.model.loading.loaded_model import LoadedModel
 from harness.retrieval.prompts import Prompt, Trial
 

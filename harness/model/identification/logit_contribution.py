@@ -29,8 +29,7 @@ from numpy.typing import NDArray
 
 from harness.errors import DataError, ModelError
 from harness.model.identification.direct_path import Watched, check_direct, logit_directions, tolerance, watched
-from harness.model.identification.method import Method, Scores
-from harness.model.identification.query_attention import AttentionReader
+from harness.model.identification.method import AttentionReader, Method, Scores
 from harness.model.loading.architectures import AttentionOutput
 from harness.model.loading.loaded_model import LoadedModel
 from harness.retrieval.prompts import Prompt, Trial

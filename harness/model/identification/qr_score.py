@@ -19,8 +19,7 @@ import numpy as np
 import torch
 
 from harness.errors import DataError
-from harness.model.identification.method import Method, Scores
-from harness.model.identification.query_attention import AttentionReader
+from harness.model.identification.method import AttentionReader, Method, Scores
 from harness.model.loading.loaded_model import LoadedModel
 from harness.retrieval.prompts import Prompt, Trial
 

@@ -23,8 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.model.identification.method import Method, Scores
-from harness.model.identification.query_attention import AttentionReader
+from harness.model.identification.method import AttentionReader, Method, Scores
 from harness.model.loading.loaded_model import LoadedModel
 from harness.retrieval.prompts import Prompt, Trial
 from harness.retrieval.scoring import matches_value, unigram_recall

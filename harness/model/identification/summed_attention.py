@@ -7,8 +7,7 @@ https://arxiv.org/abs/2404.15574) it does not ask what is then copied, nor wheth
 
 import numpy as np
 
-from harness.model.identification.method import Method, Scores
-from harness.model.identification.query_attention import AttentionReader
+from harness.model.identification.method import AttentionReader, Method, Scores
 from harness.model.loading.loaded_model import LoadedModel
 from harness.retrieval.prompts import Trial
 

@@ -249,7 +249,7 @@ def test_a_norm_of_another_kind_is_refused() -> None:
 def test_attention_that_is_not_what_the_heads_put_out_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = wrap(copy.deepcopy(tiny_loaded().model))
     monkeypatch.setattr(
-        "harness.model.identification.query_attention.AttentionReader.held",
+        "harness.model.identification.method.AttentionReader.held",
         lambda self, layer: (torch.zeros(1), torch.ones(1, 2, 30, HEAD_DIM)),
     )
     with pytest.raises(ModelError, match=r"layers\.0\.self_attn\.o_proj: its heads put out something else"):

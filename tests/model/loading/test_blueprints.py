@@ -26,7 +26,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from harness.errors import ModelError
 from harness.experiment.cost import LayerSize, single_flops
-from harness.model.identification.query_attention import AttentionReader
+from harness.model.identification.method import AttentionReader
 from harness.model.loading.architectures import ARCHITECTURES
 from harness.model.loading.blueprints import (
     model_size,

@@ -22,8 +22,8 @@ from tiny_models import (
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from harness.errors import ModelError
-from harness.model.identification import query_attention
-from harness.model.identification.query_attention import AttentionReader
+from harness.model.identification import method
+from harness.model.identification.method import AttentionReader
 from harness.model.loading import loaded_model
 from harness.model.loading.loaded_model import LoadedModel
 
@@ -122,7 +122,7 @@ def test_queries_read_one_by_one_give_the_same(model_type: str, monkeypatch: pyt
         fed.append(arguments["input_ids"].shape[1])
         return forward(**arguments)
 
-    monkeypatch.setattr(query_attention, "WEIGHT_BYTES", 1)
+    monkeypatch.setattr(method, "WEIGHT_BYTES", 1)
     ids = random_ids(30)
     expected = eager_attention(loaded, ids, 4)[..., :27]
     monkeypatch.setattr(loaded.model, "forward", counting)
