@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from shutil import get_terminal_size
 
@@ -108,7 +108,8 @@ class Follower:
     def _follow(self) -> None:
         while not self._stopped.wait(LOOK_SECONDS):
             if (progress := shared_progress(self._store, self._run)) is not None:
-                self._line.show(progress)
+                with suppress(OSError, ValueError):  # a terminal that is gone; who writes there next is told
+                    self._line.show(progress)
 
 
 def status_text(progress: Progress) -> str:

@@ -58,3 +58,10 @@ def axe() -> str:
     if not file.is_file():
         pytest.skip("axe-core is not installed here: npm install --no-save axe-core")
     return file.read_text(encoding="utf-8")
+
+
+def serious(page: Any, axe: str) -> list[str]:
+    """What axe finds on a page as it is now, of those faults that keep somebody out."""
+    page.evaluate(axe)
+    found = page.evaluate("axe.run()")["violations"]
+    return [f"{each['id']}: {each['nodes'][0]['html']}" for each in found if each["impact"] in ("serious", "critical")]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from two_reports import CEO, GENERAL, RIGHT, source, with_gates
 
-from findings.conftest import Seen
+from findings.conftest import Seen, serious
 from findings.page.pages import HOSTILE
 from harness.experiment.conditions import BASELINE
 from harness.findings.comparing.compare import Source, compare
@@ -112,3 +112,17 @@ def test_in_a_browser(seen: Seen, sources: tuple[Source, Source], tmp_path: Path
     assert chosen[:4] == ["general[k02]", "▼ lost", "7.", "8."]
     assert page.locator("#sample-title").inner_text() == "f0/incorporation_year"
     assert page.locator("tr.chosen .verdict").all_inner_texts() == ["pass", "inconclusive"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_serious_fault(
+    seen: Seen, axe: str, sources: tuple[Source, Source], scheme: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "compared.html"
+    file.write_text(comparison_page(compare(*sources), *sources), encoding="utf-8")
+    seen.page.emulate_media(color_scheme=scheme)
+    page = seen.open(file)
+    assert serious(page, axe) == []
+    page.locator("#samples-grid td.l").click()
+    page.wait_for_selector("dialog[open]")
+    assert serious(page, axe) == []

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from findings.conftest import Seen
+from findings.conftest import Seen, serious
 from harness.findings.page.page_data import page_data
 from harness.findings.page.page_writing import page_text
+from harness.findings.report.report_data import Tally
 
 from .pages import HOSTILE, hostile_page, judged, whole
 
@@ -24,17 +25,48 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_table_holds_the_reports_figures(seen: Seen, file: Path) -> None:
+    """Every condition over all its tasks and task by task, every column; read as numbers out of what is shown."""
     page = seen.open(file)
+    page.locator("#accuracy-filters select[name=Task]").select_option("")
     lines = page.eval_on_selector_all(
         "#accuracy-table tbody tr", "lines => lines.map(line => [...line.cells].map(cell => cell.textContent))"
     )
-    conditions = whole()[0].conditions
-    assert len(lines) == len(conditions)
-    for line, condition in zip(lines, conditions, strict=True):
-        assert condition.accuracy is not None
-        assert line[0] == condition.name
-        assert [line[4], line[5]] == [str(condition.n), str(condition.matches)]
-        assert abs(float(line[6].removesuffix(" %")) - 100 * condition.accuracy) < 0.051
+    shown = {(line[0], line[1]): [number(part) for cell in line[4:] for part in cell.split(" to ")] for line in lines}
+    expected = {}
+    for each in whole()[0].conditions:
+        drop = (None, None, None) if each.drop is None else (each.drop.estimate, each.drop.lost, each.drop.gained)
+        expected[each.name, "pooled"] = figures(each, *drop)
+        for task, part in each.per_task.items():
+            expected[each.name, task] = figures(part, part.drop, part.lost, part.gained)
+    assert shown.keys() == expected.keys()
+    for key, values in expected.items():
+        assert shown[key] == pytest.approx(values, abs=0.051), key
+
+
+def number(text: str) -> float | None:
+    return float(text.removesuffix(" %").replace("−", "-")) if text else None
+
+
+def figures(part: Tally, drop: float | None, lost: int | None, gained: int | None) -> list[float | None]:
+    """As the table has them, in per cent: rows, right, accuracy, interval, drop, lost, gained, published rule."""
+    assert part.interval is not None
+    fractions = [part.accuracy, *part.interval, drop]
+    percent = [None if each is None else 100 * each for each in fractions]
+    assert part.published_rule.accuracy is not None
+    return [part.n, part.matches, *percent, lost, gained, 100 * part.published_rule.accuracy]
+
+
+def test_gates_hold_the_reports_numbers(seen: Seen, tmp_path: Path) -> None:
+    report = judged()
+    file = tmp_path / "index.html"
+    file.write_text(page_text(report, page_data(report, ())), encoding="utf-8")
+    shown = seen.open(file).locator("article.gate").evaluate_all("gates => gates.map(gate => gate.textContent)")
+    for gate, text in zip(report.gates, shown, strict=True):
+        assert gate.difference is not None
+        assert gate.interval is not None
+        assert f"{100 * gate.difference:+.1f} points, {gate.share:.1%} of the right answers" in text
+        assert f"[{gate.interval[0]:.1%}, {gate.interval[1]:.1%}]" in text
+        assert text.split()[0] == gate.verdict
 
 
 def test_sorting_and_filtering(seen: Seen, file: Path) -> None:
@@ -119,9 +151,3 @@ def test_axe_finds_no_serious_fault(seen: Seen, axe: str, scheme: Any, tmp_path:
     page.locator("#samples-grid td[data-row]").first.click()
     page.wait_for_selector("dialog[open]")
     assert serious(page, axe) == []
-
-
-def serious(page: Any, axe: str) -> list[str]:
-    page.evaluate(axe)
-    found = page.evaluate("axe.run()")["violations"]
-    return [f"{each['id']}: {each['nodes'][0]['html']}" for each in found if each["impact"] in ("serious", "critical")]
