@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench_results import SETTING, make_result
-from fake_study import make_ranking, make_records, make_report, make_rows
+from fake_study import SHAPE, make_ranking, make_records, make_report, make_rows, make_setup
 from made_up_filing import filing
 
 from harness.cli import EXIT_BAD_INPUT, main
@@ -171,6 +171,24 @@ def _make_filings(folder: Path) -> None:
     (folder / "filings" / "one.json").write_text(json.dumps(fields))
 
 
+def _make_samples(folder: Path) -> None:
+    made = {"task": TASKS[0], "gold": "Lee"}
+    rows = [
+        made | {"idx": f"{n}_1993.txt_{TASKS[0]}_{n}", "pred": pred} for n, pred in enumerate(["Lee", "Roe", "Lee"])
+    ]
+    scored = [row | {"correct": int(row["pred"] == "Lee")} for row in rows]
+    details = {"0": scored, "8": scored[:2]}
+    (folder / "published").mkdir()
+    (folder / "published" / "mine.json").write_text(json.dumps({"method": "mine", "details": details}))
+
+
+def _read_samples(folder: Path) -> object:
+    from harness.findings.published.sample_files import read_samples, samples_report, scoring_lines
+
+    found = read_samples(folder / "published")
+    return found and [samples_report(make_setup(None, SHAPE), found).model_dump_json(), *scoring_lines(found)]
+
+
 def read_settings(given: Mapping[str, str], folder: Path) -> object:
     """The settings, and what a report would keep of them."""
     known = {option.name for option in OPTIONS}
@@ -190,6 +208,13 @@ def targets() -> tuple[Target, ...]:
         _heads("published", lambda file: file.write_text(json.dumps(published))),
         _heads("trials", lambda file: file.write_text(json.dumps(trials))),
         _heads("flat", lambda file: file.write_text('[["13-18", 0.5], ["2-3", 0.25]]')),
+        _heads("in an envelope", lambda file: file.write_text(json.dumps({"meta": {"method": "x"}, "scores": trials}))),
+        Target(
+            "heads, a text",
+            lambda folder: _ignored((folder / "heads.yaml").write_text('attn_head_set: "13-18,2-3"\nmodel: x\n')),
+            lambda folder: read_ranking(folder / "heads.yaml"),
+        ),
+        Target("published samples", _make_samples, _read_samples),
         Target("report", _make_report, _read_report, attacked=REPORT),
         Target("samples", _make_report, _read_report, sees_all=True, attacked=SAMPLES),
         Target("store", _make_store, _read_store, sees_all=True),

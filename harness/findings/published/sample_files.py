@@ -153,6 +153,8 @@ def _by_k(root: Node) -> dict[int, dict[str, _Answer]]:
         answers: dict[str, _Answer] = {}
         for item in details.items():
             idx, task, gold, pred = (item.field(name).text() for name in ("idx", "task", "gold", "pred"))
+            if not idx or not task:
+                raise item.field("task" if idx else "idx").bad("a name")
             answer = _Answer(idx, task, gold, pred, correct=bool(item.field("correct").integer()))
             if item.field("correct").integer() > 1:
                 raise item.field("correct").bad("0 or 1")

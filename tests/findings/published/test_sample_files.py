@@ -139,6 +139,7 @@ Change = Callable[[Any], object]
             r"8: 11_1993\.txt_headquarters_city_0: head",
         ),
         (lambda d: d["details"]["0"][3].update(gold="many"), r"'many'; expected a value that can be found .* a number"),
+        (lambda d: d["details"]["8"][0].update(task=""), r"8\[0\]\.task: ''; expected a name"),
         (lambda d: d["details"].update(all=[]), r"details\.all: \[\]; expected a number of heads for a key"),
         (lambda d: d["accuracy_curve"].update({"8": 0.5}), r"accuracy_curve\.8: 0\.5; expected 0\.75, 3/4"),
         (
