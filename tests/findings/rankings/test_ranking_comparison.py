@@ -163,7 +163,7 @@ DRAWS = [{1: answers("1111"), 3: answers("1111")}, {1: answers("1111"), 3: answe
 METHODS = {"mild": {1: answers("1111"), 3: answers("0110")}, "harsh": {1: answers("0111"), 3: answers("0000")}}
 
 
-def one_of_two_tasks(*heads: Head, again: float | None = None) -> HeadRanking:
+def listed(*heads: Head, again: float | None = None) -> HeadRanking:
     """Without `again` a list for every task, of which nothing more is known."""
     scored = tuple(ScoredHead(head, 1.0 - i) for i, head in enumerate(heads))
     if again is None:
@@ -173,8 +173,8 @@ def one_of_two_tasks(*heads: Head, again: float | None = None) -> HeadRanking:
 
 
 RANKINGS = {
-    "mild": one_of_two_tasks(Head(0, 0), Head(0, 1), Head(0, 2), again=0.75),
-    "harsh": one_of_two_tasks(Head(0, 0), Head(1, 1), Head(0, 2)),
+    "mild": listed(Head(0, 0), Head(0, 1), Head(0, 2), again=0.75),
+    "harsh": listed(Head(0, 0), Head(1, 1), Head(0, 2)),
 }
 
 
