@@ -38,7 +38,7 @@ def _add_ways_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run_ways(arguments: argparse.Namespace) -> None:
     """Ask every row in every way, and show what each costs."""
-    from harness.findings.ways import ways_lines
+    from harness.findings.damage import ways_lines
     from harness.study.side_by_side import WAYS, in_every_way
 
     settings = replace(given_settings(arguments, WAYS_OPTIONS), gate_draws=arguments.draws)

@@ -24,10 +24,9 @@ from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import Head
 from harness.experiment.rankings import HeadRanking
 from harness.experiment.store import Store
-from harness.findings.damage import damage_shares
+from harness.findings.damage import Elsewhere, WayResult, WaysData, damage_shares, elsewhere
 from harness.findings.rankings.ranking_comparison import MethodAreas, method_areas
 from harness.findings.samples import score_samples, text_samples
-from harness.findings.ways import Elsewhere, WayResult, WaysData, elsewhere
 from harness.retrieval.facts import Fact, fact_rows
 from harness.retrieval.rows import filing_hash
 from harness.settings import Settings

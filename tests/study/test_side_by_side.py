@@ -12,7 +12,7 @@ from harness.experiment.head_files import write_ranking
 from harness.experiment.heads import ModelShape
 from harness.experiment.rankings import rank
 from harness.experiment.store import Store
-from harness.findings.ways import WaysData
+from harness.findings.damage import WaysData
 from harness.retrieval.facts import FACTS
 from harness.retrieval.rows import write_rows
 from harness.settings import Settings

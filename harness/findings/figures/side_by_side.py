@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from harness.errors import counted
-from harness.findings.damage import OUTCOMES, DamageShare, Outcome
+from harness.findings.damage import OUTCOMES, WHOSE, DamageShare, Outcome, WaysData, elsewhere_text, groups_of, of_group
 from harness.findings.figures.curve_drawing import EndLabel, label_ends
 from harness.findings.figures.plot_style import (
     FAINT,
@@ -28,7 +28,6 @@ from harness.findings.figures.plot_style import (
     style_of,
 )
 from harness.findings.rankings.ranking_comparison import MethodArea, MethodAreas
-from harness.findings.ways import WHOSE, WaysData, elsewhere_text, groups_of, of_group
 from harness.findings.wording import percent, points, points_between
 
 LABELS: dict[Outcome, str] = {

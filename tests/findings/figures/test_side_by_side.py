@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from findings.test_ways import BEFORE, SETS, data
+from findings.test_damage import BEFORE, SETS, data
+from harness.findings.damage import elsewhere
 from harness.findings.figures.plot_style import house_style
 from harness.findings.figures.side_by_side import draw_methods, methods_figure, ways_plot
 from harness.findings.rankings.ranking_comparison import MethodArea, MethodAreas
-from harness.findings.ways import elsewhere
 
 
 def test_marks_and_words() -> None:
