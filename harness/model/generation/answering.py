@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.experiment.heads import Head
+from harness.experiment.intervention import Rescue
 from harness.experiment.prefix_tree import PrefixTree, prefix_tree
 from harness.experiment.record import Ask, Completion, noted
 from harness.model.generation.branching import Branching
@@ -26,7 +27,7 @@ from harness.model.generation.node_cache import NodeLayer
 from harness.model.generation.shared_prefill import SharedPrompt, gather, prefill, read_draft, read_prefilled, spread
 from harness.model.generation.static_step import can_be_static
 from harness.model.intervention.head_values import replacement_of
-from harness.model.intervention.projection_input import Replacement
+from harness.model.intervention.projection_input import ZERO, Replacement
 from harness.model.loading.loaded_model import LoadedModel
 
 NOTHING: Mapping[frozenset[Head], int] = Counter()
@@ -90,6 +91,11 @@ class RowAnswers:
                 self._loaded, ask.prompt, ask.head_sets, ask.intervention, max_new_tokens=ask.max_new_tokens
             )
         return self._replacement
+
+    @property
+    def front_replacement(self) -> Replacement:
+        """The same before the prompt's last token, where it does not hang on the row: of any row that begins alike."""
+        return ZERO if isinstance(self.ask.intervention.values, Rescue) else self.replacement
 
     def answer(
         self,

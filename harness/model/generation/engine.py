@@ -159,7 +159,7 @@ class _Walk:
                 first.answer(sets, held, branches=branches, halvings=self._halvings, fired=fired)
             yield front.prompts[0]
             return
-        branching = Branching(self._loaded, first.replacement)
+        branching = Branching(self._loaded, first.front_replacement)
         tokens = first.ask.prompt.token_ids[front.start : front.stop]
         read = prefill(self._loaded, branching, tree, tokens, (), capacity=capacity, branches=branches, held=held)
         for shared in _inferring(read):

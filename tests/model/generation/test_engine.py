@@ -258,6 +258,24 @@ def test_heads_kept_from_tokens_are_as_by_the_plain_loop(data: st.DataObject, gr
     assert_clean(loaded)
 
 
+def test_what_a_row_begins_with_is_rescued_whoever_else_asks() -> None:
+    """The first row's heads are in one layer, the second's in another: the front is of both."""
+    loaded, front = doubled("llama"), random_ids(30, seed=1)
+    asks = [
+        Ask(
+            replace(random_prompt(1), token_ids=(*front, *random_ids(4, seed=row))),
+            (UNTOUCHED, frozenset({head})),
+            None,
+            Intervention(Rescue()),
+            max_new_tokens=4,
+        )
+        for row, head in enumerate((Head(0, 1), Head(1, 2)), start=2)
+    ]
+    for number, got in engine.run_rows(loaded, asks, least=8):
+        ((_, expected),) = reference.run_rows(loaded, [asks[number]])
+        assert_same(got, expected, 1e-10)
+
+
 @pytest.mark.parametrize("branches", [None, 1, 2])
 def test_a_common_front_is_read_once(branches: int | None) -> None:
     """Five rows of 60 common tokens and 8 of their own: passes over the front are those of one row's tree."""
