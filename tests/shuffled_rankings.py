@@ -190,6 +190,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--gates", nargs="+", choices=get_args(GateHeads), default=list(get_args(GateHeads)))
     parser.add_argument("--layers", type=int, metavar="N", help="exchange heads within N layers (default: the model)")
     parser.add_argument("--k", type=int, default=20)
+    parser.add_argument("--tasks", nargs="+", metavar="TASK", help="(default: all)")
     parser.add_argument("--max-rows", type=int, metavar="N")
     parser.add_argument("--whole", action="store_true", help="also what no controls could make pass")
     parser.add_argument("--device-map", metavar="DEVICE")
@@ -199,7 +200,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_args(argv)
     given.out.mkdir(parents=True, exist_ok=True)
     store = (given.store or given.out / "store.sqlite").absolute()
-    settings = Settings(k=(given.k,), max_rows=given.max_rows, device_map=given.device_map, store=store)
+    tasks = None if given.tasks is None else tuple(given.tasks)
+    settings = Settings(k=(given.k,), tasks=tasks, max_rows=given.max_rows, device_map=given.device_map, store=store)
     seeds = range(given.first, given.first + given.seeds)
     began = time.monotonic()
     how = {"layers": given.layers, "processes": given.processes, "whole": given.whole}
@@ -210,6 +212,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "model": settings.model,
         "k": given.k,
         "layers": given.layers,
+        "tasks": given.tasks,
         "max_rows": given.max_rows,
         "seeds": [seeds.start, seeds.stop],
         "whole": given.whole,
