@@ -209,6 +209,7 @@ def test_medians_and_quartiles_by_hand() -> None:
         (None, []),
         (Extent(1_040.0, (0.25, 0.5, 0.75)), []),
         (Extent(470.0, (0.5, 0.5, 0.5)), []),  # all in the middle, where the ranking's are too
+        (Extent(700.0, (0.58, 0.58, 0.58)), []),
         (
             Extent(2_500.0, (0.25, 0.5, 0.75)),
             [
