@@ -72,6 +72,7 @@ def large(project: Project) -> Project:
     rows = [replace(row, split="evaluation") for row in demo_rows(FILINGS, n_sentences=2) if row.task in TASKS]
     write_rows(rows, project.path / "rows.csv")
     project.pytester.makeconftest(WATCHED)
+    project.configure(ablation_mode="needle_edge")  # its keys hold what each row's heads are kept from
     return project
 
 
