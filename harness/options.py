@@ -16,6 +16,7 @@ from harness.errors import SettingsError
 from harness.files import is_file, is_folder
 from harness.settings import (
     DEMO,
+    OUR_FACTS,
     EngineName,
     Quantization,
     Scorer,
@@ -65,6 +66,10 @@ def _path(text: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError:
         raise SettingsError(f"{text!r}; expected a path; nobody of that name has a home here") from None
+
+
+def _facts(text: str) -> Path | str:
+    return text if text == OUR_FACTS else _path(text)
 
 
 def _integer(least: int) -> Callable[[str], int]:
@@ -316,6 +321,12 @@ OPTIONS: tuple[Option, ...] = (
         "WHAT",
     ),
     Option("gate-tasks", _switch, "a gate fails too where one of its tasks alone does not pass", "BOOL", switch=True),
+    Option(
+        "facts",
+        _facts,
+        "ask gates' heads, zeroed, questions that need no document too: `ours`, or a TOML file (default: not)",
+        "FILE",
+    ),
     Option("reports", _path, "folder of the reports (default: reports)", "FOLDER"),
     Option("run", _run_name, "name of this run's folder in it (default: latest)", "NAME"),
     Option(
@@ -361,6 +372,11 @@ def resolve_settings(given: Mapping[str, Given], project: Path) -> Settings:
         raise SettingsError(
             f"{given['phase'].where}: {values['phase']}; expected {settings.phase} with the mode {settings.mode}, "
             "which says itself from which token on heads are ablated; leave the phase out"
+        )
+    if settings.facts is not None and (settings.mode, settings.phase) != ("zero", "all"):
+        raise SettingsError(
+            f"{given['facts'].where}: with mode {settings.mode} and phase {settings.phase}; expected heads that are "
+            "zeroed at every token; leave the facts out, or the mode and the phase"
         )
     if max(settings.judged_ks) > max(settings.k):
         raise SettingsError(

@@ -13,6 +13,9 @@ from harness.choices import EDGE_MODES, GateOutcome, Insertion, Mode, Phase, Ran
 DEMO = "demo"
 """The name of the embedded model, of its rows and of its ranking."""
 
+OUR_FACTS = "ours"
+"""The name of the committed set of facts."""
+
 Scorer = Literal["value", "published"]
 Quantization = Literal["8bit", "4bit"]
 EngineName = Literal["shared", "reference"]
@@ -69,6 +72,7 @@ class Settings:
     gate_flat: float = 0.1
     gate_outcome: GateOutcome = "accuracy"
     gate_tasks: bool = False
+    facts: Path | Literal["ours"] | None = None
     reports: Path = Path("reports")
     run: str = "latest"
     no_texts: bool = False

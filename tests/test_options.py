@@ -72,6 +72,8 @@ def test_every_setting_has_its_option() -> None:
         ("gate_margin", "0.2", 0.2),
         ("gate_flat", "0", 0.0),
         ("gate_tasks", "true", True),
+        ("facts", "ours", "ours"),
+        ("facts", "own.toml", ROOT / "own.toml"),
     ],
 )
 def test_values_are_read(name: str, text: Value, value: object) -> None:
@@ -116,6 +118,12 @@ def test_bad_values_say_where_they_were_given(name: str, text: str, expected: st
     assert str(error.value).startswith(f"--{name}: ")
     assert expected in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("other", [{"mode": "mean"}, {"phase": "decode"}, {"mode": "needle_edge"}])
+def test_facts_are_asked_of_zeroed_heads_alone(other: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match=r"^--facts: with mode .*; expected heads that are zeroed at every token"):
+        resolve(facts="ours", **other)
 
 
 def test_heads_that_lose_edges_do_so_from_the_prompts_last_token_on() -> None:

@@ -112,7 +112,7 @@ def read_facts(path: Path) -> tuple[Fact, ...]:
     for number, table in enumerate(read_tables(path, "fact"), start=1):
         where = f"{path}: fact {number}"
         if not isinstance(table, dict) or not {"question", "value"} <= table.keys() <= {"question", "value", "compare"}:
-            got = ", ".join(table) if isinstance(table, dict) else repr(table)
+            got = (", ".join(table) or "nothing") if isinstance(table, dict) else repr(table)
             raise DataError(f"{where}: got {got}; expected question, value and perhaps compare; correct it")
         try:
             facts.append(Fact(**{name: str(value) for name, value in table.items()}))  # type: ignore[arg-type]

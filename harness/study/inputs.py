@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 from harness.choices import DONOR_MODES, EDGE_MODES
 from harness.demo import RANKING_FILE
@@ -18,6 +19,7 @@ from harness.experiment.heads import Blueprint, ModelShape
 from harness.experiment.intervention import Manner
 from harness.experiment.rankings import HeadRanking
 from harness.experiment.record import RunKey
+from harness.retrieval.facts import read_facts
 from harness.retrieval.rows import (
     SPLIT_SHARE,
     Excluded,
@@ -195,6 +197,8 @@ def read_inputs(settings: Settings) -> Inputs:
         n_cut=None if settings.seq_len is None else n_cut,
     )
     # asked for now, so that what they lack is said before any work begins
+    if isinstance(settings.facts, Path):
+        read_facts(settings.facts)
     if settings.mode == "mean":
         mean_rows(inputs)
     if settings.mode in DONOR_MODES:

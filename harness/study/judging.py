@@ -27,6 +27,7 @@ from harness.findings.verdicts.gate_samples import OUTCOMES, Answers, paired_sum
 from harness.findings.verdicts.verdict_data import Margins
 from harness.retrieval.traces import Extent, apart, extent_of, seen_words
 from harness.settings import Settings
+from harness.study.facts import FactsRun, asked_facts, facts_lost
 from harness.study.inputs import Inputs
 from harness.study.run import Run
 
@@ -89,11 +90,15 @@ def judge_gates(
     )
     margins = {gate.heads: Margins(margin=settings.margin_of(gate.heads), flat=settings.gate_flat) for gate in gates}
     results = []
+    asked_beside = asked_facts(settings)
+    facts = FactsRun.beside(run, asked_beside) if asked_beside else None
     for gate in gates:
         judged_heads = {part.largest.source_task: part.largest.heads for part in gate.parts}
         notes = (*unsettled(inputs.ranking, judged_heads, gate.heads), *earlier_note(run.store, gate, settings))
         of_gate = replace(known, notes=(*known.notes, *notes))
         results.append(gate_result(gate, inputs.rows, answers, margins[gate.heads], of_gate, settings.gate_outcome))
+        if facts is not None:
+            results[-1] = results[-1].model_copy(update={"facts": facts_lost(facts, gate)})
         if results[-1].verdict != "invalid":
             run.store.note_judged(gate.heads, way_of(gate, settings))
     judged = [

@@ -26,9 +26,10 @@ from harness.findings.report.report_writing import what_is_replaced, write_repor
 from harness.findings.samples import OwnScore, Sample
 from harness.findings.verdicts.verdict_data import GateResult
 from harness.settings import Settings
+from harness.study.facts import FactsRun, asked_facts, judged_sets
 from harness.study.forecast import forecast, forecast_lines
 from harness.study.inputs import Inputs, read_inputs
-from harness.study.judging import build_gate
+from harness.study.judging import build_gate, declared_gates
 from harness.study.outcome import GateVerdict, Outcome, Result, run_outcome
 from harness.study.progress import Notes, Progress, RightAnswers
 from harness.study.provenance import Beginning, header_lines
@@ -236,9 +237,20 @@ class StudySession:
             while True:
                 try:
                     self.run.execute(self.conditions, self._engine, tell)
+                    self._ask_facts(tell)
                     return
                 except BusyError:
                     time.sleep(IDLE_SECONDS)
+
+    def _ask_facts(self, progress: Callable[[Progress], None]) -> None:
+        """Ask gates' heads what needs no document, where that was asked for."""
+        if facts := asked_facts(self.settings):
+            gates = declared_gates(self.inputs, self.conditions)
+            sets = [condition for gate in gates for part in judged_sets(gate) for condition in part]
+            if sets:
+                FactsRun.beside(self.run, facts).ask(
+                    sets, self._engine, lambda told: progress(replace(told, of="facts", row=None))
+                )
 
     @contextmanager
     def _telling(self, progress: Callable[[Progress], None]) -> Iterator[Callable[[Progress], None]]:

@@ -27,9 +27,10 @@ from harness.experiment.store import Store
 from harness.findings.damage import Elsewhere, WayResult, WaysData, damage_shares, elsewhere
 from harness.findings.rankings.ranking_comparison import MethodAreas, method_areas
 from harness.findings.samples import score_samples, text_samples
-from harness.retrieval.facts import Fact, fact_rows
+from harness.retrieval.facts import Fact
 from harness.retrieval.rows import filing_hash
 from harness.settings import Settings
+from harness.study.facts import FactsRun
 from harness.study.inputs import Inputs, read_inputs
 from harness.study.outcome import run_outcome
 from harness.study.progress import Progress
@@ -121,12 +122,10 @@ def _elsewhere(
     note: Callable[[str, Progress], None],
 ) -> tuple[Elsewhere, ...]:
     """The same heads zeroed over facts, every set over all of them, and over the rows' plain text."""
-    tasks, rows = fact_rows(facts)
-    knowing = Run(replace(inputs, tasks=tasks, rows=rows, all_rows=rows), store, run_id="ways")
-    asked = [replace(each, prompt="needle_absent", tasks=None) for each in conditions]
-    knowing.execute(asked, load, partial(note, "facts"))
-    answers = score_samples(asked, rows, knowing.records(asked), knowing.inputs.score)
     reading = Run(inputs, store, run_id="ways")
+    knowing = FactsRun.beside(reading, facts)
+    knowing.ask(conditions, load, partial(note, "facts"))
+    answers = knowing.answers(conditions)
     read = [replace(each, prompt="plain_text") for each in conditions]
     reading.execute(read, load, partial(note, "plain text"))
     texts = text_samples(

@@ -10,7 +10,7 @@ import pytest
 from harness.experiment.store import Store
 from harness.retrieval.rows import read_rows, write_rows
 from harness.retrieval.tasks import EDGAR_TASKS
-from plugin.project import TASKS, Project, names
+from plugin.project import TASKS, Project, names, usage_error
 
 OWN, SHARED, GLOBAL = "gate[own-all-k02]", "gate[shared-all-k02]", "gate[pooled-all-k02]"
 CONTROLS = [f"random_control[own:{task}-seed{seed}-k02]" for task in TASKS for seed in range(19)]
@@ -71,6 +71,29 @@ def test_the_message_is_complete(project: Project) -> None:
     assert "Traceback" not in result.stdout.str()
     (start,) = [i for i, line in enumerate(result.outlines) if "= ablation =" in line]
     assert result.outlines[start + 1].startswith(f"{OWN}        invalid"), "verdicts stand first"
+
+
+def test_facts_are_asked_beside_a_gate(project: Project) -> None:
+    """Each of two questions of the untouched model, of both tasks' heads and of five controls of each."""
+    (project.path / "facts.toml").write_text(
+        '[[fact]]\nquestion = "Who?"\nvalue = "Lee"\n[[fact]]\nquestion = "How many?"\nvalue = 7\ncompare = "number"\n'
+    )
+    arguments = ("evals", "-m", "gate", "-k", "own", "--ablation-facts=facts.toml")
+    result = project.run(*arguments)
+    assert gates(project)[OWN]["facts"] == {
+        "asked": 2,
+        "known": 0,
+        "lost": None,
+        "interval": None,
+        "controls_lost": None,
+    }
+    result.stdout.fnmatch_lines(["  model      *, facts and sums: the untouched model knows none of 2"])
+    assert not [name for name in names(project.report()) if "fact" in name]
+    project.run("evals", "-m", "gate", "-k", "own")
+    assert gates(project)[OWN]["facts"] is None
+    (project.path / "facts.toml").write_text("[[fact]]\n")
+    line = usage_error(project.run(*arguments))
+    assert "fact 1: got nothing; expected question, value and perhaps compare" in line
 
 
 @pytest.mark.parametrize("manner", ["mode=mean", "mode=resample", "phase=decode"])

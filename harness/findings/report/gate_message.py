@@ -207,7 +207,20 @@ def _model(gate: GateResult) -> str:
     return (
         f"{said}: plain text {text.change:+.3f} nats a token ({_mean(text.control_changes):+.3f} by controls), "
         f"degenerate completions {percent(outputs.judged)} (untouched {percent(outputs.untouched)}, "
-        f"controls {percent(outputs.controls)})"
+        f"controls {percent(outputs.controls)}){_facts(gate)}"
+    )
+
+
+def _facts(gate: GateResult) -> str:
+    """What was lost of questions that need no document; nothing where none were asked."""
+    found = gate.facts
+    if found is None:
+        return ""
+    if found.lost is None:
+        return f", facts and sums: the untouched model knows none of {found.asked}"
+    return (
+        f", facts and sums {percent(found.lost)} lost of the {found.known} of {found.asked} known "
+        f"({percent(found.controls_lost)} by controls)"
     )
 
 

@@ -208,6 +208,20 @@ class GateSetup(Section):
     """What is judged: right answers, or the probability of the right value where the untouched model says it."""
 
 
+class FactsLost(Section):
+    """What a gate's heads, zeroed, cost of questions that need no document; their sets are averaged."""
+
+    asked: Number
+    known: Count
+    """How many of them the untouched model answers."""
+    lost: Fraction | None
+    """The part of those that is lost; null where none is known."""
+    interval: Ends | None
+    """Over facts, by their mean's t, at 95 %."""
+    controls_lost: Fraction | None
+    """By some of the gate's controls."""
+
+
 class GateResult(Verdict, GateSetup):
     """A gate: what was judged, the verdict, and whether the model is whole."""
 
@@ -216,6 +230,8 @@ class GateResult(Verdict, GateSetup):
     plain_text: PlainText | None
     degenerate: DegenerateShares | None
     damage: Damage
+    facts: FactsLost | None = None
+    """Null where no facts were asked."""
     tasks: tuple[TaskVerdict, ...]
     notes: tuple[str, ...]
     """What else there is to know before one believes the verdict, a sentence each."""

@@ -8,7 +8,7 @@ from fake_study import whole_report
 
 from harness.findings.report.gate_message import claim_line, gate_lines, gate_message, verdict_lines
 from harness.findings.verdicts.gate_results import gate_result
-from harness.findings.verdicts.verdict_data import Claim, ClaimPart, GateResult, Lowest, Margins
+from harness.findings.verdicts.verdict_data import Claim, ClaimPart, FactsLost, GateResult, Lowest, Margins
 
 CITY, YEAR = OWN
 CITY_HEADS, YEAR_HEADS = CITY.largest.name, YEAR.largest.name
@@ -54,6 +54,20 @@ def test_every_line() -> None:
         "  report     reports/latest/report.json\n"
         "  again      pytest evals -m gate"
     )
+
+
+def test_facts_stand_beside_plain_text_in_one_line() -> None:
+    lost = FactsLost(asked=48, known=40, lost=0.05, interval=(0.0, 0.12), controls_lost=0.0125)
+    found = result_of(LOST).model_copy(update={"facts": lost})
+    (line,) = [line for line in gate_message(found, report="r", again="a").splitlines() if line.startswith("  model ")]
+    assert line.endswith("controls 0.0%), facts and sums 5.0% lost of the 40 of 48 known (1.2% by controls)")
+    none = lost.model_copy(update={"known": 0, "lost": None, "interval": None, "controls_lost": None})
+    (line,) = [
+        line
+        for line in gate_message(result_of(LOST).model_copy(update={"facts": none}), report="r", again="a").splitlines()
+        if line.startswith("  model ")
+    ]
+    assert line.endswith("controls 0.0%), facts and sums: the untouched model knows none of 48")
 
 
 def test_a_drop_below_the_margin_is_not_nothing() -> None:
