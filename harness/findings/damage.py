@@ -155,7 +155,7 @@ def share_text(share: DamageShare) -> str:
     if share.share is None or share.interval is None:
         return "no share (zeroing costs nothing that is clear of 0)"
     low, high = share.interval
-    return f"{share.share:.0%} [{low:.0%}, {high:.0%}]"
+    return f"{share.share:.0%} [{low:.0%}, {high:.0%}]".replace("-0%", "0%")
 
 
 class WayResult(Section):
