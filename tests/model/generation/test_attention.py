@@ -9,6 +9,7 @@ from torch import nn
 from transformers import AttentionInterface
 
 from harness.experiment.heads import Head
+from harness.experiment.intervention import ZEROED, Edges, Intervention
 from harness.experiment.record import Ask
 from harness.model.generation import branching, engine, reference
 from harness.model.generation.attention import BEHIND, attend_behind, may_attend_behind, sees_everything
@@ -16,6 +17,7 @@ from harness.model.loading.architectures import ARCHITECTURES
 
 WINDOWED = {"mistral", "phi3"}
 """Whose tiny models here attend to a window."""
+EQUAL = Edges((4, 5, 6), (8, 9, 10, 11))
 STATIC = sorted(name for name, each in ARCHITECTURES.items() if each.static and name not in WINDOWED)
 
 
@@ -35,9 +37,14 @@ def test_causal_from_the_last_position_backwards(key_heads: int) -> None:
             torch.testing.assert_close(got[:, fed, head], expected, atol=1e-12, rtol=1e-12)
 
 
-@pytest.mark.parametrize("model_type", STATIC)
-def test_rows_behind_a_front_are_what_the_plain_loop_says(model_type: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a GPU: no mask is written for what is fed after a front."""
+@pytest.mark.parametrize(
+    ("model_type", "intervention"),
+    [*((each, ZEROED) for each in STATIC), ("llama", Intervention(Edges((4, 5, 6)))), ("qwen3", Intervention(EQUAL))],
+)
+def test_rows_behind_a_front_are_what_the_plain_loop_says(
+    model_type: str, intervention: Intervention, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU: no mask is written for what is fed after a front, also where its attention is looked into."""
     loaded = doubled(model_type)
     used = []
 
@@ -53,6 +60,7 @@ def test_rows_behind_a_front_are_what_the_plain_loop_says(model_type: str, monke
             replace(random_prompt(1), token_ids=(*front, *random_ids(6, seed=row))),
             sets,
             None,
+            intervention,
             max_new_tokens=4,
         )
         for row in range(2)
@@ -61,7 +69,7 @@ def test_rows_behind_a_front_are_what_the_plain_loop_says(model_type: str, monke
     assert used
     assert set(used) == {None}
     for number, ask in enumerate(asks):
-        expected = reference.run_row(loaded, ask.prompt, sets, None, max_new_tokens=4)
+        expected = reference.run_row(loaded, ask.prompt, sets, None, intervention, max_new_tokens=4)
         assert [each.all_ids for each in answers[number]] == [each.all_ids for each in expected]
         for one, other in zip(answers[number], expected, strict=True):
             assert one.gold_logprob == pytest.approx(other.gold_logprob, abs=1e-10)
