@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.commands.console import Command, add_options, check_writable, given_settings, say, show, whole_number
 from harness.errors import SettingsError
-from harness.files import replacing
+from harness.files import is_there, replacing
 from harness.retrieval.facts import FACTS, read_facts
 from harness.study.progress import Progress
 
@@ -99,15 +99,17 @@ def _run_methods(arguments: argparse.Namespace) -> None:
         if (file := getattr(arguments, option)) is not None:
             check_writable(file, f"--{option}")
     found = rank_methods(settings, arguments.files, _tell, say)
+    # a folder or file by its name: where it lies on this machine says nothing to others
+    model = Path(settings.model).name if is_there(Path(settings.model)) else settings.model
     show(area_lines(found))
     if arguments.json is not None:
-        document = {"model": settings.model, "rows": settings.max_rows, "seed": settings.seed, **found.document()}
+        document = {"model": model, "rows": settings.max_rows, "seed": settings.seed, **found.document()}
         write_text(arguments.json, json.dumps(document, indent=1) + "\n")
         show([f"wrote {arguments.json}"])
     if arguments.figure is not None:
         from harness.findings.figures.side_by_side import draw_methods
 
-        draw_methods(found, settings.model, arguments.figure)
+        draw_methods(found, model, arguments.figure)
         show([f"wrote {arguments.figure}"])
 
 
