@@ -1,11 +1,13 @@
 """Shuffled rankings: what a shuffling keeps, and that no gate is left out that could have passed."""
 
+import json
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shuffled_rankings import cannot_pass, shuffled
+from shuffled_rankings import FILE, cannot_pass, shuffled
 
 from harness.demo import RANKING_FILE
 from harness.errors import HeadsError
@@ -24,6 +26,17 @@ def shared_by(ranking: HeadRanking) -> Counter[int]:
     """How many heads are among the first twenty of how many tasks."""
     often = Counter(head for task in ranking.tasks for head in ranking.candidates(task)[:20])
     return Counter(often.values())
+
+
+def test_the_guide_says_what_the_committed_file_holds() -> None:
+    root = Path(__file__).parents[1]
+    found = json.loads((root / "reports" / "shuffled_rankings" / FILE).read_text())
+    assert found["seeds"] == [0, 100]
+    for gate, verdicts in found["verdicts"].items():
+        assert sum(verdicts.values()) == 100, gate
+        assert verdicts.get("pass", 0) <= 5, gate
+    guide = (root / "docs" / "gates.md").read_text()
+    assert f"`own` passed {found['verdicts']['gate[own-all-k20]'].get('pass', 'none')}\n" in guide
 
 
 def test_one_permutation_serves_every_task() -> None:
