@@ -3,9 +3,10 @@
 Three gates. `own`: each task's own top-k, every row with its own task's heads. `shared`: the top-k shared heads.
 `global`: the top-k by mean score over all rows. Each is judged at one k, or at all of them together (the band).
 
-Each has two families of draws on the same rows. *Controls*, heads from the same layers that are no task's candidates,
-say what zeroing costs by itself. *Permutations*, sets from all heads of the same strata, the judged ones included, say
-how unusual these heads are: one permutation a draw, for every task's list and every k, and the same for all gates.
+Each has two families of draws. *Controls*, heads from the same layers that are no task's candidates, say on the same
+rows what zeroing costs by itself. *Permutations*, sets from all heads of the same strata, the judged ones included, say
+on those of the rows that the untouched model answers rightly how unusual these heads are: one permutation a draw, for
+every task's list and every k, and the same for all gates.
 
 Beside them stand the untouched model, the untouched model without the needle, as many lowest-scoring heads where all
 scores are known, and the judged heads and some controls over plain text (`harness.retrieval.prompts`).
@@ -48,7 +49,7 @@ Nested = tuple[Condition, ...]
 
 @dataclass(frozen=True)
 class Part:
-    """Judged heads, and for each draw their controls and their permutations; on the same rows."""
+    """Judged heads, and for each draw their controls and their permutations; on rows of the same tasks."""
 
     judged: Nested
     controls: tuple[Nested, ...]
