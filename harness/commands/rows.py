@@ -58,6 +58,8 @@ def _run_rows(arguments: argparse.Namespace) -> None:
     show([f"wrote {arguments.out}: {counted(len(rows), 'row')} of {counted(arguments.filings, 'filing')}"])
 
 
+_OF_LENGTH = ("revision", "template", "depth", "insertion")
+"""Options that matter where prompts are cut to a length, and nowhere else."""
 FILINGS_OPTIONS = ("model", "revision", "template", "seq-len", "depth", "insertion", "tasks")
 """The plugin's options that `filings` has too."""
 COLUMNS = ("filing", "task", "value", "reason", "note", "section", "start", "end", "sentence")
@@ -156,7 +158,7 @@ def _build(arguments: argparse.Namespace, settings: Settings) -> None:
 def _check_together(arguments: argparse.Namespace) -> None:
     """Refuse options that do nothing beside each other, or not without each other."""
     if arguments.manifest is not None:
-        for option in ("candidates", "draw", "in_place", "tasks", "seq_len", "model"):
+        for option in ("candidates", "draw", "in_place", "tasks", "seq_len", "model", *_OF_LENGTH):
             if getattr(arguments, option):
                 raise SettingsError(
                     f"--{option.replace('_', '-')}: given beside --manifest; expected one of the two: a manifest "
@@ -167,6 +169,12 @@ def _check_together(arguments: argparse.Namespace) -> None:
         raise SettingsError(
             f"--{given}: given without --{other}; expected both or none: prompts are cut to so many tokens of a model"
         )
+    for option in _OF_LENGTH:
+        if arguments.seq_len is None and getattr(arguments, option):
+            raise SettingsError(
+                f"--{option}: given without --seq-len; expected --model and --seq-len too: it says how rows "
+                "are cut to a length"
+            )
 
 
 def _length(settings: Settings) -> "Length | None":

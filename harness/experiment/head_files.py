@@ -37,6 +37,7 @@ _ACCEPTED = (
     '{"meta": {}, "scores": {"16-19": [0.9, 0]}}, {"head_rankings": [{"head": "L16H1", "score": 0.3}]}, [[17, 24]] or '
     '[["13-18", 0.5]]'
 )
+_YAML = 'expected QRHead\'s attn_head_set: "13-18,13-21", or another format as JSON'
 _HEAD_KEY = re.compile(r"\d+-\d+", re.ASCII)
 
 
@@ -188,11 +189,13 @@ def _read_yaml(path: Path) -> Node:
     except OSError as error:
         raise HeadsError(f"{path}: {error.strerror}; expected a YAML file that can be read") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise HeadsError(f"{path.name}: no YAML: {str(error).splitlines()[0]}; expected attn_head_set") from None
+        raise HeadsError(f"{path.name}: no YAML: {str(error).splitlines()[0]}; {_YAML}") from None
 
 
 def _head_set(root: Node) -> tuple[ScoredHead, ...]:
     """QRHead's: heads in one text; places stand in for scores, the last head's being 1."""
+    if not isinstance(root.value, dict) or "attn_head_set" not in root.value:
+        raise HeadsError(f"{root.source}: no attn_head_set; {_YAML}: {_ACCEPTED.removeprefix('expected ')}")
     listed = root.field("attn_head_set")
     parts = [part.strip() for part in listed.text().split(",")]
     items = [listed.part(part, f"[{i}]") for i, part in enumerate(parts)]

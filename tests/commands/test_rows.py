@@ -146,5 +146,10 @@ def test_options_that_do_not_go_together(folder: Path, capsys: Capture) -> None:
     for option in (("--in-place",), ("--tasks", "ceo_lastname"), ("--model", "m"), ("--candidates", "c.csv")):
         line = refusal(capsys, "filings", folder, *out, "--manifest", "m.json", *option)
         assert line.startswith(f"{option[0]}: given beside --manifest; expected one of the two")
+    for option in (("--depth", "0.2"), ("--insertion", "published"), ("--template", "a=1"), ("--revision", "main")):
+        line = refusal(capsys, "filings", folder, *out, "--manifest", "m.json", *option)
+        assert line.startswith(f"{option[0]}: given beside --manifest; expected one of the two")
+        line = refusal(capsys, "filings", folder, *out, *option)
+        assert line.startswith(f"{option[0]}: given without --seq-len; expected --model and --seq-len too")
     usage_error(capsys, "filings", folder, *out, "--manifest", "m.json", "--write-manifest", "n.json")
     usage_error(capsys, "filings", folder)

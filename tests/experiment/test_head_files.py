@@ -122,8 +122,9 @@ def test_the_yaml_of_qrhead(tmp_path: Path, text: str) -> None:
         ('attn_head_set: "full_heads"', r"attn_head_set\[0\]: head 'full_heads'; expected layer and head"),
         ('attn_head_set: "1-2,1-2"', r"attn_head_set\[1\]: L1H2 again, after attn_head_set\[0\]"),
         ("attn_head_set: [1-2]", r"attn_head_set: \['1-2'\]; expected a text"),
-        ("heads: 1-2", r"\{'heads': '1-2'\}; expected an object with 'attn_head_set'"),
-        ("a: [1", r"no YAML: while parsing a flow sequence; expected attn_head_set"),
+        ("heads: 1-2", r"no attn_head_set; expected QRHead's .* or another format as JSON: .*tasks"),
+        ("- [1, 2]", "no attn_head_set; expected QRHead's"),
+        ("a: [1", r"no YAML: while parsing a flow sequence; expected QRHead's attn_head_set"),
     ],
 )
 def test_a_yaml_that_is_none_of_qrhead(tmp_path: Path, text: str, message: str) -> None:

@@ -7,6 +7,7 @@ haystack, and its rows; a row placed in place has runs of its own.
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -172,7 +173,17 @@ def _read(path: Path) -> Manifest:
             f"{path}: {where}: {first['msg']}; expected a manifest of rows; write it anew with --write-manifest"
         ) from None
     _check_strictly(data, path)
+    _check_filings([entry.filing for entry in manifest.filings], path)
     return manifest
+
+
+def _check_filings(names: Sequence[str], path: Path) -> None:
+    """Raise a DataError where a manifest has no filing, or one twice."""
+    if not names:
+        raise DataError(f"{path}: got no filings; expected at least one; write the manifest anew")
+    name, times = Counter(names).most_common(1)[0]
+    if times > 1:
+        raise DataError(f"{path}: got the filing {name} again; expected every filing once; write the manifest anew")
 
 
 def _check_strictly(data: bytes, path: Path) -> None:

@@ -88,6 +88,15 @@ def test_a_manifest_with_a_key_twice(manifest: Path) -> None:
     assert "the key 'made_by' twice in one object; expected a manifest without it" in refused(manifest, filing(), OTHER)
 
 
+def test_a_manifest_without_filings_and_with_one_twice(manifest: Path) -> None:
+    content = json.loads(manifest.read_text())
+    filings = content["filings"]
+    manifest.write_text(json.dumps(content | {"filings": []}))
+    assert "got no filings; expected at least one" in refused(manifest, filing(), OTHER)
+    manifest.write_text(json.dumps(content | {"filings": [*filings, filings[1]]}))
+    assert "got the filing other.htm again; expected every filing once" in refused(manifest, filing(), OTHER)
+
+
 def test_a_row_without_a_haystack(manifest: Path) -> None:
     content = json.loads(manifest.read_text())
     del content["filings"][0]["haystack"]
