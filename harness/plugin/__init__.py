@@ -174,8 +174,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         given = [each for mark in metafunc.definition.iter_markers(kind.mark) for each in mark.args]
         if not given or kind.case not in metafunc.fixturenames or REFUSED in metafunc.config.stash:
             continue
-        study = study_of(metafunc.config)
         try:
+            _check_asserts(metafunc.config)
+            study = study_of(metafunc.config)
             _ = study.inputs
         except HarnessError as error:
             metafunc.config.stash[REFUSED] = str(error)  # raised here it would be a traceback, once for each module
