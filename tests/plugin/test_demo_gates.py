@@ -64,7 +64,7 @@ def test_heads_whose_loss_breaks_the_model_are_invalid(demo: Project) -> None:
     heads = [(layer, head) for layer in (0, 2) for head in range(16)] + [(1, head) for head in range(10)]
     (demo.path / "mine.json").write_text(json.dumps(heads))
     given = ("--ablation-heads=mine.json", "--ablation-k=42", "--ablation-heads-held-out", "-k", "shared")
-    assert verdicts(demo, *given) == {"gate[shared-all-k42]": "invalid"}
+    assert verdicts(demo, *given, rows=9) == {"gate[shared-all-k42]": "invalid"}
     (gate,) = demo.report()["gates"]
     assert gate["damage"] == "broken model"
     assert any(reason.startswith("these heads break the model (") for reason in gate["reasons"])
