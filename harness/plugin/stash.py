@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.errors import HarnessError, SettingsError, plain
-from harness.files import is_there
+from harness.files import is_file, is_there
 from harness.options import OPTIONS, Given, Option, resolve_settings
 from harness.settings import Settings
 
@@ -33,7 +33,11 @@ if TYPE_CHECKING:  # every pytest run with the plugin installed imports this mod
 
 KEPT = {"-k", "-m", "-n", "-p", "--numprocesses"}
 """pytest's and xdist's options that a report keeps with their values: they say what was selected, and how it ran."""
-INI_FILES = {"pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", "pyproject.toml", "tox.ini", "setup.cfg"}
+INI_FILES = {
+    **dict.fromkeys(("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini")),
+    **{"pyproject.toml": "[tool.pytest", "tox.ini": "[pytest]", "setup.cfg": "[tool:pytest]"},
+}
+"""Where pytest looks for its settings, first to last, and what a file must hold that is for other programs too."""
 
 
 def flag(option: Option) -> str:
@@ -89,24 +93,36 @@ def _without(config: pytest.Config, typed: str, better: str) -> Path:
     """The project's folder, had pytest not looked around an option's value."""
     here = config.invocation_params.dir
     tests = [here / word.partition("::")[0] for word in config.getoption("file_or_dir")]
-    folder = _common([here, *tests])
-    if folder == folder.parent and tests:
-        folder = _common(tests)
-    found = config.inipath
-    if found is not None and not folder.is_relative_to(found.parent):
-        missed = found.parent
-    elif found is None and not tests and any((each / name).is_file() for each in _up(here) for name in INI_FILES):
-        missed = config.rootpath
-    else:
-        return folder if found is None else config.rootpath
+    ini, found = _nearest_ini(_common(tests or [here])), config.inipath
+    if ini is None and found is None:
+        folder = _common([here, *tests])
+        return folder if folder != folder.parent or not tests else _common(tests)
+    if ini == found:
+        return config.rootpath
+    missed = config.rootpath if found is None else found.parent
     raise SettingsError(
         f"{typed}: pytest takes {missed} for this project's folder, as it looks for tests there; "
         f"expected the value to stand behind =; write {better}"
     )
 
 
+def _nearest_ini(folder: Path) -> Path | None:
+    """The ini file that pytest finds for tests in this folder, in it or above; as pytest 9 does."""
+    spare = None
+    for each in _up(folder):
+        for name, section in INI_FILES.items():
+            file = each / name
+            if not is_file(file):
+                continue
+            if section is None or section in file.read_text("utf-8", errors="replace"):
+                return file
+            if spare is None and name == "pyproject.toml":
+                spare = file
+    return spare
+
+
 def _common(paths: Iterable[Path]) -> Path:
-    folder = Path(os.path.commonpath([path.absolute() for path in paths]))
+    folder = Path(os.path.commonpath([os.path.abspath(path) for path in paths]))  # noqa: PTH100  # links stay, as in pytest
     return folder if folder.is_dir() else folder.parent
 
 

@@ -82,6 +82,33 @@ def test_an_ini_file_that_pytest_passes_over_is_missed(project: Project, other: 
     result.stdout.fnmatch_lines([f"ablation: model tiny, rows rows.csv (all tasks), heads {heads}, *"])
 
 
+@pytest.mark.parametrize("name", ["pytest.ini", "pyproject.toml"])
+def test_an_ini_file_above_both_projects_is_not_this_ones(project: Project, name: str) -> None:
+    """The value leads pytest to the folder above, and past the nearer file."""
+    text = {"pytest.ini": "[pytest]\n", "pyproject.toml": "[tool.pytest.ini_options]\n"}[name]
+    (project.path / name).write_text(text)
+    for one in ("one", "two"):
+        (project.path / one).mkdir()
+    heads = str(shutil.move(project.path / "heads.json", project.path / "two"))
+    for each in ("evals", "tiny", "rows.csv", "tox.ini"):
+        shutil.move(project.path / each, project.path / "one")
+    project.pytester.chdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project.path / "one")
+        said = usage_error(project.run("evals", *STUDY, "--ablation-heads", heads))
+    assert said.startswith(f"--ablation-heads {heads}: pytest takes {project.path} for this project's folder")
+    assert not (project.path / "reports").exists()
+
+
+def test_a_project_below_where_it_was_typed_is_found(project: Project, other: Path) -> None:
+    """All tests lie in it, and its ini file is the nearest."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project.path.parent)
+        named = [str(project.path / "evals"), "--ablation-heads", str(other / "heads.json")]
+        result = project.run(*named, *STUDY, "--collect-only")
+    assert result.ret == 0
+
+
 def test_the_projects_own_ini_file_is_found_all_the_same(project: Project, other: Path) -> None:
     result = project.run("evals", *STUDY, "--ablation-heads", str(other / "heads.json"))
     assert result.ret == 0

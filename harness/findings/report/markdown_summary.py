@@ -12,7 +12,7 @@ from harness.files import write_text
 from harness.findings.report.curves import Level, Point, curves, envelope, level
 from harness.findings.report.report_data import ReportData
 from harness.findings.report.report_files import PAGE_FILE, SUMMARY_FILE
-from harness.findings.report.summary import RANDOM, missing_lines, summary_lines
+from harness.findings.report.summary import RANDOM, data_lines, missing_lines, summary_lines
 from harness.findings.verdicts.verdict_data import GateResult
 from harness.findings.wording import percent, points
 
@@ -28,6 +28,8 @@ _ENTITIES = {letter: f"&#{ord(letter)};" for letter in _SPECIAL}
 def markdown_summary(report: ReportData, page: str) -> str:
     """The summary of a report, whose page is called `page`."""
     lines = [f"## Ablation: {escaped(report.run.name)}", "", escaped(next(iter(summary_lines(report)))), ""]
+    told = [f"- {escaped(line)}" for line in data_lines(report)]
+    lines += [*told, ""] if told else []
     lines += _gates(report.gates)
     lines += [f"**{escaped(line)}**" for line in missing_lines(report)] + [""] * bool(report.run.missing)
     lines += _table(("heads", "k", "right", "95 % interval", "drop, points"), _accuracies(report))

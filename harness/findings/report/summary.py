@@ -26,11 +26,7 @@ def summary_lines(report: ReportData) -> Iterator[str]:
     """The lines of the summary."""
     every = curves(report)
     yield _provenance(report)
-    yield from _split_lines(report)
-    if cut := report.data.cut:
-        yield f"{counted(cut, 'row')} cut to {report.configuration.get('seq_len')} tokens, the others are not longer"
-    if recurs := report.data.value_recurs:
-        yield f"{counted(len(recurs), 'row')} may be answered without the needle: the value stands in its document"
+    yield from data_lines(report)
     baseline = level(report, "baseline")
     if baseline is not None:
         yield f"{'baseline':<16} {'':>5}  {_accuracy(baseline)}"
@@ -52,6 +48,15 @@ def summary_lines(report: ReportData) -> Iterator[str]:
     yield from _degenerate_lines(report)
     yield from _specificity_lines(report)
     yield from missing_lines(report)
+
+
+def data_lines(report: ReportData) -> Iterator[str]:
+    """What there is to know of the rows before one believes any figure."""
+    yield from _split_lines(report)
+    if cut := report.data.cut:
+        yield f"{counted(cut, 'row')} cut to {report.configuration.get('seq_len')} tokens, the others are not longer"
+    if recurs := report.data.value_recurs:
+        yield f"{counted(len(recurs), 'row')} may be answered without the needle: the value stands in its document"
 
 
 def missing_lines(report: ReportData) -> Iterator[str]:

@@ -46,6 +46,14 @@ def test_every_verdict(verdict: str) -> None:
         assert f": {escaped(reason)}" in text
 
 
+def test_rows_that_need_no_needle_are_told() -> None:
+    report = whole_report()
+    rows = {"data.value_recurs": [f"row {i}" for i in range(2)]}
+    line = "- 2 rows may be answered without the needle: the value stands in its document"
+    assert line in markdown_summary(changed(report, rows), "index.html").splitlines()
+    assert line not in markdown_summary(changed(report, {"data.value_recurs": []}), "index.html").splitlines()
+
+
 def test_hostile_names_stay_text_in_their_cell() -> None:
     report = changed(whole_report(), {"conditions.0.experiment": HOSTILE, "run.name": HOSTILE, "model.id": HOSTILE})
     text = markdown_summary(report, "index.html")
