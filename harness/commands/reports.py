@@ -44,15 +44,14 @@ LEAST_WIDTH, MOST_WIDTH = 2.5, 20.0
 def _add_show_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own arguments."""
     parser.add_argument("report", type=Path, metavar="REPORT", help="a report.json, or its folder")
-    parser.add_argument(
-        "--anew", action="store_true", help="write the page anew first; so is one older than its report"
-    )
+    parser.add_argument("--anew", action="store_true", help="write the page anew first; so is one of another report")
     parser.add_argument("--no-browser", action="store_true", help="say where the page is, and open nothing")
     parser.add_argument("--text", action="store_true", help="print the summary that ended the run, and no page")
 
 
 def _run_show(arguments: argparse.Namespace) -> None:
-    """Open it, written first where it is not there; or its summary as text."""
+    """Open it, written first where it is not there or of another report; or its summary as text."""
+    from harness.findings.page.page_writing import is_page_of
     from harness.findings.report.gate_message import gate_lines
     from harness.findings.report.reading import load
     from harness.findings.report.summary import summary_lines
@@ -62,7 +61,7 @@ def _run_show(arguments: argparse.Namespace) -> None:
         show([*(line for _, line in gate_lines(report.data)), *summary_lines(report.data)])
         return
     page = report.path.with_name(PAGE_FILE)
-    if arguments.anew or not page.is_file() or page.stat().st_mtime < report.path.stat().st_mtime:
+    if arguments.anew or not is_page_of(page, report.data):
         _write(report)
     show([str(page)])
     if not arguments.no_browser:
@@ -116,7 +115,7 @@ def _run_plot(arguments: argparse.Namespace) -> None:
     from harness.findings.report.reading import load
 
     known: tuple[Format, ...] = get_args(Format)
-    asked = arguments.format.split(",")
+    asked = [name.strip() for name in arguments.format.split(",")]
     if not set(asked) <= set(known):
         raise SettingsError(f"--format: {arguments.format!r}; expected one or more of {','.join(known)}")
     report = load(arguments.report)

@@ -12,7 +12,8 @@ from jsonschema import Draft202012Validator, ValidationError
 from published_files import documents, published_folder, write_documents
 
 from harness.cli import main
-from harness.findings.page.page_writing import embedded
+from harness.findings.page.page_data import page_data
+from harness.findings.page.page_writing import embedded, write_page
 from harness.findings.report.gate_message import gate_lines
 from harness.findings.report.reading import load
 from harness.findings.report.report_data import ReportData
@@ -40,12 +41,15 @@ def test_a_page_that_is_not_there_is_written_and_opened(folder: Path, opened: li
 
 
 def test_one_that_is_there_is_opened_as_it_is(folder: Path, opened: list[str]) -> None:
+    """Older than its report too, as in a checkout, whose times say nothing."""
     page = folder / "index.html"
-    page.write_text("mine")
+    report = load(folder).data
+    write_page(report, page_data(report, ()), folder)
+    os.utime(page, (1, 1))
     assert main(["show", str(folder / "report.json"), "--no-browser"]) == 0
-    assert (page.read_text(), opened) == ("mine", [])
+    assert (embedded(page.read_text(encoding="utf-8")).rows, opened) == ((), [])
     assert main(["show", str(folder), "--no-browser", "--anew"]) == 0
-    assert page.read_text(encoding="utf-8") != "mine"
+    assert embedded(page.read_text(encoding="utf-8")).rows
 
 
 def test_as_text_it_is_the_summary_of_its_run(folder: Path, opened: list[str], capsys: Capture) -> None:
@@ -57,12 +61,12 @@ def test_as_text_it_is_the_summary_of_its_run(folder: Path, opened: list[str], c
     assert (opened, (folder / "index.html").exists()) == ([], False)
 
 
-def test_one_older_than_its_report_is_written_anew(folder: Path, opened: list[str]) -> None:
-    page = folder / "index.html"
-    page.write_text("old")
-    os.utime(page, (1, 1))
+def test_one_of_another_report_is_written_anew(folder: Path, opened: list[str]) -> None:
+    report = load(folder).data
+    other = report.model_copy(update={"run": report.run.model_copy(update={"seconds": 1e6})})
+    page = write_page(other, page_data(other, ()), folder)
     assert main(["show", str(folder), "--no-browser"]) == 0
-    assert page.read_text(encoding="utf-8") != "old"
+    assert embedded(page.read_text(encoding="utf-8")).rows
 
 
 def test_a_report_without_samples(folder: Path, opened: list[str]) -> None:

@@ -68,6 +68,7 @@ def page_text(report: ReportData, data: PageData, figures: Iterable[ShownFigure]
         "page",
         data,
         report=report,
+        mark=_mark(report),
         gates=[(gate, list(gate_facts(gate))) for gate in report.gates],
         CHECKS=CHECKS,
         summary=list(summary_lines(report)),
@@ -75,6 +76,18 @@ def page_text(report: ReportData, data: PageData, figures: Iterable[ShownFigure]
         heads=data.heads,
         has_samples=bool(data.rows),
     )
+
+
+def _mark(report: ReportData) -> str:
+    return hashlib.sha256(report.model_dump_json().encode()).hexdigest()
+
+
+def is_page_of(path: Path, report: ReportData) -> bool:
+    """Whether a page is there and was made of this very report, whenever that was: a checkout's times say nothing."""
+    try:
+        return f'<meta name="report" content="{_mark(report)}">' in path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def rendered(kind: Literal["page", "compare"], data: Section, **shown: object) -> str:

@@ -34,6 +34,9 @@ const distinct = (values) => [...new Set(values)];
 // A name that may be broken after its signs, not within its words.
 const soft = (text) => text.split(/(?<=[/_@.-])|(?=\[)/).flatMap((part, i) => i ? [make("wbr"), part] : [part]);
 
+// A text whose words of more than 80 letters may be broken: where one of 100,000 must be broken anywhere, a browser takes minutes.
+const breakable = (text) => text.split(/(\S{80})(?=\S)/u).filter((part) => part !== "").flatMap((part, i) => i ? [make("wbr"), part] : [part]);
+
 function choice(form, label, options, onchange) {
   const select = make("select", { name: label, onchange });
   for (const [value, text] of options) select.append(make("option", { value }, text));
@@ -190,7 +193,8 @@ function showRow(page, id, name, { note, titles, cells }) {
   const row = page.rows[i];
   const asked = row.question === null
     ? [make("p", { class: "quiet" }, "This report keeps neither question nor document.")]
-    : [make("p", { dir: "auto" }, make("strong", {}, row.question)), make("blockquote", { dir: "auto", tabindex: 0 }, row.before, make("mark", {}, row.needle), row.after)];
+    : [make("p", { dir: "auto" }, make("strong", {}, ...breakable(row.question))),
+      make("blockquote", { dir: "auto", tabindex: 0 }, ...breakable(row.before), make("mark", {}, ...breakable(row.needle)), ...breakable(row.after))];
   const shown = page.columns.flatMap((column) => column.conditions).filter((place) => page.conditions[place].answers.states[i] !== ".");
   const isChosen = (place) => page.conditions[place].name === name;
   const first = (place) => isChosen(place) ? 0 : page.conditions[place].name === "baseline" ? 1 : 2;
@@ -206,7 +210,7 @@ function showRow(page, id, name, { note, titles, cells }) {
     make("button", { type: "button", class: "close", onclick: () => dialog.close() }, "Close"),
     make("h3", { id: "sample-title", dir: "auto" }, ...soft(id)),
     ...asked,
-    make("p", { dir: "auto" }, "Right: ", make("strong", {}, row.value), make("span", { class: "quiet" }, `  ${row.task}${row.depth === null ? "" : `, depth ${row.depth}`}`)),
+    make("p", { dir: "auto" }, "Right: ", make("strong", {}, ...breakable(row.value)), make("span", { class: "quiet" }, `  ${row.task}${row.depth === null ? "" : `, depth ${row.depth}`}`)),
     make("p", { class: "quiet" }, note),
     make("div", { class: "scroll", role: "group", tabindex: 0, "aria-label": "Answers under each condition" }, make("table", {},
       make("thead", {}, make("tr", {}, ...["condition", "answer is", ...titles].map((title) => make("th", { scope: "col", class: title.startsWith("log p") ? "n" : null }, title)))),
@@ -215,7 +219,7 @@ function showRow(page, id, name, { note, titles, cells }) {
   dialog.scrollTop = 0;
 }
 
-const answerCell = (text) => make("td", {}, make("div", { class: "answer", dir: "auto" }, text));
+const answerCell = (text) => make("td", {}, make("div", { class: "answer", dir: "auto" }, ...breakable(text)));
 const faultsOf = (answers, i) => answers.faults.find(([at]) => at === i)?.[1].join(", ") ?? "";
 
 // Unpacks the data, hands it to `show`, and follows the address: `#row=...`, `#condition=...`, and what `show` adds.
@@ -225,8 +229,11 @@ async function begin(show) {
   dialog.addEventListener("close", () => {
     if (location.hash.includes("row=")) history.replaceState(null, "", "#samples");
   });
+  const known = { row: new Set(page.rows.map(({ id }) => id)), condition: new Set(page.conditions.map(({ name }) => name)) };
   function follow() {
     const asked = new URLSearchParams(location.hash.slice(1));
+    const absent = Object.keys(known).find((part) => asked.has(part) && !known[part].has(asked.get(part)));
+    tell(absent ? `There is no ${absent} ${asked.get(absent)} here: the link is of another report.` : "");
     if (asked.has("row")) { samples.open(asked.get("row"), asked.get("condition")); return; }
     if (dialog.open) dialog.close();
     if (asked.has("condition")) samples.condition(asked.get("condition"));
@@ -237,9 +244,13 @@ async function begin(show) {
   document.documentElement.dataset.ready = "yes";
 }
 
-const complain = (error) => {
+const tell = (text) => {
   const fault = byId("fault");
-  fault.hidden = false;
-  fault.textContent = `The tables cannot be shown: ${error.message}. A browser of 2023 or later shows them.`;
+  fault.hidden = text === "";
+  fault.textContent = text;
+};
+
+const complain = (error) => {
+  tell(`The tables cannot be shown: ${error.message}. A browser of 2023 or later shows them.`);
 };
 

@@ -13,7 +13,7 @@ from harness.findings.page.page_data import page_data
 from harness.findings.page.page_writing import page_text
 from harness.findings.report.report_data import Tally
 
-from .pages import HOSTILE, hostile_page, judged, whole
+from .pages import HOSTILE, LONG, hostile_page, judged, whole
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +98,17 @@ def test_a_sample_by_click_and_by_its_link(seen: Seen, file: Path) -> None:
     assert page.locator("#sample-title").inner_text() == title
 
 
+@pytest.mark.parametrize("link", ["row=none.txt/of_these", "condition=none[k01]", "row=<b>"])
+def test_a_link_of_another_report_is_told(seen: Seen, file: Path, link: str) -> None:
+    page = seen.open(file, f"#{link}")
+    told = page.locator("#fault")
+    assert told.inner_text().startswith(f"There is no {link.replace('=', ' ')} here")
+    assert page.locator("dialog[open]").count() == 0
+    page.locator("#samples-grid td[data-row]").first.click()
+    page.wait_for_selector("dialog[open]")
+    assert not told.is_visible()
+
+
 def test_keys_move_and_open(seen: Seen, file: Path) -> None:
     page = seen.open(file)
     page.locator("#samples-grid td[tabindex='0']").focus()
@@ -135,6 +146,10 @@ def test_hostile_texts_are_shown_as_text(seen: Seen, tmp_path: Path) -> None:
     page.locator("#samples-grid td[data-row]").first.click()
     page.wait_for_selector("dialog[open]")
     assert page.locator("dialog mark").evaluate("mark => mark.textContent") == HOSTILE
+    assert page.locator("dialog blockquote").evaluate("quote => quote.textContent") == HOSTILE + HOSTILE + LONG
+    assert LONG in page.locator("dialog .answer").evaluate_all("answers => answers.map(answer => answer.textContent)")
+    parts = "parts => Math.max(...parts.flatMap(part => [...part.childNodes]).map(node => node.textContent.length))"
+    assert page.locator("dialog .answer").evaluate_all(parts) <= max(80, len(HOSTILE))
     assert page.locator("img").count() == 0
 
 
