@@ -173,7 +173,9 @@ def _accuracy_by_k(report: ReportData) -> Iterator[str]:
     yield f"Questions answered correctly when k attention heads are {participle(report.configuration)}."
     yield from _levels(report)
     yield from _curves(report)
-    yield "Bands: 95 % Wilson intervals; of random draws, from the least to the greatest."
+    experiments = [curve.experiment for curve in curves(report)]
+    of_draws = "; of random draws, from the least to the greatest" if len(set(experiments)) < len(experiments) else ""
+    yield f"Bands: 95 % Wilson intervals{of_draws}."
     yield from _short(curves(report))
 
 

@@ -257,6 +257,13 @@ def test_several_draws_are_a_mean_and_a_range(report: ReportData) -> None:
     assert (mean, low, high) == pytest.approx((100 * sum(draws) / 5, 100 * min(draws), 100 * max(draws)), abs=0.051)
 
 
+def test_captions_speak_of_random_draws_where_some_are_drawn() -> None:
+    report, said = whole_report(), "of random draws, from the least to the greatest."
+    assert said in caption("accuracy_by_k", report)
+    alone = caption("accuracy_by_k", of_experiments(report, ["within_task", "global"]))
+    assert "Bands: 95 % Wilson intervals. " in alone
+
+
 def test_fewer_heads_than_k_are_said(report: ReportData) -> None:
     assert "general, k = 20 (7 heads): " in caption("accuracy_by_k", whole_report())
     assert "Hollow marks: fewer than k heads" in caption("accuracy_by_k", whole_report())
