@@ -47,6 +47,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "gate-flat": ("0.05", "1"),
     "gate-outcome": ("likelihood", "accuracy"),
     "gate-tasks": ("true", "false"),
+    "facts": ("facts.toml", "ours"),
     "reports": ("out", "elsewhere"),
     "run": ("first", "second"),
     "no-texts": ("true", "false"),

@@ -160,7 +160,8 @@ def test_a_bad_row_gives_one_line(bad: Row, message: str) -> None:
     [
         ("depth", "half", "depth: got 'half'; expected a number from 0 to 1"),
         ("depth", True, "depth: got True; expected a number from 0 to 1"),
-        ("depth", 10**400, "depth: got 1000"),
+        ("depth", 10**19, "depth: got 1e+19; expected a number from 0 to 1"),
+        ("depth", 10**400, "a whole number of 401 digits; expected at most 20"),
         (
             "haystack_token_length",
             "12.5",

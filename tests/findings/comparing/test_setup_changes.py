@@ -46,7 +46,7 @@ def test_where_results_go_is_no_difference() -> None:
 
 def test_sections_stand_in_one_order_and_a_model_may_be_unknown() -> None:
     found = setup_changes(DATA, changed(DATA, {"data.source": "rows.jsonl", "configuration.seed": 1, "model": None}))
-    assert [each.section for each in found] == ["settings", *["model"] * 11, "data"]
+    assert [each.section for each in found] == ["settings", *["model"] * 12, "data"]
     assert {each.after for each in found if each.section == "model"} == {"absent"}
 
 
