@@ -114,11 +114,18 @@ def _nearest_ini(folder: Path) -> Path | None:
             file = each / name
             if not is_file(file):
                 continue
-            if section is None or section in file.read_text("utf-8", errors="replace"):
+            if section is None or _holds(file, section):
                 return file
             if spare is None and name == "pyproject.toml":
                 spare = file
     return spare
+
+
+def _holds(file: Path, section: str) -> bool:
+    try:
+        return section in file.read_text("utf-8", errors="replace")
+    except OSError:  # not ours to read, nor pytest's
+        return False
 
 
 def _common(paths: Iterable[Path]) -> Path:

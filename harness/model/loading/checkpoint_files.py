@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from harness.errors import ModelError
-from harness.files import at_home, is_file, is_folder, is_there, read_bytes, write_text
+from harness.errors import ModelError, plain
+from harness.files import at_home, is_file, is_folder, is_there, read_bytes, strict_json, write_text
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "pytorch_model.bin.index.json")
@@ -160,13 +160,32 @@ def _hashes(files: Mapping[str, Path]) -> dict[str, str]:
     return found
 
 
+def weight_map(index: Path, where: str) -> dict[str, str]:
+    """Which file each tensor is in, by an index of shards; `where` is what messages name.
+
+    Raises:
+        ModelError: no such index, or a file outside of the index's folder.
+    """
+    try:
+        document = strict_json(read_bytes(index).decode("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{where}: {index.name} cannot be read: {error}; expected an index of shards") from None
+    found = document.get("weight_map") if isinstance(document, dict) else None
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found.values()):
+        raise ModelError(f"{where}: {index.name}: no 'weight_map' from tensors to files; expected an index of shards")
+    for name in found.values():
+        if Path(name).is_absolute() or ".." in Path(name).parts or not name:
+            raise ModelError(f"{where}: {index.name}: names {plain(name)!r}; expected files in the checkpoint's folder")
+    return found
+
+
 def _shards(folder: Path) -> set[str]:
     """The files that the folder's indices name: they are what is loaded, and may lie in folders of their own."""
     names: set[str] = set()
     for index in folder.glob("*.index.json"):
         # whatever is wrong with an index, loading says
-        with contextlib.suppress(ValueError, LookupError, AttributeError, TypeError, RecursionError):
-            names |= {str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
+        with contextlib.suppress(ModelError):
+            names |= set(weight_map(index, folder.name).values())
     return names
 
 

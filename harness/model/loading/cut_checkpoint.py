@@ -31,7 +31,7 @@ from harness.experiment.intervention import MeanValues
 from harness.files import write_text
 from harness.model.loading.architectures import AttentionOutput, attention_outputs
 from harness.model.loading.checkpoint import Checkpoint
-from harness.model.loading.checkpoint_files import CONFIGS, TOKENIZER_EXTRAS, VOCABULARIES
+from harness.model.loading.checkpoint_files import CONFIGS, TOKENIZER_EXTRAS, VOCABULARIES, weight_map
 from harness.model.loading.sources import fetch
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -129,9 +129,8 @@ def _shards(folder: Path, where: str) -> dict[str, str]:
             with safe_open(folder / SINGLE, framework="pt") as tensors:
                 return dict.fromkeys(tensors.keys(), SINGLE)
         if (folder / INDEX).is_file():
-            index: dict[str, dict[str, str]] = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-            return index["weight_map"]
-    except (SafetensorError, ValueError, KeyError) as error:
+            return weight_map(folder / INDEX, where)
+    except (SafetensorError, ValueError) as error:
         raise ModelError(f"{where}: its weights cannot be read: {error}; expected safetensors") from None
     raise ModelError(f"{where}: no {SINGLE} nor {INDEX}; expected weights as safetensors; save it so first")
 

@@ -5,7 +5,6 @@ the network. Whatever a library says meanwhile becomes one `ModelError` of one l
 say, but for the names of weights in their index.
 """
 
-import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -25,7 +24,14 @@ from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 
 from harness.errors import ModelError
-from harness.model.loading.checkpoint_files import CONFIGS, TOKENIZER_EXTRAS, VOCABULARIES, check_folder, local_folder
+from harness.model.loading.checkpoint_files import (
+    CONFIGS,
+    TOKENIZER_EXTRAS,
+    VOCABULARIES,
+    check_folder,
+    local_folder,
+    weight_map,
+)
 from harness.model.loading.gguf_files import alone, gguf_file, read_content
 
 WEIGHTS_IN_ORDER = (
@@ -107,8 +113,7 @@ def fetch(source: Source) -> None:
             _optional(source, name)
         weights = next((file for name in WEIGHTS_IN_ORDER if (file := _optional(source, name))), None)
         if weights is not None and weights.suffix == ".json":
-            index: dict[str, dict[str, str]] = json.loads(weights.read_text(encoding="utf-8"))
-            for shard in sorted(set(index["weight_map"].values())):
+            for shard in sorted(set(weight_map(weights, f"model {source.asked!r}").values())):
                 cached_file(source.place, shard, revision=source.revision)
     if weights is None and constants.HF_HUB_OFFLINE:
         raise ModelError(

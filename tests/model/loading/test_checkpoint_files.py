@@ -11,7 +11,7 @@ from typing import NoReturn
 import pytest
 
 from harness.errors import ModelError
-from harness.model.loading.checkpoint_files import check_config, check_folder, digest, local_folder
+from harness.model.loading.checkpoint_files import check_config, check_folder, digest, local_folder, weight_map
 
 
 @pytest.fixture
@@ -33,6 +33,33 @@ def test_folders_and_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert local_folder("~/owner") == tmp_path / "owner"
     assert local_folder("owner/another") is None
     assert local_folder("gpt2") is None
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "cannot be read"),
+        ("[1]", "no 'weight_map' from tensors to files"),
+        ('{"weight_map": {"a": 1}}', "no 'weight_map' from tensors to files"),
+        ('{"weight_map": {}, "weight_map": {}}', "the key 'weight_map' twice"),
+        ('{"weight_map": {"a": "../b.safetensors"}}', "names '../b.safetensors'; expected files in the checkpoint's"),
+        (
+            '{"weight_map": {"a": "/b.safetensors"}}',
+            "names '/b.safetensors'; expected files in the checkpoint's folder",
+        ),
+    ],
+)
+def test_an_index_that_is_none(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(ModelError, match=r"^mine: model\.safetensors\.index\.json") as error:
+        weight_map(tmp_path / "model.safetensors.index.json", "mine")
+    assert message in str(error.value)
+
+
+def test_an_index_may_name_files_in_folders_below(tmp_path: Path) -> None:
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text('{"weight_map": {"a": "parts/1.safetensors"}}')
+    assert weight_map(index, "mine") == {"a": "parts/1.safetensors"}
 
 
 @pytest.mark.parametrize("path", ["./gone", "../gone", "~/gone", "/gone", "a/b/c", "a\\b", "", "/" + 300 * "x"])
