@@ -421,7 +421,7 @@ def test_bad_requests_are_refused_as_by_the_plain_loop() -> None:
 
 
 def test_demo_rows_are_answered_as_by_the_plain_loop() -> None:
-    loaded = load(str(MODEL_FOLDER))
+    loaded = load(str(MODEL_FOLDER), dtype="float32")
     study = Study(read_ranking(RANKING_FILE), loaded.shape, tuple(EDGAR_TASKS), (1, 5, 20))
     for row in demo_rows()[:2]:
         prompt = build_prompt(row, EDGAR_TASKS[row.task], loaded.tokenizer, depth=0.5)
