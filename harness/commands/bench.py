@@ -1,4 +1,4 @@
-"""`bench`: the engine against a plain loop on the same rows and conditions, as a table and as JSON."""
+"""`bench`: the engine against a plain loop on the same rows and conditions, each row met once, as a table and JSON."""
 
 import argparse
 from collections.abc import Iterator, Mapping
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness.commands.console import Command, add_options, check_writable, given_settings, say, show, whole_number
 from harness.errors import SettingsError, counted
-from harness.experiment.bench_result import BenchResult, SideResult, write_bench
+from harness.experiment.bench_result import BenchResult, Measured, SideResult, write_bench
 from harness.experiment.experiments import EXPERIMENTS
 from harness.settings import DEMO
 from harness.study.benchmark import Request, measure
@@ -29,10 +29,12 @@ BENCH_OPTIONS = (
     *("dtype", "device-map", "attn", "tasks", "heads", "k", "max-new-tokens", "seed", "random-draws", "random-match"),
 )
 """The plugin's options that `bench` has too."""
-PROMPT_TOKENS = 7040
+PROMPT_TOKENS = range(6400, 7601)
+"""Lengths of a shape's prompts."""
 SHAPES = (DEMO, "llama-3-8b", "llama-3.3-70b")
 FIGURES = (".png", ".svg", ".pdf")
-BASELINES = ("reference", "plain", "published")
+BASELINES = ("reference", "plain", "published", "apart")
+ONE_FILING = ("middle", "in_place")
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,8 +49,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--baseline",
         choices=BASELINES,
         default=BASELINES[0],
-        help="what to measure against: the plugin's own reference, a plain loop without log-probabilities, or that "
-        "loop with eager attention and logits of the whole prompt (default: %(default)s)",
+        help="what to measure against: the plugin's own reference, a plain loop without log-probabilities, that loop "
+        "with eager attention and logits of the whole prompt, or the engine handed one row at a time (default: "
+        "%(default)s)",
     )
     parser.add_argument(
         "--experiments",
@@ -56,15 +59,25 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAMES",
         help="with commas between; the baseline is always there (default: %(default)s)",
     )
-    parser.add_argument("--rows", type=whole_number(1), default=3, metavar="N", help="rows (default: %(default)s)")
     parser.add_argument(
-        "--rounds", type=whole_number(1), default=3, metavar="N", help="turns of each side (default: %(default)s)"
+        "--rows",
+        type=whole_number(1),
+        default=3,
+        metavar="N",
+        help="rows, each of which either side meets once (default: %(default)s)",
     )
     parser.add_argument(
         "--prompt-tokens",
-        type=whole_number(1),
-        metavar="N",
-        help=f"length of a shape's random prompts (default: {PROMPT_TOKENS})",
+        type=_lengths,
+        metavar="N-N",
+        help="lengths of a shape's random prompts, each row another one "
+        f"(default: {PROMPT_TOKENS[0]}-{PROMPT_TOKENS[-1]})",
+    )
+    parser.add_argument(
+        "--one-filing",
+        choices=ONE_FILING,
+        help="a shape's rows are of one filing, with their needles in its middle, or in place in the text that they "
+        "share; its prefill is measured by itself too",
     )
     parser.add_argument(
         "--growth", type=_numbers, default=(), metavar="N,N,...", help="also with the first N conditions of each row"
@@ -98,18 +111,17 @@ def _run(arguments: argparse.Namespace) -> None:
         n_rows=arguments.rows,
         n_tokens=arguments.prompt_tokens or PROMPT_TOKENS,
         baseline=arguments.baseline,
-        rounds=arguments.rounds,
+        one_filing=arguments.one_filing,
         growth=arguments.growth,
         own_flips=arguments.own_flips,
         identify=arguments.identify,
     )
-    rows, rounds = counted(arguments.rows, "row"), counted(arguments.rounds, "round")
-    say(f"measuring {arguments.shape}: {rows}, {arguments.experiments}, {rounds}")
+    say(f"measuring {arguments.shape}: {counted(arguments.rows, 'row')}, {arguments.experiments}")
     found = measure(request)
-    show(bench_lines(found.setting, found.result))
+    show(bench_lines(found))
     show(growth_lines(found.growth))
     if arguments.json is not None:
-        write_bench(arguments.json, found.setting, found.result, found.growth)
+        write_bench(arguments.json, found)
         show([f"wrote {arguments.json}"])
     if arguments.figure is not None:
         from harness.findings.figures.plots import draw_growth
@@ -123,6 +135,11 @@ def _check_beside_shape(arguments: argparse.Namespace) -> None:
     if arguments.shape == DEMO and arguments.prompt_tokens is not None:
         raise SettingsError(
             "--prompt-tokens: given without --shape; expected a published shape beside it; cut rows with --seq-len"
+        )
+    if arguments.shape == DEMO and arguments.one_filing is not None:
+        raise SettingsError(
+            "--one-filing: given without --shape; expected a published shape beside it; rows of a file are taken "
+            "together by their filings as they are"
         )
     for name in () if arguments.shape == DEMO else MODEL_OPTIONS:
         if getattr(arguments, name.replace("-", "_")) is not None:
@@ -144,11 +161,18 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(whole_number(1)(part) for part in text.split(","))
 
 
+def _lengths(text: str) -> range:
+    first, _, last = text.partition("-")
+    least = whole_number(1)(first)
+    return range(least, (whole_number(least)(last) if last else least) + 1)
+
+
 _HEADER = f"{'':<12}{'seconds':>10}{'layer passes':>14}{'short passes':>14}{'peak GiB':>10}"
 
 
-def bench_lines(setting: Mapping[str, object], result: BenchResult) -> Iterator[str]:
-    """What was measured where, both sides, and what follows."""
+def bench_lines(measured: Measured) -> Iterator[str]:
+    """What was measured where, both sides, and what follows; of the first new tokens alone too, where it was."""
+    setting, result = measured.setting, measured.result
     model, dtype, attention, device = (setting[name] for name in ("model", "dtype", "attention", "device"))
     adapter = f" with {setting['adapter']}" if setting.get("adapter") else ""
     bits = f"{setting['quantization']} and " if setting.get("quantization") else ""
@@ -157,22 +181,32 @@ def bench_lines(setting: Mapping[str, object], result: BenchResult) -> Iterator[
         f"{setting['prompt_tokens']} tokens, up to {counted(result.n_conditions, 'condition')} each, "
         f"{setting['max_new_tokens']} new tokens at most"
     )
-    yield _HEADER
-    yield _side(result.baseline)
-    yield _side(result.engine)
-    ratios = result.ratios
-    yield f"{result.ratio:.2f} x as fast (rounds: {min(ratios):.2f} to {max(ratios):.2f})"
-    slower = 1 / result.fraction_of_floor
-    yield (
-        f"the least time: {result.floor_seconds:.3f} s at the {result.speed.flops / 1e12:.3g} TFLOP/s and "
-        f"{result.speed.bandwidth / 1e9:.3g} GB/s measured now; the engine takes {slower:.2f} x that"
-    )
+    yield from _figures(result)
     yield _answers(result)
+    if measured.prefill is not None:
+        yield f"to the first new token alone, on {counted(measured.prefill.n_rows, 'row')} of another filing"
+        yield from _figures(measured.prefill)
     if result.identify is not None:
         extra = result.identify.extra_bytes
         memory = "" if extra is None else f", {extra / 2**30:+.2f} GiB at most"
         method, ratio = result.identify.method, result.identify.ratio
         yield f"identify ({method}): {ratio:.2f} x the time of reading the prompts{memory}"
+
+
+def _figures(result: BenchResult) -> Iterator[str]:
+    """Both sides, and what follows."""
+    yield _HEADER
+    yield _side(result.baseline)
+    yield _side(result.engine)
+    ratios = result.ratios
+    apart = f" (from {min(ratios):.2f} to {max(ratios):.2f})" if len(ratios) > 1 else ""
+    yield f"{result.ratio:.2f} x as fast{apart}"
+    slower = 1 / result.fraction_of_floor
+    yield (
+        f"the least time: {result.floor_seconds:.3f} s at the {result.speed.flops / 1e12:.3g} TFLOP/s and "
+        f"{result.speed.bandwidth / 1e9:.3g} GB/s measured now, in {result.least_steps:,} passes; the engine "
+        f"takes {slower:.2f} x that"
+    )
 
 
 def growth_lines(growth: Mapping[int, BenchResult]) -> Iterator[str]:
@@ -182,13 +216,13 @@ def growth_lines(growth: Mapping[int, BenchResult]) -> Iterator[str]:
     for result in growth.values():
         engine, baseline = result.engine, result.baseline
         yield (
-            f"{result.n_conditions:<12}{engine.median_seconds:>10.3f}{baseline.median_seconds:>12.3f}"
+            f"{result.n_conditions:<12}{engine.total_seconds:>10.3f}{baseline.total_seconds:>12.3f}"
             f"{result.ratio:>8.2f}{_gib(engine):>12}{_gib(baseline):>14}"
         )
 
 
 def _side(side: SideResult) -> str:
-    return f"{side.name:<12}{side.median_seconds:>10.3f}{side.layer_passes:>14}{side.steps:>14.1f}{_gib(side):>10}"
+    return f"{side.name:<12}{side.total_seconds:>10.3f}{side.layer_passes:>14.1f}{side.steps:>14.1f}{_gib(side):>10}"
 
 
 def _gib(side: SideResult) -> str:

@@ -4,9 +4,9 @@ Plain numbers: knows nothing of models, nor of how anything was measured.
 """
 
 import json
-import statistics
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from harness.errors import ReportError
@@ -14,34 +14,36 @@ from harness.experiment.cost import Speed, least_seconds
 from harness.experiment.json_nodes import Node, read_json
 from harness.files import write_text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+PACES = (1, SCHEMA_VERSION)
+"""Versions that tell a pace: those of version 1 took the median of rounds over rows that had been met before."""
 
 
 @dataclass(frozen=True, slots=True)
 class SideResult:
-    """One way of computing: seconds of each round, and what it did in one.
+    """One way of computing: seconds of each group of rows, and what it did in all of them.
 
-    `layer_passes` are rows of prompts through one layer, `steps` short passes through the whole model and `step_rows`
-    their rows, all steps together; `peak_bytes` is what was held at most, weights included (`None` where that cannot
-    be measured).
+    `layer_passes` are prompts through one layer, a part of one as a part, and filled up ones as more; `steps` short
+    passes through the whole model and `step_rows` their rows, all steps together; `peak_bytes` is what was held at
+    most, weights included (`None` where that cannot be measured).
     """
 
     name: str
     seconds: tuple[float, ...]
-    layer_passes: int
+    layer_passes: float
     steps: float
     step_rows: float
     peak_bytes: int | None
 
     @property
-    def median_seconds(self) -> float:
-        """Of the rounds."""
-        return statistics.median(self.seconds)
+    def total_seconds(self) -> float:
+        """Of all groups."""
+        return math.fsum(self.seconds)
 
 
 @dataclass(frozen=True, slots=True)
 class IdentifyCost:
-    """Scoring all heads on the rows' prompts beside plainly reading these: seconds of each round, and peak bytes."""
+    """Scoring all heads on the rows' prompts beside plainly reading these: seconds of each row, and peak bytes."""
 
     method: str
     seconds: tuple[float, ...]
@@ -51,10 +53,8 @@ class IdentifyCost:
 
     @property
     def ratio(self) -> float:
-        """The median, over rounds, of scoring over reading."""
-        return statistics.median(
-            scoring / reading for scoring, reading in zip(self.seconds, self.prefill_seconds, strict=True)
-        )
+        """Scoring over reading, all rows together."""
+        return math.fsum(self.seconds) / math.fsum(self.prefill_seconds)
 
     @property
     def extra_bytes(self) -> int | None:
@@ -68,10 +68,11 @@ class IdentifyCost:
 class BenchResult:
     """The engine and a baseline on the same work: `n_conditions` conditions of each of `n_rows` rows at most.
 
-    Of `n_completions` completions, `n_different` have another token than the baseline's, `n_ties` of them where the
-    best two logits are so near that rounding may choose. `own_flips` are those in which the plain loop differs from
-    itself when a prompt is run beside a copy of it, where that was asked for. `flops` and `read_bytes` are what the
-    engine's work needs at least, `speed` what the device can do. `identify` is there where it was asked for.
+    Rows of one filing are a group. Of `n_completions` completions, `n_different` have another token than the
+    baseline's, `n_ties` of them where the best two logits are so near that rounding may choose. `own_flips` are those
+    in which the plain loop differs from itself when a prompt is run beside a copy of it, where that was asked for.
+    `flops` and `read_bytes` are what the work needs at least, whoever does it, and `least_steps` its passes over all
+    weights; `speed` is what the device can do. `identify` is there where it was asked for.
     """
 
     engine: SideResult
@@ -85,17 +86,18 @@ class BenchResult:
     speed: Speed
     flops: float
     read_bytes: float
+    least_steps: int
     identify: IdentifyCost | None = None
 
     @property
     def ratios(self) -> tuple[float, ...]:
-        """Baseline seconds over engine seconds, of each round."""
+        """Baseline seconds over engine seconds, of each group of rows."""
         return tuple(slow / fast for slow, fast in zip(self.baseline.seconds, self.engine.seconds, strict=True))
 
     @property
     def ratio(self) -> float:
-        """Their median."""
-        return statistics.median(self.ratios)
+        """The same of all together."""
+        return self.baseline.total_seconds / self.engine.total_seconds
 
     @property
     def floor_seconds(self) -> float:
@@ -105,7 +107,7 @@ class BenchResult:
     @property
     def fraction_of_floor(self) -> float:
         """1 is as fast as can be; 0.5 takes twice the least time."""
-        return self.floor_seconds / self.engine.median_seconds
+        return self.floor_seconds / self.engine.total_seconds
 
     @property
     def tokens_identical(self) -> bool:
@@ -146,17 +148,31 @@ class Pace:
         return least_seconds(flops, read_bytes, self.speed) / self.fraction_of_floor / 3600
 
 
-def write_bench(
-    path: Path, setting: Mapping[str, object], result: BenchResult, growth: Mapping[int, BenchResult]
-) -> None:
-    """Write a result, and those of fewer conditions in `growth`, as JSON.
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was measured, on what: `setting` is what a reader of the figures must know.
+
+    `prefill` is of the same work to each condition's first new token alone, of other rows of the same kind; `growth`
+    of the first conditions of each row alone, by how many were asked for.
+    """
+
+    setting: Mapping[str, object]
+    result: BenchResult
+    prefill: BenchResult | None = None
+    growth: Mapping[int, BenchResult] = field(default_factory=dict)
+
+
+def write_bench(path: Path, measured: Measured) -> None:
+    """Write what was measured as JSON.
 
     Raises:
         ReportError: the file cannot be written.
     """
-    document = {"schema_version": SCHEMA_VERSION, **setting, **result.as_json()}
-    if growth:
-        document["growth"] = [{"asked": asked} | each.as_json() for asked, each in growth.items()]
+    document = {"schema_version": SCHEMA_VERSION, **measured.setting, **measured.result.as_json()}
+    if measured.prefill is not None:
+        document["prefill"] = measured.prefill.as_json()
+    if measured.growth:
+        document["growth"] = [{"asked": asked} | each.as_json() for asked, each in measured.growth.items()]
     try:
         write_text(path, json.dumps(document, indent=1) + "\n")
     except OSError as error:
@@ -169,7 +185,7 @@ def read_pace(path: Path) -> Pace:
     Raises:
         ReportError: the file is none, or lacks what is needed.
     """
-    node = _read(path)
+    node = _read(path, PACES)
     speed = node.field("speed")
     return Pace(
         node.field("device").text(),
@@ -207,13 +223,13 @@ def read_growth(path: Path) -> Growth:
     Raises:
         ReportError: the file is none, or holds no such points.
     """
-    node = _read(path)
+    node = _read(path, (SCHEMA_VERSION,))
     points = []
     for each in node.field("growth").items():
         sides = (each.field("engine"), each.field("baseline"))
         rows = each.field("n_rows").integer(least=1)
         engine, baseline = (
-            statistics.median(one.number() for one in side.field("seconds").items(least=1)) / rows for side in sides
+            math.fsum(one.number() for one in side.field("seconds").items(least=1)) / rows for side in sides
         )
         ours, theirs = (side.optional("peak_bytes", lambda piece: piece.integer()) for side in sides)
         points.append(GrowthPoint(each.field("n_conditions").integer(), (engine, baseline), (ours, theirs)))
@@ -224,11 +240,11 @@ def read_growth(path: Path) -> Growth:
     )
 
 
-def _read(path: Path) -> Node:
+def _read(path: Path, versions: Collection[int]) -> Node:
     node = read_json(path, ReportError)
     version = node.field("schema_version")
-    if version.integer() != SCHEMA_VERSION:
-        raise version.bad(f"version {SCHEMA_VERSION}")
+    if version.integer() not in versions:
+        raise version.bad(f"version {SCHEMA_VERSION}; measure again")
     return node
 
 

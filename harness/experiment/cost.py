@@ -12,11 +12,11 @@ vocabulary are left out: they are a small part, so the least time is a little to
 sliding attention are not looked at, and there it may be too high.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.experiment.heads import Head
-from harness.experiment.prefix_tree import LEAST_SHARED, prefix_tree, token_trie
+from harness.experiment.prefix_tree import LEAST_SHARED, n_common, prefix_tree, token_trie
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +124,35 @@ def decoding_bytes(size: ModelSize, n_steps: float, n_rows: float, n_tokens: int
     `n_rows` counts the rows of all steps together.
     """
     return n_steps * size.weight_bytes + n_rows * n_tokens * size.cached_bytes
+
+
+def decoding_passes(
+    answers: Mapping[frozenset[Head], Sequence[int]], draft: Sequence[int]
+) -> tuple[tuple[frozenset[Head], ...], ...]:
+    """The passes over all weights that one prompt's answers need at least, one for each new token.
+
+    The first is the prompt's own, with the `draft` behind it, which may give several tokens. Of each pass the head sets
+    whose keys and values it must read: as long as answers are the same, one stands for all, the others are checked.
+    """
+    known = {heads: n_common([answer, draft]) for heads, answer in answers.items()}
+    left = {heads: len(answer) - known[heads] for heads, answer in answers.items()}
+    passes = []
+    for n_new in range(1, 1 + max((1, *left.values()))):
+        alive = (heads for heads in answers if n_new == 1 or left[heads] >= n_new)
+        apart = {tuple(answers[heads][: known[heads] + n_new]): heads for heads in alive}
+        passes.append(tuple(apart.values()))
+    return tuple(passes)
+
+
+def passes_bytes(size: ModelSize, passes: Iterable[Collection[frozenset[Head]]], n_tokens: int) -> float:
+    """Bytes that `decoding_passes` read after a prompt of `n_tokens`: all weights, and keys and values of each
+    different node of the tree once."""
+    n_bytes = 0.0
+    for head_sets in passes:
+        tree = prefix_tree(head_sets, len(size.layers))
+        cached = sum(layer.cached * level.n_parents for layer, level in zip(size.layers, tree.levels, strict=True))
+        n_bytes += size.weight_bytes + n_tokens * cached * size.bytes_per_number
+    return n_bytes
 
 
 def least_seconds(flops: float, n_bytes: float, speed: Speed) -> float:

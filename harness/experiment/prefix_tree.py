@@ -160,12 +160,12 @@ def _part(prompts: Sequence[Sequence[int]], members: Sequence[int], start: int, 
         if len(group) == 1:
             nodes.append(Front(start, len(prompts[group[0]]), tuple(group)))
             continue
-        shared = _n_common([prompts[member][:-1] for member in group])
+        shared = n_common([prompts[member][:-1] for member in group])
         nodes.append(Front(start, shared, tuple(group), _part(prompts, group, shared, least)))
     return tuple(nodes)
 
 
-def _n_common(prompts: Sequence[Sequence[int]]) -> int:
+def n_common(prompts: Sequence[Sequence[int]]) -> int:
     """How many first tokens all of them have in common."""
     shortest = min(map(len, prompts))
     return next((i for i in range(shortest) if any(each[i] != prompts[0][i] for each in prompts)), shortest)

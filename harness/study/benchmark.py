@@ -5,18 +5,18 @@ What is measured on it is `harness.model.performance.bench`'s concern. Knows not
 
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from harness.errors import SettingsError
-from harness.experiment.bench_result import BenchResult
+from harness.experiment.bench_result import BenchResult, Measured
 from harness.experiment.conditions import Condition
 from harness.experiment.experiments import EXPERIMENTS, Study
 from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import Head, ModelShape
-from harness.experiment.plan import RowWork, make_plan
+from harness.experiment.plan import RowWork, by_filing, make_plan
 from harness.experiment.store import IN_MEMORY, Store
 from harness.findings.wording import span
 from harness.retrieval.prompts import Prompt
@@ -27,39 +27,32 @@ from harness.study.run import Run
 
 if TYPE_CHECKING:
     from harness.model.loading.loaded_model import LoadedModel
-    from harness.model.performance.bench import Work
+    from harness.model.performance.bench import Group
 
-
-VALUE_TOKENS = 3
-"""Tokens of the made-up gold value after a made-up prompt."""
+OneFiling = Literal["middle", "in_place"]
+"""Where the needles of one filing's rows are: each put into the middle of it, or all in the text that rows share."""
+NEEDLE_TOKENS, QUESTION_TOKENS, VALUE_TOKENS = range(20, 41), range(30, 61), 3
+"""Tokens of made-up needles, questions and gold values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """What is to be measured: `shape` is `demo` for the settings' own model, or a published shape's name.
 
-    `n_tokens` is the length of a shape's prompts; `growth` are numbers of conditions to measure beside all of them.
+    A shape's prompts have `n_tokens`, each another number of them; with `one_filing` they are rows of one, and its
+    prefill is measured beside them. `growth` are numbers of conditions to measure beside all of them.
     """
 
     settings: Settings
     shape: str
     experiments: tuple[str, ...]
     n_rows: int
-    n_tokens: int
+    n_tokens: range
     baseline: str
-    rounds: int
+    one_filing: OneFiling | None = None
     growth: tuple[int, ...] = ()
     own_flips: bool = False
     identify: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What was measured, on what; `growth` by the number of conditions asked for."""
-
-    setting: Mapping[str, object]
-    result: BenchResult
-    growth: Mapping[int, BenchResult]
 
 
 def measure(request: Request) -> Measured:
@@ -77,24 +70,34 @@ def measure(request: Request) -> Measured:
             "told by, and their conditions are computed one by one in any case"
         )
     scoring = None if request.identify is None else Scoring(request.identify, find_method(request.identify).score)
-    loaded, works = _real_work(request) if request.shape == DEMO else _random_work(request)
+    loaded, groups = _real_work(request) if request.shape == DEMO else _random_work(request)
+    *groups, warm = groups if len(groups) > 1 else [*groups, []]
+    prefill = groups.pop() if request.one_filing is not None else None
 
-    def of(part: Sequence[Work]) -> BenchResult:
+    def of(part: "Sequence[Group]", most: int = request.settings.max_new_tokens) -> BenchResult:
         return compare(
             loaded,
             part,
+            warm,
             baseline=request.baseline,
-            rounds=request.rounds,
-            max_new_tokens=request.settings.max_new_tokens,
-            own_flips=request.own_flips,
-            scoring=scoring,
+            max_new_tokens=most,
+            own_flips=request.own_flips and most > 1,
+            scoring=scoring if most > 1 else None,
         )
 
-    growth = {n: of([Work(work.prompt, work.head_sets[:n]) for work in works]) for n in request.growth}
-    return Measured(_setting(request, loaded, works), of(works), growth)
+    return Measured(
+        _setting(request, loaded, groups, warm),
+        of(groups),
+        None if prefill is None else of([prefill], most=1),
+        {
+            n: of([[Work(work.prompt, work.head_sets[:n]) for work in group] for group in groups])
+            for n in request.growth
+        },
+    )
 
 
-def _real_work(request: Request) -> "tuple[LoadedModel, list[Work]]":
+def _real_work(request: Request) -> "tuple[LoadedModel, list[Group]]":
+    """As many rows as asked for and those of one more filing, grouped as the study does."""
     from harness.model.performance.bench import Work
 
     settings = request.settings
@@ -102,12 +105,16 @@ def _real_work(request: Request) -> "tuple[LoadedModel, list[Work]]":
         inputs = read_inputs(settings)
         run = Run(inputs, store, run_id="bench")
         plan = run.plan(_conditions(request.experiments, run.inputs.study()))
-        works = [Work(run.prompt(work.row.id, "full"), _sets(work)) for work in plan.work[: request.n_rows]]
-    return inputs.model.load(), works
+        parts = [*by_filing(plan.work[: request.n_rows]), *by_filing(plan.work[request.n_rows :])[:1]]
+        groups: list[Group] = [[Work(run.prompt(work.row.id, "full"), _sets(work)) for work in part] for part in parts]
+    return inputs.model.load(), groups
 
 
-def _random_work(request: Request) -> "tuple[LoadedModel, list[Work]]":
-    """Prompts of random tokens: one row for each of the ranking's tasks, as many as asked for."""
+def _random_work(request: Request) -> "tuple[LoadedModel, list[Group]]":
+    """Prompts of random tokens: one row for each of the ranking's tasks, as many as asked for, and others to warm up.
+
+    Each row is a filing of its own; or all are of one, and then there are two more such filings.
+    """
     import torch
 
     from harness.model.performance.bench import Work
@@ -130,7 +137,7 @@ def _random_work(request: Request) -> "tuple[LoadedModel, list[Work]]":
         random_draws=settings.random_draws,
         random_match=settings.random_match,
     )
-    rows = [Row(f"filing{i}", tasks[i % len(tasks)], "needle", "value", "haystack") for i in range(request.n_rows)]
+    rows = [Row(f"filing{i}", tasks[i % len(tasks)], "needle", "value", "haystack") for i in range(request.n_rows + 1)]
     plan = make_plan(_conditions(request.experiments, study), rows, stored=lambda job: False)
     on_gpu = torch.cuda.is_available() and settings.device_map != "cpu"
     loaded = random_model(
@@ -141,12 +148,57 @@ def _random_work(request: Request) -> "tuple[LoadedModel, list[Work]]":
         attention=settings.attn,
         seed=settings.seed,
     )
-    random = Random(settings.seed)
-    words = range(1, config.vocab_size)
-    return loaded, [
-        Work(_prompt(work.row.id, random.choices(words, k=request.n_tokens + VALUE_TOKENS)), _sets(work))
-        for work in plan.work
-    ]
+    made_up = _MadeUp(Random(settings.seed), range(1, config.vocab_size), request.n_tokens)
+    if request.one_filing is None:
+        prompts = made_up.apart(len(plan.work))
+        return loaded, [[Work(prompt, _sets(work))] for prompt, work in zip(prompts, plan.work, strict=True)]
+    filings = [made_up.together(request.n_rows, request.one_filing) for _ in range(3)]
+    return loaded, [[Work(*each) for each in zip(rows, map(_sets, plan.work), strict=False)] for rows in filings]
+
+
+@dataclass(frozen=True, slots=True)
+class _MadeUp:
+    """Prompts of random tokens out of `words`, of lengths out of `n_tokens`."""
+
+    random: Random
+    words: range
+    n_tokens: range
+
+    def apart(self, n: int) -> Iterator[Prompt]:
+        """Prompts that have nothing in common, each of another length where there are enough of them."""
+        many = len(self.n_tokens) >= n
+        lengths = self.random.sample(self.n_tokens, n) if many else self.random.choices(self.n_tokens, k=n)
+        return (self._prompt(self._some(length)) for length in lengths)
+
+    def together(self, n: int, place: OneFiling) -> list[Prompt]:
+        """Prompts of one filing, none longer than the longest length: they part at the needle, or at the question."""
+        parts = [
+            tuple(self._some(self.random.choice(each)) for each in (NEEDLE_TOKENS, QUESTION_TOKENS)) for _ in range(n)
+        ]
+        longest = max(len(needle) + len(question) for needle, question in parts)
+        haystack = self._some(max(2, self.random.choice(self.n_tokens) - longest))
+        half = len(haystack) // 2 if place == "middle" else 0
+        return [
+            self._prompt([*haystack[:half], *(needle if place == "middle" else ()), *haystack[half:], *question])
+            for needle, question in parts
+        ]
+
+    def _some(self, n: int) -> list[int]:
+        return self.random.choices(self.words, k=n)
+
+    def _prompt(self, tokens: Sequence[int]) -> Prompt:
+        return Prompt(
+            row_id="row",
+            kind="full",
+            text="",
+            token_ids=tuple(tokens),
+            needle_start=len(tokens) // 2,
+            needle_end=len(tokens) // 2 + 1,
+            question_start=0,
+            question_end=0,
+            depth=0.5,
+            value_ids=tuple(self._some(VALUE_TOKENS)),
+        )
 
 
 def _conditions(experiments: Sequence[str], study: Study) -> list[Condition]:
@@ -157,29 +209,15 @@ def _sets(work: RowWork) -> "tuple[frozenset[Head], ...]":
     return tuple(job.heads for job in work.jobs if job.prompt == "full")
 
 
-def _prompt(row_id: str, token_ids: Sequence[int]) -> Prompt:
-    return Prompt(
-        row_id=row_id,
-        kind="full",
-        text="",
-        token_ids=tuple(token_ids[:-VALUE_TOKENS]),
-        needle_start=len(token_ids) // 2,
-        needle_end=len(token_ids) // 2 + 1,
-        question_start=0,
-        question_end=0,
-        depth=0.5,
-        value_ids=tuple(token_ids[-VALUE_TOKENS:]),
-    )
-
-
-def _setting(request: Request, loaded: "LoadedModel", works: "Sequence[Work]") -> dict[str, object]:
+def _setting(request: Request, loaded: "LoadedModel", groups: "Sequence[Group]", warm: "Group") -> dict[str, object]:
     """What a reader of the figures must know."""
     import torch
 
+    from harness.model.loading.devices import attention_with_kernels
     from harness.study.provenance import program_versions  # reports' types, which a command line does not wait for
 
     settings, shape = request.settings, loaded.shape
-    lengths = [len(work.prompt.token_ids) for work in works]
+    lengths = [len(work.prompt.token_ids) for group in groups for work in group]
     on_gpu = loaded.device.type == "cuda"
     return {
         "model": request.shape if request.shape != DEMO or settings.model == DEMO else shape.id,
@@ -189,7 +227,7 @@ def _setting(request: Request, loaded: "LoadedModel", works: "Sequence[Work]") -
         "dtype": loaded.dtype,
         "quantization": settings.quantization,
         "adapter": None if settings.adapter is None else settings.adapter.name,
-        "attention": loaded.attention,
+        "attention": attention_with_kernels(loaded.attention, loaded.device.type),
         "device": torch.cuda.get_device_name(loaded.device) if on_gpu else f"{platform.machine()} CPU",
         "cpu_threads": torch.get_num_threads(),
         "cpu_cores": os.cpu_count(),
@@ -200,6 +238,8 @@ def _setting(request: Request, loaded: "LoadedModel", works: "Sequence[Work]") -
         "random_draws": settings.random_draws,
         "prompt_tokens": span(min(lengths), max(lengths)),
         "max_new_tokens": settings.max_new_tokens,
-        "rounds": request.rounds,
+        "rows_together": max(map(len, groups)),
+        "one_filing": request.one_filing,
+        "warm_up_rows": len(warm),
         "versions": program_versions(),
     }

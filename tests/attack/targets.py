@@ -16,7 +16,7 @@ from made_up_filing import filing
 
 from harness.cli import EXIT_BAD_INPUT, main
 from harness.errors import HarnessError, plain
-from harness.experiment.bench_result import read_growth, read_pace, write_bench
+from harness.experiment.bench_result import Measured, read_growth, read_pace, write_bench
 from harness.experiment.conditions import BASELINE
 from harness.experiment.head_files import read_ranking, write_ranking
 from harness.experiment.store import Store
@@ -225,7 +225,9 @@ def targets() -> tuple[Target, ...]:
         ),
         Target(
             "benchmark",
-            lambda folder: write_bench(folder / "bench.json", SETTING, make_result(), {2: make_result(2)}),
+            lambda folder: write_bench(
+                folder / "bench.json", Measured(SETTING, make_result(), make_result(), {2: make_result(2)})
+            ),
             lambda folder: (read_pace(folder / "bench.json"), read_growth(folder / "bench.json")),
         ),
         Target("filings", _make_filings, lambda folder: read_filings(folder / "filings")),

@@ -9,11 +9,11 @@ from bench_results import SETTING, make_result
 
 from harness.cli import main
 from harness.commands.bench import bench_lines, growth_lines
-from harness.experiment.bench_result import IdentifyCost
+from harness.experiment.bench_result import IdentifyCost, Measured
 
 from .refusals import Capture, refusal, usage_error
 
-QUICK = ["--rows", "1", "--rounds", "1", "--k", "1", "--max-new-tokens", "3"]
+QUICK = ["--rows", "1", "--k", "1", "--max-new-tokens", "3"]
 
 
 def test_the_demo_from_options_to_files(tmp_path: Path, capsys: Capture) -> None:
@@ -47,7 +47,7 @@ def test_fewer_bits_are_the_same_operations_and_less_to_read(tmp_path: Path) -> 
     plain, packed = measured
     assert (plain["quantization"], packed["quantization"]) == (None, "4bit")
     assert plain["flops"] == packed["flops"]
-    assert packed["read_bytes"] / packed["engine"]["steps"] < plain["read_bytes"] / plain["engine"]["steps"]
+    assert packed["read_bytes"] / packed["least_steps"] < plain["read_bytes"] / plain["least_steps"]
 
 
 def test_a_shape_needs_heads(capsys: Capture) -> None:
@@ -65,6 +65,7 @@ def test_what_cannot_be_used(tmp_path: Path, capsys: Capture) -> None:
     assert "--quantization: 8bit; expected 4bit" in refusal(capsys, "bench", "--quantization", "8bit")
     assert "--json: " in refusal(capsys, "bench", "--json", tmp_path / "none" / "a.json")
     assert "argument --growth" in usage_error(capsys, "bench", "--growth", "1,x")
+    assert "'9'; expected a whole number of at least 10" in usage_error(capsys, "bench", "--prompt-tokens", "10-9")
 
 
 @pytest.mark.parametrize("option", ["--model", "--adapter", "--seq-len", "--depth"])
@@ -73,36 +74,43 @@ def test_a_shape_takes_no_option_of_a_model(option: str, capsys: Capture) -> Non
     assert line.startswith(f"{option}: given beside --shape llama-3-8b; expected one of the two")
 
 
-def test_a_model_takes_no_length_of_random_prompts(capsys: Capture) -> None:
-    line = refusal(capsys, "bench", "--prompt-tokens", "100")
-    assert line.startswith("--prompt-tokens: given without --shape; ")
+@pytest.mark.parametrize(("option", "value"), [("--prompt-tokens", "100-200"), ("--one-filing", "in_place")])
+def test_a_model_takes_no_option_of_a_shape(option: str, value: str, capsys: Capture) -> None:
+    line = refusal(capsys, "bench", option, value)
+    assert line.startswith(f"{option}: given without --shape; ")
 
 
-@pytest.mark.parametrize("option", ["--rows", "--rounds", "--prompt-tokens"])
+@pytest.mark.parametrize("option", ["--rows", "--prompt-tokens"])
 def test_numbers_start_at_one(option: str, capsys: Capture) -> None:
     assert f"argument {option}" in usage_error(capsys, "bench", option, "0")
 
 
 def test_every_line() -> None:
-    assert list(bench_lines(SETTING, make_result())) == [
-        "demo, float32, sdpa, on a card: 2 rows of 20-30 tokens, up to 6 conditions each, 20 new tokens at most",
+    sides = [
         "               seconds  layer passes  short passes  peak GiB",
-        "reference        4.000            48         120.0      1.00",
-        "shared           1.000            23           4.5      1.00",
-        "4.00 x as fast (rounds: 4.00 to 5.00)",
-        "the least time: 0.400 s at the 1 TFLOP/s and 100 GB/s measured now; the engine takes 2.50 x that",
+        "reference        4.000          48.0         120.0      1.00",
+        "shared           1.000          23.5           4.5      1.00",
+        "4.00 x as fast (from 4.00 to 4.00)",
+        "the least time: 0.400 s at the 1 TFLOP/s and 100 GB/s measured now, in 2 passes; the engine takes 2.50 x that",
+    ]
+    whole = [
+        "demo, float32, sdpa, on a card: 2 rows of 20-30 tokens, up to 6 conditions each, 20 new tokens at most",
+        *sides,
         "12 of 12 completions equal, token by token",
     ]
+    assert list(bench_lines(Measured(SETTING, make_result()))) == whole
+    with_prefill = list(bench_lines(Measured(SETTING, make_result(), make_result())))
+    assert with_prefill == [*whole, "to the first new token alone, on 2 rows of another filing", *sides]
 
 
 def test_bits_and_adapter_are_named() -> None:
-    first, *_ = bench_lines({**SETTING, "quantization": "4bit", "adapter": "lora"}, make_result())
+    first, *_ = bench_lines(Measured({**SETTING, "quantization": "4bit", "adapter": "lora"}, make_result()))
     assert first.startswith("demo with lora, 4bit and float32, sdpa, on a card: ")
 
 
 def test_differences_are_told_and_memory_may_be_unknown() -> None:
     result = dataclasses.replace(make_result(peak=None), n_different=3, n_ties=2, own_flips=1)
-    *_, side, _, _, answers = bench_lines(SETTING, result)
+    *_, side, _, _, answers = bench_lines(Measured(SETTING, result))
     assert side.endswith("-")
     assert answers == (
         "9 of 12 completions equal, token by token; 2 of the others differ at a tie; "
@@ -111,9 +119,9 @@ def test_differences_are_told_and_memory_may_be_unknown() -> None:
 
 
 def test_identification_is_told_where_it_was_measured() -> None:
-    cost = IdentifyCost("summed_attention", (1.1, 2.4), (1.0, 2.0), 3 * 2**29, 2**30)
-    *_, line = bench_lines(SETTING, dataclasses.replace(make_result(), identify=cost))
-    assert line == "identify (summed_attention): 1.15 x the time of reading the prompts, +0.50 GiB at most"
+    cost = IdentifyCost("summed_attention", (1.2, 2.4), (1.0, 2.0), 3 * 2**29, 2**30)
+    *_, line = bench_lines(Measured(SETTING, dataclasses.replace(make_result(), identify=cost)))
+    assert line == "identify (summed_attention): 1.20 x the time of reading the prompts, +0.50 GiB at most"
 
 
 def test_growth() -> None:

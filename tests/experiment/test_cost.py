@@ -9,8 +9,10 @@ from harness.experiment.cost import (
     ModelSize,
     Speed,
     decoding_bytes,
+    decoding_passes,
     group_flops,
     least_seconds,
+    passes_bytes,
     shared_flops,
     single_flops,
 )
@@ -54,6 +56,31 @@ heads = st.builds(Head, st.integers(0, 2), st.integers(0, 3))
 def test_sharing_never_costs_more_than_one_by_one(head_sets: list[frozenset[Head]]) -> None:
     assert shared_flops(SIZE, head_sets, T) <= len(head_sets) * single_flops(SIZE, T)
     assert shared_flops(SIZE, head_sets, T) >= shared_flops(SIZE, head_sets[:1], T)
+
+
+A, B, C = (frozenset({Head(1, head)}) for head in range(3))
+
+
+def test_answers_are_read_as_long_as_they_are_their_own() -> None:
+    # A and B part at the second token; C is answered as A is, and ends before B does
+    answers = {A: (1, 2), B: (1, 5, 6), C: (1, 2)}
+    first, second, third = decoding_passes(answers, draft=(9, 9))
+    assert len(first) == 1
+    assert set(first) < {A, B, C}
+    assert second in ((A, B), (C, B))
+    assert third == (B,)
+
+
+def test_what_the_draft_says_needs_no_pass_of_its_own() -> None:
+    assert [len(each) for each in decoding_passes({A: (1, 2, 3), B: (1, 2, 3)}, draft=(1, 2, 3))] == [1]
+    assert [len(each) for each in decoding_passes({A: (1, 2, 3, 4, 5)}, draft=(1, 2, 3))] == [1, 1]
+    assert [len(each) for each in decoding_passes({A: (1, 2), B: (7, 8, 9)}, draft=(1, 2))] == [2, 1, 1]
+
+
+def test_a_pass_reads_all_weights_and_each_node_once() -> None:
+    # keys of layers 0 and 1 are of one node, of layer 2 of two: 6 numbers each, of 2 bytes, at T positions
+    assert passes_bytes(SIZE, [(A, B)], T) == 2000 + T * 2 * 6 * (1 + 1 + 2)
+    assert passes_bytes(SIZE, [(A, B), (B,)], T) == 2 * 2000 + T * 2 * 6 * (4 + 3)
 
 
 def test_decoding_reads_all_weights_at_each_step_and_each_rows_cache() -> None:

@@ -11,7 +11,7 @@ from tiny_models import opened, save_checkpoint, tiny_tokenizer
 
 from harness.demo.filings import demo_rows
 from harness.errors import SettingsError
-from harness.experiment.bench_result import write_bench
+from harness.experiment.bench_result import Measured, write_bench
 from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
 from harness.experiment.cost import decoding_bytes, shared_flops, single_flops
 from harness.experiment.head_files import write_ranking
@@ -131,7 +131,7 @@ def test_prompts_of_two_kinds_share_nothing(settings: Settings) -> None:
 
 
 def test_hours_are_those_of_a_benchmark(settings: Settings, tmp_path: Path) -> None:
-    write_bench(tmp_path / "bench.json", SETTING | {"n_layers": 3}, make_result(), {})
+    write_bench(tmp_path / "bench.json", Measured(SETTING | {"n_layers": 3}, make_result()))
     found = look(replace(settings, bench=tmp_path / "bench.json"), BASELINE)
     read_bytes = decoding_bytes(opened(settings.model).size("float32"), found.steps, found.positions, 1)
     seconds = (found.flops[1] / 1e12 + read_bytes / 1e11) / 0.4
@@ -140,7 +140,7 @@ def test_hours_are_those_of_a_benchmark(settings: Settings, tmp_path: Path) -> N
         "on a card in float32, at the 40% of its best that the benchmark reached with prompts of 20-30 tokens, no "
         "answer ending early"
     )
-    write_bench(tmp_path / "bench.json", SETTING, make_result(), {})
+    write_bench(tmp_path / "bench.json", Measured(SETTING, make_result()))
     other = look(replace(settings, bench=tmp_path / "bench.json"), BASELINE)
     assert other.hours is None
     assert forecast_lines(other)[-1] == (
@@ -185,7 +185,7 @@ def test_what_a_gpu_would_take_stands_beside_it(settings: Settings, tmp_path: Pa
     folder = save_checkpoint(tmp_path / "tiny")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"dtype": "bfloat16"}))
-    write_bench(tmp_path / "bench.json", SETTING | {"n_layers": 3, "dtype": "bfloat16"}, make_result(), {})
+    write_bench(tmp_path / "bench.json", Measured(SETTING | {"n_layers": 3, "dtype": "bfloat16"}, make_result()))
     found = look(replace(settings, model=str(folder), device_map=device_map, bench=tmp_path / "bench.json"), BASELINE)
     *_, memory, hours = forecast_lines(found)
     if device_map == "cpu":
@@ -205,7 +205,7 @@ def test_what_a_gpu_would_take_stands_beside_it(settings: Settings, tmp_path: Pa
 
 
 def test_a_pace_in_other_bits_does_not_count(settings: Settings, tmp_path: Path) -> None:
-    write_bench(tmp_path / "bench.json", SETTING | {"n_layers": 3, "quantization": "4bit"}, make_result(), {})
+    write_bench(tmp_path / "bench.json", Measured(SETTING | {"n_layers": 3, "quantization": "4bit"}, make_result()))
     found = look(replace(settings, bench=tmp_path / "bench.json"), BASELINE)
     assert found.hours is None
     assert "measured demo, 3 layers in 4bit and float32, and this is 3 layers in float32; " in forecast_lines(found)[-1]

@@ -1,31 +1,35 @@
-"""Engine against plain loops, side by side: the same prompts and conditions, taking turns, nothing known before.
+"""Engine against plain loops, side by side, as a study meets its rows: each once, none of its length met before.
 
-Each side first runs once without the clock, which warms it up, counts its passes and gives the answers to compare;
-then the sides take turns, round after round. Nothing is stored, and nothing is read from a store. The least time
-that the engine's work needs on this device (`harness.experiment.cost`) is measured in the same run.
+Rows come in groups, those of one filing together, as a study hands them over. The sides take turns, group after group,
+one side first and then the other; before that each side runs once over other rows, which warms up the device and
+nothing of a row's own. Passes and memory are counted meanwhile, at a Python call a layer on either side. Nothing is
+stored, and nothing is read from a store. The least time that the work needs on this device (`harness.experiment.cost`)
+is told by the prompts, the head sets and the baseline's answers, never by what the engine did; the device's speed is
+measured in the same run.
 
 Beside `reference` stand two loops that studies are published with: one condition at a time, tokens and nothing else.
 `published` is the notebook's: eager attention, and the logits of the whole prompt. `plain` is the same with the
 attention that the model was loaded with and the last position's logits alone, the fastest loop that shares nothing.
 Neither takes log-probabilities or checks drafts. Heads are zeroed by the same context manager as everywhere, because
-what is compared is the way of computing, not the hooks.
+what is compared is the way of computing, not the hooks. `apart` is the engine itself, handed one row at a time: what
+rows of one filing gain from being read together.
 
 Knows nothing of where prompts and conditions come from, and writes no files.
 """
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 import torch
 
 from harness.experiment.bench_result import BenchResult, IdentifyCost, SideResult
-from harness.experiment.cost import ModelSize, decoding_bytes, shared_flops
+from harness.experiment.cost import decoding_passes, group_flops, passes_bytes
 from harness.experiment.heads import Head
-from harness.experiment.record import Completion
-from harness.model.generation import engine, reference
+from harness.experiment.record import Ask, Completion
+from harness.model.generation.engines import ModelEngine
 from harness.model.intervention.ablation import Ablation
 from harness.model.loading.loaded_model import LoadedModel
 from harness.model.performance.measures import LayerCounter, PeakMemory, finish, measure_speed
@@ -43,6 +47,10 @@ class Work:
     head_sets: tuple[frozenset[Head], ...]
 
 
+Group = Sequence[Work]
+"""Rows that a study hands over together: those of one filing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scoring:
     """A method of scoring heads, by its name, and what scores all heads on one trial."""
@@ -51,41 +59,52 @@ class Scoring:
     score: Callable[[LoadedModel, Trial], object]
 
 
-Way = Callable[[LoadedModel, Work, int], Sequence[Completion]]
-"""Computes a row's work, with at most this many new tokens."""
+Way = Callable[[LoadedModel, Group, int], list[Completion]]
+"""Computes a group's work row by row, with at most this many new tokens."""
 
 
-def _shared(loaded: LoadedModel, work: Work, most: int) -> Sequence[Completion]:
-    return engine.run_row(loaded, work.prompt, work.head_sets, None, max_new_tokens=most)
+def _way(name: str) -> Way:
+    """One of a study's own ways of computing."""
+
+    def run(loaded: LoadedModel, group: Group, most: int) -> list[Completion]:
+        asks = [Ask(work.prompt, work.head_sets, None, max_new_tokens=most) for work in group]
+        done = dict(ModelEngine(loaded, name)(asks))
+        return [completion for number in range(len(group)) for completion in done[number]]
+
+    return run
 
 
-def _reference(loaded: LoadedModel, work: Work, most: int) -> Sequence[Completion]:
-    return reference.run_row(loaded, work.prompt, work.head_sets, None, max_new_tokens=most)
+def _each(way: Way) -> Way:
+    """The same, handed one row at a time."""
+    return lambda loaded, group, most: [each for work in group for each in way(loaded, [work], most)]
 
 
-def _plain(loaded: LoadedModel, work: Work, most: int) -> Sequence[Completion]:
-    return run_plain(loaded, work.prompt, work.head_sets, max_new_tokens=most)
+def _plain(loaded: LoadedModel, group: Group, most: int) -> list[Completion]:
+    return [each for work in group for each in run_plain(loaded, work.prompt, work.head_sets, max_new_tokens=most)]
 
 
-def _published(loaded: LoadedModel, work: Work, most: int) -> Sequence[Completion]:
-    return run_published(loaded, work.prompt, work.head_sets, max_new_tokens=most)
+def _published(loaded: LoadedModel, group: Group, most: int) -> list[Completion]:
+    return [each for work in group for each in run_published(loaded, work.prompt, work.head_sets, max_new_tokens=most)]
 
 
-BASELINES: Mapping[str, Way] = MappingProxyType({"reference": _reference, "plain": _plain, "published": _published})
-"""What the engine is measured against: its oracle, and two loops that take no log-probabilities."""
+_shared = _way("shared")
+BASELINES: Mapping[str, Way] = MappingProxyType(
+    {"reference": _way("reference"), "plain": _plain, "published": _published, "apart": _each(_shared)}
+)
+"""What the engine is measured against: its oracle, two loops that take no log-probabilities, and itself row by row."""
 
 
-def compare(  # what is run, against what, how often, how far
+def compare(  # what is run, against what, how far
     loaded: LoadedModel,
-    works: Sequence[Work],
+    groups: Sequence[Group],
+    warm: Group,
     *,
     baseline: str,
-    rounds: int,
     max_new_tokens: int,
     own_flips: bool = False,
     scoring: Scoring | None = None,
 ) -> BenchResult:
-    """Measure the engine and one of the `BASELINES`, taking turns.
+    """Measure the engine and one of the `BASELINES`, taking turns, after both have done `warm`.
 
     With `own_flips` the plain loop is also compared with itself beside a copy of each prompt, without the clock;
     `scoring` is to be measured beside plainly reading the prompts.
@@ -94,70 +113,82 @@ def compare(  # what is run, against what, how often, how far
         HarnessError: a prompt that does not fit the model, or one condition that does not fit into memory.
     """
     sides = {"shared": _shared, baseline: BASELINES[baseline]}
-    counted = {name: _count(loaded, works, way, max_new_tokens) for name, way in sides.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for turn in range(rounds):
+    for way in sides.values():
+        way(loaded, warm, max_new_tokens)
+    runs: dict[str, list[_Run]] = {name: [] for name in sides}
+    for turn, group in enumerate(groups):
         for name in sides if turn % 2 == 0 else reversed(sides):
-            began = time.perf_counter()
-            _run(loaded, works, sides[name], max_new_tokens)
-            finish(loaded.device)
-            seconds[name].append(time.perf_counter() - began)
-    ours, theirs = counted["shared"], counted[baseline]
-    different, ties = _differences(ours.completions, theirs.completions)
+            runs[name].append(_run(loaded, group, sides[name], max_new_tokens))
+    works = [work for group in groups for work in group]
+    ours, theirs = ([each for run in runs[name] for each in run.completions] for name in sides)
+    different, ties = _differences(ours, theirs)
+    passes = list(_passes(works, theirs))
     return BenchResult(
-        engine=ours.side("shared", seconds["shared"]),
-        baseline=theirs.side(baseline, seconds[baseline]),
+        engine=_side("shared", runs["shared"]),
+        baseline=_side(baseline, runs[baseline]),
         n_rows=len(works),
         n_conditions=max(len(work.head_sets) for work in works),
-        n_completions=len(ours.completions),
+        n_completions=len(ours),
         n_different=different,
         n_ties=ties,
         own_flips=_own_flips(loaded, works, max_new_tokens) if own_flips else None,
         speed=measure_speed(loaded.device, loaded.model.dtype),
-        flops=sum(shared_flops(loaded.size, work.head_sets, len(work.prompt.token_ids)) for work in works),
-        read_bytes=ours.read_bytes(loaded.size, works),
-        identify=None if scoring is None else _identify_cost(loaded, works, scoring, rounds),
+        flops=sum(_flops(loaded, group) for group in groups),
+        read_bytes=sum(
+            passes_bytes(loaded.size, each, len(work.prompt.token_ids))
+            for work, each in zip(works, passes, strict=True)
+        ),
+        least_steps=sum(map(len, passes)),
+        identify=None if scoring is None else _identify_cost(loaded, works, warm, scoring),
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Counted:
-    """One run of a side without the clock: a counter a row, all completions, peak memory."""
+class _Run:
+    """One side over one group: seconds, what was counted meanwhile, all completions, and peak memory."""
 
-    counters: tuple[LayerCounter, ...]
-    completions: tuple[Completion, ...]
+    seconds: float
+    counter: LayerCounter
+    completions: Sequence[Completion]
     peak_bytes: int | None
 
-    def side(self, name: str, seconds: Sequence[float]) -> SideResult:
-        return SideResult(
-            name=name,
-            seconds=tuple(seconds),
-            layer_passes=sum(counter.prefill_passes for counter in self.counters),
-            steps=sum(counter.steps for counter in self.counters),
-            step_rows=sum(counter.step_rows for counter in self.counters),
-            peak_bytes=self.peak_bytes,
-        )
 
-    def read_bytes(self, size: ModelSize, works: Sequence[Work]) -> float:
-        return sum(
-            decoding_bytes(size, counter.steps, counter.step_rows, len(work.prompt.token_ids))
-            for counter, work in zip(self.counters, works, strict=True)
-        )
+def _run(loaded: LoadedModel, group: Group, way: Way, max_new_tokens: int) -> _Run:
+    finish(loaded.device)
+    n_prompt = sum(len(work.prompt.token_ids) for work in group) / len(group)
+    most_short = 1 + max(max_new_tokens, *(len(work.prompt.value_ids) for work in group))
+    with PeakMemory(loaded.device) as peak, LayerCounter(loaded, n_prompt, most_short) as counter:
+        began = time.perf_counter()
+        completions = way(loaded, group, max_new_tokens)
+        finish(loaded.device)
+        seconds = time.perf_counter() - began
+    return _Run(seconds, counter, completions, peak.bytes)
 
 
-def _run(loaded: LoadedModel, works: Sequence[Work], way: Way, max_new_tokens: int) -> list[Completion]:
-    return [completion for work in works for completion in way(loaded, work, max_new_tokens)]
+def _side(name: str, runs: Sequence[_Run]) -> SideResult:
+    peaks = [run.peak_bytes for run in runs if run.peak_bytes is not None]
+    return SideResult(
+        name=name,
+        seconds=tuple(run.seconds for run in runs),
+        layer_passes=sum(run.counter.prefill_passes for run in runs),
+        steps=sum(run.counter.steps for run in runs),
+        step_rows=sum(run.counter.step_rows for run in runs),
+        peak_bytes=max(peaks, default=None),
+    )
 
 
-def _count(loaded: LoadedModel, works: Sequence[Work], way: Way, max_new_tokens: int) -> _Counted:
-    counters: list[LayerCounter] = []
-    completions: list[Completion] = []
-    with PeakMemory(loaded.device) as peak:
-        for work in works:
-            with LayerCounter(loaded, len(work.prompt.token_ids)) as counter:
-                completions += way(loaded, work, max_new_tokens)
-            counters.append(counter)
-    return _Counted(tuple(counters), tuple(completions), peak.bytes)
+def _flops(loaded: LoadedModel, group: Group) -> float:
+    prompts = [work.prompt.token_ids for work in group]
+    return group_flops(loaded.size, prompts, [work.head_sets for work in group])
+
+
+def _passes(
+    works: Sequence[Work], completions: Iterable[Completion]
+) -> Iterable[Sequence[tuple[frozenset[Head], ...]]]:
+    """Of each row the passes that its answers need, the gold value known."""
+    each = iter(completions)
+    for work in works:
+        yield decoding_passes({heads: next(each).all_ids for heads in work.head_sets}, work.prompt.value_ids)
 
 
 def _differences(ours: Sequence[Completion], theirs: Sequence[Completion]) -> tuple[int, int]:
@@ -168,9 +199,8 @@ def _differences(ours: Sequence[Completion], theirs: Sequence[Completion]) -> tu
     return len(pairs), len(ties)
 
 
-def _identify_cost(loaded: LoadedModel, works: Sequence[Work], scoring: Scoring, rounds: int) -> IdentifyCost:
-    """Scoring and reading take turns; each runs once before the clock is started, and its peak is taken then."""
-    trials = [Trial(work.prompt, "", "text", 1) for work in works]
+def _identify_cost(loaded: LoadedModel, works: Sequence[Work], warm: Group, scoring: Scoring) -> IdentifyCost:
+    """Scoring and reading take turns, row by row, after one of `warm`."""
 
     @torch.inference_mode()
     def read(trial: Trial) -> None:
@@ -178,21 +208,22 @@ def _identify_cost(loaded: LoadedModel, works: Sequence[Work], scoring: Scoring,
         loaded.model(input_ids=ids, use_cache=True, logits_to_keep=1)
 
     sides: dict[str, Callable[[Trial], object]] = {"score": lambda trial: scoring.score(loaded, trial), "read": read}
-    peaks: dict[str, int | None] = {}
+    peaks: dict[str, list[int]] = {name: [] for name in sides}
     seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for name, side in sides.items():
-        with PeakMemory(loaded.device) as peak:
-            for trial in trials:
-                side(trial)
-        peaks[name] = peak.bytes
-    for turn in range(rounds):
+    first, *others = (Trial(work.prompt, "", "text", 1) for work in (*warm[:1], *works))
+    for side in sides.values():
+        side(first)
+    for turn, trial in enumerate(others):
         for name in sides if turn % 2 == 0 else reversed(sides):
-            began = time.perf_counter()
-            for trial in trials:
-                sides[name](trial)
             finish(loaded.device)
-            seconds[name].append(time.perf_counter() - began)
-    return IdentifyCost(scoring.method, tuple(seconds["score"]), tuple(seconds["read"]), peaks["score"], peaks["read"])
+            with PeakMemory(loaded.device) as peak:
+                began = time.perf_counter()
+                sides[name](trial)
+                finish(loaded.device)
+                seconds[name].append(time.perf_counter() - began)
+            peaks[name] += [] if peak.bytes is None else [peak.bytes]
+    scored, read_through = (max(peaks[name], default=None) for name in sides)
+    return IdentifyCost(scoring.method, tuple(seconds["score"]), tuple(seconds["read"]), scored, read_through)
 
 
 def _own_flips(loaded: LoadedModel, works: Sequence[Work], max_new_tokens: int) -> int:

@@ -3,10 +3,10 @@
 A benchmark that says "half of what the card can do" needs a device's speed (large matrix products, and copies of
 memory) from the same minutes as its own figures.
 
-A pass over as many positions as a prompt is prefill; anything shorter reads weights and caches for a few tokens, as
-decoding and the checking of drafts do. Passes are seen after the output projection, where conditions
+A pass over more positions than an answer has is prefill; anything shorter reads weights and caches for a few tokens,
+as decoding and the checking of drafts do. Passes are seen after the output projection, where conditions
 have parted; where a layer is run for its keys and values alone, its projection is not reached and nothing is counted.
-Counting costs a Python call a layer, so time is taken without it. Knows nothing of conditions.
+Counting costs a Python call a layer. Knows nothing of conditions.
 """
 
 import time
@@ -63,16 +63,18 @@ def _best(work: Callable[[], object], device: torch.device) -> float:
 class LayerCounter:
     """Context manager over a model's output projections, and its steps that are replayed as one graph.
 
-    `prefill_passes` are rows of prompts through one layer; `short_calls` the calls over fewer positions, and
-    `short_rows` their rows, one layer at a time.
+    `prefill_passes` are prompts of `n_prompt` tokens through one layer, what is filled up and what is read of one
+    counted by its tokens; `short_calls` the calls over at most `most_short` positions (by default all that are fewer
+    than a prompt's), and `short_rows` their rows, one layer at a time.
     """
 
-    def __init__(self, loaded: LoadedModel, n_prompt: int) -> None:
-        self.prefill_passes = 0
+    def __init__(self, loaded: LoadedModel, n_prompt: float, most_short: float | None = None) -> None:
+        self.prefill_passes = 0.0
         self.short_calls = 0
         self.short_rows = 0
         self._loaded = loaded
         self._n_prompt = n_prompt
+        self._most_short = n_prompt - 1 if most_short is None else most_short
         self._hooks = ExitStack()
 
     @property
@@ -103,8 +105,8 @@ class LayerCounter:
 
     def _note(self, module: nn.Module, args: tuple[Any, ...], projected: torch.Tensor) -> None:
         rows, positions = projected.shape[:2]
-        if positions >= self._n_prompt:
-            self.prefill_passes += rows
+        if positions > self._most_short:
+            self.prefill_passes += rows * positions / self._n_prompt
         else:
             self.short_calls += 1
             self.short_rows += rows

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from harness.errors import ReportError
-from harness.experiment.bench_result import write_bench
+from harness.experiment.bench_result import Measured, write_bench
 from harness.findings.figures.plot_style import house_style
 from harness.findings.figures.plots import CAPTIONS, FIGURES, caption, draw_growth, draw_plots, of_experiments
 from harness.findings.report.report_data import ReportData
@@ -174,7 +174,7 @@ def test_drawing_stops_between_two_figures(tmp_path: Path) -> None:
 @pytest.mark.parametrize("peak", [2**30, None])
 def test_it_is_drawn(peak: int | None, tmp_path: Path) -> None:
     growth = {n: make_result(n, seconds=float(n), peak=peak) for n in (1, 2, 4)}
-    write_bench(tmp_path / "bench.json", SETTING, make_result(), growth)
+    write_bench(tmp_path / "bench.json", Measured(SETTING, make_result(), growth=growth))
     draw_growth(tmp_path / "bench.json", tmp_path / "growth.svg")
     drawn = (tmp_path / "growth.svg").read_text()
     assert all(words in drawn for words in ("time of a row (reference at 1 = 1)", "peak memory, GiB", "demo on a card"))
@@ -182,10 +182,10 @@ def test_it_is_drawn(peak: int | None, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_drawn(tmp_path: Path) -> None:
-    write_bench(tmp_path / "bench.json", SETTING, make_result(), {})
+    write_bench(tmp_path / "bench.json", Measured(SETTING, make_result()))
     with pytest.raises(ReportError, match="expected an object with 'growth'"):
         draw_growth(tmp_path / "bench.json", tmp_path / "growth.png")
-    write_bench(tmp_path / "bench.json", SETTING, make_result(), {1: make_result()})
+    write_bench(tmp_path / "bench.json", Measured(SETTING, make_result(), growth={1: make_result()}))
     with pytest.raises(ReportError, match="expected a file that can be written"):
         draw_growth(tmp_path / "bench.json", tmp_path / "none" / "growth.png")
 

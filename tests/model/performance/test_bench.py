@@ -7,16 +7,20 @@ import pytest
 from tiny_models import N_LAYERS, REPRESENTATIVES, random_prompt, tiny_loaded
 
 from harness.commands import bench as command
-from harness.experiment.cost import Speed, shared_flops
+from harness.experiment.cost import Speed, decoding_passes, group_flops, passes_bytes, shared_flops
 from harness.experiment.heads import Head
+from harness.experiment.record import Completion
 from harness.model.generation import reference
 from harness.model.identification.identify import find_method
 from harness.model.loading.blueprints import model_size
+from harness.model.loading.loaded_model import LoadedModel
 from harness.model.performance import bench
 from harness.model.performance.bench import Scoring, Work, compare, run_plain, run_published
 
 SETS = (frozenset[Head](), frozenset({Head(1, 0)}), frozenset({Head(2, 2)}))
 WORKS = (Work(random_prompt(20), SETS), Work(random_prompt(16, seed=1), SETS[:2]))
+GROUPS = [[work] for work in WORKS]
+WARM = [Work(random_prompt(18, seed=2), SETS[:1])]
 
 
 @pytest.fixture(autouse=True)
@@ -27,36 +31,58 @@ def _known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("baseline", list(bench.BASELINES))
 def test_both_sides_do_the_same_work(baseline: str) -> None:
     loaded = tiny_loaded("llama")
-    result = compare(loaded, WORKS, baseline=baseline, rounds=3, max_new_tokens=4, own_flips=True)
+    result = compare(loaded, GROUPS, WARM, baseline=baseline, max_new_tokens=4, own_flips=True)
     assert (result.n_rows, result.n_conditions, result.n_completions) == (2, 3, 5)
     assert (result.n_different, result.own_flips) == (0, 0)
     assert result.tokens_identical
-    assert result.baseline.layer_passes == 5 * N_LAYERS
-    assert result.engine.layer_passes < result.baseline.layer_passes
-    assert len(result.engine.seconds) == len(result.baseline.seconds) == len(result.ratios) == 3
-    size = model_size(loaded.model)
-    assert result.flops == shared_flops(size, SETS, 20) + shared_flops(size, SETS[:2], 16)
-    assert result.read_bytes >= result.engine.steps * size.weight_bytes
+    if baseline == "apart":
+        assert result.engine.layer_passes == result.baseline.layer_passes
+    else:
+        assert result.baseline.layer_passes == pytest.approx(5 * N_LAYERS)
+        assert result.engine.layer_passes < result.baseline.layer_passes
+    assert len(result.engine.seconds) == len(result.baseline.seconds) == len(result.ratios) == 2
+    assert result.flops == shared_flops(model_size(loaded.model), SETS, 20) + shared_flops(
+        model_size(loaded.model), SETS[:2], 16
+    )
 
 
-def test_sides_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    order: list[str] = []
-    shared, plain = bench._shared, bench._plain
+def test_the_least_is_told_by_work_and_answers() -> None:
+    loaded = tiny_loaded("llama")
+    result = compare(loaded, GROUPS[:1], WARM, baseline="plain", max_new_tokens=4)
+    said = {
+        heads: answer.all_ids
+        for heads, answer in zip(SETS, run_plain(loaded, WORKS[0].prompt, SETS, max_new_tokens=4), strict=True)
+    }
+    passes = decoding_passes(said, WORKS[0].prompt.value_ids)
+    assert result.least_steps == len(passes)
+    assert result.read_bytes == passes_bytes(model_size(loaded.model), passes, 20)
 
-    def noted_shared(*arguments: object) -> object:
-        order.append("shared")
-        return shared(*arguments)  # type: ignore[arg-type]
 
-    def noted_plain(*arguments: object) -> object:
-        order.append("plain")
-        return plain(*arguments)  # type: ignore[arg-type]
+def test_rows_of_one_filing_are_read_together() -> None:
+    loaded = tiny_loaded("llama")
+    first, second = random_prompt(60), random_prompt(24, seed=1)
+    alike = dataclasses.replace(first, token_ids=(*first.token_ids[:40], *second.token_ids))
+    group = [Work(prompt, SETS) for prompt in (first, alike)]
+    result = compare(loaded, [group], WARM, baseline="apart", max_new_tokens=4)
+    assert (result.n_rows, len(result.ratios), result.n_different) == (2, 1, 0)
+    assert result.engine.layer_passes < 0.75 * result.baseline.layer_passes
+    assert result.flops == group_flops(model_size(loaded.model), [each.prompt.token_ids for each in group], [SETS] * 2)
 
-    monkeypatch.setattr(bench, "_shared", noted_shared)
-    monkeypatch.setattr(bench, "BASELINES", {"plain": noted_plain})
-    compare(tiny_loaded("llama"), WORKS[:1], baseline="plain", rounds=2, max_new_tokens=2)
-    warm, first, second = order[:2], order[2:4], order[4:]
-    assert warm == first == ["shared", "plain"]
-    assert second == ["plain", "shared"]
+
+def test_sides_take_turns_and_meet_each_row_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[tuple[str, int]] = []
+
+    def noted(name: str, way: bench.Way) -> bench.Way:
+        def run(loaded: LoadedModel, group: bench.Group, most: int) -> list[Completion]:
+            order.append((name, len(group[0].prompt.token_ids)))
+            return way(loaded, group, most)
+
+        return run
+
+    monkeypatch.setattr(bench, "_shared", noted("shared", bench._shared))
+    monkeypatch.setattr(bench, "BASELINES", {"plain": noted("plain", bench._plain)})
+    compare(tiny_loaded("llama"), GROUPS, WARM, baseline="plain", max_new_tokens=2)
+    assert order == [("shared", 18), ("plain", 18), ("shared", 20), ("plain", 20), ("plain", 16), ("shared", 16)]
 
 
 @pytest.mark.parametrize(("gap", "ties"), [(1e-6, 1), (0.1, 0)])
@@ -70,23 +96,23 @@ def test_another_answer_is_seen_and_a_tie_is_told_from_a_difference(
         return (dataclasses.replace(first, token_ids=(0,), smallest_gap=gap), *others)
 
     monkeypatch.setattr(bench, "BASELINES", {"wrong": wrong})
-    result = compare(tiny_loaded("llama"), WORKS[:1], baseline="wrong", rounds=1, max_new_tokens=2)
+    result = compare(tiny_loaded("llama"), GROUPS[:1], WARM, baseline="wrong", max_new_tokens=2)
     assert (result.n_different, result.n_ties) == (1, ties)
     assert result.tokens_identical == bool(ties)
 
 
 def test_gaps_that_nobody_knows_are_no_ties() -> None:
     loaded = tiny_loaded("llama")
-    answer = bench._plain(loaded, WORKS[0], 2)[0]
+    answer = bench._plain(loaded, GROUPS[0], 2)[0]
     assert math.isnan(answer.smallest_gap)
-    engines = bench._shared(loaded, WORKS[0], 2)[0]
+    engines = bench._shared(loaded, GROUPS[0], 2)[0]
     assert bench._differences([engines], [dataclasses.replace(answer, token_ids=(0,))]) == (1, 0)
 
 
 def test_scoring_heads_is_measured_beside_reading() -> None:
-    works = [Work(random_prompt(20), SETS[:1])]
+    groups = [[Work(random_prompt(20), SETS[:1])], [Work(random_prompt(16), SETS[:1])]]
     scoring = Scoring("summed_attention", find_method("summed_attention").score)
-    result = compare(tiny_loaded("llama"), works, baseline="plain", rounds=2, max_new_tokens=1, scoring=scoring)
+    result = compare(tiny_loaded("llama"), groups, WARM, baseline="plain", max_new_tokens=1, scoring=scoring)
     assert result.identify is not None
     assert len(result.identify.seconds) == len(result.identify.prefill_seconds) == 2
     assert result.identify.ratio > 0
