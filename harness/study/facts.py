@@ -15,6 +15,7 @@ from harness.findings.samples import Sample, score_samples
 from harness.findings.verdicts.verdict_data import FactsLost
 from harness.retrieval.facts import FACTS, Fact, fact_rows, read_facts
 from harness.settings import Settings
+from harness.study.forecast import Forecast, forecast
 from harness.study.progress import Progress
 from harness.study.run import Engine, Run
 
@@ -44,6 +45,10 @@ class FactsRun:
     ) -> None:
         """Ask the untouched model, and the model without these conditions' heads, what is not stored."""
         self.run.execute(_over_facts(conditions), load, progress)
+
+    def forecast(self, conditions: Iterable[Condition]) -> Forecast:
+        """What asking them would cost."""
+        return forecast(self.run, _over_facts(conditions))
 
     def answers(self, conditions: Iterable[Condition]) -> tuple[Sample, ...]:
         """What was said, under the names of the conditions."""

@@ -41,6 +41,7 @@ class Forecast:
     ones shared; `value_flops` of finding what ablated heads put out instead, where that is not zero. `steps` is how
     often decoding reads all weights, and `positions` how many positions' keys and values, where each row's conditions
     are decoded together, none of them ending early. `kept` is how this machine keeps the model, and a GPU would.
+    `facts` are those asked beside the study, which `plan` and all else do not count.
     """
 
     n_rows: int
@@ -57,18 +58,21 @@ class Forecast:
     kept: tuple[Kept, ...]
     quantization: str | None
     pace: Pace | None
+    facts: "Forecast | None" = None
 
     @property
     def hours(self) -> float | None:
-        """At the benchmark's pace; `None` without one, or where it measured another size of model, dtype or bits.
+        """At the benchmark's pace, facts included; `None` without one, or where it measured another size of model,
+        dtype or bits.
 
         Small models reach far less of a device.
         """
+        beside = 0.0 if self.facts is None else self.facts.hours or 0.0
         for kept in self.kept:
             measured = (len(kept.size.layers), kept.dtype, self.quantization)
             if self.pace is not None and (self.pace.n_layers, self.pace.dtype, self.pace.quantization) == measured:
                 read_bytes = decoding_bytes(kept.size, self.steps, self.positions, 1)
-                return self.pace.hours(self.flops[1] + self.value_flops, read_bytes)
+                return beside + self.pace.hours(self.flops[1] + self.value_flops, read_bytes)
         return None
 
 
@@ -181,8 +185,12 @@ def forecast_lines(found: Forecast) -> list[str]:
     ]
     if plan.if_right:
         lines.append(f"{plan.if_right:,} of them only where the untouched model, asked first, answers rightly")
+    if found.facts is not None:
+        lines += _facts_lines(found.facts)
     if not plan.work:
-        return [*lines, "to do: nothing"]
+        if found.facts is None or not found.facts.plan.work:
+            return [*lines, "to do: nothing"]
+        return [*lines, "to do: nothing but the facts", _hours_line(found)]
     lines += [
         f"to do: {counted(len(plan.work), 'row')}; prompts of {span(min(found.tokens), max(found.tokens))} tokens, "
         f"{sum(found.tokens):,} in all, {found.n_fed:,} where what rows of a filing begin with is read once",
@@ -199,6 +207,20 @@ def forecast_lines(found: Forecast) -> list[str]:
     if found.value_flops:
         lines.append(f"and {found.value_flops:.3g} operations to find what ablated heads put out instead of zero")
     return [*lines, _hours_line(found)]
+
+
+def _facts_lines(found: Forecast) -> list[str]:
+    """What is asked beside the study."""
+    plan = found.plan
+    stored = f", {plan.stored:,} of them stored" if found.weights_here else ""
+    sets = f"{counted(found.n_conditions, 'set')} of heads (none among them)"
+    line = f"beside them {counted(found.n_rows, 'fact')}, {sets}: {counted(plan.distinct, 'completion')}{stored}"
+    if not plan.work:
+        return [line]
+    return [
+        line,
+        f"their prompts: {span(min(found.tokens), max(found.tokens))} tokens, {found.flops[1]:.3g} operations",
+    ]
 
 
 def _hours_line(found: Forecast) -> str:

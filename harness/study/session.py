@@ -187,7 +187,11 @@ class StudySession:
     @memory_is_named()
     def dry_run(self) -> list[str]:
         """What would be computed, and what it would cost."""
-        return forecast_lines(forecast(self.run, self.conditions))
+        found = forecast(self.run, self.conditions)
+        if beside := self._facts():
+            facts, sets = beside
+            found = replace(found, facts=facts.forecast(sets))
+        return forecast_lines(found)
 
     @cached_property
     @memory_is_named()
@@ -244,13 +248,17 @@ class StudySession:
 
     def _ask_facts(self, progress: Callable[[Progress], None]) -> None:
         """Ask gates' heads what needs no document, where that was asked for."""
-        if facts := asked_facts(self.settings):
-            gates = declared_gates(self.inputs, self.conditions)
-            sets = [condition for gate in gates for part in judged_sets(gate) for condition in part]
-            if sets:
-                FactsRun.beside(self.run, facts).ask(
-                    sets, self._engine, lambda told: progress(replace(told, of="facts", row=None))
-                )
+        if beside := self._facts():
+            facts, sets = beside
+            facts.ask(sets, self._engine, lambda told: progress(replace(told, of="facts", row=None)))
+
+    def _facts(self) -> tuple[FactsRun, tuple[Condition, ...]] | None:
+        """The facts that are asked beside the study, and the heads that are zeroed over them."""
+        if not (facts := asked_facts(self.settings)):
+            return None
+        gates = declared_gates(self.inputs, self.conditions)
+        sets = tuple(condition for gate in gates for part in judged_sets(gate) for condition in part)
+        return (FactsRun.beside(self.run, facts), sets) if sets else None
 
     @contextmanager
     def _telling(self, progress: Callable[[Progress], None]) -> Iterator[Callable[[Progress], None]]:

@@ -31,6 +31,14 @@ def test_dry_run(project: Project) -> None:
     assert "reports" not in project.left()
 
 
+@pytest.mark.usefixtures("no_model")
+def test_facts_are_counted_beside_gates_alone(project: Project) -> None:
+    result = project.run("evals", "-k", "gate", "--ablation-dry-run", "--ablation-facts=ours")
+    result.stdout.fnmatch_lines(["beside them 48 facts, * sets of heads (none among them): * completions, 0 of them *"])
+    result = project.run("evals", "-k", "within_task", "--ablation-dry-run", "--ablation-facts=ours")
+    assert "beside them" not in result.stdout.str()
+
+
 def test_a_dry_run_counts_what_is_stored(project: Project, request: pytest.FixtureRequest) -> None:
     project.run("evals", "-k", "baseline").assert_outcomes(passed=2, deselected=36)
     before = project.left()

@@ -20,8 +20,10 @@ from harness.experiment.intervention import MeanValues
 from harness.experiment.rankings import rank
 from harness.experiment.store import IN_MEMORY, Store
 from harness.model.performance.shapes import SHAPES
+from harness.retrieval.facts import FACTS
 from harness.retrieval.rows import write_rows
 from harness.settings import Settings
+from harness.study.facts import FactsRun
 from harness.study.forecast import Forecast, forecast, forecast_lines
 from harness.study.inputs import read_inputs
 from harness.study.run import Run
@@ -215,3 +217,33 @@ def test_nothing_left_to_do(settings: Settings) -> None:
     found = look(settings, BASELINE)
     done = replace(found, plan=replace(found.plan, work=(), stored=6))
     assert forecast_lines(done)[1:] == ["to do: nothing"]
+
+
+def test_facts_are_counted_beside_the_study(settings: Settings, tmp_path: Path) -> None:
+    """Two sets of heads and none over each of three facts, whatever task the sets are of; the time is that of both."""
+    write_bench(tmp_path / "bench.json", Measured(SETTING | {"n_layers": 3}, make_result()))
+    inputs = read_inputs(replace(settings, bench=tmp_path / "bench.json"))
+    with Store(IN_MEMORY) as store:
+        run = Run(inputs, store, run_id="a")
+        alone = forecast(run, [BASELINE, ONE])
+        facts = FactsRun.beside(run, FACTS[:3])
+        beside = facts.forecast([ONE, TWO])
+        prompts = [facts.run.prompt(row.id, "needle_absent") for row in facts.run.inputs.rows]
+    found = replace(alone, facts=beside)
+    size = opened(settings.model).size("float32")
+    assert (beside.plan.distinct, beside.steps) == (9, 60)
+    assert beside.tokens == tuple(len(prompt.token_ids) for prompt in prompts)
+    assert beside.flops[1] == sum(shared_flops(size, [NONE, FIRST, BOTH], n) for n in beside.tokens)
+    assert found.hours == pytest.approx((alone.hours or 0) + (beside.hours or 0))
+    assert (beside.hours or 0) > 0
+    lines = forecast_lines(found)
+    assert lines[1] == "beside them 3 facts, 3 sets of heads (none among them): 9 completions, 0 of them stored"
+    assert lines[2].startswith(f"their prompts: {min(beside.tokens)}")
+    assert len(lines) == len(forecast_lines(alone)) + 2
+    done = replace(found, plan=replace(found.plan, work=(), stored=6))
+    assert [line[:27] for line in forecast_lines(done)[1:]] == [
+        lines[1][:27],
+        lines[2][:27],
+        "to do: nothing but the fact",
+        lines[-1][:27],
+    ]
