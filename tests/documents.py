@@ -2,9 +2,10 @@
 
     python -m tests.documents                  README.md and all of docs/
     python -m tests.documents docs/speed.md    these alone
+    python -m tests.documents --store reports/store.sqlite    what this store holds is not computed again
 
-A page's blocks run one after the other in a scratch copy of the checkout, two pages at a time. Each block of these
-languages is
+A page's blocks run one after the other in a scratch copy of the checkout, two pages at a time. Each
+block of these languages is
 
 - `bash`: run as a script that stops at the first error;
 - `console`: each command after `$ ` is run, and the lines shown below it must be printed, in that order; a line of
@@ -35,6 +36,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from markdown_it import MarkdownIt
@@ -234,8 +236,8 @@ def _check_runs(file: Path, block: Block) -> None:
             raise BlockError(f"{block.where}: {command!r} is not a line of {file.name}")
 
 
-def copy_of_checkout(folder: Path) -> None:
-    """What git knows or would take, copied."""
+def copy_of_checkout(folder: Path, store: Path | None = None) -> None:
+    """What git knows or would take, copied; and this store, to where a study looks for one."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -243,6 +245,8 @@ def copy_of_checkout(folder: Path) -> None:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
+    if store is not None:
+        shutil.copy2(store, folder / "reports" / "store.sqlite")
 
 
 def pages() -> list[Path]:
@@ -258,11 +262,11 @@ class Page:
     failure: str | None
 
 
-def go_through(file: Path) -> Page:
-    """Run a page's blocks in a scratch copy of its own, up to the first that fails."""
+def go_through(file: Path, store: Path | None = None) -> Page:
+    """Run a page's blocks in a scratch copy of its own, with a copy of the store, up to the first that fails."""
     done = list[Done]()
     with tempfile.TemporaryDirectory(prefix="documents-") as scratch:
-        copy_of_checkout(Path(scratch))
+        copy_of_checkout(Path(scratch), store)
         try:
             for block in blocks_of(file.read_text(encoding="utf-8"), str(file.relative_to(ROOT))):
                 done.append(perform(block, Path(scratch)))
@@ -275,10 +279,12 @@ def main() -> int:
     """Run what the documents say; 1 where something is not so."""
     parser = argparse.ArgumentParser(prog="python -m tests.documents", description="run every block of the documents")
     parser.add_argument("files", nargs="*", type=Path, help="documents (default: README.md and docs/)")
-    files = [file.resolve() for file in parser.parse_args().files] or pages()
+    parser.add_argument("--store", type=Path, metavar="FILE", help="of a study: what it holds is not computed again")
+    arguments = parser.parse_args()
+    files = [file.resolve() for file in arguments.files] or pages()
     start, done, failed = time.perf_counter(), list[Done](), 0
     with ThreadPoolExecutor(2) as pool:
-        for page in pool.map(go_through, files):
+        for page in pool.map(partial(go_through, store=arguments.store), files):
             for each in page.done:
                 each.tell()
             if page.failure is not None:

@@ -77,7 +77,10 @@ def test_shown_lines_are_looked_for_in_their_order() -> None:
 
 
 def test_the_scratch_copy_holds_what_a_clone_would(tmp_path: Path) -> None:
-    copy_of_checkout(tmp_path)
+    store = tmp_path / "of_a_study.sqlite"
+    store.write_text("records", encoding="utf-8")
+    copy_of_checkout(tmp_path, store)
+    assert (tmp_path / "reports" / "store.sqlite").read_text(encoding="utf-8") == "records"
     assert (tmp_path / "evals" / "test_hooks.py").is_file()
     assert (tmp_path / ".ci" / "run").is_file()
     assert not (tmp_path / ".git").exists()

@@ -1,39 +1,31 @@
 """What is done with a report: `show` its page, `plot` its figures, `export` its tables; `schema`; published counts."""
 
 import argparse
+import json
 import math
 import re
+import shlex
+import sys
 import tempfile
 import webbrowser
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from harness.commands.console import show
-from harness.findings.report.report_files import INSPECT_FILE, PAGE_FILE, SAMPLES_FILE
-
-if TYPE_CHECKING:  # `--help` loads no pandas
-    from harness.findings.report.reading import Report
-import shlex
-import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from harness import __version__
-from harness.commands.console import model_shape
+from harness.commands.console import Command, model_shape, show
 from harness.errors import SettingsError, plain
 from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import ModelShape
 from harness.experiment.rankings import HeadRanking
 from harness.findings.published.result_files import read_published
-from harness.findings.report.report_files import PLOTS, REPORT_FILE
+from harness.findings.report.report_files import INSPECT_FILE, PAGE_FILE, PLOTS, REPORT_FILE, SAMPLES_FILE
 from harness.settings import Settings
 
-if TYPE_CHECKING:  # parsing does not write reports
+if TYPE_CHECKING:  # `--help` loads no pandas, and parsing writes no reports
+    from harness.findings.report.reading import Report
     from harness.findings.report.report_writing import Setup
-import json
-
-from harness.commands.console import Command
 
 UNITS = {"in": 1.0, "mm": 1 / 25.4, "cm": 1 / 2.54, "pt": 1 / 72}
 """In inches."""
@@ -52,13 +44,12 @@ def _add_show_arguments(parser: argparse.ArgumentParser) -> None:
 def _run_show(arguments: argparse.Namespace) -> None:
     """Open it, written first where it is not there or of another report; or its summary as text."""
     from harness.findings.page.page_writing import is_page_of
-    from harness.findings.report.gate_message import gate_lines
     from harness.findings.report.reading import load
-    from harness.findings.report.summary import summary_lines
+    from harness.findings.report.summary import report_lines
 
     report = load(arguments.report)
     if arguments.text:
-        show([*(line for _, line in gate_lines(report.data)), *summary_lines(report.data)])
+        show(line for _, line in report_lines(report.data))
         return
     page = report.path.with_name(PAGE_FILE)
     if arguments.anew or not is_page_of(page, report.data):

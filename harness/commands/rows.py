@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from harness.commands.console import add_options, check_writable, given_settings, say, show, whole_number
+from harness.commands.console import Command, add_options, check_writable, given_settings, say, show, whole_number
 from harness.demo.filings import DEMO_FILINGS, DEMO_SEED, DEMO_SENTENCES, demo_rows
 from harness.errors import DataError, SettingsError, counted
 from harness.retrieval.chat_templates import read_arguments
@@ -20,7 +20,6 @@ from harness.settings import Settings
 if TYPE_CHECKING:  # read where they are needed: no other command needs them
     from harness.retrieval.filings.building import Length, Recipe
     from harness.retrieval.filings.candidates import Candidate
-from harness.commands.console import Command
 
 
 def _add_rows_arguments(parser: argparse.ArgumentParser) -> None:

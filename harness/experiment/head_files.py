@@ -3,41 +3,42 @@
 Ours is a superset of the format of the EDGAR haystack study (per-task lists, shared and global heads), with
 what is needed to judge it: the model's shape, the method, samples, the full scores, and hashes of the filings
 that it was made from. Also read: that study's older format; per-task lists of `{"head": [17, 24],
-"avg_score": 0.3}`; scores of every trial by head, `{"16-19": [0.9, 0]}`, as the code of Wu et al. (2024,
-arXiv 2404.15574) writes them, ranked by mean, and the same in the envelope of LOCOS (arXiv 2607.01002), `{"meta": {},
-"scores": {}}`; `{"head_rankings": [...]}`; flat lists, of heads or of `["13-18", 0.5]`, and the YAML of QRHead
-(https://github.com/princeton-pli/QRHead), `attn_head_set: "13-18,13-21"`, best first, which serve every task.
+"avg_score": 0.3}`; and files of one list that serves every task: scores of every trial by head, also in the envelope of
+LOCOS (arXiv 2607.01002), `{"meta": {}, "scores": {}}`, `{"head_rankings": [...]}`, flat lists, and QRHead's YAML.
 
-A list's order is its ranking, so a list whose scores do not fall is an error. Knows no models: whether heads
-exist in one, `HeadRanking.check_shape` says.
+How a list is written is `head_lists`' affair. Knows no models: whether heads exist in one, `HeadRanking.check_shape`
+says.
 """
 
 import json
-import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from harness.errors import HeadsError
+from harness.experiment.head_lists import (
+    ACCEPTED,
+    head_of,
+    head_set,
+    parsed_head,
+    ranked_by_trials,
+    read_yaml,
+    score_of,
+    scored_list,
+    unscored_list,
+)
 from harness.experiment.heads import Head, ModelShape
 from harness.experiment.json_nodes import Node, read_json
-from harness.experiment.rankings import EVERY_TASK, HeadRanking, ScoredHead, Scores, SharedHead, best_first
+from harness.experiment.rankings import EVERY_TASK, HeadRanking, ScoredHead, Scores, SharedHead
 from harness.experiment.stability import ListStability, Stability
-from harness.files import read_bytes, write_text
+from harness.files import write_text
 from harness.retrieval.traces import PLACES, Extent, Traces
 
 SCHEMA_VERSION = 1
 UNSCORED = "order of the list, without scores"
 """The method of a list that says nothing but its order."""
 
-_ACCEPTED = (
-    'expected {"tasks": {TASK: [{"layer": 17, "head": 24, "score": 0.3}]}}, '
-    '{TASK: [{"head": [17, 24], "avg_score": 0.3}]}, {"16-19": [0.9, 0]} (a head\'s trials), '
-    '{"meta": {}, "scores": {"16-19": [0.9, 0]}}, {"head_rankings": [{"head": "L16H1", "score": 0.3}]}, [[17, 24]] or '
-    '[["13-18", 0.5]]'
-)
-_YAML = 'expected QRHead\'s attn_head_set: "13-18,13-21", or another format as JSON'
 _HEAD_KEY = re.compile(r"\d+-\d+", re.ASCII)
 
 
@@ -55,10 +56,10 @@ def read_ranking(path: Path, *, top_k: int | None = None) -> HeadRanking:
         document = read_json(path)
     except HeadsError:
         if path.suffix.lower() in (".yaml", ".yml") and path.is_file():
-            return _for_every_task(path.name, _head_set(_read_yaml(path)), top_k, UNSCORED)
+            return _for_every_task(path.name, head_set(read_yaml(path)), top_k, UNSCORED)
         if path.suffix.lower() == ".json" or not path.is_file():
             raise
-        raise HeadsError(f"{path.name}: not JSON; {_ACCEPTED}, in JSON; convert it") from None
+        raise HeadsError(f"{path.name}: not JSON; {ACCEPTED}, in JSON; convert it") from None
     match document.value:
         case {"meta": dict(), "scores": dict()}:
             ranking = _read(document.field("scores"), top_k)
@@ -92,16 +93,16 @@ def _read(root: Node, top_k: int | None) -> HeadRanking:
             return _read_tasks(root, source, top_k)
         case {"head_rankings": list()}:
             method = root.optional("method", Node.text)
-            return _for_every_task(source, _list(root.field("head_rankings")), top_k, method)
+            return _for_every_task(source, scored_list(root.field("head_rankings")), top_k, method)
         case dict() as value if value and all(_HEAD_KEY.fullmatch(key) for key in value):
-            return _for_every_task(source, best_first(_mean_of_trials(root)), top_k, None)
+            return _for_every_task(source, ranked_by_trials(root), top_k, None)
         case dict() as value if value and all(isinstance(heads, list) for heads in value.values()):
-            return _ranking(source, root.table(_list), top_k)
+            return _ranking(source, root.table(scored_list), top_k)
         case [[int(), int()], *_]:
-            return _for_every_task(source, _unscored(root), top_k, UNSCORED)
+            return _for_every_task(source, unscored_list(root), top_k, UNSCORED)
         case [[str(), _], *_] | [dict(), *_]:
-            return _for_every_task(source, _list(root), top_k, None)
-    raise HeadsError(f"{source}: not a known format of ranked heads; {_ACCEPTED}")
+            return _for_every_task(source, scored_list(root), top_k, None)
+    raise HeadsError(f"{source}: not a known format of ranked heads; {ACCEPTED}")
 
 
 def _ranking(source: str, tasks: Mapping[str, tuple[ScoredHead, ...]], top_k: int | None) -> HeadRanking:
@@ -125,7 +126,7 @@ def _read_tasks(root: Node, source: str, top_k: int | None) -> HeadRanking:
             top_k = root.field(key).integer(1)
             break
     ranking = replace(
-        _ranking(source, root.field("tasks").table(_list), top_k),
+        _ranking(source, root.field("tasks").table(scored_list), top_k),
         every_task=root.optional("every_task", Node.boolean) or False,
         method=root.optional("method", Node.text),
         variant=root.optional("variant", Node.text),
@@ -133,7 +134,7 @@ def _read_tasks(root: Node, source: str, top_k: int | None) -> HeadRanking:
         model=None if version is None else root.optional("model", _shape),
         mean_scores=root.optional("mean_scores", lambda node: node.table(_grid)),
         listed_shared=root.optional("shared_heads", _shared),
-        listed_global=root.optional("global_heads", _list),
+        listed_global=root.optional("global_heads", scored_list),
         filing_hashes=root.optional("filing_hashes", _texts),
         split_seed=root.optional("split_seed", lambda node: node.integer(None)),
         split_share=root.optional("split_share", Node.number),
@@ -170,98 +171,9 @@ def _check_chance(ranking: HeadRanking) -> None:
         )
 
 
-def _list(node: Node) -> tuple[ScoredHead, ...]:
-    """A list of scored heads."""
-    return _best_first((item, ScoredHead(_head(item), _score(item))) for item in node.items())
-
-
-def _unscored(node: Node) -> tuple[ScoredHead, ...]:
-    """A flat list of heads: places stand in for scores, the last head's being 1."""
-    items = node.items()
-    return _best_first((item, ScoredHead(_head(item), float(len(items) - i))) for i, item in enumerate(items))
-
-
-def _read_yaml(path: Path) -> Node:
-    import yaml
-
-    try:
-        return Node(yaml.safe_load(read_bytes(path)), path.name)
-    except OSError as error:
-        raise HeadsError(f"{path}: {error.strerror}; expected a YAML file that can be read") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise HeadsError(f"{path.name}: no YAML: {str(error).splitlines()[0]}; {_YAML}") from None
-
-
-def _head_set(root: Node) -> tuple[ScoredHead, ...]:
-    """QRHead's: heads in one text; places stand in for scores, the last head's being 1."""
-    if not isinstance(root.value, dict) or "attn_head_set" not in root.value:
-        raise HeadsError(f"{root.source}: no attn_head_set; {_YAML}: {_ACCEPTED.removeprefix('expected ')}")
-    listed = root.field("attn_head_set")
-    parts = [part.strip() for part in listed.text().split(",")]
-    items = [listed.part(part, f"[{i}]") for i, part in enumerate(parts)]
-    return _best_first(
-        (item, ScoredHead(_parsed(item, item.text()), float(len(parts) - i))) for i, item in enumerate(items)
-    )
-
-
-def _best_first(heads: Iterable[tuple[Node, ScoredHead]]) -> tuple[ScoredHead, ...]:
-    """The heads of a list, checked: each once, and no score above the one before."""
-    places: dict[Head, str] = {}
-    lowest = math.inf
-    checked = []
-    for item, scored in heads:
-        if scored.head in places:
-            raise HeadsError(f"{item.where}: {scored.head} again, after {places[scored.head]}; expected each head once")
-        if scored.score > lowest:
-            raise HeadsError(
-                f"{item.where}: score {scored.score} after {lowest}; expected a list that is best first, for "
-                "its order is the ranking"
-            )
-        places[scored.head], lowest = item.place, scored.score
-        checked.append(scored)
-    return tuple(checked)
-
-
-def _head(item: Node) -> Head:
-    """The head of an entry, in any of the known ways of writing one."""
-    match item.value:
-        case {"layer": layer, "head": head} | {"head": [layer, head]} | [int() as layer, head]:
-            return Head(item.part(layer, "layer").integer(), item.part(head, "head").integer())
-        case {"head": str() as text} | [str() as text, _]:
-            return _parsed(item, text)
-    raise item.bad('a head, as in {"layer": 17, "head": 24, "score": 0.3}')
-
-
-def _parsed(item: Node, text: str) -> Head:
-    try:
-        return Head.parse(text)
-    except HeadsError as error:
-        raise HeadsError(f"{item.where}: {error}") from None
-
-
-def _score(item: Node) -> float:
-    match item.value:
-        case {"score": score} | {"avg_score": score} | [str(), score]:
-            return item.part(score, "score").number()
-    raise item.bad('a score, as in {"layer": 17, "head": 24, "score": 0.3}')
-
-
-def _mean_of_trials(node: Node) -> list[ScoredHead]:
-    trials = node.table(Node.numbers)
-    means: dict[Head, float] = {}
-    for key, scores in trials.items():
-        head = Head.parse(key)
-        if head in means:
-            raise HeadsError(f"{node.source}: {key}: {head} again; expected each head once")
-        if not scores:
-            raise HeadsError(f"{node.source}: {key}: no trials; expected at least one")
-        means[head] = math.fsum(scores) / len(scores)
-    return [ScoredHead(head, score) for head, score in means.items()]
-
-
 def _shared(node: Node) -> tuple[SharedHead, ...]:
     return tuple(
-        SharedHead(_head(item), item.field("task_frequency").integer(1), _score(item)) for item in node.items()
+        SharedHead(head_of(item), item.field("task_frequency").integer(1), score_of(item)) for item in node.items()
     )
 
 
@@ -305,7 +217,7 @@ def _list_stability(node: Node) -> ListStability:
     in_top = node.field("in_top")
     parts = in_top.table(lambda head: tuple(_part(part) for part in head.items()))
     return ListStability(
-        in_top={_parsed(in_top, key): of_head for key, of_head in parts.items()},
+        in_top={parsed_head(in_top, key): of_head for key, of_head in parts.items()},
         least_kept=tuple(count.integer() for count in node.field("least_kept").items()),
     )
 

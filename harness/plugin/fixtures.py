@@ -9,30 +9,24 @@ A test asserts on the case that its mark gave (`ablation_condition`, `ablation_g
 (`ablation_model`). The first that is asked for a figure runs the plan.
 """
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
 from harness.errors import HarnessError, SettingsError
-
-if TYPE_CHECKING:  # every pytest run with the plugin installed imports this module
-    from harness.experiment.conditions import Condition
-    from harness.experiment.gate_conditions import Gate
-    from harness.study.session import StudySession
-
-    Declared = Condition | Gate
-import shlex
-from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
-
 from harness.plugin.stash import study_of, typed_again, typed_in
 
 if TYPE_CHECKING:  # every pytest run with the plugin installed imports this module
     from harness.experiment.conditions import Condition
     from harness.experiment.gate_conditions import Gate
     from harness.study.outcome import GateVerdict, Result
+    from harness.study.session import StudySession
+
+    Declared = Condition | Gate
 
 
 @dataclass(frozen=True, slots=True)

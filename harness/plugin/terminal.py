@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from harness.errors import plain
-from harness.findings.report.gate_message import gate_lines, verdict_lines
+from harness.findings.report.gate_message import verdict_lines
 from harness.findings.report.markdown_summary import markdown_summary
 from harness.findings.report.report_data import ReportData
 from harness.findings.report.report_files import PAGE_FILE
-from harness.findings.report.summary import missing_lines, summary_lines
+from harness.findings.report.summary import missing_lines, report_lines
 from harness.findings.verdicts.verdict_data import Kind
 from harness.settings import Settings
 
@@ -43,10 +43,8 @@ def write_summary(
     reporter.write_sep("=", "ablation")
     for line in header:
         reporter.write_line(plain(line))
-    for kind, line in gate_lines(report):
-        reporter.write_line(plain(line), **COLOURS[kind])
-    for line in summary_lines(report):
-        reporter.write_line(plain(line))
+    for kind, line in report_lines(report):
+        reporter.write_line(plain(line), **({} if kind is None else COLOURS[kind]))
     for line in settings_lines(report):
         reporter.write_line(plain(line))
     reporter.write_line(plain(f"report: {report_name}"))

@@ -18,19 +18,17 @@ Knows nothing of heads, models or files. What a signature is never changes: file
 
 import hashlib
 import re
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import median, quantiles
 from typing import TYPE_CHECKING, Literal
 
+from harness.retrieval.prompts import Prompt
 from harness.retrieval.rows import Row, filing_hash
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-from collections.abc import Iterator
-from statistics import median, quantiles
-
-from harness.retrieval.prompts import Prompt
 
 
 def text_hash(text: str) -> str:

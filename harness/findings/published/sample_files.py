@@ -225,6 +225,7 @@ def _rows(answers: Mapping[str, _Answer]) -> dict[str, Row]:
 
 
 def _sample(condition: Condition, row: Row, answer: _Answer) -> Sample:
+    """What the files say of an answer: no tokens, probabilities or end (`samples` makes those of records)."""
     return Sample(
         condition=condition.name,
         row=row.id,

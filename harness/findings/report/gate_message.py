@@ -27,7 +27,7 @@ def not_alone(gate: GateResult) -> str | None:
 
 def gate_facts(gate: GateResult, alone: str | None = None) -> list[tuple[str, str]]:
     """All that a verdict rests on: what it is, and its figures in words; `alone` is one more reason why it is none."""
-    margin, flat = (f"{part:.0%}{_in_points(gate, part)}" for part in (gate.margins.margin, gate.margins.flat))
+    margin, flat = (f"{part:.0%}{_of_the_right(gate, part)}" for part in (gate.margins.margin, gate.margins.flat))
     return [
         ("what", f"{HEADS[gate.heads]}, {_heads(gate)} ablated; {_rows(gate)}{JUDGED[gate.outcome]}"),
         (
@@ -245,7 +245,7 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _in_points(gate: GateResult, part: float) -> str:
+def _of_the_right(gate: GateResult, part: float) -> str:
     """A share of the right answers in points of accuracy."""
     return "" if gate.baseline is None else f" ({100 * part * gate.baseline:.1f} points)"
 

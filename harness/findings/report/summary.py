@@ -11,8 +11,10 @@ from harness.errors import counted, plain
 from harness.experiment.conditions import UNTOUCHED
 from harness.findings.damage import damage_lines
 from harness.findings.report.curves import Curve, Level, curves, envelope, level
+from harness.findings.report.gate_message import gate_lines
 from harness.findings.report.report_data import ConditionResult, Likelihood, ReportData
 from harness.findings.samples import DONOR_VALUE
+from harness.findings.verdicts.verdict_data import Kind
 from harness.findings.wording import manner_note, points, points_between, span
 from harness.retrieval.traces import seen_words
 
@@ -20,6 +22,13 @@ RANDOM = "random_control"
 PERMUTATION = "permutation"
 DEGENERATE = 0.05
 """By how much a condition's part of degenerate completions may exceed the baseline's before it is worth a line."""
+
+
+def report_lines(report: ReportData) -> Iterator[tuple[Kind | None, str]]:
+    """The report as a session ends with it: what its gates decided, each line with its verdict; then the summary."""
+    yield from gate_lines(report)
+    for line in summary_lines(report):
+        yield None, line
 
 
 def summary_lines(report: ReportData) -> Iterator[str]:
@@ -155,8 +164,8 @@ def _specificity_lines(report: ReportData) -> Iterator[str]:
     found = report.specificity
     if found is not None:
         yield (
-            f"specificity k={found.k}: {found.finding}: own heads {_in_points(found.own_drop)}, other tasks' "
-            f"{_in_points(found.other_drop)}, difference {_in_points(found.difference)} "
+            f"specificity k={found.k}: {found.finding}: own heads {_drop_in_points(found.own_drop)}, other tasks' "
+            f"{_drop_in_points(found.other_drop)}, difference {_drop_in_points(found.difference)} "
             f"{points_between(found.interval)}; {found.overlap:.1f} of {found.k} heads in common"
         )
 
@@ -174,7 +183,7 @@ def _random_lines(report: ReportData, draws: Sequence[Curve]) -> Iterator[str]:
     baseline = level(report, "baseline")
     before = None if baseline is None else baseline.accuracy
     for point in envelope(draws):
-        drop = "" if before is None else f"   drop {_in_points(before - point.mean)}"
+        drop = "" if before is None else f"   drop {_drop_in_points(before - point.mean)}"
         yield (
             f"{RANDOM:<16} {f'k={point.k}':>5}  {point.mean:6.1%}  [{point.low:6.1%}, {point.high:6.1%}]{drop}"
             f"   mean and range of {point.n_draws} draws{_mismatches(report, point.k)}"
@@ -204,7 +213,7 @@ def _gate_draw_lines(report: ReportData) -> Iterator[str]:
             mean = sum(accuracies) / len(accuracies)
             yield (
                 f"{experiment:<16} {k:>5}  {mean:6.1%}  [{min(accuracies):6.1%}, {max(accuracies):6.1%}]"
-                f"   drop {_in_points(before - mean)}   mean and range of {counted(len(drops), 'draw')} for "
+                f"   drop {_drop_in_points(before - mean)}   mean and range of {counted(len(drops), 'draw')} for "
                 f"{gate.name}{also}"
             )
 
@@ -242,7 +251,7 @@ def _own_lines(report: ReportData) -> Iterator[str]:
     for condition in report.conditions:
         point = level(report, condition.name)
         if condition.k is None and condition.name not in UNTOUCHED and point is not None:
-            drop = "" if condition.drop is None else f"   drop {_in_points(condition.drop.estimate)}"
+            drop = "" if condition.drop is None else f"   drop {_drop_in_points(condition.drop.estimate)}"
             yield f"{condition.name:<16} {'':>5}  {_accuracy(point)}{drop}"
 
 
@@ -280,10 +289,10 @@ def _drop(report: ReportData, curve: Curve, point: Level) -> str:
         return ""
     if baseline.n < baseline.requested or point.n < point.requested:
         return ""
-    return f"   drop {_in_points(baseline.accuracy - point.accuracy)}"
+    return f"   drop {_drop_in_points(baseline.accuracy - point.accuracy)}"
 
 
-def _in_points(drop: float) -> str:
+def _drop_in_points(drop: float) -> str:
     return f"{points(drop):>5} points"
 
 

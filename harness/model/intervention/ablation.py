@@ -9,7 +9,7 @@ projection's weight set to zero. Weights and the caller's tensors stay untouched
 Replacing is selection, never arithmetic (0 x inf is nan). Every ablation checks itself: each hook fired, and
 what each projection really read was exactly the replacement there, measured after all other hooks.
 
-Knows nothing of architectures, prompts or tokens, nor of what is put in place (`replacement`).
+Knows nothing of architectures, prompts or tokens, nor of what is put in place (`projection_input`).
 """
 
 import weakref
