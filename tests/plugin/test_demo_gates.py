@@ -1,6 +1,6 @@
 """Gates on the demo, whose truth is known: its ranking passes, a shuffled one does not, and traps are seen.
 
-Three of its nine tasks and ten of its filings are enough; what one test computes, the others find in the store.
+Two of its nine tasks and ten of its filings are just enough; what one test computes, the others find in the store.
 """
 
 import json
@@ -18,7 +18,7 @@ from harness.settings import Settings
 from harness.study.inputs import read_inputs
 from plugin.project import Project
 
-TASKS = "employees_count_total,holder_record_amount,registrant_name"
+TASKS = "employees_count_total,registrant_name"
 
 
 @pytest.fixture(scope="module")
@@ -28,11 +28,17 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def demo(project: Project, store: Path) -> Project:
-    project.only_ini(filterwarnings="error", ablation_store=str(store), ablation_tasks=TASKS, ablation_random_draws="3")
+    project.only_ini(
+        filterwarnings="error",
+        ablation_store=str(store),
+        ablation_tasks=TASKS,
+        ablation_random_draws="3",
+        ablation_max_new_tokens="8",
+    )
     return project
 
 
-def verdicts(demo: Project, *arguments: str, rows: int = 30) -> dict[str, str]:
+def verdicts(demo: Project, *arguments: str, rows: int = 20) -> dict[str, str]:
     demo.run("evals", "-m", "gate", f"--ablation-max-rows={rows}", *arguments)
     return {gate["name"]: gate["verdict"] for gate in demo.report()["gates"]}
 
@@ -42,10 +48,10 @@ OWN, SHARED, GLOBAL = (f"gate[{heads}-all-k20]" for heads in ("own", "shared", "
 
 def test_the_demos_own_ranking_passes_and_so_do_its_lowest_heads(demo: Project) -> None:
     """What a pass is worth: the heads are needed. The lowest-scoring are too, so it says nothing of the ranking."""
-    result = demo.run("evals", "-m", "gate", "--ablation-max-rows=30")
+    result = demo.run("evals", "-m", "gate", "--ablation-max-rows=20")
     result.assert_outcomes(passed=3, deselected=len(demo.ids("evals")) - 3)
     for gate, name in zip(demo.report()["gates"], (OWN, SHARED, GLOBAL), strict=True):
-        assert (gate["name"], gate["verdict"], gate["clusters"], gate["n"]) == (name, "pass", 10, 30)
+        assert (gate["name"], gate["verdict"], gate["clusters"], gate["n"]) == (name, "pass", 10, 20)
         assert gate["damage"] == "lost answers"
         assert gate["lowest"]["would_pass"]
     assert [part["holds"] for part in demo.report()["claim"]["parts"]] == [True] * 3
@@ -54,9 +60,10 @@ def test_the_demos_own_ranking_passes_and_so_do_its_lowest_heads(demo: Project) 
     assert result.outlines[start + 1].startswith(f"{OWN}        pass ")
 
 
-def test_nine_filings_decide_nothing(demo: Project) -> None:
-    assert set(verdicts(demo, rows=27).values()) == {"inconclusive"}
-    assert demo.report()["gates"][0]["needed_clusters"] == 10
+def test_eighteen_answers_in_nine_filings_are_too_little_to_lose(demo: Project) -> None:
+    assert set(verdicts(demo, rows=18).values()) == {"invalid"}
+    for gate in demo.report()["gates"]:
+        assert gate["reasons"][0].startswith("18 right answers in 9 clusters rest on the needle")
 
 
 def test_heads_whose_loss_breaks_the_model_are_invalid(demo: Project) -> None:
@@ -64,7 +71,7 @@ def test_heads_whose_loss_breaks_the_model_are_invalid(demo: Project) -> None:
     heads = [(layer, head) for layer in (0, 2) for head in range(16)] + [(1, head) for head in range(10)]
     (demo.path / "mine.json").write_text(json.dumps(heads))
     given = ("--ablation-heads=mine.json", "--ablation-k=42", "--ablation-heads-held-out", "-k", "shared")
-    assert verdicts(demo, *given, rows=9) == {"gate[shared-all-k42]": "invalid"}
+    assert verdicts(demo, *given, rows=6) == {"gate[shared-all-k42]": "invalid"}
     (gate,) = demo.report()["gates"]
     assert gate["damage"] == "broken model"
     assert any(reason.startswith("these heads break the model (") for reason in gate["reasons"])
