@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from harness.commands.bench import BENCH
-from harness.commands.compare import COMPARE
+from harness.commands.compare import COMPARE, MERGE
 from harness.commands.console import Command
 from harness.commands.heads import EXPORT_CHECKPOINT, HEADS, IDENTIFY
 from harness.commands.reports import EXPORT, PLOT, PUBLISHED, SCHEMA, SHOW
@@ -36,6 +36,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "plot": PLOT,
         "export": EXPORT,
         "compare": COMPARE,
+        "merge": MERGE,
         "ways": WAYS_COMMAND,
         "report-published": PUBLISHED,
         "schema": SCHEMA,

@@ -1,21 +1,28 @@
-"""`compare`: what differs between two reports, and whether that fails a CI job."""
+"""Several runs beside each other: `compare` says what differs between two reports, and whether that fails a CI job;
+`merge` puts stores together that several machines filled, each with a part of a study.
+"""
 
 import argparse
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.commands.console import Command, check_writable, say, show
+from harness.errors import counted
 from harness.files import write_text
 from harness.findings.report.report_files import SAMPLES_FILE
 
-if TYPE_CHECKING:  # parsing does not read reports
+if TYPE_CHECKING:  # parsing reads neither reports nor stores
+    from harness.experiment.store_merge import Merged
     from harness.findings.comparing.compare import Source
 
 EXIT_FAILED = 1
+KEEP = ("first", "last")
+"""The values of `harness.experiment.store_merge.Keep`."""
 
 
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_compare_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own arguments."""
     parser.add_argument("before", type=Path, metavar="A", help="a report.json, or its folder: what was")
     parser.add_argument("after", type=Path, metavar="B", help="another one: what is now")
@@ -33,7 +40,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run_compare(arguments: argparse.Namespace) -> int:
     """Show what differs from A to B; 1 where a check of --fail-on fails."""
     from harness.findings.comparing.compare import compare
     from harness.findings.comparing.comparison_text import comparison_lines
@@ -77,4 +84,43 @@ def _source(path: Path) -> "Source":
     return Source(str(path), report.data, (report.sample_lines() or None) if has_samples else None)
 
 
-COMPARE = Command("compare two reports, condition by condition and row by row", _add_arguments, _run)
+def _add_merge_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's own arguments."""
+    parser.add_argument("stores", nargs="+", type=Path, metavar="STORE", help="stores to put together; only read")
+    parser.add_argument(
+        "--into",
+        type=Path,
+        required=True,
+        metavar="STORE",
+        help="the store that takes them in; what it holds already it keeps, and where there is none it is made",
+    )
+    parser.add_argument(
+        "--keep",
+        choices=KEEP,
+        help="where stores hold different answers to one question: keep that of the store named first (--into before "
+        "all), or last (default: name them, and merge nothing)",
+    )
+
+
+def _run_merge(arguments: argparse.Namespace) -> None:
+    """Merge, and say what came of each store."""
+    from harness.experiment.store_merge import merge_stores
+
+    show(merged_lines(merge_stores(arguments.stores, arguments.into, keep=arguments.keep), arguments.into))
+
+
+def merged_lines(merged: "Sequence[Merged]", into: Path) -> Iterator[str]:
+    """A line a store, and what is to be done next."""
+    for each in merged:
+        notes = [f"{counted(each.there, 'record')} there already"] * bool(each.there)
+        notes += [f"{each.different:,} of them with another answer"] * bool(each.different)
+        notes += [f"{counted(each.damaged, 'record')} damaged and left behind"] * bool(each.damaged)
+        added = counted(each.added, "record")
+        yield f"{each.path}: {'; '.join([f'{added} added', *notes])}"
+    yield f"store: {into}; run the study again with it, without --ablation-part: what is stored is not computed again"
+
+
+COMPARE = Command("compare two reports, condition by condition and row by row", _add_compare_arguments, _run_compare)
+MERGE = Command(
+    "put stores together that several machines filled, as parts of a study", _add_merge_arguments, _run_merge
+)

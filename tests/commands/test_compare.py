@@ -1,10 +1,12 @@
-"""What differs between two reports, and the exit codes of a CI job."""
+"""What differs between two reports, and the exit codes of a CI job; what merging stores says, and refuses."""
 
 import json
 import shutil
 from pathlib import Path
 
 import pytest
+from experiment.test_store import RECORD
+from experiment.test_store_merge import OTHER, held, store
 from vouching import vouch
 
 from harness.cli import main
@@ -82,3 +84,33 @@ def test_what_cannot_be_used(folder: Path, other: Path, tmp_path: Path, capsys: 
     vouch(other)
     assert "samples.jsonl:1: no 'condition'" in refusal(capsys, "compare", folder, other)
     assert "required: B" in usage_error(capsys, "compare", folder)
+
+
+def test_merge_says_what_came_of_each_store(tmp_path: Path, capsys: Capture) -> None:
+    parts, into = (
+        [store(tmp_path / "1", a=RECORD, b=RECORD), store(tmp_path / "2", b=RECORD, c=RECORD)],
+        tmp_path / "all",
+    )
+    assert main(["merge", *map(str, parts), "--into", str(into)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{parts[0]}: 2 records added",
+        f"{parts[1]}: 1 record added; 1 record there already",
+        f"store: {into}; run the study again with it, without --ablation-part: what is stored is not computed again",
+    ]
+    other = store(tmp_path / "3", a=OTHER)
+    assert "1 key with another content" in refusal(capsys, "merge", other, "--into", into)
+    assert main(["merge", str(other), "--into", str(into), "--keep", "last"]) == 0
+    assert capsys.readouterr().out.startswith(
+        f"{other}: 0 records added; 1 record there already; 1 of them with another answer\n"
+    )
+    assert held(into) == {"a": OTHER, "b": RECORD, "c": RECORD}
+
+
+def test_merge_refuses(tmp_path: Path, capsys: Capture) -> None:
+    assert "expected a store of records to merge" in refusal(
+        capsys, "merge", tmp_path / "no", "--into", tmp_path / "all"
+    )
+    assert "--into" in usage_error(capsys, "merge", tmp_path / "no")
+    assert "choose from first, last" in usage_error(capsys, "merge", "a", "--into", "b", "--keep", "both").replace(
+        "'", ""
+    )

@@ -24,6 +24,7 @@ from harness.experiment.intervention import MeanValues
 from harness.experiment.plan import Job
 from harness.experiment.record import Completion, Record
 from harness.experiment.store import SCHEMA_VERSION, Store
+from harness.experiment.store_file import StoreFile
 
 JOB = Job("f1/ceo", frozenset({Head(17, 24), Head(3, 1)}))
 RECORD = Record(
@@ -361,8 +362,8 @@ def test_a_migration_that_is_killed_leaves_the_old_store(tmp_path: Path) -> None
     content = path.read_bytes()
     # a record a millisecond, so that a fast machine is not done before the kill
     opening = (
-        f"import time; from pathlib import Path; import {Store.__module__} as store; own = store._digest; "
-        f"store._digest = lambda *parts: (time.sleep(0.001), own(*parts))[1]; store.Store(Path({str(path)!r}))"
+        f"import time; from pathlib import Path; import {StoreFile.__module__} as file; own = file.digest_of; "
+        f"file.digest_of = lambda *parts: (time.sleep(0.001), own(*parts))[1]; file.StoreFile(Path({str(path)!r}))"
     )
     killed = 0
     for _ in range(4):
@@ -500,7 +501,7 @@ def test_a_full_disk_is_one_error_and_the_old_records_stay(tmp_path: Path) -> No
 
 
 def test_a_store_held_by_another_is_an_error_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.experiment.store.BUSY_SECONDS", 0.0)
+    monkeypatch.setattr("harness.experiment.store_file.BUSY_SECONDS", 0.0)
     path = filled(tmp_path / "s")
     other = sqlite3.connect(path, isolation_level=None)
     with Store(path) as store:
