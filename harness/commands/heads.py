@@ -119,21 +119,23 @@ def _run_identify(arguments: argparse.Namespace) -> None:
     """Score all heads on the identification rows, write the ranking and show it."""
     settings = given_settings(arguments, (*IDENTIFY_OPTIONS, "seed"))
     check_writable(arguments.out, "--out")
-    tasks, table = read_data(settings)
-    rows = identification_rows(table.rows, settings)
+    data = read_data(settings)
+    rows = identification_rows(data.rows, settings)
     filings = counted(len({row.filename for row in rows}), "filing")
-    say(f"{settings.model}: {counted(len(rows), 'identification row')} of {filings}, {counted(len(tasks), 'task')}")
+    say(
+        f"{settings.model}: {counted(len(rows), 'identification row')} of {filings}, {counted(len(data.tasks), 'task')}"
+    )
     model = AskedModel(settings)
     if (kind := model.blueprint.quantized_file) is not None:
         say(f"{settings.model}: quantised weights ({kind}), read as full ones")
-    _say_excluded(table.excluded)
+    _say_excluded(data.excluded)
     whole = rows
-    rows, n_cut = cut_to_seq_len(model, tasks, rows)
+    rows, n_cut = cut_to_seq_len(data.prompts(model), rows)
     if n_cut:
         say(f"{counted(n_cut, 'row')} cut to {settings.seq_len} tokens, {len(rows) - n_cut} are not longer")
     ranking = identify_heads(
         model,
-        tasks,
+        data.tasks,
         rows,
         top_k=arguments.top_k,
         method=arguments.method,
@@ -189,10 +191,10 @@ def _run_export(arguments: argparse.Namespace) -> None:
     for head in heads:
         model.blueprint.shape.check(head, f"--heads {arguments.heads}")
     if arguments.mode == "mean":
-        tasks, table = read_data(settings)
-        rows, _ = cut_to_seq_len(model, tasks, identification_rows(table.rows, settings))
+        data = read_data(settings)
+        rows, _ = cut_to_seq_len(data.prompts(model), identification_rows(data.rows, settings))
         say(f"{settings.model}: means over {counted(len(rows), 'identification row')}")
-        means = mean_outputs(model, tasks, rows)
+        means = mean_outputs(model, data.tasks, rows)
     model.write_without(heads, arguments.out, means)
     show([f"wrote {arguments.out}: {settings.model} without {', '.join(map(str, sorted(heads)))}"])
 

@@ -6,7 +6,8 @@ the EDGAR haystack study did (https://github.com/dersual/EDGAR-Haystack).
 What is cut, so that a whole prompt has at most a given number of tokens, lies away from the needle, at sentence
 boundaries: of a document that the needle is put into, its end; of one that holds its needle already, both ends, so that
 the needle keeps its place in between. The needle is never touched, and the most is kept that fits. A shorter prompt
-stays as it is: nothing is made up to lengthen it.
+stays as it is: nothing is made up to lengthen it. Rows of one document are cut alike, as far as one part of it can hold
+what each of them asks for: they keep what their prompts begin with in common.
 
 A row whose value stands in its document anyway may be answered without its needle: a right answer says less of the
 heads that look there. In place that is so of nearly every row. Whether the value is said there in answer to the
@@ -14,8 +15,8 @@ question is not known. Knows nothing of tokens or models.
 """
 
 import re
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from harness.choices import Insertion
@@ -149,28 +150,70 @@ def cut_to_length(row: Row, n_tokens: int, count: Callable[[Row], int]) -> Row:
     Raises:
         DataError: the prompt is longer even without any haystack.
     """
-    whole = count(row)
-    if whole <= n_tokens:
-        return row
-    parts = _Parts.of(row)
-    low, high = _Counted(0, count(parts.row(0))), _Counted(len(parts.shares) - 1, whole)
-    if low.tokens > n_tokens:
+    (cut,) = cut_together([row], n_tokens, count)
+    if cut is None:
         raise DataError(
-            f"row {row.id}: a prompt of {low.tokens} tokens with no more than the needle in it; expected at most "
-            f"{n_tokens}, as seq-len says; allow more"
+            f"row {row.id}: a prompt of {count(_Place.of(row).alone())} tokens with no more than the needle in it; "
+            f"expected at most {n_tokens}, as seq-len says; allow more"
         )
-    interpolate = True
-    while high.part - low.part > 1:
-        middle = (low.part + high.part) // 2
-        if interpolate:
-            # tokens grow about as the share does; every other step halves, so that this cannot go on for long
-            share = (n_tokens - low.tokens) / (high.tokens - low.tokens)
-            at = parts.shares[low.part] + share * (parts.shares[high.part] - parts.shares[low.part])
-            middle = min(max(bisect_right(parts.shares, at) - 1, low.part + 1), high.part - 1)
-        tried = _Counted(middle, count(parts.row(middle)))
-        low, high = (tried, high) if tried.tokens <= n_tokens else (low, tried)
-        interpolate = not interpolate
-    return parts.row(low.part)
+    return cut
+
+
+def cut_together(rows: Sequence[Row], n_tokens: int, count: Callable[[Row], int]) -> tuple[Row | None, ...]:
+    """Rows of one text and one placement, cut to prompts of at most `n_tokens`: as few different parts of it as may be.
+
+    Where all of the text fits into every row's prompt, the rows themselves. Else windows: from the text's first needle
+    on, each holds as many needles as fit into it together with what lies between them, and is then made as large as
+    every one of its rows' prompts takes. Needles that are put in later all fit one window, the text's beginning.
+    `None` for a row whose prompt is longer even without any haystack; the others are cut as if it were not there.
+    """
+    if all(count(row) <= n_tokens for row in rows):
+        return tuple(rows)
+    places = [_Place.of(row) for row in rows]
+    alone = {place: count(place.alone()) for place in places}
+    waiting = sorted(
+        (place for place in places if alone[place] <= n_tokens), key=lambda place: (place.start, place.end)
+    )
+    boundaries = sentence_boundaries(rows[0].haystack_text)
+    cut: dict[_Place, Row] = {}
+
+    def too_many(n: int) -> bool:
+        bare = _Parts.around(waiting[:n], boundaries)
+        return any(count(bare.row(place.row, 0)) > n_tokens for place in waiting[:n])
+
+    while waiting:
+        # what is too many stays so with more of them
+        n_held = 1 + bisect_left(range(2, len(waiting) + 1), True, key=too_many)
+        held, waiting = waiting[:n_held], waiting[n_held:]
+        parts = _Parts.around(held, boundaries)
+        # the longest first, so that the others mostly fit at once
+        held.sort(key=alone.__getitem__, reverse=True)
+        part = _largest(parts, [place.row for place in held], n_tokens, count)
+        cut |= {place: parts.row(place.row, part) for place in held}
+    return tuple(cut.get(place) for place in places)
+
+
+def _largest(parts: "_Parts", rows: Sequence[Row], n_tokens: int, count: Callable[[Row], int]) -> int:
+    """The number of the largest part with which every row's prompt has at most `n_tokens`; the first is such a part.
+
+    Few are counted: tokens grow about as the share does.
+    """
+    part = len(parts.shares) - 1
+    while over := next((row for row in rows if count(parts.row(row, part)) > n_tokens), None):
+        low, high = (_Counted(number, count(parts.row(over, number))) for number in (0, part))
+        interpolate = True
+        while high.part - low.part > 1:
+            middle = (low.part + high.part) // 2
+            if interpolate:
+                # every other step halves, so that this cannot go on for long
+                share = (n_tokens - low.tokens) / (high.tokens - low.tokens)
+                at = parts.shares[low.part] + share * (parts.shares[high.part] - parts.shares[low.part])
+                middle = min(max(bisect_right(parts.shares, at) - 1, low.part + 1), high.part - 1)
+            tried = _Counted(middle, count(parts.row(over, middle)))
+            low, high = (tried, high) if tried.tokens <= n_tokens else (low, tried)
+            interpolate = not interpolate
+        part = low.part
+    return part
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,40 +225,57 @@ class _Counted:
 
 
 @dataclass(frozen=True, slots=True)
-class _Parts:
-    """Ever larger parts of a row's haystack, from nothing but the needle to all of it.
+class _Place:
+    """Where a row's needle stands in its text: half-open characters; where it is put in later, before all of it."""
 
-    The part of a share holds that share of the text on either side of the needle, down to whole sentences. Where the
+    row: Row
+    start: int
+    end: int
+
+    @classmethod
+    def of(cls, row: Row) -> "_Place":
+        if row.placement == "insert":
+            return cls(row, 0, 0)
+        needle = row.needle_sentence.strip()
+        start = row.haystack_text.index(needle)
+        return cls(row, start, start + len(needle))
+
+    def alone(self) -> Row:
+        """The row without any haystack but its needle."""
+        return replace(
+            self.row, haystack_text=self.row.haystack_text[self.start : self.end], haystack_token_length=None
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """Ever larger parts of a text, from nothing but what some needles span, in between included, to all of it.
+
+    The part of a share holds that share of the text on either side of the needles, down to whole sentences. Where the
     needle is put in later, all text counts as after it. `before` and `after` hold (share, boundary).
     """
 
-    whole: Row
-    needle_start: int
-    needle_end: int
+    start: int
+    end: int
     before: tuple[tuple[float, int], ...]
     after: tuple[tuple[float, int], ...]
     shares: tuple[float, ...]
 
     @classmethod
-    def of(cls, row: Row) -> "_Parts":
-        text, start, end = row.haystack_text, 0, 0
-        if row.placement == "in_place":
-            needle = row.needle_sentence.strip()
-            start = text.index(needle)
-            end = start + len(needle)
-        boundaries = sentence_boundaries(text)
+    def around(cls, places: Sequence[_Place], boundaries: Sequence[int]) -> "_Parts":
+        start, end, length = places[0].start, max(place.end for place in places), boundaries[-1]
         before = tuple(((start - each) / start, each) for each in boundaries if each < start)
-        after = tuple(((each - end) / (len(text) - end), each) for each in boundaries if each > end)
+        after = tuple(((each - end) / (length - end), each) for each in boundaries if each > end)
         shares = {0.0, *(share for share, _ in (*before, *after))}
-        return cls(row, start, end, before, after, tuple(sorted(shares)))
+        return cls(start, end, before, after, tuple(sorted(shares)))
 
-    def row(self, part: int) -> Row:
-        """The row with this part of its haystack."""
+    def row(self, row: Row, part: int) -> Row:
+        """The row with this part of its text."""
         most = self.shares[part]
-        start = min((at for share, at in self.before if share <= most), default=self.needle_start)
-        end = max((at for share, at in self.after if share <= most), default=self.needle_end)
-        text = self.whole.haystack_text[start:end]
-        return replace(self.whole, haystack_text=text.lstrip() if start else text, haystack_token_length=None)
+        start = min((at for share, at in self.before if share <= most), default=self.start)
+        end = max((at for share, at in self.after if share <= most), default=self.end)
+        text = row.haystack_text[start:end]
+        return replace(row, haystack_text=text.lstrip() if start else text, haystack_token_length=None)
 
 
 def value_recurs(row: Row, task: Task) -> bool:

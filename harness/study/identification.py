@@ -41,14 +41,13 @@ def identification_rows(rows: Iterable[Row], settings: Settings) -> tuple[Row, .
     return kept
 
 
-def cut_to_seq_len(model: AskedModel, tasks: Mapping[str, Task], rows: Sequence[Row]) -> tuple[tuple[Row, ...], int]:
+def cut_to_seq_len(book: PromptBook, rows: Sequence[Row]) -> tuple[tuple[Row, ...], int]:
     """The rows cut to whole prompts of at most `seq_len` tokens, where that is asked for, and how many were cut.
 
     Raises:
         HarnessError: a prompt cannot be built, or is longer even without any haystack.
     """
-    seed = model.settings.seed
-    return PromptBook(model, tasks).cut(rows, lambda row: identification_depth(row, seed))
+    return book.cut(rows, lambda row: identification_depth(row, book.settings.seed))
 
 
 def identify_heads(

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 
 from harness.choices import DONOR_MODES, EDGE_MODES
 from harness.demo import RANKING_FILE
@@ -24,7 +25,6 @@ from harness.retrieval.rows import (
     SPLIT_SHARE,
     Excluded,
     Row,
-    RowTable,
     check_rows,
     donor_of,
     filing_hash,
@@ -40,9 +40,27 @@ from harness.study.prompt_book import PromptBook
 
 
 @dataclass(frozen=True)
+class Data:
+    """The tasks studied, their rows of either split, and those left out; beside them all that the file holds.
+
+    What is not studied counts where rows of one document are cut alike.
+    """
+
+    tasks: Mapping[str, Task]
+    rows: tuple[Row, ...]
+    excluded: tuple[Excluded, ...]
+    known_tasks: Mapping[str, Task]
+    file_rows: tuple[Row, ...]
+
+    def prompts(self, model: AskedModel, tasks: Mapping[str, Task] = MappingProxyType({})) -> PromptBook:
+        """A model's prompts of these rows, and of any `tasks` beside theirs."""
+        return PromptBook(model, {**self.known_tasks, **tasks}, self.file_rows)
+
+
+@dataclass(frozen=True)
 class Inputs:
     """What a run works on: `rows` are the evaluation rows, one for each depth of a sweep; `all_rows` those of either
-    split, as they were read.
+    split, as they were read, and `data` all that the file holds.
 
     `split_seed` is the ranking's where it has one, so that no filing it was made from is evaluated, and so is
     `split_share` where none was asked for. `overlap` are the evaluated filings that made the ranking all the same, and
@@ -53,6 +71,7 @@ class Inputs:
     tasks: Mapping[str, Task]
     rows: tuple[Row, ...]
     all_rows: tuple[Row, ...]
+    data: Data
     excluded: tuple[Excluded, ...]
     source: str
     ranking: HeadRanking
@@ -81,7 +100,7 @@ class Inputs:
     @cached_property
     def prompts(self) -> PromptBook:
         """The prompts of these rows, and of those that are read beside them."""
-        return PromptBook(self.model, self.tasks)
+        return self.data.prompts(self.model, self.tasks)
 
     @cached_property
     def by_id(self) -> Mapping[str, Row]:
@@ -174,26 +193,27 @@ def read_inputs(settings: Settings) -> Inputs:
     ranking = _ranking(settings)
     ranking.check_shape(blueprint.shape)
     ranking = ranking.completed(blueprint.shape)
-    tasks, table = read_data(settings)
+    data = read_data(settings)
     split_seed = settings.seed if ranking.split_seed is None else ranking.split_seed
     share = split_share(settings, ranking)
-    all_rows = join_equal_texts(table.rows)
+    all_rows = join_equal_texts(data.rows)
     rows = evaluation_rows(all_rows, settings, split_seed, share)
     evaluated = {row.filename for row in rows}
-    book = PromptBook(model, tasks)
+    book = data.prompts(model)
     rows, n_cut = book.cut(rows, book.placed_depth)
     inputs = Inputs(
-        tasks=tasks,
+        tasks=data.tasks,
         rows=rows,
         all_rows=all_rows,
-        excluded=table.excluded,
+        data=data,
+        excluded=data.excluded,
         source=data_source(settings),
         ranking=ranking,
         model=model,
         blueprint=blueprint,
         split_seed=split_seed,
         split_share=share,
-        overlap=_overlap([row for row in table.rows if row.filename in evaluated], ranking),
+        overlap=_overlap([row for row in data.rows if row.filename in evaluated], ranking),
         n_cut=None if settings.seq_len is None else n_cut,
     )
     # asked for now, so that what they lack is said before any work begins
@@ -207,8 +227,8 @@ def read_inputs(settings: Settings) -> Inputs:
     return inputs
 
 
-def read_data(settings: Settings) -> tuple[dict[str, Task], RowTable]:
-    """The tasks studied, and their rows of either split. Raises DataError."""
+def read_data(settings: Settings) -> Data:
+    """What the file of rows holds, and what of it is studied. Raises DataError."""
     known = dict(EDGAR_TASKS) | (load_tasks(settings.task_file) if settings.task_file else {})
     if settings.data is None:
         from harness.demo.filings import demo_rows
@@ -225,7 +245,8 @@ def read_data(settings: Settings) -> tuple[dict[str, Task], RowTable]:
                 f"{data_source(settings)}: no rows of the task {task}; expected rows of every task asked for; "
                 f"it holds {', '.join(sorted(held))}"
             )
-    return tasks, RowTable(tuple(row for row in table.rows if row.task in tasks), table.excluded)
+    rows = tuple(row for row in table.rows if row.task in tasks)
+    return Data(tasks, rows, table.excluded, known_tasks=known, file_rows=table.rows)
 
 
 def data_source(settings: Settings) -> str:

@@ -43,7 +43,7 @@ class Interventions:
     def mean_prompts(self) -> tuple[Prompt, ...]:
         """The prompts that means are taken over, as for ranking heads: the identification rows of the tasks studied."""
         prompts, seed = self._inputs.prompts, self._inputs.split_seed
-        return tuple(prompts.read(row, identification_depth(row, seed)) for row in mean_rows(self._inputs))
+        return tuple(prompts.read(row, lambda row: identification_depth(row, seed)) for row in mean_rows(self._inputs))
 
     @cached_property
     def _means_key(self) -> str:
@@ -66,7 +66,7 @@ class Interventions:
             self._donors[row_id] = in_another_document(row, other) if same else other
         stands = same and row.placement == "in_place"
         depth = prompts.asked(row).depth if stands else prompts.placed_depth(row)
-        return prompts.read(self._donors[row_id], depth, kind)
+        return prompts.read(self._donors[row_id], lambda _: depth, kind)
 
     def edges(self, job: Job) -> Edges:
         """The edges that the job's heads lose. Raises DataError where its row has none to take instead."""

@@ -1,16 +1,19 @@
 """The prompt book: every prompt of a study, built, cut to length, checked against the model's window and digested once.
 
 Which rows are asked, and which are read for something else, its users say; how a row becomes a prompt is said here
-alone. Needs the model's tokenizer, not its weights. Knows nothing of conditions, of what is stored, nor of pytest.
+alone. A row is cut together with all that the file has of its document, whatever tasks are studied and however many
+rows are asked: so a row's prompt hangs on the file and on where needles are put, not on what else is selected. Needs
+the model's tokenizer, not its weights. Knows nothing of conditions, of what is stored, nor of pytest.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from harness.experiment.heads import check_window
 from harness.experiment.record import tokens_digest
 from harness.retrieval.chat_templates import read_arguments
-from harness.retrieval.placement import cut_to_length
+from harness.retrieval.placement import cut_to_length, cut_together
 from harness.retrieval.prompts import (
     NULL_QUERY,
     Prompt,
@@ -26,19 +29,29 @@ from harness.retrieval.tasks import Task
 from harness.settings import Settings
 from harness.study.asked_model import AskedModel
 
+DepthOf = Callable[[Row], float]
+"""Where the needle of a row goes."""
+
 
 @dataclass(frozen=True, eq=False)
 class PromptBook:
     """The prompts of one study, in the words of its tasks and the tokens of its model.
+
+    `file_rows` are all rows of the file, which those that are asked or read are cut together with; `tasks` are theirs
+    too.
 
     Whatever builds a prompt raises HarnessError where a row cannot be one, or the tokenizer cannot serve.
     """
 
     model: AskedModel
     tasks: Mapping[str, Task]
+    file_rows: Sequence[Row] = ()
     _asked: dict[tuple[Row, PromptKind], Prompt] = field(default_factory=dict, init=False, repr=False)
     _read: dict[tuple[Row, float, PromptKind], Prompt] = field(default_factory=dict, init=False, repr=False)
     _digests: dict[tuple[Row, PromptKind], str] = field(default_factory=dict, init=False, repr=False)
+    _cuts: dict[tuple[tuple[Row, float], ...], tuple[Row | None, ...]] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     @property
     def settings(self) -> Settings:
@@ -68,14 +81,15 @@ class PromptBook:
             self._digests[row, kind] = tokens_digest(prompt.token_ids, prompt.value_ids)
         return self._digests[row, kind]
 
-    def read(self, row: Row, depth: float, kind: PromptKind = "full") -> Prompt:
-        """The prompt of a row that is read, not asked, its needle at a depth; cut where the asked ones are; built once.
+    def read(self, row: Row, depth_of: DepthOf, kind: PromptKind = "full") -> Prompt:
+        """The prompt of a row that is read, not asked, its needle as deep as `depth_of` says; built once.
 
-        `row` is as it was read from its file: what is cut depends on where the needle stands.
+        `row` is as it was read from its file, and is cut where the asked ones are.
         """
-        if (row, depth, kind) not in self._read:
-            self._read[row, depth, kind] = self._build(self._cut(row, depth), depth, kind)
-        return self._read[row, depth, kind]
+        cut, depth = self._cut(row, depth_of), depth_of(row)
+        if (cut, depth, kind) not in self._read:
+            self._read[cut, depth, kind] = self._build(cut, depth, kind)
+        return self._read[cut, depth, kind]
 
     def trial(self, row: Row, *, null_query: bool) -> Trial:
         """The trial of one row; its needle stands at the row's identification depth by the settings' seed."""
@@ -90,21 +104,45 @@ class PromptBook:
             cluster=row.cluster_name,
         )
 
-    def cut(self, rows: Iterable[Row], depth_of: Callable[[Row], float]) -> tuple[tuple[Row, ...], int]:
+    def cut(self, rows: Iterable[Row], depth_of: DepthOf) -> tuple[tuple[Row, ...], int]:
         """The rows cut to whole prompts of at most `seq_len` tokens, where the settings name one; how many were cut.
 
-        `depth_of` says where the needle of each is going to stand.
+        `depth_of` says where the needle of each is going to stand, also of those that are cut with them.
 
         Raises:
             DataError: a prompt is longer even without any haystack.
         """
-        pairs = [(row, self._cut(row, depth_of(row))) for row in rows]
+        pairs = [(row, self._cut(row, depth_of)) for row in rows]
         return tuple(cut for _, cut in pairs), sum(cut is not row for row, cut in pairs)
 
-    def _cut(self, row: Row, depth: float) -> Row:
-        if self.settings.seq_len is None:
+    def _cut(self, row: Row, depth_of: DepthOf) -> Row:
+        most = self.settings.seq_len
+        if most is None:
             return row
-        return cut_to_length(row, self.settings.seq_len, lambda each: len(self._build(each, depth).token_ids))
+
+        def count(each: Row) -> int:
+            return len(self._build(each, depth_of(each)).token_ids)
+
+        together = self._with(row)
+        key = tuple((each, depth_of(each)) for each in together)
+        if key not in self._cuts:
+            self._cuts[key] = cut_together(together, most, count)
+        cut = self._cuts[key][together.index(_bare(row))] or cut_to_length(row, most, count)
+        if cut.haystack_text == row.haystack_text:
+            return row
+        return replace(row, haystack_text=cut.haystack_text, haystack_token_length=None)
+
+    def _with(self, row: Row) -> tuple[Row, ...]:
+        """The rows that the file has of this one's document, as deep as this one where that has a depth of its own."""
+        same = dict.fromkeys(replace(each, depth=row.depth) for each in self._of_document.get(_document(row), ()))
+        return tuple(same) if _bare(row) in same else (_bare(row),)
+
+    @cached_property
+    def _of_document(self) -> Mapping[tuple[str, str, str], Sequence[Row]]:
+        found: dict[tuple[str, str, str], list[Row]] = {}
+        for row in self.file_rows:
+            found.setdefault(_document(row), []).append(_bare(row))
+        return found
 
     def _build(self, row: Row, depth: float, kind: PromptKind = "full", *, task: Task | None = None) -> Prompt:
         tokenizer, insertion = self.model.tokenizer, self.settings.insertion
@@ -119,3 +157,13 @@ class PromptBook:
             insertion=insertion,
             arguments=read_arguments(self.settings.template),
         )
+
+
+def _document(row: Row) -> tuple[str, str, str]:
+    """What rows that are cut together have in common."""
+    return row.filename, row.haystack_text, row.placement
+
+
+def _bare(row: Row) -> Row:
+    """The row without what its prompt does not depend on."""
+    return replace(row, haystack_token_length=None, split=None, cluster=None)

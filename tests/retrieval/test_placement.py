@@ -1,5 +1,6 @@
 """Where the needle goes, how much of its haystack stays, and what else stands there."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 
@@ -13,6 +14,7 @@ from harness.demo.filings import demo_rows
 from harness.errors import DataError
 from harness.retrieval.placement import (
     cut_to_length,
+    cut_together,
     place_needle,
     recurring_rows,
     sentence_boundaries,
@@ -226,6 +228,112 @@ def test_few_prompts_are_counted() -> None:
     row = make_row([], [f"S{'o' * (i % 9)} it was." for i in range(2000)], "insert")
     cut_to_length(row, 3000, noting)
     assert len(counted) < 15
+
+
+def one_document(lengths: list[int], wordy: list[int]) -> list[Row]:
+    """A document of sentences of so many words, and rows whose needles lie apart; `wordy`: words of their questions."""
+    said = [f"S{i} is {'so ' * n}it." for i, n in enumerate(lengths)]
+    needles = [said[i * len(lengths) // len(wordy)] for i in range(len(wordy))]
+    text = " ".join(said)
+    return [
+        Row(f"f{words}", f"t{i}", needles[-1 - i], "so", text, placement="in_place") for i, words in enumerate(wordy)
+    ]
+
+
+def count_with_question(row: Row) -> int:
+    """Words, the question's among them, whose number is written in the row's filename."""
+    return int(row.filename[1:]) + len(row.haystack_text.split())
+
+
+def partitions(rows: list[Row]) -> Iterator[list[list[Row]]]:
+    """Every way to put rows together."""
+    if not rows:
+        yield []
+        return
+    for rest in partitions(rows[1:]):
+        yield [rows[:1], *rest]
+        for i, group in enumerate(rest):
+            yield [*rest[:i], [rows[0], *group], *rest[i + 1 :]]
+
+
+def hull(group: list[Row]) -> tuple[int, int]:
+    """From their first needle to the end of their last one."""
+    starts = [row.haystack_text.index(row.needle_sentence) for row in group]
+    return min(starts), max(start + len(row.needle_sentence) for start, row in zip(starts, group, strict=True))
+
+
+def fit(group: list[Row], text: str, n_tokens: int) -> bool:
+    return all(count_with_question(replace(row, haystack_text=text)) <= n_tokens for row in group)
+
+
+def fit_bare(group: list[Row], n_tokens: int) -> bool:
+    start, end = hull(group)
+    return fit(group, group[0].haystack_text[start:end], n_tokens)
+
+
+def slow_window(group: list[Row], n_tokens: int) -> str:
+    """The largest part that all of them fit into, the same share of what lies on either side of their needles."""
+    text, (start, end) = group[0].haystack_text, hull(group)
+    bounds = sentence_boundaries(text)
+    left = {(start - b) / start: b for b in bounds if b < start}
+    right = {(b - end) / (len(text) - end): b for b in bounds if b > end}
+    for share in sorted({*left, *right}, reverse=True):
+        first = min((b for at, b in left.items() if at <= share), default=start)
+        last = max((b for at, b in right.items() if at <= share), default=end)
+        part = text[first:last].strip()
+        if fit(group, part, n_tokens):
+            return part
+    return text[start:end]
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(
+    lengths=st.lists(st.integers(0, 9), min_size=5, max_size=14),
+    wordy=st.lists(st.integers(0, 9), min_size=1, max_size=5),
+    n_tokens=st.integers(10, 80),
+)
+def test_rows_of_one_document_share_as_few_parts_of_it_as_can_be(
+    lengths: list[int], wordy: list[int], n_tokens: int
+) -> None:
+    rows = one_document(lengths, wordy)
+    cut = cut_together(rows, n_tokens, count_with_question)
+    able = [row for row in rows if fit_bare([row], n_tokens)]
+    assert [found is not None for found in cut] == [row in able for row in rows]
+    groups: dict[str, list[Row]] = {}
+    for row, found in zip(rows, cut, strict=True):
+        if found is not None:
+            assert replace(found, haystack_text=row.haystack_text) == row
+            groups.setdefault(found.haystack_text, []).append(row)
+    for window, group in groups.items():
+        assert window == slow_window(group, n_tokens)
+        assert all(occurrences(row.needle_sentence, window) == 1 for row in group)
+    possible = (parts for parts in partitions(able) if all(fit_bare(part, n_tokens) for part in parts))
+    assert len(groups) <= min(map(len, possible))
+
+
+def test_needles_that_are_put_in_get_one_beginning_of_the_document() -> None:
+    """The shortest of the cuts that they would get alone."""
+    document = " ".join(f"S{'o' * (i % 9)} it was." for i in range(200))
+    rows = [Row(f"f{words}", f"t{words}", YEAR_NEEDLE, "1967", document) for words in (3, 20, 11)]
+    cut = cut_together(rows, 300, count_with_question)
+    (kept,) = {found.haystack_text for found in cut if found is not None}
+    assert kept == cut_to_length(rows[1], 300, count_with_question).haystack_text
+    assert cut_together(rows, 820, count_with_question) == tuple(rows)
+    too_long = replace(rows[0], filename="f301")
+    assert cut_together([*rows, too_long], 300, count_with_question) == (*cut, None)
+
+
+def test_few_prompts_of_rows_together_are_counted() -> None:
+    """A document of 2,000 sentences and nine needles in place: about as many as of one row, and one or two of each."""
+    rows = one_document([i % 9 for i in range(2000)], [3, 1, 4, 1, 5, 9, 2, 6, 5])
+    counted = []
+
+    def noting(row: Row) -> int:
+        counted.append(row.task)
+        return count_with_question(row)
+
+    assert len({found.haystack_text for found in cut_together(rows, 13000, noting) if found is not None}) == 1
+    assert len(counted) < 60
 
 
 @pytest.mark.parametrize("depth", [0.0, 0.5, 1.0])

@@ -63,10 +63,10 @@ def test_rows_are_cut_to_a_length(checkpoint: Path) -> None:
         return [len(prompt.token_ids) for prompt in prompts]
 
     most = max(lengths(rows)) - 1
-    cut, n_cut = cut_to_seq_len(AskedModel(replace(settings, seq_len=most)), TASKS, rows)
+    cut, n_cut = cut_to_seq_len(PromptBook(AskedModel(replace(settings, seq_len=most)), TASKS), rows)
     assert n_cut == sum(length > most for length in lengths(rows)) > 0
     assert max(lengths(cut)) <= most
-    assert cut_to_seq_len(AskedModel(settings), TASKS, rows) == (rows, 0)
+    assert cut_to_seq_len(PromptBook(AskedModel(settings), TASKS), rows) == (rows, 0)
 
 
 def test_a_prompt_beyond_the_window_is_named_before_loading(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:

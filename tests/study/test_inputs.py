@@ -122,25 +122,27 @@ def test_a_model_whose_heads_cannot_be_kept_from_tokens_is_refused_by_name(tmp_p
 
 class TestData:
     def test_the_demos_rows_are_all_sound(self) -> None:
-        tasks, table = read_data(Settings(strict_rows=True))
-        assert table.rows == demo_rows()
-        assert table.excluded == ()
-        assert list(tasks) == list(EDGAR_TASKS)
+        data = read_data(Settings(strict_rows=True))
+        assert data.rows == data.file_rows == demo_rows()
+        assert data.excluded == ()
+        assert list(data.tasks) == list(EDGAR_TASKS)
 
     def test_tasks_are_those_asked_for(self) -> None:
-        tasks, table = read_data(Settings(tasks=("incorporation_year", "registrant_name")))
-        assert list(tasks) == ["incorporation_year", "registrant_name"]
-        assert {row.task for row in table.rows} == set(tasks)
+        data = read_data(Settings(tasks=("incorporation_year", "registrant_name")))
+        assert list(data.tasks) == ["incorporation_year", "registrant_name"]
+        assert {row.task for row in data.rows} == set(data.tasks)
+        assert data.file_rows == demo_rows()
+        assert data.known_tasks == EDGAR_TASKS
 
     def test_own_tasks_stand_beside_the_nine(self, tmp_path: Path) -> None:
         (tmp_path / "tasks.toml").write_text(OWN_TASK)
         row = Row("f1", "auditor", "The auditor is Lee.", "Lee", "Nothing here.")
         write_rows([row, ROWS[0]], tmp_path / "rows.jsonl")
         settings = Settings(data=tmp_path / "rows.jsonl", task_file=tmp_path / "tasks.toml")
-        tasks, table = read_data(settings)
-        assert list(tasks) == [ROWS[0].task, "auditor"]
-        assert tasks["auditor"].question == "Who is the auditor?"
-        assert table.rows == (row, ROWS[0])
+        data = read_data(settings)
+        assert list(data.tasks) == [ROWS[0].task, "auditor"]
+        assert data.tasks["auditor"].question == "Who is the auditor?"
+        assert data.rows == (row, ROWS[0])
 
     @pytest.mark.parametrize(
         ("change", "words"),

@@ -4,6 +4,7 @@ A trial's two prompts, and what judges its answer.
 """
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -23,6 +24,7 @@ from harness.retrieval.prompts import (
     identification_depth,
     plain_text_prompt,
 )
+from harness.retrieval.rows import Row
 from harness.retrieval.tasks import EDGAR_TASKS, Task
 from harness.settings import Settings
 from harness.study.asked_model import AskedModel
@@ -52,6 +54,11 @@ def fast_copy(template: str) -> Tokenizer:
     return chat
 
 
+def deep(depth: float) -> Callable[[Row], float]:
+    """Every needle at one depth."""
+    return lambda _: depth
+
+
 def book(window: int | None = None, task: Task = TASK, **settings: object) -> PromptBook:
     given = Settings(**settings)  # type: ignore[arg-type]  # each of its type
     blueprint = Blueprint(ModelShape(3, 4, id="tiny"), "sdpa", "float32", "cpu", window)
@@ -76,7 +83,7 @@ def test_arguments_of_the_chat_template_are_part_of_every_prompt() -> None:
     )
     assert usual.asked(ROW).text.startswith("|")
     assert usual.asked(ROW).text.endswith("|False")
-    for prompt in (other.asked(ROW), other.read(ROW, 0.5), other.trial(ROW, null_query=False).prompt):
+    for prompt in (other.asked(ROW), other.read(ROW, deep(0.5)), other.trial(ROW, null_query=False).prompt):
         assert prompt.text.startswith("low|")
         assert prompt.text.endswith("|True")
     assert usual.digest(ROW) != other.digest(ROW)
@@ -87,12 +94,12 @@ def test_arguments_of_the_chat_template_are_part_of_every_prompt() -> None:
 def test_each_prompt_is_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
     prompts = book(seq_len=700)
     first = [(prompts.asked(ROW, kind), prompts.digest(ROW, kind)) for kind in PROMPT_KINDS]
-    read = prompts.read(LONG, 0.5)
+    read = prompts.read(LONG, deep(0.5))
     monkeypatch.setattr(PromptBook, "_build", None)
     for kind, (prompt, digest) in zip(PROMPT_KINDS, first, strict=True):
         assert prompts.asked(ROW, kind) is prompt
         assert prompts.digest(ROW, kind) == digest == tokens_digest(prompt.token_ids, prompt.value_ids)
-    assert prompts.read(LONG, 0.5) is read
+    assert prompts.read(LONG, deep(0.5)) is read
     assert len(set(first)) == 3
 
 
@@ -102,7 +109,7 @@ def test_rows_of_one_id_are_told_apart() -> None:
     cut = replace(LONG, haystack_text=LONG.haystack_text[:400])
     assert prompts.asked(LONG) != prompts.asked(cut)
     assert prompts.digest(LONG) != prompts.digest(cut)
-    assert prompts.read(LONG, 0.0) != prompts.read(LONG, 1.0)
+    assert prompts.read(LONG, deep(0.0)) != prompts.read(LONG, deep(1.0))
 
 
 def test_the_window_holds_prompt_and_answer_or_value() -> None:
@@ -126,11 +133,59 @@ def test_rows_are_cut_to_one_length_needle_and_depth_kept() -> None:
     prompts = book(seq_len=most)
     (short, cut), n_cut = prompts.cut([ROW, LONG], lambda row: depths[row.id])
     assert (short, n_cut) == (ROW, 1)
-    assert most - 100 < len(prompts.read(LONG, 0.9).token_ids) <= most
-    assert prompts.read(LONG, 0.9) == build_prompt(cut, TASK, tiny_tokenizer(), depth=0.9)
+    assert most - 100 < len(prompts.read(LONG, deep(0.9)).token_ids) <= most
+    assert prompts.read(LONG, deep(0.9)) == build_prompt(cut, TASK, tiny_tokenizer(), depth=0.9)
     assert book().cut([ROW, LONG], lambda row: 0.5) == ((ROW, LONG), 0)
     with pytest.raises(DataError, match="no more than the needle in it; expected at most 30"):
         book(seq_len=30).cut([ROW], lambda row: 0.5)
+
+
+def filing(*, in_place: bool) -> list[Row]:
+    """All nine rows of one document, which holds their needles at its start or lacks them."""
+    rows = demo_rows(1, n_sentences=3)
+    needles = " ".join(row.needle_sentence for row in rows)
+    document = demo_rows(2, n_sentences=40)[-1].haystack_text
+    text = f"{needles} {document}" if in_place else document
+    return [replace(row, haystack_text=text, placement="in_place" if in_place else "insert") for row in rows]
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_rows_of_a_document_are_cut_alike_whichever_of_them_are_asked(in_place: bool) -> None:
+    rows = filing(in_place=in_place)
+    prompts = PromptBook(book(seq_len=700).model, EDGAR_TASKS, rows)
+    assert min(len(prompts._build(row, 0.5).token_ids) for row in rows) > 700
+    cut, n_cut = prompts.cut(rows, prompts.placed_depth)
+    assert n_cut == len(rows)
+    assert len({row.haystack_text for row in cut}) == 1
+    longest = max(len(prompts.asked(row).token_ids) for row in cut)
+    assert 600 < longest <= 700
+    for row, found in zip(rows, cut, strict=True):
+        alone = PromptBook(book(seq_len=700).model, EDGAR_TASKS, tuple(reversed(rows)))
+        clustered = replace(row, cluster="joined", split="evaluation")
+        assert alone.cut([clustered], alone.placed_depth)[0][0].haystack_text == found.haystack_text
+        assert alone.read(row, deep(0.5)).token_ids == prompts.asked(found).token_ids, "as a donor"
+
+
+def test_rows_of_a_sweep_are_cut_as_at_each_depth_alone() -> None:
+    rows = filing(in_place=False)
+    for depth in (0.1, 0.9):
+        alone = PromptBook(book(seq_len=700, depth=(depth,)).model, EDGAR_TASKS, rows)
+        swept = PromptBook(book(seq_len=700, depth=(0.1, 0.9)).model, EDGAR_TASKS, rows)
+        at_depth = [replace(row, depth=depth) for row in rows]
+        of_file = PromptBook(swept.model, EDGAR_TASKS, [replace(row, depth=d) for row in rows for d in (0.9, 0.1)])
+        expected = [row.haystack_text for row in alone.cut(rows, alone.placed_depth)[0]]
+        for prompts in (swept, of_file):
+            assert [row.haystack_text for row in prompts.cut(at_depth, prompts.placed_depth)[0]] == expected
+
+
+def test_a_row_too_long_by_itself_is_an_error_where_it_is_asked_alone() -> None:
+    rows = filing(in_place=False)
+    wordy = replace(rows[0], needle_sentence=rows[0].needle_sentence + " And so on." * 100)
+    prompts = PromptBook(book(seq_len=700).model, EDGAR_TASKS, [wordy, *rows[1:]])
+    without = PromptBook(book(seq_len=700).model, EDGAR_TASKS, rows[1:])
+    assert prompts.cut(rows[1:], deep(0.5)) == without.cut(rows[1:], deep(0.5))
+    with pytest.raises(DataError, match=rf"^row {wordy.id}: a prompt of \d+ tokens with no more than the needle in it"):
+        prompts.cut([wordy], deep(0.5))
 
 
 def trial(task: Task = TASK, *, null_query: bool = True) -> Trial:
