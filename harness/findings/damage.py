@@ -19,7 +19,7 @@ from typing import Literal
 from harness.choices import GateHeads, Mode, Phase
 from harness.errors import counted
 from harness.experiment.conditions import BASELINE, Condition
-from harness.findings.samples import Sample, TextSample
+from harness.findings.samples import Sample, TextSample, by_condition
 from harness.findings.section import Amount, Count, Ends, Fraction, Name, Number, Real, Section
 from harness.findings.statistics import cluster_mean, ratio_of_means
 from harness.findings.wording import aligned
@@ -69,7 +69,7 @@ def damage_shares(
     for condition in conditions:
         if condition.experiment in COMPARED and condition.k is not None and condition.prompt == "full":
             groups.setdefault((condition.experiment, condition.k, condition.gate), []).append(condition)
-    ours, theirs = _by_condition(samples), _by_condition(zeroed)
+    ours, theirs = by_condition(samples), by_condition(zeroed)
     found = []
     for (experiment, k, gate), members in groups.items():
         names = [member.name for member in members]
@@ -100,19 +100,13 @@ def damage_shares(
     return tuple(found)
 
 
-def _by_condition(samples: Iterable[Sample]) -> dict[str, dict[str, Sample]]:
-    found: dict[str, dict[str, Sample]] = {BASELINE.name: {}}
-    for sample in samples:
-        found.setdefault(sample.condition, {})[sample.row] = sample
-    return found
-
-
 def _drops(samples: Mapping[str, Mapping[str, Sample]], names: Sequence[str], outcome: Outcome) -> dict[str, float]:
     """Each row's drop from the untouched model, the mean over those of these conditions that asked it."""
     every: dict[str, list[float]] = {}
+    untouched = samples.get(BASELINE.name, {})
     for name in names:
         for row, sample in samples.get(name, {}).items():
-            before, after = _level(samples[BASELINE.name].get(row), outcome), _level(sample, outcome)
+            before, after = _level(untouched.get(row), outcome), _level(sample, outcome)
             if before is not None and after is not None:
                 every.setdefault(row, []).append(before - after)
     return {row: sum(drops) / len(drops) for row, drops in every.items()}

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, TypeVar
 
 from harness.experiment.conditions import Condition, distinct
 from harness.experiment.intervention import DEFAULT_MANNER, Manner
@@ -121,6 +121,9 @@ class TextSample:
     per_token: Real
 
 
+S = TypeVar("S", Sample, TextSample)
+
+
 def text_samples(
     conditions: Iterable[Condition],
     rows: Sequence[Row],
@@ -141,6 +144,14 @@ def text_samples(
         for job in jobs_of(condition, rows, manner)
         if (record := records.get(job)) is not None and math.isfinite(logprob := record.completion.gold_logprob)
     )
+
+
+def by_condition(samples: Iterable[S]) -> dict[str, dict[str, S]]:
+    """Each condition's samples by row."""
+    found: dict[str, dict[str, S]] = {}
+    for sample in samples:
+        found.setdefault(sample.condition, {})[sample.row] = sample
+    return found
 
 
 def score_samples(

@@ -14,7 +14,7 @@ from harness.findings.page.page_data import RIGHT, WRONG, Answers, Column, PageR
 from harness.findings.page.page_writing import rendered
 from harness.findings.report.row_texts import RowText
 from harness.findings.report.tables import Cell
-from harness.findings.samples import Sample
+from harness.findings.samples import Sample, by_condition
 from harness.findings.section import Section
 
 OTHER: Final = "o"
@@ -68,7 +68,7 @@ def comparison_data(
     comparison: Comparison, before: Source, after: Source, texts: Iterable[RowText] = ()
 ) -> ComparisonData:
     """The data of a comparison's page."""
-    old, new = (_by_condition(source.samples or ()) for source in (before, after))
+    old, new = (by_condition(source.samples or ()) for source in (before, after))
     rows: dict[str, Sample] = {}
     pairs: dict[str, tuple[dict[str, Sample], dict[str, Sample]]] = {}
     for name in (each.name for each in after.data.conditions if each.name in old and each.name in new):
@@ -91,13 +91,6 @@ def comparison_data(
         rows=tuple(page_row(sample, of_row.get(row)) for row, sample in rows.items()),
         texts=tuple(places),
     )
-
-
-def _by_condition(samples: Iterable[Sample]) -> dict[str, dict[str, Sample]]:
-    found: dict[str, dict[str, Sample]] = {}
-    for sample in samples:
-        found.setdefault(sample.condition, {})[sample.row] = sample
-    return found
 
 
 def _is_pair(before: Sample | None, after: Sample) -> bool:

@@ -11,7 +11,7 @@ from harness.experiment.conditions import BASELINE
 from harness.findings.report.report_data import ConditionResult, RankingSection, ReportData
 from harness.findings.report.row_texts import RowText
 from harness.findings.report.tables import Cell, figures
-from harness.findings.samples import Fault, Sample
+from harness.findings.samples import Fault, Sample, by_condition
 from harness.findings.section import Count, LayerHead, Section
 
 RIGHT, WRONG, LOST, GAINED, NONE = "r", "w", "l", "g", "."
@@ -103,21 +103,19 @@ class PageData(Section):
 
 def page_data(report: ReportData, samples: Iterable[Sample], texts: Iterable[RowText] = ()) -> PageData:
     """The data of a report's page; without `texts` its rows have no question, needle or surroundings."""
-    by_condition: dict[str, dict[str, Sample]] = {}
+    answers = by_condition(samples)
     rows: dict[str, Sample] = {}
-    for sample in samples:
-        by_condition.setdefault(sample.condition, {})[sample.row] = sample
-        rows.setdefault(sample.row, sample)
-    untouched = by_condition.get(BASELINE.name, {})
+    for of_condition in answers.values():
+        for name, sample in of_condition.items():
+            rows.setdefault(name, sample)
+    untouched = answers.get(BASELINE.name, {})
     places: dict[str, int] = {}
     conditions = tuple(
         PageCondition(
             name=each.name,
             experiment=each.experiment,
             heads=each.heads,
-            answers=answers_of(tuple(rows), by_condition[each.name], untouched, places)
-            if each.name in by_condition
-            else None,
+            answers=answers_of(tuple(rows), answers[each.name], untouched, places) if each.name in answers else None,
         )
         for each in report.conditions
     )
@@ -126,7 +124,7 @@ def page_data(report: ReportData, samples: Iterable[Sample], texts: Iterable[Row
         table=tuple(tuple(line[name] for name in SHOWN) for line in figures(report)),
         columns_of_table=SHOWN,
         conditions=conditions,
-        columns=columns([each for each in report.conditions if each.name in by_condition], report.conditions),
+        columns=columns([each for each in report.conditions if each.name in answers], report.conditions),
         rows=tuple(page_row(sample, of_row.get(name)) for name, sample in rows.items()),
         texts=tuple(places),
         heads=_heads(report),

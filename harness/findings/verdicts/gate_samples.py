@@ -18,7 +18,7 @@ from harness.choices import GateOutcome
 from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
 from harness.experiment.gate_conditions import Gate, Nested, Part
 from harness.experiment.plan import covers
-from harness.findings.samples import Sample, TextSample
+from harness.findings.samples import Sample, TextSample, by_condition
 from harness.retrieval.rows import Row
 
 
@@ -165,13 +165,7 @@ class Answers:
     @classmethod
     def of(cls, samples: Sequence[Sample], texts: Sequence[TextSample]) -> "Answers":
         """Gathered from lists."""
-        by_condition: dict[str, dict[str, Sample]] = {}
-        for sample in samples:
-            by_condition.setdefault(sample.condition, {})[sample.row] = sample
-        text_of: dict[str, dict[str, TextSample]] = {}
-        for text in texts:
-            text_of.setdefault(text.condition, {})[text.row] = text
-        return cls(by_condition, text_of)
+        return cls(by_condition(samples), by_condition(texts))
 
     def has(self, condition: Condition, row: str) -> bool:
         """Whether this row has a sample under this condition."""
