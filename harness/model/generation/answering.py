@@ -22,10 +22,18 @@ from harness.experiment.intervention import Rescue
 from harness.experiment.prefix_tree import PrefixTree, prefix_tree
 from harness.experiment.record import Ask, Completion, noted
 from harness.model.generation.branching import Branching
-from harness.model.generation.decoding import Greedy, Reading, decode
+from harness.model.generation.decoding import Greedy, GrowingRows, Reading, decode
+from harness.model.generation.leaf_step import LeafStep, can_step_by_leaf
 from harness.model.generation.node_cache import NodeLayer
-from harness.model.generation.shared_prefill import SharedPrompt, gather, prefill, read_draft, read_prefilled, spread
-from harness.model.generation.static_step import can_be_static
+from harness.model.generation.shared_prefill import (
+    SharedPrompt,
+    gather,
+    nodes_of,
+    prefill,
+    read_draft,
+    read_prefilled,
+    spread,
+)
 from harness.model.intervention.head_values import replacement_of
 from harness.model.intervention.projection_input import ZERO, Replacement
 from harness.model.loading.loaded_model import LoadedModel
@@ -68,7 +76,7 @@ class RowAnswers:
         self._last = ask.prompt.token_ids[-1]
         self._baseline_ids = ask.baseline_ids
         self._replacement: Replacement | None = None
-        self._static = loaded.waits_for_launches and can_be_static(loaded)
+        self._by_leaf = can_step_by_leaf(loaded)
 
     @property
     def capacity(self) -> int:
@@ -166,6 +174,7 @@ class RowAnswers:
         loaded, tree, gold = self._loaded, shared.tree, self.ask.prompt.value_ids
         ends, most = loaded.end_token_ids, self.ask.max_new_tokens
         answers = [_Answer(Greedy(ends, most)) for _ in tree.leaves]
+        fed: Sequence[int] = gold
         reading = Reading(read_prefilled(loaded, branching, shared, (self._last, *gold)))
         for leaf, (answer, logprob) in enumerate(zip(answers, reading.logprobs(gold), strict=True)):
             answer.gold_logprob = logprob
@@ -173,30 +182,41 @@ class RowAnswers:
         if self._baseline_ids is None and not tree.leaves[0]:
             # on a GPU a step costs about the same for one condition as for all
             first = answers if self._loaded.waits_for_launches and not answers[0].greedy.done else answers[:1]
-            self._decode(shared, branching, first)
+            self._decode(shared, branching, first, fed)
             self._baseline_ids = tuple(answers[0].greedy.token_ids)
         if self._baseline_ids is not None:
             draft = self._baseline_ids[:-1]
             if draft != gold[: len(draft)]:
+                fed = draft
                 reading = Reading(read_draft(loaded, branching, shared, (self._last, *draft)))
             sums, each = reading.logprobs(self._baseline_ids), reading.token_logprobs(self._baseline_ids)
             for leaf, answer in enumerate(answers):
                 answer.baseline_logprob, answer.baseline_logprobs = sums[leaf], noted(each[leaf])
                 reading.follow(leaf, draft, answer.greedy)
-        self._decode(shared, branching, answers)
+        self._decode(shared, branching, answers, fed)
         for heads, answer in zip(tree.leaves, answers, strict=True):
             answer.hooks_fired += branching.fired[heads]
         return answers
 
-    def _decode(self, shared: SharedPrompt, branching: Branching, answers: Sequence[_Answer]) -> None:
-        """Decode to their ends those of the first leaves, whose answers are given, that are not done."""
+    def _decode(
+        self, shared: SharedPrompt, branching: Branching, answers: Sequence[_Answer], fed: Sequence[int]
+    ) -> None:
+        """Decode to their ends those of the first leaves, whose answers are given, that are not done.
+
+        `fed` is the draft that was read last.
+        """
         leaves = [leaf for leaf, answer in enumerate(answers) if not answer.greedy.done]
         if not leaves:
             return
+        loaded, replacement = self._loaded, branching.replacement
         sets = [shared.tree.leaves[leaf] for leaf in leaves]
         greedy = [answers[leaf].greedy for leaf in leaves]
-        cache, replacement = gather(shared, leaves), branching.replacement
-        static = self._static and replacement.steady
-        fired = decode(self._loaded, cache, self._last, sets, greedy, replacement, static=static)
+        if self._by_leaf and replacement.steady:
+            most = self.ask.max_new_tokens
+            step = LeafStep(loaded, shared.layers, nodes_of(shared, leaves), shared.n_held, most)
+            fired = decode(loaded, step, self._last, sets, greedy, replacement, draft=fed)
+        else:
+            growing = GrowingRows(loaded, gather(shared, leaves))
+            fired = decode(loaded, growing, self._last, sets, greedy, replacement)
         for leaf in leaves:
             answers[leaf].hooks_fired += fired[shared.tree.leaves[leaf]]

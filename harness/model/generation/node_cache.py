@@ -107,7 +107,7 @@ class KeysOnlyLayer(NodeLayer):  # type: ignore[no-untyped-call]  # the library'
 
 
 def rewind(layers: Sequence[NodeLayer], length: int) -> None:
-    """Forget every position from `length` on."""
+    """Hold the first `length` positions that were fed: forget those behind, or remember them."""
     for layer in layers:
         layer.length = length
 

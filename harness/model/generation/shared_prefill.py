@@ -147,12 +147,16 @@ def spread(prompt: SharedPrompt, tree: PrefixTree) -> SharedPrompt:
     return SharedPrompt(tree, layers, prompt.n_held, None)
 
 
+def nodes_of(prompt: SharedPrompt, leaves: Sequence[int]) -> list[list[int]]:
+    """For each layer the row of its keys and values that each of these leaves reads."""
+    levels = prompt.tree.levels[:-1]
+    return [[0] * len(leaves), *([level.node_of_leaf[leaf] for leaf in leaves] for level in levels)]
+
+
 def gather(prompt: SharedPrompt, leaves: Sequence[int]) -> NodeCache:
     """The prompt's keys and values but its last token's, copied for some leaves: one row for each."""
     rewind(prompt.layers, prompt.n_held)
-    levels = prompt.tree.levels[:-1]
-    rows = [[0] * len(leaves), *([level.node_of_leaf[leaf] for leaf in leaves] for level in levels)]
-    return NodeCache(prompt.layers).gather(rows)
+    return NodeCache(prompt.layers).gather(nodes_of(prompt, leaves))
 
 
 def read_prefilled(
@@ -171,7 +175,10 @@ def read_prefilled(
         return branching.run(calls[layer], layer, prompt.tree, hidden, prompt.n_held)
 
     rewind(prompt.layers, prompt.n_held)
-    return forward_with(loaded, tokens, NodeCache(prompt.layers), last_layer)
+    logits = forward_with(loaded, tokens, NodeCache(prompt.layers), last_layer)
+    # the other layers were fed with the prompt
+    rewind(prompt.layers, prompt.n_held + len(tokens))
+    return logits
 
 
 def read_draft(loaded: LoadedModel, branching: Branching, prompt: SharedPrompt, tokens: Sequence[int]) -> torch.Tensor:

@@ -1,0 +1,55 @@
+"""Attention to nodes and to what is fed for each leaf, against torch's own over all of it."""
+
+import pytest
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+from harness.model.generation.node_attention import HeldLayers, arranged, attend, held_by, runs_of
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
+
+
+def test_nodes_of_as_many_rows_are_computed_together() -> None:
+    nodes = [0, 0, 1, 1, 2, 4, 5, 5, 6]
+    assert runs_of(nodes, in_one=False) == [
+        (slice(0, 2), [0, 1, 2, 3]),
+        (slice(2, 3), [4]),
+        (slice(4, 5), [5]),
+        (slice(5, 6), [6, 7]),
+        (slice(6, 7), [8]),
+    ]
+    assert runs_of([1, 1, 2, 4], in_one=True) == [(slice(1, 5), [0, 1, 2, 0, 0, 0, 3, 0])]
+
+
+class FirstLayer(torch.nn.Module):
+    """All that is asked of a module."""
+
+    layer_idx = 0
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 8), (8, 2, 16)], ids=str)
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_two_parts_are_one_attention(shape: tuple[int, int, int], device: str, dtype: torch.dtype) -> None:
+    """Against torch's own over all places with a mask, keys copied for each row and head; two tokens a row."""
+    n_heads, key_heads, width = shape
+    generator = torch.Generator().manual_seed(0)
+
+    def drawn(rows: int, heads: int, places: int) -> torch.Tensor:
+        return torch.randn(rows, heads, places, width, generator=generator, dtype=torch.float64).to(device, dtype)
+
+    query, held_keys, held_values = drawn(4, n_heads, 2), 3 * drawn(3, key_heads, 30), drawn(3, key_heads, 30)
+    key, value = drawn(4, key_heads, 10), drawn(4, key_heads, 10)
+    known = torch.arange(10, device=device) <= torch.tensor([[4, 5], [0, 1], [8, 9], [4, 5]], device=device)[..., None]
+    nodes = [0, 0, 1, 2]
+    all_keys, all_values = (
+        torch.cat([held[nodes], new], dim=2).double().repeat_interleave(n_heads // key_heads, dim=1)
+        for held, new in ((held_keys, key), (held_values, value))
+    )
+    seen = torch.cat([torch.ones(4, 2, 30, dtype=torch.bool, device=device), known], dim=2)[:, None]
+    expected = scaled_dot_product_attention(query.double(), all_keys, all_values, attn_mask=seen, scale=0.3)
+    for in_one in (False, True):
+        held = HeldLayers([held_by(held_keys, held_values, arranged(nodes, held_keys.device, in_one=in_one))])
+        attended, _ = attend(FirstLayer(), query, key, value, known[:, None], scaling=0.3, held=held)
+        tolerance = 1e-12 if dtype == torch.float64 else 2e-2
+        torch.testing.assert_close(attended.double(), expected.transpose(1, 2), rtol=tolerance, atol=tolerance)
