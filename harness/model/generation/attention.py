@@ -4,9 +4,13 @@ Where several tokens are fed after what a cache holds, the library writes out a 
 sdpa with it. Torch knows causal attention that is aligned at the last position by itself (`causal_lower_right`), and
 its kernels need no mask for it.
 
+Which attention stands in for the library's sdpa is a thread's own choice: several may run one model at once, whose
+config they share.
+
 Knows nothing of trees, heads or tokens.
 """
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +18,9 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.attention.bias import causal_lower_right
-from transformers import AttentionInterface, PreTrainedConfig
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from harness.model.loading.loaded_model import LoadedModel
 
@@ -43,15 +49,38 @@ def may_attend_behind(loaded: LoadedModel) -> bool:
     return loaded.waits_for_launches and sees_everything(loaded)
 
 
+class _Chosen(threading.local):
+    """The name of the attention that this thread puts in place of sdpa, if any."""
+
+    name: str | None = None
+
+
+_chosen = _Chosen()
+_sdpa = ALL_ATTENTION_FUNCTIONS["sdpa"]
+_sdpa_mask = ALL_MASK_ATTENTION_FUNCTIONS["sdpa"]
+
+
 @contextmanager
-def attention(config: PreTrainedConfig, name: str) -> Iterator[None]:
-    """Attention of this name in place of the model's own while the context is open."""
-    before = config._attn_implementation
-    config._attn_implementation = name
+def attention(name: str) -> Iterator[None]:
+    """In this thread attention of this name, which is written no mask, in place of sdpa while the context is open."""
+    before, _chosen.name = _chosen.name, name
     try:
         yield
     finally:
-        config._attn_implementation = before
+        _chosen.name = before
+
+
+def _attend(*args: Any, **kwargs: Any) -> Any:
+    """The library's sdpa, or what this thread has chosen."""
+    return (_sdpa if _chosen.name is None else ALL_ATTENTION_FUNCTIONS[_chosen.name])(*args, **kwargs)
+
+
+def _mask(*args: Any, **kwargs: Any) -> Any:
+    return _sdpa_mask(*args, **kwargs) if _chosen.name is None else None
+
+
+AttentionInterface.register("sdpa", _attend)
+AttentionMaskInterface.register("sdpa", _mask)
 
 
 def attend_behind(

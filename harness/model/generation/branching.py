@@ -2,9 +2,9 @@
 
 A model's own forward pass is run with its stack of decoder layers taken out. Embedding, positions, masks and rotary
 angles before the layers, final norm and logits after them, stay the model's. While a pass runs, each layer's `forward`
-is a stand-in that notes its arguments; the last one puts all layers back and hands the embedded tokens and the notes to
-a function of the caller, which runs the real layers as it likes. What it returns goes on to the final norm: it may have
-more rows than went in.
+is, for the thread that runs it, a stand-in that notes its arguments; the last one puts all layers back and hands the
+embedded tokens and the notes to a function of the caller, which runs the real layers as it likes. What it returns goes
+on to the final norm: it may have more rows than went in.
 
 A layer's input has one row for each node of the level before. Where nodes part, three things are done around
 the layer's own forward: its input is repeated for each child; its attention, which children of one node have
@@ -34,6 +34,7 @@ from harness.experiment.heads import Head
 from harness.experiment.prefix_tree import PrefixTree
 from harness.model.generation.attention import BEHIND, attention, may_attend_behind
 from harness.model.intervention.projection_input import ZERO, HookInput, Replacement, as_call, projection_input
+from harness.model.intervention.thread_hooks import hooked, replaced
 from harness.model.loading.architectures import AttentionOutput
 from harness.model.loading.loaded_model import LoadedModel
 
@@ -79,43 +80,24 @@ def forward_with(
     layers = decoder_layers(loaded)
     calls: list[LayerCall] = []
     behind = len(token_ids) > 1 and cache.get_seq_length() > 0 and may_attend_behind(loaded)
-    attends = partial(attention, loaded.model.config, BEHIND) if behind else nullcontext
+    attends = partial(attention, BEHIND) if behind else nullcontext
     with attends(), ExitStack() as standing_in:
 
-        def stand_in(layer: nn.Module, hidden: torch.Tensor, args: Any, kwargs: Any) -> Any:
-            calls.append(LayerCall(layer, args, kwargs, attends))
+        def stand_in(layer: nn.Module, own: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            named = dict(kwargs)
+            hidden, *rest = args if args else (named.pop("hidden_states"),)
+            calls.append(LayerCall(layer, tuple(rest), named, attends))
             if len(calls) == len(layers):
                 standing_in.close()
                 hidden = walk(hidden, calls)
             return (hidden,) if loaded.architecture.returns_tuple else hidden
 
         for layer in layers:
-            standing_in.callback(_replace_forward(layer, stand_in))
+            standing_in.enter_context(replaced(layer, partial(stand_in, layer)))
         ids = torch.tensor([token_ids], device=loaded.device)
         output = loaded.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=n_logits)
     logits: torch.Tensor = output.logits
     return logits
-
-
-def _replace_forward(layer: nn.Module, stand_in: Callable[..., Any]) -> Callable[[], None]:
-    """Make `stand_in` the layer's forward; returns what puts back the layer's own."""
-
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        named = dict(kwargs)
-        hidden, *rest = args if args else (named.pop("hidden_states"),)
-        return stand_in(layer, hidden, tuple(rest), named)
-
-    # a library that places layers on devices has put its own forward on the object
-    before = layer.__dict__.get("forward")
-    layer.__dict__["forward"] = forward
-
-    def put_back() -> None:
-        if before is None:
-            layer.__dict__.pop("forward", None)
-        else:
-            layer.__dict__["forward"] = before
-
-    return put_back
 
 
 Pair = tuple[int, int]
@@ -158,11 +140,9 @@ class Branching:
             if parted:
                 hidden = hidden.index_select(0, torch.tensor(level.parents, device=hidden.device))
                 once = _OncePerParent(level.parents)
-                hooks.enter_context(self._attention[layer].register_forward_pre_hook(once.narrow, with_kwargs=True))
+                hooks.enter_context(hooked(self._attention[layer], once.narrow))
             hooks.enter_context(self.replacement.watching([layer]))
-            module = self._outputs[layer].module
-            hooks.enter_context(module.register_forward_pre_hook(projection.replace, with_kwargs=True))
-            hooks.enter_context(module.register_forward_hook(projection.check, with_kwargs=True))
+            hooks.enter_context(hooked(self._outputs[layer].module, projection.replace, projection.check))
             output = call(hidden)
         if projection.others is None:
             raise AblationError(

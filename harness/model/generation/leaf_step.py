@@ -113,7 +113,7 @@ class LeafStep:
         for tail in self._tails:
             tail.where = rows, places
         known = torch.arange(self._tails[0].most, device=ids.device) <= places[..., None]
-        with attention(self._loaded.model.config, TO_NODES):
+        with attention(TO_NODES):
             output = self._loaded.model(
                 input_ids=ids,
                 position_ids=self.n_held + places,

@@ -12,6 +12,7 @@ what each projection really read was exactly the replacement there, measured aft
 Knows nothing of architectures, prompts or tokens, nor of what is put in place (`projection_input`).
 """
 
+import threading
 import weakref
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -24,15 +25,26 @@ from torch import nn
 from harness.errors import AblationError
 from harness.experiment.heads import Head
 from harness.model.intervention.projection_input import ZERO, HookInput, Replacement, as_call, projection_input
+from harness.model.intervention.thread_hooks import hooked
 from harness.model.loading.architectures import AttentionOutput
 
-# Projections of every model that is claimed. Two ablations at once on one model would measure neither.
-_in_use: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+
+class _InUse(threading.local):
+    """Projections of every model that is claimed in a thread: its hooks are no other's.
+
+    Two ablations at once of one model in one thread would measure neither.
+    """
+
+    def __init__(self) -> None:
+        self.modules: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+
+
+_in_use = _InUse()
 
 
 def check_free(outputs: Sequence[AttentionOutput]) -> None:
-    """Raise an AblationError while an ablation of this model is open."""
-    busy = next((output for output in outputs if output.module in _in_use), None)
+    """Raise an AblationError while an ablation of this model is open in this thread."""
+    busy = next((output for output in outputs if output.module in _in_use.modules), None)
     if busy is not None:
         raise AblationError(
             f"{busy.name}: another ablation of this model is open; expected one at a time; leave it first"
@@ -41,18 +53,18 @@ def check_free(outputs: Sequence[AttentionOutput]) -> None:
 
 @contextmanager
 def claimed(outputs: Sequence[AttentionOutput]) -> Iterator[None]:
-    """The whole model for one context alone.
+    """The whole model, as this thread runs it, for one context alone.
 
     Raises:
         AblationError: an ablation of it is open.
     """
     check_free(outputs)
     modules = [output.module for output in outputs]
-    _in_use.update(modules)
+    _in_use.modules.update(modules)
     try:
         yield
     finally:
-        _in_use.difference_update(modules)
+        _in_use.modules.difference_update(modules)
 
 
 def check_heads(outputs: Sequence[AttentionOutput], head_sets: Sequence[Collection[Head]]) -> None:
@@ -77,8 +89,9 @@ class Ablation:
     """A context in which row `i` of each batch runs without the heads of `head_sets[i]`.
 
     `outputs` are all of the model's projections, as `attention_outputs` gives them: an open ablation claims
-    the whole model. One head set alone serves every row of any batch; an empty one ablates nothing. Hooks
-    are put on those projections only that lose a head in some row, and are gone on every way out.
+    the whole model in its thread, and acts in that one alone. One head set alone serves every row of any
+    batch; an empty one ablates nothing. Hooks are put on those projections only that lose a head in some row,
+    and are gone on every way out.
 
     `replacement` says what the heads put out instead, from position `first` on. `start` is the position of the next
     call's first token, which matters where either depends on positions: whoever feeds tokens sets it before each
@@ -135,11 +148,7 @@ class Ablation:
         try:
             self._exits.enter_context(self.replacement.watching([swap.output.layer for swap in self._swaps]))
             for swap in self._swaps:
-                module = swap.output.module
-                before = module.register_forward_pre_hook(swap.replace, with_kwargs=True)
-                self._exits.callback(before.remove)
-                after = module.register_forward_hook(swap.check, with_kwargs=True)
-                self._exits.callback(after.remove)
+                self._exits.enter_context(hooked(swap.output.module, swap.replace, swap.check))
         except BaseException:
             self._exits.close()
             raise

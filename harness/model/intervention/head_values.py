@@ -39,6 +39,7 @@ from harness.experiment.intervention import Edges, Intervention, MeanValues, Res
 from harness.model.intervention.ablation import check_heads, claimed
 from harness.model.intervention.attention_edges import AttentionEdges
 from harness.model.intervention.projection_input import ZERO, Mean, Replacement, projection_input
+from harness.model.intervention.thread_hooks import hooked
 from harness.model.loading.architectures import AttentionOutput
 from harness.model.loading.loaded_model import LoadedModel, check_window, pieces
 from harness.retrieval.prompts import Prompt
@@ -104,8 +105,7 @@ def mean_values(
     means = [_Mean(output) for output in loaded.outputs]
     with claimed(loaded.outputs), ExitStack() as hooks:
         for mean in means:
-            handle = mean.output.module.register_forward_pre_hook(mean.add, with_kwargs=True)
-            hooks.callback(handle.remove)
+            hooks.enter_context(hooked(mean.output.module, mean.add))
         for done, prompt in enumerate(prompts, start=1):
             _read(loaded, prompt)
             for mean in means:
@@ -212,8 +212,7 @@ def run_donor(
     slices = [_Slices(loaded.outputs[layer], of_layer[layer]) for layer in sorted(of_layer)]
     with claimed(loaded.outputs), ExitStack() as hooks:
         for each in slices:
-            handle = each.output.module.register_forward_pre_hook(each.keep, with_kwargs=True)
-            hooks.callback(handle.remove)
+            hooks.enter_context(hooked(each.output.module, each.keep))
         n_fed = _answer(loaded, donor, max_new_tokens)
     kept = {each.output.layer: each.whole(n_fed) for each in slices}
     return Donor(of_layer, kept, n_donor=len(donor.token_ids), n_prompt=n_prompt)
