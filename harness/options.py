@@ -183,6 +183,14 @@ def _switch(text: str) -> bool:
     return known[text.strip().lower()]
 
 
+def _part(text: str) -> tuple[int, int]:
+    number, slash, parts = text.partition("/")
+    digits = all(each.isascii() and each.isdigit() for each in (number, parts))
+    if not (slash and digits and 1 <= int(number) <= int(parts)):
+        raise SettingsError(f"{text!r}; expected I/N, part I of N, from 1/N to N/N")
+    return int(number), int(parts)
+
+
 def _run_name(text: str) -> str:
     if text in ("", ".", "..") or any(character in text for character in "/\\\0"):
         raise SettingsError(f"{text!r}; expected the name of a folder, without slashes")
@@ -346,6 +354,13 @@ OPTIONS: tuple[Option, ...] = (
     Option("store", _path, "file of the store of records (default: store.sqlite in the reports' folder)", "FILE"),
     Option("refresh", _switch, "compute again what the store already holds", "BOOL", switch=True),
     Option("dry-run", _switch, "say what would be computed and what it would cost, and stop", "BOOL", switch=True),
+    Option(
+        "part",
+        _part,
+        "do part I of N of the study into a store of its own, and judge nothing; `retrieval-heads merge` puts the "
+        "stores together (default: do it whole)",
+        "I/N",
+    ),
     Option("bench", _path, "JSON of `retrieval-heads bench`: a dry run tells the hours at its pace", "FILE"),
 )
 """Every option, in the order of the help."""
@@ -387,7 +402,8 @@ def resolve_settings(given: Mapping[str, Given], project: Path) -> Settings:
         name: folders.get(name, project) / value for name, value in vars(settings).items() if isinstance(value, Path)
     }
     model = _model(settings.model, folders.get("model", project))
-    settings = Settings(**{**vars(settings), **placed, "model": model})
+    run = settings.run if "run" in values else settings.part_name or settings.run
+    settings = Settings(**{**vars(settings), **placed, "model": model, "run": run})
     return replace(settings, store=settings.store_file)
 
 

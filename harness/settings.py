@@ -29,6 +29,7 @@ class Settings:
 
     `data`, `heads` are `None` for the demo's own; `tasks` and `max_rows` are `None` for all, `split_share` for the
     ranking's or, where it has none, the usual one, `gate_k` for the largest k, a gate's own margin for `gate_margin`.
+    `part` is which part of how many is done, from 1 on.
     Where heads stop reading some tokens, the phase is `decode` whatever is said, and where they are rescued `all`.
     """
 
@@ -80,6 +81,7 @@ class Settings:
     store: Path | None = None
     refresh: bool = False
     dry_run: bool = False
+    part: tuple[int, int] | None = None
     bench: Path | None = None
 
     def __post_init__(self) -> None:
@@ -90,8 +92,13 @@ class Settings:
 
     @property
     def store_file(self) -> Path:
-        """The store's file: the one named, or beside the reports."""
-        return self.store or self.reports / "store.sqlite"
+        """The store's file: the one named, or beside the reports; a part of a study has one of its own."""
+        return self.store or self.reports / f"{'store' if self.part is None else self.part_name}.sqlite"
+
+    @property
+    def part_name(self) -> str | None:
+        """What a part of a study is called, as `part-2-of-8`."""
+        return None if self.part is None else "part-{}-of-{}".format(*self.part)
 
     @property
     def judged_ks(self) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ sliding attention are not looked at, and there it may be too high.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from harness.experiment.heads import Head
 from harness.experiment.prefix_tree import LEAST_SHARED, n_common, prefix_tree, token_trie
@@ -94,6 +95,26 @@ def group_flops(
         for root in token_trie(prompts, least=least)
         for node in root.nodes()
     )
+
+
+def group_passes(
+    prompts: Sequence[Sequence[int]], head_sets: Sequence[Sequence[frozenset[Head]]], n_layers: int
+) -> int:
+    """How many layers the tokens of these prompts run through, all together, what they share run once.
+
+    A whole number that needs no sizes of a model, and so is the same on every machine.
+    """
+    return sum(
+        node.n_tokens * _n_nodes(frozenset(heads for number in node.prompts for heads in head_sets[number]), n_layers)
+        for root in token_trie(prompts)
+        for node in root.nodes()
+    )
+
+
+@lru_cache(maxsize=1024)
+def _n_nodes(head_sets: frozenset[frozenset[Head]], n_layers: int) -> int:
+    """Rows of a task have the same conditions, and there may be thousands."""
+    return prefix_tree(head_sets, n_layers).n_nodes
 
 
 def _part_flops(size: ModelSize, head_sets: Iterable[Collection[Head]], start: int, stop: int, *, ends: bool) -> float:

@@ -91,6 +91,20 @@ def by_filing(work: Sequence[RowWork], workers: int = 1) -> tuple[tuple[RowWork,
         most = (most + 1) // 2
 
 
+def share_out(costs: Sequence[int], parts: int) -> tuple[int, ...]:
+    """Which of several parts, counted from 0, each group of rows goes to, by what the groups cost.
+
+    The dearest first, each to the part that has least so far, of equals to the first: no part costs more than 4/3 of
+    what the best sharing gives (R. L. Graham, Bounds on multiprocessing timing anomalies, 1969).
+    """
+    loads, part_of = [0] * parts, [0] * len(costs)
+    for group in sorted(range(len(costs)), key=lambda number: -costs[number]):
+        part = loads.index(min(loads))
+        loads[part] += costs[group]
+        part_of[group] = part
+    return tuple(part_of)
+
+
 def untouched(row_id: str) -> Job:
     """The untouched model asked about a row."""
     return Job(row_id, frozenset())
@@ -125,6 +139,7 @@ def make_plan(
     stored: Callable[[Job], bool],
     wrong: Collection[str] = (),
     content: Callable[[Job], Hashable] = lambda job: job,
+    only: Collection[str] | None = None,
 ) -> Plan:
     """Merge equal jobs, add the baseline, and leave out what is stored.
 
@@ -132,7 +147,8 @@ def make_plan(
     differences from it on the same rows. The other jobs of a row follow in the order of the conditions.
 
     `wrong` are ids of rows whose stored baseline is wrong. Jobs of one `content` get one answer, whatever their rows
-    (plain text of one document): the first row's is done.
+    (plain text of one document): the first row's is done. `only` are ids of the rows that are planned here, `None` for
+    all: what others of the rows do first is not done here either.
     """
     work = []
     requested = distinct = n_stored = 0
@@ -145,9 +161,11 @@ def make_plan(
             if not any(condition.experiment == BASELINE.experiment for condition in covering):
                 jobs.append(untouched(row.id))
             jobs.sort(key=lambda job: job != untouched(row.id))
-        requested += len(jobs) + len(hanging)
         different = [job for job in dict.fromkeys((*jobs, *hanging)) if content(job) not in seen]
         seen.update(map(content, different))
+        if only is not None and row.id not in only:
+            continue
+        requested += len(jobs) + len(hanging)
         missing = [job for job in different if not stored(job)]
         distinct += len(different)
         n_stored += len(different) - len(missing)

@@ -190,9 +190,12 @@ def _results(request: pytest.FixtureRequest) -> "Mapping[str, Result]":
 
     try:
         with progress_line(request.config) as show:
-            return study_of(request.config).results(show)
+            found = study_of(request.config).results(show)
     except HarnessError as error:
         _stop(request.session, error)
+    if (part := study_of(request.config).settings.part) is not None:
+        pytest.skip("part {} of {} of a study: its rows are done, and nothing is judged".format(*part))
+    return found
 
 
 def _case(request: pytest.FixtureRequest, kind: Kind) -> Any:

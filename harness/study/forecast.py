@@ -89,7 +89,7 @@ def forecast(run: Run, conditions: Sequence[Condition]) -> Forecast:
     except ModelError:
         # the one error that a plan alone can meet: no weights, so no content to look up by
         plan, weights_here = run.plan(conditions, from_nothing=True), False
-    kept = _kept(run)
+    mine, kept = run.part_of_rows(conditions), _kept(run)
     size = kept[0].size
     n_layers = run.inputs.shape.n_layers
     tokens: list[int] = []
@@ -113,7 +113,7 @@ def forecast(run: Run, conditions: Sequence[Condition]) -> Forecast:
             flops[1] += group_flops(size, prompts, sets, least=least)
             n_prompts += len(prompts)
     return Forecast(
-        n_rows=len(run.inputs.rows),
+        n_rows=len(run.inputs.rows if mine is None else mine),
         n_conditions=len(conditions),
         plan=plan,
         weights_here=weights_here,

@@ -69,8 +69,10 @@ def gate_notes(ranking: HeadRanking, evaluated: Extent | None) -> Iterator[str]:
 def judge_gates(
     run: Run, conditions: Sequence[Condition], records: Mapping[Job, Record], samples: Sequence[Sample]
 ) -> Judged:
-    """What the run's gates add to its report."""
+    """What the run's gates add to its report; nothing where it did a part of the study alone."""
     inputs, settings = run.inputs, run.inputs.settings
+    if settings.part is not None:
+        return Judged(margin=settings.gate_margin)
     texts = text_samples(
         conditions,
         inputs.rows,

@@ -33,7 +33,7 @@ from harness.retrieval.rows import Row
 from harness.retrieval.scoring import hedges, matches_value, value_tokens
 from harness.study.inputs import Inputs, donor_row
 from harness.study.judging import judge_gates
-from harness.study.provenance import Beginning, setup_of
+from harness.study.provenance import Beginning, part_of, setup_of
 from harness.study.run import Run
 
 
@@ -122,7 +122,8 @@ def run_outcome(  # what is reported, of which run, how scored, since when, and 
         conditions, inputs.rows, records, inputs.score, own, flags=flags, place=place, manner=inputs.manner
     )
     judged = judge_gates(run, conditions, records, samples)
-    setup = setup_of(run, records.values(), since=since, how=how, root=root)
+    part = part_of(run, conditions)
+    setup = setup_of(run, records.values(), part, since=since, how=how, root=root)
     damage = _damage(run, conditions, samples)
     return Outcome(build_report(setup, conditions, inputs.rows, samples, judged, damage), samples)
 

@@ -6,13 +6,14 @@ Knows nothing of what came of it, nor of pytest.
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from harness import __version__
+from harness.experiment.conditions import Condition
 from harness.experiment.heads import Blueprint
 from harness.experiment.record import Record
 from harness.findings.report.report_data import (
@@ -20,6 +21,7 @@ from harness.findings.report.report_data import (
     ExcludedRow,
     Exit,
     ModelSection,
+    PartInfo,
     RunInfo,
 )
 from harness.findings.report.report_writing import Setup
@@ -47,7 +49,9 @@ class Beginning:
         return round(time.monotonic() - self.clock, 3)
 
 
-def setup_of(run: Run, records: Iterable[Record], *, since: Beginning, how: Exit, root: Path) -> Setup:
+def setup_of(  # of which run, on which part of its rows, since when, how it ended, in which project
+    run: Run, records: Iterable[Record], part: PartInfo | None, *, since: Beginning, how: Exit, root: Path
+) -> Setup:
     """What was asked of which model, on which data, with which programs; `root` is the folder of the project."""
     inputs, settings, records = run.inputs, run.inputs.settings, tuple(records)
     return Setup(
@@ -59,6 +63,7 @@ def setup_of(run: Run, records: Iterable[Record], *, since: Beginning, how: Exit
             commit=commit_of(root),
             out_of_memory=sum(record.completion.halvings > 0 for record in records),
             command=since.command,
+            part=part,
         ),
         configuration=_configuration(run, root),
         versions=program_versions() | {"scorer": str(SCORER_VERSION)},
@@ -66,6 +71,15 @@ def setup_of(run: Run, records: Iterable[Record], *, since: Beginning, how: Exit
         ranking=inputs.ranking,
         data=_data_info(inputs),
     )
+
+
+def part_of(run: Run, conditions: Sequence[Condition]) -> PartInfo | None:
+    """Which part of its study a run does; `None` for all of it."""
+    if run.inputs.settings.part is None:
+        return None
+    number, parts = run.inputs.settings.part
+    rows, left = run.part_of_rows(conditions) or frozenset(), run.plan(conditions).work
+    return PartInfo(number=number, of=parts, rows=len(rows), left=len(left))
 
 
 def header_lines(settings: Settings, blueprint: Blueprint, *, root: Path, report_name: str) -> Iterator[str]:
@@ -79,6 +93,9 @@ def header_lines(settings: Settings, blueprint: Blueprint, *, root: Path, report
         f"ablation: mode {settings.mode}, phase {settings.phase}, engine {settings.engine}, "
         f"seed {settings.seed}, report {report_name}"
     )
+    if settings.part is not None:
+        number, parts = settings.part
+        yield f"ablation: part {number} of {parts}: nothing is judged before the stores of all parts are merged"
     if blueprint.quantized_file is not None:
         yield f"ablation: quantised weights ({blueprint.quantized_file}), read as full {blueprint.dtype}"
     if blueprint.one_by_one is not None and settings.engine == "shared":

@@ -13,9 +13,21 @@ from dataclasses import replace
 from typing import Protocol
 
 from harness.experiment.conditions import Condition
+from harness.experiment.cost import group_passes
+from harness.experiment.heads import Head
 from harness.experiment.intervention import Manner, MeanValues
 from harness.experiment.locks import WAIT_SECONDS, remove_left_claims, try_claim
-from harness.experiment.plan import Job, Plan, RowWork, by_filing, jobs_of, make_plan, rounds, untouched
+from harness.experiment.plan import (
+    Job,
+    Plan,
+    RowWork,
+    by_filing,
+    jobs_of,
+    make_plan,
+    rounds,
+    share_out,
+    untouched,
+)
 from harness.experiment.record import Ask, Completion, Record, job_key
 from harness.experiment.store import Store
 from harness.retrieval.prompts import PROMPT_KINDS, Prompt, PromptKind, most_new_tokens
@@ -61,6 +73,7 @@ class Run:
         self.workers = workers
         self.interventions = Interventions(inputs, store, run_id=run_id)
         self._keys: dict[Job, str] = {}
+        self._parts: dict[tuple[Condition, ...], frozenset[str]] = {}
 
     def plan(self, conditions: Sequence[Condition], *, from_nothing: bool = False) -> Plan:
         """What is left to do for these conditions; with `refresh`, all that this run has not done.
@@ -69,8 +82,24 @@ class Run:
         """
         stored = (lambda job: False) if from_nothing else self._is_stored
         wrong = frozenset[str]() if from_nothing else self._wrong(conditions, self.inputs.rows)
-        rows, manner = self.inputs.rows, self.inputs.manner
-        return make_plan(conditions, rows, manner, stored=stored, wrong=wrong, content=self._content)
+        return self._make_plan(conditions, stored, wrong, only=self.part_of_rows(conditions))
+
+    def part_of_rows(self, conditions: Sequence[Condition]) -> frozenset[str] | None:
+        """The ids of the rows that are this part's, where only a part of the study is done; else `None`.
+
+        Rows of a filing stay together where there are filings enough, and parts cost about the same. Which they are
+        follows from rows and conditions alone: every part of the same study, on whatever machine, finds the same.
+        """
+        if self.inputs.settings.part is None:
+            return None
+        number, parts = self.inputs.settings.part
+        if (asked := tuple(conditions)) not in self._parts:
+            whole = self._make_plan(asked, lambda job: False, frozenset())
+            groups = by_filing(whole.work, parts)
+            part_of = share_out([self._passes(group) for group in groups], parts)
+            mine = (group for group, part in zip(groups, part_of, strict=True) if part == number - 1)
+            self._parts[asked] = frozenset(work.row.id for group in mine for work in group)
+        return self._parts[asked]
 
     def execute(
         self, conditions: Sequence[Condition], load: Callable[[], Engine], progress: Callable[[Progress], None]
@@ -130,6 +159,28 @@ class Run:
     def prompt(self, row_id: str, kind: PromptKind) -> Prompt:
         """The prompt that a row is asked with. Raises ModelError where the model's window cannot hold it."""
         return self.inputs.prompts.asked(self.inputs.by_id[row_id], kind)
+
+    def _make_plan(
+        self,
+        conditions: Sequence[Condition],
+        stored: Callable[[Job], bool],
+        wrong: frozenset[str],
+        *,
+        only: frozenset[str] | None = None,
+    ) -> Plan:
+        rows, manner = self.inputs.rows, self.inputs.manner
+        return make_plan(conditions, rows, manner, stored=stored, wrong=wrong, content=self._content, only=only)
+
+    def _passes(self, group: Sequence[RowWork]) -> int:
+        """What reading a group's prompts costs, for all that is asked of them."""
+        asked: dict[tuple[str, PromptKind], list[frozenset[Head]]] = {}
+        for work in group:
+            for job in (*work.jobs, *work.if_right):
+                asked.setdefault((job.row_id, job.prompt), []).append(job.heads)
+        once = self.inputs.manner.phase == "decode"  # the untouched model reads the prompt for all
+        sets = [[frozenset[Head]()] if once else heads for heads in asked.values()]
+        prompts = [self.prompt(row_id, kind).token_ids for row_id, kind in asked]
+        return group_passes(prompts, sets, self.inputs.shape.n_layers)
 
     def _do(self, group: Sequence[RowWork], engine: Engine) -> Iterator[tuple[str, bool]]:
         """Answer those of these rows' jobs that nobody has done meanwhile; each row's id once all of its are kept, and

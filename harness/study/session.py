@@ -205,7 +205,7 @@ class StudySession:
 
     @memory_is_named()
     def results(self, progress: Callable[[Progress], None]) -> Mapping[str, Result]:
-        """Every declared condition's result by name; what is not stored is computed first.
+        """Every declared condition's result by name; what is not stored is computed first. Of a part of a study, none.
 
         A failure is raised again for every test that asks.
         """
@@ -214,6 +214,9 @@ class StudySession:
         if self._results is None:
             try:
                 self._execute(progress)
+                if self.settings.part is not None:
+                    self._results = {}
+                    return self._results
                 report = self._worked_out("passed").report
             except HarnessError as error:
                 self._failure = error

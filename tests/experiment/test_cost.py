@@ -11,6 +11,7 @@ from harness.experiment.cost import (
     decoding_bytes,
     decoding_passes,
     group_flops,
+    group_passes,
     least_seconds,
     passes_bytes,
     shared_flops,
@@ -109,3 +110,22 @@ def test_what_only_one_row_is_asked_is_paid_once_too() -> None:
     both = group_flops(SIZE, prompts, [[UNTOUCHED, lost], [UNTOUCHED, lost]], least=1)
     assert group_flops(SIZE, prompts, [[UNTOUCHED], [UNTOUCHED]], least=1) < one < both
     assert one < group_flops(SIZE, prompts, [[UNTOUCHED, lost], [UNTOUCHED]], least=99)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 3), st.integers(1, 5)), min_size=1, max_size=4),
+    st.lists(st.frozensets(st.builds(Head, st.integers(0, 2), st.integers(0, 2)), max_size=3), min_size=1, max_size=4),
+)
+def test_a_token_runs_through_a_layer_once_for_all_that_is_the_same_there(
+    prompts: list[tuple[int, int]], head_sets: list[frozenset[Head]]
+) -> None:
+    """Counted one by one: what a token of a layer gives hangs on the tokens up to it and the heads gone up to there."""
+    read = [[word] * 40 + [number] * length for number, (word, length) in enumerate(prompts, start=7)]
+    met = {
+        (tuple(tokens[: n + 1]), layer, frozenset(head for head in heads if head.layer <= layer))
+        for tokens in read
+        for n in range(len(tokens))
+        for layer in range(3)
+        for heads in head_sets
+    }
+    assert group_passes(read, [head_sets] * len(read), 3) == len(met)

@@ -1,4 +1,5 @@
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -6,7 +7,7 @@ from hypothesis import strategies as st
 from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
 from harness.experiment.heads import Head
 from harness.experiment.intervention import Manner
-from harness.experiment.plan import Job, RowWork, by_filing, jobs_of, make_plan, rounds, untouched
+from harness.experiment.plan import Job, RowWork, by_filing, jobs_of, make_plan, rounds, share_out, untouched
 from harness.retrieval.rows import Row
 
 
@@ -177,3 +178,47 @@ def test_groups_are_cut_where_there_are_few_for_each_worker() -> None:
     assert [each for group in by_filing(work, 2) for each in group] == [
         each for group in by_filing(work) for each in group
     ]
+
+
+@given(st.lists(st.integers(0, 50), max_size=7), st.integers(1, 3))
+def test_groups_are_shared_out_by_what_they_cost(costs: list[int], parts: int) -> None:
+    """Each to one part; of all ways to share them out the best is hardly better."""
+
+    def dearest(part_of: Sequence[int]) -> int:
+        return max(
+            sum(cost for cost, part in zip(costs, part_of, strict=True) if part == each) for each in range(parts)
+        )
+
+    found = share_out(costs, parts)
+    assert 3 * dearest(found) <= 4 * min(map(dearest, itertools.product(range(parts), repeat=len(costs))))
+    assert found == share_out(costs, parts)
+
+
+def test_the_dearest_groups_are_shared_out_first() -> None:
+    assert share_out([1, 5, 3, 3, 2], 2) == (1, 0, 1, 1, 0)
+    assert share_out([], 3) == ()
+    assert share_out([7], 3) == (0,)
+
+
+@given(st.integers(1, 5), st.lists(st.integers(0, 3), min_size=1, max_size=12))
+def test_parts_of_a_plan_are_all_of_it_and_nothing_twice(parts: int, filings: list[int]) -> None:
+    """Also where jobs of several rows are one, and the one that does it is another part's."""
+    rows = [Row(f"f{filing}", f"task{i}", "n", "v", "h") for i, filing in enumerate(filings)]
+    conditions = [Condition("x", heads=(A,)), Condition("text", prompt="plain_text"), PERMUTED]
+
+    def content(job: Job) -> object:
+        return job if job.prompt == "full" else (job.row_id.split("/")[0], job.heads)
+
+    whole = make_plan(conditions, rows, stored=nothing, content=content)
+    groups = by_filing(whole.work, parts)
+    part_of = share_out([len(group) for group in groups], parts)
+    found = []
+    for part in range(parts):
+        mine = {work.row.id for group, p in zip(groups, part_of, strict=True) if p == part for work in group}
+        found.append(make_plan(conditions, rows, stored=nothing, content=content, only=mine))
+        assert {work.row.id for work in found[-1].work} == mine
+    assert sorted((work for plan in found for work in plan.work), key=lambda work: work.row.id) == sorted(
+        whole.work, key=lambda work: work.row.id
+    )
+    for name in ("requested", "distinct", "stored", "if_right"):
+        assert sum(getattr(plan, name) for plan in found) == getattr(whole, name)

@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -27,6 +28,7 @@ from harness.experiment.plan import jobs_of
 from harness.experiment.rankings import rank
 from harness.experiment.record import Ask, Completion
 from harness.experiment.store import Store
+from harness.experiment.store_merge import merge_stores
 from harness.retrieval.rows import write_rows
 from harness.settings import Settings
 from harness.study.asked_model import AskedModel
@@ -507,3 +509,41 @@ def test_prompts_that_are_done_stay_when_their_group_is_broken_off(inputs: Input
     with pytest.raises(ModelError, match="broken"):
         execute(inputs, store, [ONE], load=FailingEngine)
     assert next(call[0] for call in execute(inputs, store, [ONE], run_id="b").calls) == second
+
+
+TEXT = Condition("plain_text", prompt="plain_text")
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 4, 7])
+def test_parts_do_all_of_a_plan_and_nothing_twice(inputs: Inputs, tmp_path: Path, parts: int) -> None:
+    """Each part in a store of its own, and by two workers; which ask nothing more once the stores are one."""
+    conditions, engines = [BASELINE, TWO, ONE, TEXT], list[FakeEngine]()
+    for number in range(1, parts + 1):
+        model = AskedModel(replace(inputs.settings, part=(number, parts)))
+        part = replace(inputs, model=model)
+        engines.append(FakeEngine())
+        with Store(tmp_path / str(number)) as opened:
+            for worker in range(2):
+                run = Run(part, opened, run_id="a", share=worker / 2, workers=2)
+                run.execute(conditions, partial(engines.__getitem__, -1), lambda _: None)
+            mine = run.part_of_rows(conditions)
+            assert mine is not None
+            assert {row for row, *_ in engines[-1].jobs} == mine
+            assert not run.plan(conditions).work
+    whole = execute(inputs, tmp_path / "whole", conditions)
+    assert sorted((job for engine in engines for job in engine.jobs), key=str) == sorted(whole.jobs, key=str)
+    merge_stores([tmp_path / str(number) for number in range(1, parts + 1)], tmp_path / "merged")
+    assert not execute(inputs, tmp_path / "merged", conditions, load=nothing_to_load).jobs
+
+
+def test_parts_of_one_study_cost_about_the_same(inputs: Inputs, store: Path) -> None:
+    """Three filings of two rows: two parts of three rows, for each filing is cut."""
+    found = []
+    with Store(store) as opened:
+        for part in ((1, 2), (2, 2)):
+            of_part = replace(inputs, model=AskedModel(replace(inputs.settings, part=part)))
+            found.append(Run(of_part, opened, run_id="a").part_of_rows([ONE]))
+        assert Run(inputs, opened, run_id="a").part_of_rows([ONE]) is None
+    first, second = (part or frozenset() for part in found)
+    assert (len(first), len(second), first & second) == (3, 3, frozenset())
+    assert first | second == set(ids_of(inputs))

@@ -127,14 +127,16 @@ def style_of(experiment: str, experiments: Iterable[str]) -> Style:
 
 
 def provenance(report: ReportData) -> str:
-    """Which model, how many rows of how many filings, an unusual way of ablating, and whether rows are missing."""
+    """Which model, how many rows of how many filings, an unusual way of ablating, and what is missing."""
     data, model = report.data, report.model
     parts = [] if model is None else [Path(model.id).name or model.id]
     of = "" if data.filings is None else f" of {counted(data.filings, 'filing')}"
     parts.append(counted(data.rows, "row") + of)
     if (note := manner_note(report.configuration)) is not None:
         parts.append(note)
-    if report.run.missing:
+    if (part := report.run.part) is not None:
+        parts.append(f"part {part.number} of {part.of}: {counted(part.rows, 'row')}")
+    elif report.run.missing:
         parts.append(f"unfinished: {counted(len(report.run.missing), 'condition')} with rows missing")
     return " · ".join(parts)
 

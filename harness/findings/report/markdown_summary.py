@@ -31,7 +31,8 @@ def markdown_summary(report: ReportData, page: str) -> str:
     told = [f"- {escaped(line)}" for line in data_lines(report)]
     lines += [*told, ""] if told else []
     lines += _gates(report.gates)
-    lines += [f"**{escaped(line)}**" for line in missing_lines(report)] + [""] * bool(report.run.missing)
+    missing = [f"**{escaped(line)}**" for line in missing_lines(report)]
+    lines += [*missing, ""] if missing else []
     lines += _table(("heads", "k", "right", "95 % interval", "drop, points"), _accuracies(report))
     lines += ["", f"Samples, figures and every check: `{page}` of the report."]
     return "\n".join(lines) + "\n"

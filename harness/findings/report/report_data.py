@@ -37,6 +37,17 @@ Setting = str | int | float | bool | list[str] | list[int] | list[float] | None
 """A resolved setting, as far as JSON can say it."""
 
 
+class PartInfo(Section):
+    """Which part of a study was done, of how many; the other rows are other parts'."""
+
+    number: Number
+    of: Number
+    rows: Count
+    """How many rows are this part's."""
+    left: Count
+    """Those of them that lack records."""
+
+
 class RunInfo(Section):
     """When and how a run went."""
 
@@ -51,6 +62,8 @@ class RunInfo(Section):
     command: str | None = None
     out_of_memory: Count = 0
     """Records that were computed in smaller groups because memory had run out."""
+    part: PartInfo | None = None
+    """Null where the study was done whole; no gate is judged on a part."""
 
 
 class RunSection(RunInfo):

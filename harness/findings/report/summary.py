@@ -69,9 +69,15 @@ def data_lines(report: ReportData) -> Iterator[str]:
 
 
 def missing_lines(report: ReportData) -> Iterator[str]:
-    """How many conditions lack records, and the first of them; nothing where none does."""
+    """How many conditions lack records, and the first of them; nothing where none does. Of a part of a study, which."""
     missing = report.run.missing
-    if missing:
+    if (part := report.run.part) is not None:
+        left = f", {part.left:,} of them not done: run it again" if part.left else ""
+        yield (
+            f"part {part.number} of {part.of}: {part.rows:,} of {counted(report.data.rows, 'row')}{left}; no verdict "
+            "before the stores of all parts are put together (`retrieval-heads merge`), and the study is run with that"
+        )
+    elif missing:
         names = ", ".join(missing[:5]) + (" ..." if missing[5:] else "")
         yield f"missing: {counted(len(missing), 'condition')} without all records: {names}"
 

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from changed_section import changed
 
 from harness.errors import ReportError
 from harness.findings.figures.plots import draw_plots
@@ -41,6 +42,15 @@ def test_the_data_is_read_back() -> None:
     assert embedded(page_text(whole()[0], data)) == data
     with pytest.raises(ValueError, match="no page of ours"):
         embedded("<p>")
+
+
+def test_a_part_of_a_study_is_told_first_and_no_gate_is_missed() -> None:
+    report, samples = whole()
+    part = changed(report, {"run.part": {"number": 2, "of": 8, "rows": 3, "left": 0}, "gates": []})
+    text = " ".join("".join(Elements(page_text(part, page_data(part, samples))).texts).split())
+    rows = f"3 of {report.data.rows} rows"
+    assert f"Verdicts Part 2 of 8 of a study: {rows}, on which the figures rest. No gate is judged on a part" in text
+    assert "No gate was asked for" not in text
 
 
 def test_hostile_texts_stay_texts() -> None:

@@ -13,6 +13,7 @@ from harness.experiment.heads import Head
 from harness.experiment.plan import jobs_of
 from harness.experiment.record import Completion, Record
 from harness.findings.report.curves import Curve, Point
+from harness.findings.report.markdown_summary import escaped, markdown_summary
 from harness.findings.report.report_data import Degenerate, ReportData
 from harness.findings.report.report_writing import build_report
 from harness.findings.report.summary import rising_lines, summary_lines
@@ -127,6 +128,18 @@ def test_rows_that_need_no_needle_are_counted() -> None:
     for none in ((), None):
         lines = summary_lines(changed(report, {"data.value_recurs": none}))
         assert not any("without the needle" in each for each in lines)
+
+
+def test_a_part_of_a_study_says_so_and_not_what_other_parts_do() -> None:
+    report = changed(
+        make_report({BASELINE: "+...", CITY_1: "+."}), {"run.part": {"number": 2, "of": 4, "rows": 1, "left": 0}}
+    )
+    lines = [*summary_lines(report)]
+    assert lines[-1].startswith("part 2 of 4: 1 of 4 rows; no verdict before the stores of all parts are put together ")
+    assert not any(line.startswith("missing: ") for line in lines)
+    assert f"**{escaped(lines[-1])}**" in markdown_summary(report, "index.html")
+    left = changed(report, {"run.part.left": 1})
+    assert "part 2 of 4: 1 of 4 rows, 1 of them not done: run it again; no verdict " in [*summary_lines(left)][-1]
 
 
 def test_a_long_list_of_missing_conditions_is_cut() -> None:
