@@ -8,10 +8,10 @@ and a sliding window of `WINDOW` positions where it has one.
 
 import copy
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -24,6 +24,7 @@ from transformers import (
 )
 
 from harness.experiment.heads import Head
+from harness.model.identification.method import AttentionReader
 from harness.model.loading.architectures import ARCHITECTURES, architecture_of, attention_outputs, shape_of
 from harness.model.loading.blueprints import ModelRequest, model_size, usable_attention
 from harness.model.loading.checkpoint import Checkpoint, open_checkpoint
@@ -232,6 +233,19 @@ def cut_weights(model: PreTrainedModel, heads: Iterable[Head]) -> PreTrainedMode
     return cut
 
 
+IN_FLOAT32 = ("deepseek_v2", "deepseek_v3")
+"""They round to float32 whatever the model's dtype, in routers and rotations: how tokens are fed shows in it."""
+
+
+def double(model_type: str) -> LoadedModel:
+    """A tiny model in float64."""
+    model = copy.deepcopy(tiny_loaded(model_type).model).double()
+    if model_type in MIXTURES:
+        # the library's grouped products know no float64
+        model.config._experts_implementation = "eager"
+    return wrap(model)
+
+
 def random_ids(n_tokens: int, *, seed: int = 0) -> tuple[int, ...]:
     """Tokens of bytes, none of them special."""
     generator = torch.Generator().manual_seed(seed)
@@ -266,3 +280,11 @@ def random_trial(n_tokens: int, *, seed: int = 0, needle: tuple[int, int] = (3, 
         question_end=prompt.question_start + 1,
     )
     return Trial(prompt=prompt, value=value, compare="text", max_new_tokens=4, null_prompt=blank)
+
+
+Read = TypeVar("Read")
+
+
+def alone(read: Callable[[AttentionReader, Trial], Read], loaded: LoadedModel, trial: Trial) -> Read:
+    """What is read of a trial that shares nothing with any other."""
+    return read(AttentionReader.of(loaded, [trial]), trial)

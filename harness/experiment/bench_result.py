@@ -43,7 +43,10 @@ class SideResult:
 
 @dataclass(frozen=True, slots=True)
 class IdentifyCost:
-    """Scoring all heads on the rows' prompts beside plainly reading these: seconds of each row, and peak bytes."""
+    """Scoring all heads on the rows' prompts beside plainly reading these: seconds of each row, and peak bytes.
+
+    Scoring runs once what rows of one filing begin with; plain reading does not.
+    """
 
     method: str
     seconds: tuple[float, ...]

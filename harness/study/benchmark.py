@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Literal
 
@@ -61,7 +62,7 @@ def measure(request: Request) -> Measured:
     Raises:
         HarnessError: a setting, a file or the model cannot be used.
     """
-    from harness.model.identification.identify import find_method
+    from harness.model.identification.identify import find_method, scored
     from harness.model.performance.bench import Scoring, Work, compare
 
     if request.settings.quantization == "8bit":
@@ -69,7 +70,9 @@ def measure(request: Request) -> Measured:
             "--quantization: 8bit; expected 4bit, or none: products of 8 bits are faster than what the least time is "
             "told by, and their conditions are computed one by one in any case"
         )
-    scoring = None if request.identify is None else Scoring(request.identify, find_method(request.identify).score)
+    scoring = None
+    if request.identify is not None:
+        scoring = Scoring(request.identify, partial(scored, method=find_method(request.identify)))
     loaded, groups = _real_work(request) if request.shape == DEMO else _random_work(request)
     *groups, warm = groups if len(groups) > 1 else [*groups, []]
     prefill = groups.pop() if request.one_filing is not None else None

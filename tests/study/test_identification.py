@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_models import load, save_checkpoint
+from tiny_models import alone, load, save_checkpoint
 
 from harness.demo.filings import demo_rows
 from harness.errors import DataError, ModelError, SettingsError
@@ -89,7 +89,7 @@ def test_scores_are_those_of_prompts_at_seeded_depths(checkpoint: Path) -> None:
         trials = [
             PromptBook(AskedModel(settings), TASKS).trial(row, null_query=False) for row in rows if row.task == name
         ]
-        scores = [summed_attention(loaded, trial) for trial in trials]
+        scores = [alone(summed_attention, loaded, trial) for trial in trials]
         np.testing.assert_allclose(ranking.mean_scores[name], np.mean(scores, axis=0), rtol=0, atol=1e-12)
 
 

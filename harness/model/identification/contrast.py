@@ -10,15 +10,13 @@ import numpy as np
 import torch
 
 from harness.model.identification.method import AttentionReader, Method, Scores
-from harness.model.loading.loaded_model import LoadedModel
 from harness.retrieval.prompts import Prompt, Trial
 
 
-def contrast(loaded: LoadedModel, trial: Trial) -> Scores:
+def contrast(reader: AttentionReader, trial: Trial) -> Scores:
     """The last prompt token's attention to the needle less uniform attention's: (layers, heads)."""
     prompt = trial.prompt
-    reader = AttentionReader(loaded, len(prompt.token_ids))
-    reader.run(prompt.token_ids[:-1])
+    reader.hold(prompt.token_ids[:-1])
     last = reader.read(prompt.token_ids[-1:], lambda weights: above_uniform(weights[:, 0], prompt)[:, None])
     return np.asarray(last.wanted[..., 0].cpu(), dtype=np.float64)
 

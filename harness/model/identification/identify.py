@@ -7,7 +7,7 @@ Knows nothing of filings or files, nor of how prompts are made.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import fsum
 
@@ -20,7 +20,7 @@ from harness.experiment.rankings import HeadRanking, rank
 from harness.experiment.stability import ClusterScores, find_stability
 from harness.model.identification.contrast import CONTRAST
 from harness.model.identification.logit_contribution import LOGIT_CONTRIBUTION
-from harness.model.identification.method import Method, Scores
+from harness.model.identification.method import AttentionReader, Method, Scores
 from harness.model.identification.qr_score import QR_SCORE
 from harness.model.identification.retrieval_score import RETRIEVAL_SCORE
 from harness.model.identification.summed_attention import SUMMED_ATTENTION
@@ -64,11 +64,11 @@ def identify(
 ) -> HeadRanking:
     """Score every head on each task's identification trials and rank them.
 
-    A task's score is the mean over its trials that count, in float64; `samples` are their numbers. How far the
-    ranking rests on chance is recorded as `split_half`: Spearman's rank correlation over all heads between the
-    means of every other one of them; a task of fewer than two, or whose scores are all equal, has none. How far
-    each list rests on which clusters were drawn is its `stability`, and `chance` what a head scores that looks
-    everywhere alike.
+    What prompts begin with in common, those of one filing say, is run once. A task's score is the mean over its trials
+    that count, in float64; `samples` are their numbers. How far the ranking rests on chance is recorded as
+    `split_half`: Spearman's rank correlation over all heads between the means of every other one of them; a task of
+    fewer than two, or whose scores are all equal, has none. How far each list rests on which clusters were drawn is its
+    `stability`, and `chance` what a head scores that looks everywhere alike.
 
     Raises:
         SettingsError: an unknown method or variant.
@@ -78,20 +78,22 @@ def identify(
     """
     chosen = find_method(method, variant)
     _check(loaded, trials, chosen, top_k=top_k)
-    found: dict[str, _TaskScores] = {}
-    n_trials = sum(len(of_task) for of_task in trials.values())
+    every = [(task, trial) for task, of_task in trials.items() for trial in of_task]
+    scores: list[Scores | None] = [None] * len(every)
     # disable=None: a bar on a terminal only
-    with tqdm(total=n_trials, desc="scoring heads", unit="row", disable=None if progress else True) as bar:
-        for task, of_task in trials.items():
-            found[task] = _TaskScores(loaded.shape.n_layers, loaded.shape.n_heads)
-            for trial in of_task:
-                found[task].add(trial, chosen.score(loaded, trial))
-                bar.update()
-            if not found[task].counting:
-                raise ModelError(
-                    f"identification: task {task}: none of its {len(of_task)} rows was {chosen.counts}; expected "
-                    f"at least one, for {method} counts only those; use another method or leave the task out"
-                )
+    with tqdm(total=len(every), desc="scoring heads", unit="row", disable=None if progress else True) as bar:
+        for number, of_trial in scored(loaded, [trial for _, trial in every], chosen):
+            scores[number] = of_trial
+            bar.update()
+    found = {task: _TaskScores(loaded.shape.n_layers, loaded.shape.n_heads) for task in trials}
+    for (task, trial), of_trial in zip(every, scores, strict=True):
+        found[task].add(trial, of_trial)
+    for task, of_task in trials.items():
+        if not found[task].counting:
+            raise ModelError(
+                f"identification: task {task}: none of its {len(of_task)} rows was {chosen.counts}; expected "
+                f"at least one, for {method} counts only those; use another method or leave the task out"
+            )
     means = {task: scores.mean().tolist() for task, scores in found.items()}
     samples = {task: len(scores.counting) for task, scores in found.items()}
     halves = {task: scores.rank_correlation() for task, scores in found.items()}
@@ -103,6 +105,13 @@ def identify(
         stability=find_stability(_by_cluster(found), loaded.shape, top_k=top_k),
     )
     return replace(ranking, source=f"{ranking.full_method} of {loaded.shape.id}")
+
+
+def scored(loaded: LoadedModel, trials: Sequence[Trial], method: Method) -> Iterator[tuple[int, Scores | None]]:
+    """Each trial's number and scores, in the order of their tokens: those that begin alike follow each other."""
+    reader = AttentionReader.of(loaded, trials)
+    for number in sorted(range(len(trials)), key=lambda number: trials[number].prompt.token_ids):
+        yield number, method.score(reader, trials[number])
 
 
 class _TaskScores:

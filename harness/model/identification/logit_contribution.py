@@ -51,19 +51,21 @@ class Contributions:
         return np.asarray(self.contrasts[start:end].mean(axis=0))
 
 
-def logit_contribution(loaded: LoadedModel, trial: Trial) -> Scores | None:
+def logit_contribution(reader: AttentionReader, trial: Trial) -> Scores | None:
     """The contribution to the logits of the value's tokens: (layers, heads); `None` where the answer is wrong."""
+    loaded = reader.loaded
     check_direct(loaded)
-    found = contributions(loaded, trial, document_rest, normed=True)
+    found = contributions(reader, trial, document_rest, normed=True)
     if not matches_value(_decoded(loaded, found.token_ids), trial.value, trial.compare):
         return None
     span = value_tokens(found.token_ids, trial.value, trial.compare, lambda ids: _decoded(loaded, ids))
     return None if span is None else found.mean(*span)
 
 
-def paper_score(loaded: LoadedModel, trial: Trial) -> Scores | None:
+def paper_score(reader: AttentionReader, trial: Trial) -> Scores | None:
     """The rule of the authors' code: (layers, heads); `None` where too little of the value is answered, or no place."""
-    found = contributions(loaded, trial, every_rest, normed=False)
+    loaded = reader.loaded
+    found = contributions(reader, trial, every_rest, normed=False)
     if unigram_recall(_decoded(loaded, found.token_ids), trial.value) < 0.5:
         return None
     span = said_tokens(found.token_ids, trial.prompt.value_ids, trial.value, lambda ids: _decoded(loaded, ids))
@@ -90,15 +92,14 @@ def every_rest(prompt: Prompt, n_positions: int) -> NDArray[np.bool_]:
     return rest
 
 
-def contributions(loaded: LoadedModel, trial: Trial, rest: Rest, *, normed: bool) -> Contributions:
+def contributions(reader: AttentionReader, trial: Trial, rest: Rest, *, normed: bool) -> Contributions:
     """Let the model answer, and note at each token what each head writes into its logit, needle against rest.
 
     Raises:
         ModelError: what the heads put out is not the attention times the values that the model keeps.
     """
-    prompt = trial.prompt
-    reader = AttentionReader(loaded, len(prompt.token_ids) + trial.max_new_tokens)
-    reader.run(prompt.token_ids[:-1])
+    prompt, loaded = trial.prompt, reader.loaded
+    reader.hold(prompt.token_ids[:-1])
     token_ids: list[int] = []
     contrasts: list[NDArray[np.float64]] = []
     last = prompt.token_ids[-1]
@@ -112,7 +113,7 @@ def contributions(loaded: LoadedModel, trial: Trial, rest: Rest, *, normed: bool
             n_positions = len(prompt.token_ids) + len(token_ids) - 1
             share = _shares(prompt, rest(prompt, n_positions))
             directions = logit_directions(loaded, seen if normed else None, last)
-            contrasts.append(_contrasts(loaded, reader, seen, step.wanted[:, :, 0], directions, share))
+            contrasts.append(_contrasts(reader, seen, step.wanted[:, :, 0], directions, share))
     shape = (len(token_ids), loaded.shape.n_layers, loaded.shape.n_heads)
     return Contributions(tuple(token_ids), np.array(contrasts, dtype=np.float64).reshape(shape))
 
@@ -125,7 +126,6 @@ def _shares(prompt: Prompt, rest: NDArray[np.bool_]) -> torch.Tensor:
 
 
 def _contrasts(
-    loaded: LoadedModel,
     reader: AttentionReader,
     seen: Watched,
     attention: torch.Tensor,
@@ -133,9 +133,10 @@ def _contrasts(
     share: torch.Tensor,
 ) -> NDArray[np.float64]:
     """One step's contrast of each head, (layers, heads), from its attention, (layers, heads, positions)."""
+    loaded = reader.loaded
     found = np.zeros((loaded.shape.n_layers, loaded.shape.n_heads))
     for output, direction in zip(loaded.outputs, directions, strict=True):
-        values = _values(loaded, reader, output)  # (key heads, positions, head_dim)
+        values = _values(reader, output)  # (key heads, positions, head_dim)
         n_keys = values.shape[0]
         weights = attention[output.layer].to(values).view(n_keys, -1, values.shape[1])  # (key heads, group, positions)
         _check_heads(loaded, output, weights @ values, seen.heads[output.layer])
@@ -145,10 +146,10 @@ def _contrasts(
     return found
 
 
-def _values(loaded: LoadedModel, reader: AttentionReader, output: AttentionOutput) -> torch.Tensor:
+def _values(reader: AttentionReader, output: AttentionOutput) -> torch.Tensor:
     """A layer's values of every position, in float32 at least: (key heads, positions, head_dim)."""
-    keys, values = reader.held(output.layer)
-    attention = loaded.model.get_submodule(output.name.rpartition(".")[0])
+    keys, values = reader.keys_and_values(output.layer)
+    attention = reader.loaded.model.get_submodule(output.name.rpartition(".")[0])
     if (expand := getattr(attention, "expand_kv", None)) is not None:  # latent attention keeps keys and values in one
         with torch.inference_mode():
             _, values = expand(keys, values)

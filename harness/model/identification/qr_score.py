@@ -20,20 +20,16 @@ import torch
 
 from harness.errors import DataError
 from harness.model.identification.method import AttentionReader, Method, Scores
-from harness.model.loading.loaded_model import LoadedModel
 from harness.retrieval.prompts import Prompt, Trial
 
 
-def qr_score(loaded: LoadedModel, trial: Trial) -> Scores:
+def qr_score(reader: AttentionReader, trial: Trial) -> Scores:
     """The calibrated attention from the question to the needle: (layers, heads).
 
     What both prompts have in common is run once.
     """
-    asked, blank = _both(trial)
-    common = _common_tokens(trial)
-    reader = AttentionReader(loaded, max(asked.question_end, blank.question_end))
-    reader.run(asked.token_ids[:common])
-    question, nothing = (_from_question(reader, prompt, common) for prompt in (asked, blank))
+    _check(trial)
+    question, nothing = (_from_question(reader, prompt) for prompt in _both(trial))
     return calibrated(question, nothing)
 
 
@@ -45,31 +41,12 @@ def calibrated(question: torch.Tensor, nothing: torch.Tensor) -> Scores:
     return np.asarray(torch.where(counted, rest, 0.0).sum(dim=-1).cpu(), dtype=np.float64)
 
 
-def _from_question(reader: AttentionReader, prompt: Prompt, common: int) -> torch.Tensor:
+def _from_question(reader: AttentionReader, prompt: Prompt) -> torch.Tensor:
     """Attention from the question's tokens, mean over them: (layers, heads, needle tokens), float64."""
     needle = slice(prompt.needle_start, prompt.needle_end)
-    reader.rewind(common)
-    reader.run(prompt.token_ids[common : prompt.question_start])
+    reader.hold(prompt.token_ids[: prompt.question_start])
     question = prompt.token_ids[prompt.question_start : prompt.question_end]
     return reader.read(question, lambda weights: weights[..., needle]).wanted.double().mean(dim=2)
-
-
-def _common_tokens(trial: Trial) -> int:
-    """How many tokens both prompts begin with, before either's question.
-
-    Raises:
-        DataError: the needle is not among them.
-    """
-    asked, blank = _both(trial)
-    before = [prompt.token_ids[: prompt.question_start] for prompt in (asked, blank)]
-    common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(*before, strict=False)))
-    if any(prompt.needle_end > common for prompt in (asked, blank)):
-        raise DataError(
-            f"{asked.row_id}: the needle ends at token {asked.needle_end}, after the question's first, "
-            f"{asked.question_start}; expected it before the question, whose attention to it is scored; put "
-            "{context} before {question} in the task's template"
-        )
-    return common
 
 
 def _both(trial: Trial) -> tuple[Prompt, Prompt]:
@@ -79,7 +56,16 @@ def _both(trial: Trial) -> tuple[Prompt, Prompt]:
 
 
 def _check(trial: Trial) -> None:
-    _common_tokens(trial)
+    """Raise a DataError unless the needle is among what both prompts begin with, before either's question."""
+    asked, blank = _both(trial)
+    before = [prompt.token_ids[: prompt.question_start] for prompt in (asked, blank)]
+    common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(*before, strict=False)))
+    if any(prompt.needle_end > common for prompt in (asked, blank)):
+        raise DataError(
+            f"{asked.row_id}: the needle ends at token {asked.needle_end}, after the question's first, "
+            f"{asked.question_start}; expected it before the question, whose attention to it is scored; put "
+            "{context} before {question} in the task's template"
+        )
 
 
 QR_SCORE = Method(qr_score, check=_check, null_query=True)

@@ -43,18 +43,18 @@ class Answer:
     looked_at: NDArray[np.int64]
 
 
-def retrieval_score(loaded: LoadedModel, trial: Trial) -> Scores | None:
+def retrieval_score(reader: AttentionReader, trial: Trial) -> Scores | None:
     """The paper's rule: (layers, heads); `None` where the answer is wrong."""
-    answer = answered(loaded, trial)
-    if not matches_value(_text(loaded, answer), trial.value, trial.compare):
+    answer = answered(reader, trial)
+    if not matches_value(_text(reader.loaded, answer), trial.value, trial.compare):
         return None
-    return share_copied(answer, trial.prompt, lambda token_id: _bare(loaded, token_id))
+    return share_copied(answer, trial.prompt, lambda token_id: _bare(reader.loaded, token_id))
 
 
-def authors_score(loaded: LoadedModel, trial: Trial) -> Scores | None:
+def authors_score(reader: AttentionReader, trial: Trial) -> Scores | None:
     """The rule of the authors' code: (layers, heads); `None` where too little of the value is in the answer."""
-    answer = answered(loaded, trial)
-    if unigram_recall(_text(loaded, answer), trial.value) <= 0.5:
+    answer = answered(reader, trial)
+    if unigram_recall(_text(reader.loaded, answer), trial.value) <= 0.5:
         return None
     return copies_counted(answer, trial.prompt)
 
@@ -75,11 +75,10 @@ def copies_counted(answer: Answer, prompt: Prompt) -> Scores:
     return np.asarray(steps / len(prompt.value_ids), dtype=np.float64)
 
 
-def answered(loaded: LoadedModel, trial: Trial) -> Answer:
+def answered(reader: AttentionReader, trial: Trial) -> Answer:
     """Let the model answer, and note at each step the position that each head attends to most."""
-    prompt = trial.prompt
-    reader = AttentionReader(loaded, len(prompt.token_ids) + trial.max_new_tokens)
-    reader.run(prompt.token_ids[:-1])
+    prompt, loaded = trial.prompt, reader.loaded
+    reader.hold(prompt.token_ids[:-1])
     token_ids: list[int] = []
     looked_at: list[NDArray[np.int64]] = []
     last = prompt.token_ids[-1]

@@ -8,16 +8,14 @@ https://arxiv.org/abs/2404.15574) it does not ask what is then copied, nor wheth
 import numpy as np
 
 from harness.model.identification.method import AttentionReader, Method, Scores
-from harness.model.loading.loaded_model import LoadedModel
 from harness.retrieval.prompts import Trial
 
 
-def summed_attention(loaded: LoadedModel, trial: Trial) -> Scores:
+def summed_attention(reader: AttentionReader, trial: Trial) -> Scores:
     """Attention from the last prompt token to the needle, its tokens summed in float64: (layers, heads)."""
     prompt = trial.prompt
     needle = slice(prompt.needle_start, prompt.needle_end)
-    reader = AttentionReader(loaded, len(prompt.token_ids))
-    reader.run(prompt.token_ids[:-1])
+    reader.hold(prompt.token_ids[:-1])
     last = reader.read(prompt.token_ids[-1:], lambda weights: weights[..., needle]).wanted
     return np.asarray(last.double().sum(dim=(2, 3)).cpu(), dtype=np.float64)
 

@@ -19,7 +19,7 @@ Knows nothing of where prompts and conditions come from, and writes no files.
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -53,10 +53,10 @@ Group = Sequence[Work]
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """A method of scoring heads, by its name, and what scores all heads on one trial."""
+    """A method of scoring heads, by its name, and what scores all heads on some trials, one after the other."""
 
     method: str
-    score: Callable[[LoadedModel, Trial], object]
+    score: Callable[[LoadedModel, Sequence[Trial]], Iterator[object]]
 
 
 Way = Callable[[LoadedModel, Group, int], list[Completion]]
@@ -139,7 +139,7 @@ def compare(  # what is run, against what, how far
             for work, each in zip(works, passes, strict=True)
         ),
         least_steps=sum(map(len, passes)),
-        identify=None if scoring is None else _identify_cost(loaded, works, warm, scoring),
+        identify=None if scoring is None else _identify_cost(loaded, groups, warm, scoring),
     )
 
 
@@ -199,29 +199,34 @@ def _differences(ours: Sequence[Completion], theirs: Sequence[Completion]) -> tu
     return len(pairs), len(ties)
 
 
-def _identify_cost(loaded: LoadedModel, works: Sequence[Work], warm: Group, scoring: Scoring) -> IdentifyCost:
-    """Scoring and reading take turns, row by row, after one of `warm`."""
+def _identify_cost(loaded: LoadedModel, groups: Sequence[Group], warm: Group, scoring: Scoring) -> IdentifyCost:
+    """Scoring, which runs once what the rows of a group begin with, and reading each row take turns, after `warm`'s."""
 
-    @torch.inference_mode()
-    def read(trial: Trial) -> None:
-        ids = torch.tensor([trial.prompt.token_ids], device=loaded.device)
-        loaded.model(input_ids=ids, use_cache=True, logits_to_keep=1)
+    def read(loaded: LoadedModel, trials: Sequence[Trial]) -> Iterator[None]:
+        for trial in trials:
+            ids = torch.tensor([trial.prompt.token_ids], device=loaded.device)
+            with torch.inference_mode():
+                loaded.model(input_ids=ids, use_cache=True, logits_to_keep=1)
+            yield
 
-    sides: dict[str, Callable[[Trial], object]] = {"score": lambda trial: scoring.score(loaded, trial), "read": read}
+    sides: dict[str, Callable[[LoadedModel, Sequence[Trial]], Iterator[object]]]
+    sides = {"score": scoring.score, "read": read}
     peaks: dict[str, list[int]] = {name: [] for name in sides}
     seconds: dict[str, list[float]] = {name: [] for name in sides}
-    first, *others = (Trial(work.prompt, "", "text", 1) for work in (*warm[:1], *works))
-    for side in sides.values():
-        side(first)
-    for turn, trial in enumerate(others):
+    for turn, group in enumerate([warm, *groups]):
+        trials = [Trial(work.prompt, "", "text", 1) for work in group]
         for name in sides if turn % 2 == 0 else reversed(sides):
-            finish(loaded.device)
-            with PeakMemory(loaded.device) as peak:
-                began = time.perf_counter()
-                sides[name](trial)
+            rows = sides[name](loaded, trials)
+            for _ in trials:
                 finish(loaded.device)
-                seconds[name].append(time.perf_counter() - began)
-            peaks[name] += [] if peak.bytes is None else [peak.bytes]
+                with PeakMemory(loaded.device) as peak:
+                    began = time.perf_counter()
+                    next(rows)
+                    finish(loaded.device)
+                    took = time.perf_counter() - began
+                if turn:
+                    seconds[name].append(took)
+                    peaks[name] += [] if peak.bytes is None else [peak.bytes]
     scored, read_through = (max(peaks[name], default=None) for name in sides)
     return IdentifyCost(scoring.method, tuple(seconds["score"]), tuple(seconds["read"]), scored, read_through)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tiny_models import N_LAYERS, WINDOW, random_prompt, random_trial, tiny_loaded
+from tiny_models import N_LAYERS, WINDOW, alone, random_prompt, random_trial, tiny_loaded
 
 from harness.model.identification.contrast import above_uniform, contrast
 from harness.model.identification.summed_attention import needle_share, summed_attention
@@ -28,7 +28,7 @@ def test_it_is_summed_attention_less_uniform_attentions(model_type: str, windowe
         layer in windowed for layer in range(N_LAYERS)
     ]
     trial = random_trial(N_TOKENS, needle=(N_TOKENS - WINDOW - 2, N_TOKENS - 4))  # two of its ten lie behind a window
-    summed, found = summed_attention(loaded, trial), contrast(loaded, trial)
+    summed, found = alone(summed_attention, loaded, trial), alone(contrast, loaded, trial)
     for layer in range(N_LAYERS):
         uniform = 8 / WINDOW if layer in windowed else needle_share(trial)
         np.testing.assert_allclose(found[layer], summed[layer] - uniform, rtol=0, atol=1e-6)

@@ -1,25 +1,44 @@
 """What a ranking is made of and holds, whatever the method; which methods there are; what is refused."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 from scipy import stats
-from tiny_models import N_HEADS, WINDOW, random_prompt, random_trial, tiny_loaded, wrap
+from tiny_models import (
+    IN_FLOAT32,
+    N_HEADS,
+    REPRESENTATIVES,
+    WINDOW,
+    alone,
+    double,
+    random_ids,
+    random_prompt,
+    random_trial,
+    tiny_loaded,
+    wrap,
+)
 from transformers import PreTrainedModel
 
 from harness.errors import DataError, ModelError, SettingsError
 from harness.experiment.heads import Head
+from harness.experiment.prefix_tree import LEAST_SHARED
 from harness.experiment.stability import ClusterScores, find_stability
 from harness.model.identification import identify as identify_module
-from harness.model.identification.identify import METHODS, find_method, identify
-from harness.model.identification.method import Method, Scores
+from harness.model.identification.contrast import contrast
+from harness.model.identification.identify import METHODS, find_method, identify, scored
+from harness.model.identification.logit_contribution import contributions, document_rest
+from harness.model.identification.method import AttentionReader, Method, Scores
+from harness.model.identification.qr_score import qr_score
+from harness.model.identification.retrieval_score import answered
 from harness.model.identification.summed_attention import summed_attention
 from harness.model.loading.loaded_model import LoadedModel
-from harness.retrieval.prompts import Trial
+from harness.retrieval.prompts import Prompt, Trial
 
 N_TOKENS = 2 * WINDOW
 NEEDLE = (N_TOKENS - 8, N_TOKENS - 3)
@@ -29,8 +48,8 @@ def trials(n: int, *, seed: int = 0) -> list[Trial]:
     return [random_trial(N_TOKENS, seed=seed + i, needle=NEEDLE) for i in range(n)]
 
 
-def scored(loaded: LoadedModel, of_task: list[Trial]) -> list[NDArray[np.float64]]:
-    return [summed_attention(loaded, trial) for trial in of_task]
+def each_alone(loaded: LoadedModel, of_task: list[Trial]) -> list[NDArray[np.float64]]:
+    return [alone(summed_attention, loaded, trial) for trial in of_task]
 
 
 def test_ranking(capfd: pytest.CaptureFixture[str]) -> None:
@@ -40,7 +59,7 @@ def test_ranking(capfd: pytest.CaptureFixture[str]) -> None:
     ranking = identify(loaded, tasks, top_k=4, progress=True)
     assert ranking.mean_scores is not None
     for task, of_task in tasks.items():
-        mean = np.mean(scored(loaded, of_task), axis=0)
+        mean = np.mean(each_alone(loaded, of_task), axis=0)
         np.testing.assert_allclose(ranking.mean_scores[task], mean, rtol=0, atol=1e-12)
         best = np.argsort(-mean, axis=None)[:4]
         assert ranking.candidates(task) == tuple(Head(int(i) // N_HEADS, int(i) % N_HEADS) for i in best)
@@ -49,6 +68,42 @@ def test_ranking(capfd: pytest.CaptureFixture[str]) -> None:
     assert (ranking.split_seed, ranking.filing_hashes) == (None, None), "trials know no filings"
     assert ranking.source == "summed_attention of tiny llama"
     assert capfd.readouterr() == ("", "")
+
+
+READS: dict[str, Callable[[AttentionReader, Trial], NDArray[Any]]] = {
+    "summed_attention": summed_attention,
+    "contrast": contrast,
+    "qr_score": qr_score,
+    "retrieval_score": lambda reader, trial: answered(reader, trial).looked_at,
+    "logit_contribution": lambda reader, trial: contributions(reader, trial, document_rest, normed=True).contrasts,
+}
+
+
+@pytest.mark.usefixtures("exact_softmax")
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("model_type", REPRESENTATIVES)
+def test_rows_of_one_filing_are_scored_as_each_alone(model_type: str, method: str) -> None:
+    """In place their prompts differ in the question alone; between them stand those of another filing."""
+    loaded, document = double(model_type), random_ids(LEAST_SHARED + WINDOW, seed=7)
+    trials = [random_trial(len(document) + n, seed=n, needle=(3 * n, 3 * n + 4)) for n in (5, 9, 6)]
+    for trial in trials[:2]:
+        asked, blank = trial.prompt, cast(Prompt, trial.null_prompt)
+        trials.append(
+            replace(
+                trial,
+                prompt=replace(asked, token_ids=(*document, *asked.token_ids[len(document) :])),
+                null_prompt=replace(blank, token_ids=(*document, *blank.token_ids[len(document) :])),
+            )
+        )
+    expected: list[NDArray[Any]] = [alone(READS[method], loaded, trial) for trial in trials]
+    shared = dict(scored(loaded, trials, replace(find_method(method), score=READS[method])))
+    assert shared.keys() == set(range(len(trials)))
+    for number, found in shared.items():
+        assert found is not None
+        assert found.size
+        np.testing.assert_allclose(
+            found.astype(float), expected[number], rtol=0, atol=1e-7 if model_type in IN_FLOAT32 else 1e-10
+        )
 
 
 def test_chance_is_the_needles_part_of_the_prompt() -> None:
@@ -89,7 +144,7 @@ def test_stability_is_over_the_clusters_of_trials() -> None:
     sums = np.zeros((2, 3, 12))
     for place, of_task in enumerate(tasks.values()):
         for trial in of_task:
-            sums[place, "abc".index(trial.cluster or "")] += summed_attention(loaded, trial).ravel()
+            sums[place, "abc".index(trial.cluster or "")] += alone(summed_attention, loaded, trial).ravel()
     counts = np.array([[2.0, 2.0, 1.0], [1.0, 1.0, 0.0]])
     assert found == find_stability(ClusterScores(("city", "year"), sums, counts), loaded.shape, top_k=4)
 
@@ -98,7 +153,7 @@ def test_split_half_is_between_the_means_of_every_other_row() -> None:
     loaded = tiny_loaded("llama")
     of_task = trials(5)
     ranking = identify(loaded, {"city": of_task, "year": trials(1)}, top_k=1, progress=False)
-    scores = scored(loaded, of_task)
+    scores = each_alone(loaded, of_task)
     first, second = np.mean(scores[0::2], axis=0).ravel(), np.mean(scores[1::2], axis=0).ravel()
     expected = float(stats.spearmanr(first, second).statistic)
     assert 0.1 < abs(expected) < 0.9
@@ -157,7 +212,7 @@ def test_refused_before_any_work(
         identify(loaded, tasks, top_k=top_k, method=method)
 
 
-def marked(loaded: LoadedModel, trial: Trial) -> Scores | None:
+def marked(reader: AttentionReader, trial: Trial) -> Scores | None:
     """A made-up method: the trial's value for every head, times its place; none where the value is 0."""
     value = float(trial.value)
     return value * np.arange(12.0).reshape(3, 4) if value else None

@@ -14,6 +14,7 @@ from tiny_models import (
     MODEL_TYPES,
     N_HEADS,
     N_LAYERS,
+    alone,
     random_trial,
     tiny_loaded,
     wrap,
@@ -31,6 +32,7 @@ from harness.model.identification.logit_contribution import (
     paper_score,
     said_tokens,
 )
+from harness.model.identification.method import AttentionReader
 from harness.model.loading.loaded_model import LoadedModel
 from harness.retrieval.prompts import Trial
 
@@ -131,7 +133,7 @@ def test_it_is_its_definition(model_type: str) -> None:
     """A prompt that no window cuts short, as the library's cache forgets what lies behind one."""
     loaded, trial = with_drawn_norms(model_type), replace(random_trial(9, needle=(3, 6)), max_new_tokens=3)
     for rest, normed in ((document_rest, True), (every_rest, False)):
-        found = contributions(loaded, trial, rest, normed=normed)
+        found = contributions(AttentionReader.of(loaded, [trial]), trial, rest, normed=normed)
         assert len(found.token_ids) == 3
         rests = [rest(trial.prompt, 9 + step) for step in range(3)]
         slow = slow_contrasts(loaded, trial, found.token_ids, rests, normed=normed)
@@ -141,7 +143,7 @@ def test_it_is_its_definition(model_type: str) -> None:
 def test_contributions_to_a_logit_add_up() -> None:
     """Llama's logit is what its stream holds, read through the final norm: heads' shares are those of `o_proj`'s."""
     loaded, trial = with_drawn_norms("llama"), replace(random_trial(9, needle=(0, 9)), max_new_tokens=1)
-    found = contributions(loaded, trial, lambda prompt, n: np.arange(n) < 0, normed=True)
+    found = contributions(AttentionReader.of(loaded, [trial]), trial, lambda prompt, n: np.arange(n) < 0, normed=True)
     seen: dict[str, torch.Tensor] = {}
     hooks = [
         output.module.register_forward_hook(lambda _, __, out, name=str(output.layer): seen.update({name: out[0, -1]}))
@@ -195,7 +197,9 @@ def test_tokens_and_answers_that_count(monkeypatch: pytest.MonkeyPatch) -> None:
     scored = {
         value: tuple(
             None if scores is None else float(scores[0, 0])
-            for scores in (method(loaded, replace(trial, value=value)) for method in (logit_contribution, paper_score))
+            for scores in (
+                alone(method, loaded, replace(trial, value=value)) for method in (logit_contribution, paper_score)
+            )
         )
         for value in ("South", "North, South", "NORTH", "North and West", "East", "North South")
     }
@@ -249,16 +253,18 @@ def test_a_norm_of_another_kind_is_refused() -> None:
 def test_attention_that_is_not_what_the_heads_put_out_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = wrap(copy.deepcopy(tiny_loaded().model))
     monkeypatch.setattr(
-        "harness.model.identification.method.AttentionReader.held",
+        "harness.model.identification.method.AttentionReader.keys_and_values",
         lambda self, layer: (torch.zeros(1), torch.ones(1, 2, 30, HEAD_DIM)),
     )
     with pytest.raises(ModelError, match=r"layers\.0\.self_attn\.o_proj: its heads put out something else"):
-        contributions(loaded, random_trial(30), every_rest, normed=False)
+        contributions(AttentionReader.of(loaded, [random_trial(30)]), random_trial(30), every_rest, normed=False)
 
 
 def test_an_end_token_ends_the_answer() -> None:
     loaded, trial = tiny_loaded(), random_trial(30)
-    first, second, *_ = contributions(loaded, trial, every_rest, normed=False).token_ids
+    first, second, *_ = contributions(AttentionReader.of(loaded, [trial]), trial, every_rest, normed=False).token_ids
     assert first != second
-    ended = contributions(replace(loaded, end_token_ids=frozenset({second})), trial, every_rest, normed=False)
+    ended = contributions(
+        AttentionReader.of(replace(loaded, end_token_ids=frozenset({second})), [trial]), trial, every_rest, normed=False
+    )
     assert (ended.token_ids, ended.contrasts.shape) == ((first,), (1, N_LAYERS, N_HEADS))

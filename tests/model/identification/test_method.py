@@ -1,6 +1,5 @@
 """What tokens attend to against a whole eager run, and what reading it takes of memory."""
 
-import copy
 from typing import Any
 
 import pytest
@@ -8,12 +7,13 @@ import torch
 from largest_tensor import LargestTensor
 from tiny_models import (
     HEAD_DIM,
-    MIXTURES,
+    IN_FLOAT32,
     MODEL_TYPES,
     N_HEADS,
     N_LAYERS,
     REPRESENTATIVES,
     WINDOW,
+    double,
     random_ids,
     tiny_config,
     tiny_loaded,
@@ -22,13 +22,12 @@ from tiny_models import (
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from harness.errors import ModelError
+from harness.experiment.prefix_tree import LEAST_SHARED
 from harness.model.identification import method
 from harness.model.identification.method import AttentionReader
 from harness.model.loading import loaded_model
 from harness.model.loading.loaded_model import LoadedModel
 
-IN_FLOAT32 = ("deepseek_v2", "deepseek_v3")
-"""They round to float32 whatever the model's dtype, in routers and rotations: how tokens are fed shows in it."""
 WINDOWED = ("cohere2", "gemma2", "gemma3", "gemma3_text", "mistral", "olmo3", "phi3", "starcoder2")
 
 
@@ -48,7 +47,7 @@ def read(loaded: LoadedModel, ids: tuple[int, ...], n_queries: int) -> torch.Ten
     """The same lines, up to the last position that all of the queries see."""
     reader = AttentionReader(loaded, len(ids))
     first = len(ids) - n_queries
-    reader.run(ids[:first])
+    reader.hold(ids[:first])
     return reader.read(ids[first:], lambda weights: weights[..., : first + 1]).wanted
 
 
@@ -67,25 +66,6 @@ def check(loaded: LoadedModel, n_tokens: int, n_queries: int = 1, *, within: flo
     expected = eager_attention(loaded, ids, n_queries)[..., : first + 1]
     torch.testing.assert_close(attention, expected, rtol=0, atol=within)
     return attention
-
-
-def double(model_type: str) -> LoadedModel:
-    model = copy.deepcopy(tiny_loaded(model_type).model).double()
-    if model_type in MIXTURES:
-        # the library's grouped products know no float64
-        model.config._experts_implementation = "eager"
-    return wrap(model)
-
-
-@pytest.fixture
-def exact_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Softmax in the dtype of its input: eager attention asks for float32, which would hide what is off."""
-    softmax = torch.nn.functional.softmax
-
-    def exact(scores: torch.Tensor, dim: int | None = None, dtype: Any = None, **options: Any) -> torch.Tensor:
-        return softmax(scores, dim=dim)
-
-    monkeypatch.setattr(torch.nn.functional, "softmax", exact)
 
 
 @pytest.mark.usefixtures("exact_softmax")
@@ -130,24 +110,38 @@ def test_queries_read_one_by_one_give_the_same(model_type: str, monkeypatch: pyt
     assert fed == [26, 1, 1, 1, 1]
 
 
+@pytest.mark.usefixtures("exact_softmax")
 @pytest.mark.parametrize("model_type", REPRESENTATIVES)
-def test_another_end_after_rewinding(model_type: str) -> None:
-    """Windows that are full are rewound too."""
-    loaded = tiny_loaded(model_type)
-    common, ends = random_ids(30), (random_ids(6, seed=1), random_ids(3, seed=2))
-    reader = AttentionReader(loaded, 36)
-    reader.run(common)
-    for end in ends:
-        reader.rewind(len(common))
-        found = reader.read(end, lambda weights: weights[..., : len(common)]).wanted
-        expected = eager_attention(loaded, (*common, *end), len(end))[..., : len(common)]
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+def test_prompts_that_begin_alike_are_read_as_each_alone(model_type: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows that are full are rewound too, and what was read with eager attention before is not what counts."""
+    loaded, fed = double(model_type), list[int]()
+    front, further = random_ids(2 * LEAST_SHARED), random_ids(WINDOW, seed=4)
+    prompts = [
+        (*front, *end)
+        for end in ((*further, *random_ids(6)), (*further, *random_ids(3, seed=2)), random_ids(9, seed=5))
+    ]
+    reader, forward = AttentionReader(loaded, max(map(len, prompts))), loaded.model.forward
+
+    def counting(**arguments: Any) -> Any:
+        fed.append(arguments["input_ids"].shape[1])
+        return forward(**arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loaded.model, "forward", counting)
+        found = []
+        for ids in (*prompts, prompts[0]):
+            reader.hold(ids[:-2])
+            found.append(reader.read(ids[-2:], lambda weights: weights[..., : len(front)]).wanted)
+    assert fed == [64 + 12 + 4, 2, 1, 2, 7, 2, 12 + 4, 2]
+    for ids, weights in zip((*prompts, prompts[0]), found, strict=True):
+        expected = eager_attention(loaded, ids, 2)[..., : len(front)]
+        torch.testing.assert_close(weights, expected, rtol=0, atol=1e-7 if model_type in IN_FLOAT32 else 1e-10)
 
 
 def test_the_next_token_is_the_models() -> None:
     loaded, ids = tiny_loaded("llama"), random_ids(20)
     reader = AttentionReader(loaded, 20)
-    reader.run(ids[:17])
+    reader.hold(ids[:17])
     with torch.inference_mode():
         expected = int(loaded.model(input_ids=torch.tensor([ids])).logits[0, -1].argmax())
     assert reader.read(ids[17:], lambda weights: weights[..., :1]).next_id == expected
@@ -170,7 +164,7 @@ def test_the_shortest_prompts(n_tokens: int) -> None:
 
 def test_nothing_to_run() -> None:
     reader = AttentionReader(tiny_loaded("llama"), 3)
-    reader.run(())
+    reader.hold(())
     assert reader.read(random_ids(3), lambda weights: weights[..., 0]).wanted.shape == (N_LAYERS, N_HEADS, 3)
 
 
@@ -182,7 +176,7 @@ def test_falcon_with_alibi_is_refused() -> None:
 
 
 def test_long_rope_past_its_original_length(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Frequencies change with the number of tokens fed, so the prompt may not be fed in loaded_model."""
+    """Frequencies change with the number of tokens fed, so the prompt may not be fed in pieces, nor after another."""
     monkeypatch.setattr(loaded_model, "PIECE", 7)
     config = tiny_config("phi3")
     config.original_max_position_embeddings = 16
@@ -194,7 +188,14 @@ def test_long_rope_past_its_original_length(monkeypatch: pytest.MonkeyPatch) -> 
         "short_factor": [1.0] * (HEAD_DIM // 2),
         "long_factor": [3.0] * (HEAD_DIM // 2),
     }
-    check(model_of(config), 40)
+    loaded = model_of(config)
+    check(loaded, 40)
+    ids = random_ids(40)
+    reader = AttentionReader(loaded, 40)
+    reader.hold((*ids[:35], 1))
+    reader.hold(ids[:-1])
+    last = reader.read(ids[-1:], lambda weights: weights).wanted
+    torch.testing.assert_close(last, eager_attention(loaded, ids, 1), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("model_type", REPRESENTATIVES)
@@ -204,6 +205,12 @@ def test_no_tensor_of_positions_by_positions(model_type: str, monkeypatch: pytes
     n_tokens = 400
     with LargestTensor() as largest:
         read(loaded, random_ids(n_tokens), 4)
+    assert largest.elements < n_tokens**2 / 2
+    monkeypatch.setattr(method, "MASK_ELEMENTS", 16 * n_tokens)
+    reader = AttentionReader(loaded, n_tokens)
+    reader.hold(random_ids(n_tokens))
+    with LargestTensor() as largest:
+        reader.hold((*random_ids(n_tokens)[:40], *random_ids(n_tokens - 40, seed=1)))
     assert largest.elements < n_tokens**2 / 2
     with LargestTensor() as largest:
         eager_attention(loaded, random_ids(n_tokens), 4)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from tiny_models import N_HEADS, N_LAYERS, REPRESENTATIVES, random_ids, random_trial, tiny_loaded
+from tiny_models import N_HEADS, N_LAYERS, REPRESENTATIVES, alone, random_ids, random_trial, tiny_loaded
 
 from harness.errors import DataError
 from harness.model.identification.qr_score import QR_SCORE, calibrated, qr_score
@@ -76,7 +76,7 @@ def test_it_is_its_definition(model_type: str) -> None:
     trial = random_trial(30, needle=(20, 26))
     assert trial.null_prompt is not None
     expected = slow_score(slow_attention(loaded, trial.prompt) - slow_attention(loaded, trial.null_prompt))
-    scores = qr_score(loaded, trial)
+    scores = alone(qr_score, loaded, trial)
     assert scores.dtype == np.float64
     np.testing.assert_allclose(scores, expected, rtol=0, atol=2e-5)
 
@@ -90,7 +90,7 @@ def test_prompts_that_part_before_the_question() -> None:
     other = replace(trial.null_prompt, token_ids=(*ids[:26], *random_ids(2, seed=9), *ids[28:]))
     trial = replace(trial, null_prompt=other)
     expected = slow_score(slow_attention(loaded, trial.prompt) - slow_attention(loaded, other))
-    np.testing.assert_allclose(qr_score(loaded, trial), expected, rtol=0, atol=2e-5)
+    np.testing.assert_allclose(alone(qr_score, loaded, trial), expected, rtol=0, atol=2e-5)
 
 
 def test_what_is_refused() -> None:

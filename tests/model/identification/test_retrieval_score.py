@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny_models import random_prompt, random_trial, tiny_loaded, tiny_tokenizer
+from tiny_models import alone, random_prompt, random_trial, tiny_loaded, tiny_tokenizer
 
 from harness.model.generation.reference import run_row
 from harness.model.identification.retrieval_score import (
@@ -92,7 +92,7 @@ def slow_positions(loaded: LoadedModel, ids: tuple[int, ...], n_new: int) -> lis
 @pytest.mark.parametrize("model_type", ["llama", "gemma2", "gemma3_text", "gpt2", "mixtral"])
 def test_answers_are_the_plain_loops_and_looks_the_eager_ones(model_type: str) -> None:
     loaded, trial = tiny_loaded(model_type), random_trial(30)
-    given = answered(loaded, trial)
+    given = alone(answered, loaded, trial)
     (completion,) = run_row(loaded, trial.prompt, [frozenset()], None, max_new_tokens=4)
     assert given.token_ids == completion.token_ids
     assert len(given.token_ids) == 4
@@ -102,18 +102,18 @@ def test_answers_are_the_plain_loops_and_looks_the_eager_ones(model_type: str) -
 
 def test_an_end_token_ends_the_answer() -> None:
     loaded, trial = tiny_loaded("llama"), random_trial(30)
-    first, second, *_ = answered(loaded, trial).token_ids
+    first, second, *_ = alone(answered, loaded, trial).token_ids
     assert second != first
-    given = answered(replace(loaded, end_token_ids=frozenset({second})), trial)
+    given = alone(answered, replace(loaded, end_token_ids=frozenset({second})), trial)
     assert given.token_ids == (first,)
     assert given.looked_at.shape == (1, 3, 4)
-    assert answered(replace(loaded, end_token_ids=frozenset({first})), trial).looked_at.shape == (0, 3, 4)
+    assert alone(answered, replace(loaded, end_token_ids=frozenset({first})), trial).looked_at.shape == (0, 3, 4)
 
 
 def knowing(loaded: LoadedModel, *, value: str | None = None) -> Trial:
     """A trial whose value is what the model answers, and which stands in its needle."""
     trial = random_trial(30)
-    given = answered(loaded, trial).token_ids
+    given = alone(answered, loaded, trial).token_ids
     text = str(tiny_tokenizer().decode(list(given))) if value is None else value
     return replace(trial, value=text, prompt=replace(trial.prompt, value_ids=given))
 
@@ -129,11 +129,14 @@ def test_right_answers_count_and_wrong_ones_do_not(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(type(loaded.tokenizer), "decode", lambda *_, **__: "North, South.")
     for value, counts in words.items():
         trial = knowing(loaded, value=value)
-        assert (retrieval_score(loaded, trial) is not None, authors_score(loaded, trial) is not None) == counts
+        assert (
+            alone(retrieval_score, loaded, trial) is not None,
+            alone(authors_score, loaded, trial) is not None,
+        ) == counts
     # two of three words: not the value, but more than half of it
     trial = knowing(loaded, value="north by south")
-    assert retrieval_score(loaded, trial) is None
-    assert authors_score(loaded, trial) is not None
+    assert alone(retrieval_score, loaded, trial) is None
+    assert alone(authors_score, loaded, trial) is not None
 
 
 def test_each_variant_has_its_rule(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +147,7 @@ def test_each_variant_has_its_rule(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "harness.model.identification.retrieval_score.answered", lambda *_: answer((a, b, b), (1, 2, 2), (0, 1, 3))
     )
-    shares, counts = retrieval_score(loaded, trial), authors_score(loaded, trial)
+    shares, counts = alone(retrieval_score, loaded, trial), alone(authors_score, loaded, trial)
     assert shares is not None
     assert counts is not None
     assert (shares.tolist(), counts.tolist()) == ([[1.0, 0.0]], [[1.5, 0.0]])
@@ -160,7 +163,7 @@ def test_a_word_with_its_space_is_the_word_without(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(
         "harness.model.identification.retrieval_score.answered", lambda *_: answer((2, 3), (1, 2), (2, 2))
     )
-    shares, counts = retrieval_score(loaded, trial), authors_score(loaded, trial)
+    shares, counts = alone(retrieval_score, loaded, trial), alone(authors_score, loaded, trial)
     assert shares is not None
     assert counts is not None
     assert (shares.tolist(), counts.tolist()) == ([[1.0, 0.5]], [[0.5, 0.5]])
@@ -177,7 +180,7 @@ def test_spaces_and_broken_letters(monkeypatch: pytest.MonkeyPatch) -> None:
     prompt = replace(prompt, value_ids=(lead_b[1],))
     given = answer((lead_b[1], *space), (1, 0))
     monkeypatch.setattr("harness.model.identification.retrieval_score.answered", lambda *_: given)
-    scores = retrieval_score(loaded, replace(random_trial(6), prompt=prompt))
+    scores = alone(retrieval_score, loaded, replace(random_trial(6), prompt=prompt))
     assert scores is not None
     assert scores.tolist() == [[0.0]]
 

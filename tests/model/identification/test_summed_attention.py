@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tiny_models import N_HEADS, N_LAYERS, WINDOW, random_trial, tiny_loaded
+from tiny_models import N_HEADS, N_LAYERS, WINDOW, alone, random_trial, tiny_loaded
 
 from harness.model.identification.summed_attention import SUMMED_ATTENTION, summed_attention
 from harness.model.loading.loaded_model import LoadedModel
@@ -32,7 +32,7 @@ def slow_scores(loaded: LoadedModel, prompt: Prompt) -> np.ndarray[tuple[int, ..
 def test_it_is_its_definition(model_type: str) -> None:
     loaded = tiny_loaded(model_type)
     trial = random_trial(N_TOKENS, needle=NEEDLE)
-    scores = summed_attention(loaded, trial)
+    scores = alone(summed_attention, loaded, trial)
     assert scores.dtype == np.float64
     np.testing.assert_allclose(scores, slow_scores(loaded, trial.prompt), rtol=0, atol=1e-5)
 

@@ -18,6 +18,7 @@ from tiny_models import (
     REPRESENTATIVES,
     VOCABULARY,
     WINDOW,
+    alone,
     cut_weights,
     load,
     opened,
@@ -416,8 +417,8 @@ def answers_of(run_row: Callable[..., object]) -> Callable[[LoadedModel, int], o
     [
         answers_of(engine.run_row),
         answers_of(reference.run_row),
-        lambda loaded, n_tokens: summed_attention(loaded, random_trial(n_tokens)),
-        lambda loaded, n_tokens: qr_score(loaded, random_trial(n_tokens)),
+        lambda loaded, n_tokens: alone(summed_attention, loaded, random_trial(n_tokens)),
+        lambda loaded, n_tokens: alone(qr_score, loaded, random_trial(n_tokens)),
     ],
     ids=["engine", "reference", "summed_attention", "qr_score"],
 )

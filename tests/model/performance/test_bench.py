@@ -2,16 +2,18 @@
 
 import dataclasses
 import math
+from functools import partial
+from typing import Any
 
 import pytest
-from tiny_models import N_LAYERS, REPRESENTATIVES, random_prompt, tiny_loaded
+from tiny_models import N_LAYERS, REPRESENTATIVES, random_ids, random_prompt, tiny_loaded
 
 from harness.commands import bench as command
 from harness.experiment.cost import Speed, decoding_passes, group_flops, passes_bytes, shared_flops
 from harness.experiment.heads import Head
 from harness.experiment.record import Completion
 from harness.model.generation import reference
-from harness.model.identification.identify import find_method
+from harness.model.identification.identify import find_method, scored
 from harness.model.loading.blueprints import model_size
 from harness.model.loading.loaded_model import LoadedModel
 from harness.model.performance import bench
@@ -111,11 +113,29 @@ def test_gaps_that_nobody_knows_are_no_ties() -> None:
 
 def test_scoring_heads_is_measured_beside_reading() -> None:
     groups = [[Work(random_prompt(20), SETS[:1])], [Work(random_prompt(16), SETS[:1])]]
-    scoring = Scoring("summed_attention", find_method("summed_attention").score)
+    scoring = Scoring("summed_attention", partial(scored, method=find_method("summed_attention")))
     result = compare(tiny_loaded("llama"), groups, WARM, baseline="plain", max_new_tokens=1, scoring=scoring)
     assert result.identify is not None
     assert len(result.identify.seconds) == len(result.identify.prefill_seconds) == 2
     assert result.identify.ratio > 0
+
+
+def test_rows_of_one_filing_are_scored_as_identify_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their front is run once."""
+    loaded, front = tiny_loaded("llama"), random_ids(40)
+    prompts = [dataclasses.replace(random_prompt(n), token_ids=(*front, *random_ids(n - 40, seed=n))) for n in (50, 45)]
+    fed = []
+    forward = loaded.model.forward
+
+    def counting(**arguments: Any) -> Any:
+        fed.append(arguments["input_ids"].shape[1])
+        return forward(**arguments)
+
+    monkeypatch.setattr(loaded.model, "forward", counting)
+    group = [Work(prompt, SETS[:1]) for prompt in prompts]
+    scoring = Scoring("summed_attention", partial(scored, method=find_method("summed_attention")))
+    bench._identify_cost(loaded, [group], WARM[:1], scoring)
+    assert fed[-6:] == [50, 45, 49, 1, 4, 1]
 
 
 def test_the_command_knows_the_same_names() -> None:
