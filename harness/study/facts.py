@@ -15,9 +15,10 @@ from harness.findings.samples import Sample, score_samples
 from harness.findings.verdicts.verdict_data import FactsLost
 from harness.retrieval.facts import FACTS, Fact, fact_rows, read_facts
 from harness.settings import Settings
+from harness.study.crew import Crew, Engine
 from harness.study.forecast import Forecast, forecast
 from harness.study.progress import Progress
-from harness.study.run import Engine, Run
+from harness.study.run import Run
 
 
 def asked_facts(settings: Settings) -> tuple[Fact, ...]:
@@ -41,7 +42,7 @@ class FactsRun:
         return cls(Run(inputs, run.store, run_id=run.id, share=run.share, workers=run.workers))
 
     def ask(
-        self, conditions: Iterable[Condition], load: Callable[[], Engine], progress: Callable[[Progress], None]
+        self, conditions: Iterable[Condition], load: Callable[[], Engine | Crew], progress: Callable[[Progress], None]
     ) -> None:
         """Ask the untouched model, and the model without these conditions' heads, what is not stored."""
         self.run.execute(_over_facts(conditions), load, progress)

@@ -1,22 +1,22 @@
-"""The run: the one loop that takes a plan, claims its rows, lets the model answer and stores what it said.
+"""The run: the one loop that takes a plan, claims its rows, lets models answer and stores what they said.
 
-Prompts, plan, store, claims and the model floor are put together here. A run knows what the store holds before any
-model is loaded, and loads one only for work that is left. Knows nothing of pytest: whoever shows progress hands in a
-callback.
+Prompts, plan, store, claims and whoever answers (`crew`) are put together here. A run knows what the store holds before
+any model is loaded, and loads one only for work that is left. Knows nothing of pytest: whoever shows progress hands in
+a callback.
 """
 
 import itertools
 import time
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import replace
-from typing import Protocol
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
 
 from harness.experiment.conditions import Condition
 from harness.experiment.cost import group_passes
 from harness.experiment.heads import Head
-from harness.experiment.intervention import Manner, MeanValues
-from harness.experiment.locks import WAIT_SECONDS, remove_left_claims, try_claim
+from harness.experiment.intervention import Manner
+from harness.experiment.locks import remove_left_claims, try_claim
 from harness.experiment.plan import (
     Job,
     Plan,
@@ -28,27 +28,14 @@ from harness.experiment.plan import (
     share_out,
     untouched,
 )
-from harness.experiment.record import Ask, Completion, Record, job_key
+from harness.experiment.record import Ask, Record, job_key
 from harness.experiment.store import Store
 from harness.retrieval.prompts import PROMPT_KINDS, Prompt, PromptKind, most_new_tokens
 from harness.retrieval.rows import Row
+from harness.study.crew import Alone, Crew, Engine, Said
 from harness.study.inputs import Inputs
 from harness.study.interventions import Interventions
 from harness.study.progress import Progress
-
-
-class Engine(Protocol):
-    """Answers prompts, each once for each of its head sets."""
-
-    def __call__(self, asks: Sequence[Ask], /) -> Iterator[tuple[int, tuple[Completion, ...]]]:
-        """Each ask's number and completions, in the order of its head sets, as soon as it is answered."""
-
-    @property
-    def device(self) -> str:
-        """The name of the card, or `cpu`."""
-
-    def mean_values(self, prompts: Sequence[Prompt], note: Callable[[int], None], /) -> MeanValues:
-        """What every head puts out on average; tells after each prompt how many are done."""
 
 
 def engine_of(inputs: Inputs) -> Engine:
@@ -102,9 +89,9 @@ class Run:
         return self._parts[asked]
 
     def execute(
-        self, conditions: Sequence[Condition], load: Callable[[], Engine], progress: Callable[[Progress], None]
+        self, conditions: Sequence[Condition], load: Callable[[], Engine | Crew], progress: Callable[[Progress], None]
     ) -> None:
-        """Do what is left, row by row, beside any other process that does the same; the model is loaded on need.
+        """Do what is left, row by row, beside any other process that does the same; models are loaded on need.
 
         Raises:
             HarnessError: the model, a prompt or the store is bad, or an ablation was unsound. Rows that are done stay.
@@ -113,33 +100,19 @@ class Run:
         plan = self.plan(conditions)
         if not plan.work:
             return
-        engine = load()
+        loaded = load()
+        crew = loaded if isinstance(loaded, Crew) else Alone(loaded)
         began = time.monotonic()
         if any(job.heads for work in plan.work for job in (*work.jobs, *work.if_right)):
             self.interventions.find_means(
-                engine.mean_values,
+                crew.mean_values,
                 lambda done, n: progress(Progress(done, n, time.monotonic() - began, "rows for the mean")),
             )
-        began = time.monotonic()
-        groups = by_filing(plan.work, self.workers)
+        groups = by_filing(plan.work, max(self.workers, crew.size))
         start = int(self.share * len(groups))
-        waiting = [*groups[start:], *groups[:start]]
-        done = own = 0
-        while waiting:
-            held_by_others = []
-            for group in waiting:
-                with ExitStack() as claims:
-                    mine = [work for work in group if claims.enter_context(try_claim(self.store.path, work.row.id))]
-                    for row_id, asked in self._do(mine, engine):
-                        done, own = done + 1, own + asked
-                        seconds = time.monotonic() - began
-                        progress(Progress(done, len(plan.work), seconds, row=row_id, own=own))
-                ids = {work.row.id for work in mine}
-                if left := tuple(work for work in group if work.row.id not in ids):
-                    held_by_others.append(left)
-            if sum(map(len, held_by_others)) == sum(map(len, waiting)):
-                time.sleep(WAIT_SECONDS)
-            waiting = held_by_others
+        with closing(_Rounds(self, [*groups[start:], *groups[:start]], progress)) as rounds:
+            for asked, number, said in crew.answer(rounds):
+                rounds.keep(asked, number, said)
 
     def records(
         self, conditions: Iterable[Condition], rows: Sequence[Row] | None = None, manner: Manner | None = None
@@ -182,50 +155,22 @@ class Run:
         prompts = [self.prompt(row_id, kind).token_ids for row_id, kind in asked]
         return group_passes(prompts, sets, self.inputs.shape.n_layers)
 
-    def _do(self, group: Sequence[RowWork], engine: Engine) -> Iterator[tuple[str, bool]]:
-        """Answer those of these rows' jobs that nobody has done meanwhile; each row's id once all of its are kept, and
-        whether anything was left to ask.
+    def missing(self, work: RowWork) -> list[tuple[Job, ...]]:
+        """Those of a row's jobs that nobody has done meanwhile, prompt by prompt."""
+        missing = [job for job in work.jobs if not self._is_stored(job)]
+        missing.sort(key=lambda job: PROMPT_KINDS.index(job.prompt))
+        return [tuple(found) for _, found in itertools.groupby(missing, key=lambda job: job.prompt)]
 
-        Where jobs hang on whether the untouched model is right, it is asked first.
-        """
-        first, rest = rounds(group)
-        asked_first = {row_id for row_id, asked in self._answer(first, engine) if asked}
-        wrong = {work.row.id for work in first if self._is_wrong(work.row)}
-        hanging = {job for work in group if work.row.id in wrong for job in work.if_right}
-        right = [RowWork(work.row, tuple(job for job in work.jobs if job not in hanging)) for work in rest]
-        yield from ((row_id, asked or row_id in asked_first) for row_id, asked in self._answer(right, engine))
+    def keep(self, jobs: Sequence[Job], said: Said) -> None:
+        """Store what was said to the prompt of these jobs."""
+        seconds = said.seconds / len(said.completions)
+        records = [
+            (self._key(job), Record(job, answer, self.decode(list(answer.token_ids)), seconds, said.device))
+            for job, answer in zip(jobs, said.completions, strict=True)
+        ]
+        self.store.put_row(records, run=self.id, refresh=self.inputs.settings.refresh or self._needs_likelihood)
 
-    def _answer(self, group: Sequence[RowWork], engine: Engine) -> Iterator[tuple[str, bool]]:
-        """Answer those of these rows' jobs that nobody has done meanwhile; each row's id once all of its are kept, and
-        whether anything was left to ask.
-
-        What is said to one prompt is kept at once: a process that ends in the middle leaves little to do again.
-        """
-        jobs: list[tuple[Job, ...]] = []
-        left = {work.row.id: 0 for work in group}
-        for work in group:
-            missing = [job for job in work.jobs if not self._is_stored(job)]
-            missing.sort(key=lambda job: PROMPT_KINDS.index(job.prompt))
-            of_kinds = [tuple(found) for _, found in itertools.groupby(missing, key=lambda job: job.prompt)]
-            left[work.row.id] = len(of_kinds)
-            jobs += of_kinds
-        yield from ((row_id, False) for row_id, n_prompts in left.items() if not n_prompts)
-        began = time.perf_counter()
-        for number, answers in engine([self._ask(each) for each in jobs]):
-            seconds = (time.perf_counter() - began) / len(answers)
-            records = [
-                (self._key(job), Record(job, answer, self.decode(list(answer.token_ids)), seconds, engine.device))
-                for job, answer in zip(jobs[number], answers, strict=True)
-            ]
-            instead = self.inputs.settings.refresh or self._needs_likelihood
-            self.store.put_row(records, run=self.id, refresh=instead)
-            row_id = jobs[number][0].row_id
-            left[row_id] -= 1
-            if not left[row_id]:
-                yield row_id, True
-            began = time.perf_counter()
-
-    def _ask(self, jobs: Sequence[Job]) -> Ask:
+    def ask(self, jobs: Sequence[Job]) -> Ask:
         """What is asked of one prompt."""
         row_id, kind = jobs[0].row_id, jobs[0].prompt
         return Ask(
@@ -246,9 +191,9 @@ class Run:
         """Those of the rows whose stored baseline is wrong; none where no condition asks."""
         if not any(condition.only_right for condition in conditions):
             return frozenset()
-        return frozenset(row.id for row in rows if self._is_wrong(row))
+        return frozenset(row.id for row in rows if self.is_wrong(row))
 
-    def _is_wrong(self, row: Row) -> bool:
+    def is_wrong(self, row: Row) -> bool:
         """Whether the row has a baseline, and that is wrong."""
         record = self._stored(untouched(row.id))
         return record is not None and not self.inputs.score(row, record.text)[0]
@@ -287,3 +232,112 @@ class Run:
     def _trusted(self) -> str | None:
         """The run whose records count: with `refresh` this one alone, else (`None`) any."""
         return self.id if self.inputs.settings.refresh else None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Round:
+    """Prompts of one group of rows that are asked together: those that others hang on, or all that are left.
+
+    `jobs[number]` are asked of the prompt `asks[number]`, and `left` counts the prompts of each row that are not
+    answered. `hanging` is the group where some of its rows' other jobs hang on this round.
+    """
+
+    jobs: tuple[tuple[Job, ...], ...]
+    asks: tuple[Ask, ...]
+    left: Counter[str]
+    claims: ExitStack
+    hanging: tuple[RowWork, ...] = ()
+
+
+class _Rounds(Iterator[_Round | None]):
+    """A run's work on its way, round by round: each group is claimed while it is asked, and its rows are told of when
+    all that was said of them is kept.
+
+    What is said to one prompt is kept at once: a process that ends in the middle leaves little to do again. Where jobs
+    hang on whether the untouched model is right, it is asked first. `None` is given where all that is left hangs on
+    rounds that are out, or is held by others. To be closed.
+    """
+
+    def __init__(self, run: Run, groups: Sequence[Sequence[RowWork]], progress: Callable[[Progress], None]) -> None:
+        self._run = run
+        self._waiting = deque(map(tuple, groups))
+        self._ready: deque[_Round] = deque()
+        self._out: set[_Round] = set()
+        self._progress = progress
+        self._rows, self._done, self._own = sum(map(len, groups)), 0, 0
+        self._asked: set[str] = set()
+        self._by: Counter[str] = Counter()
+        self._began = time.monotonic()
+
+    def __next__(self) -> _Round | None:
+        for _ in range(len(self._waiting)):
+            if self._ready:
+                break
+            self._claim(self._waiting.popleft())
+        if self._ready:
+            self._out.add(self._ready[0])
+            return self._ready.popleft()
+        if self._out or self._waiting:
+            return None
+        raise StopIteration
+
+    def keep(self, asked: _Round, number: int, said: Said) -> None:
+        """Keep what was said to one of a round's prompts."""
+        self._run.keep(asked.jobs[number], said)
+        row_id = asked.jobs[number][0].row_id
+        self._asked.add(row_id)
+        asked.left[row_id] -= 1
+        if not asked.left[row_id] and not asked.hanging:
+            self._tell(row_id, said.who)
+        if not asked.left.total():
+            self._out.remove(asked)
+            self._go_on(asked)
+
+    def close(self) -> None:
+        """Let go of every row that is claimed."""
+        for each in (*self._out, *self._ready):
+            each.claims.close()
+
+    def _claim(self, group: tuple[RowWork, ...]) -> None:
+        """Take those of a group's rows that nobody else has; the others wait for another turn."""
+        with ExitStack() as claims:
+            mine = [work for work in group if claims.enter_context(try_claim(self._run.store.path, work.row.id))]
+            ids = {work.row.id for work in mine}
+            if left := tuple(work for work in group if work.row.id not in ids):
+                self._waiting.append(left)
+            first, rest = rounds(mine)
+            self._begin(first or rest, claims.pop_all(), hanging=tuple(mine) if first else ())
+
+    def _begin(self, work: Sequence[RowWork], claims: ExitStack, hanging: tuple[RowWork, ...] = ()) -> None:
+        """Put a round in the queue; of rows of which nothing is left to ask it is told at once."""
+        of_rows = {each.row.id: self._run.missing(each) for each in work}
+        jobs = tuple(of_prompt for of_row in of_rows.values() for of_prompt in of_row)
+        left = Counter({row_id: len(of_row) for row_id, of_row in of_rows.items()})
+        begun = _Round(jobs, tuple(map(self._run.ask, jobs)), left, claims, hanging)
+        if not hanging:
+            for row_id in [row_id for row_id, n_prompts in left.items() if not n_prompts]:
+                self._tell(row_id)
+        if jobs:
+            self._ready.append(begun)
+        else:
+            self._go_on(begun)
+
+    def _go_on(self, ended: _Round) -> None:
+        """Ask what hung on a round, where the untouched model was right; or let go of its rows."""
+        if not ended.hanging:
+            ended.claims.close()
+            return
+        first, rest = rounds(ended.hanging)
+        wrong = {work.row.id for work in first if self._run.is_wrong(work.row)}
+        hanging = {job for work in ended.hanging if work.row.id in wrong for job in work.if_right}
+        right = [RowWork(work.row, tuple(job for job in work.jobs if job not in hanging)) for work in rest]
+        self._begin(right, ended.claims)
+
+    def _tell(self, row_id: str, who: str = "") -> None:
+        """A row is done, by whoever was last asked of it."""
+        self._done += 1
+        self._own += row_id in self._asked
+        if who:
+            self._by[who] += 1
+        seconds = time.monotonic() - self._began
+        self._progress(Progress(self._done, self._rows, seconds, row=row_id, own=self._own, by=dict(self._by)))

@@ -26,6 +26,7 @@ from harness.findings.report.report_writing import what_is_replaced, write_repor
 from harness.findings.samples import OwnScore, Sample
 from harness.findings.verdicts.verdict_data import GateResult
 from harness.settings import Settings
+from harness.study.crew import Engine
 from harness.study.facts import FactsRun, asked_facts, judged_sets
 from harness.study.forecast import forecast, forecast_lines
 from harness.study.inputs import Inputs, read_inputs
@@ -33,7 +34,7 @@ from harness.study.judging import build_gate, declared_gates
 from harness.study.outcome import GateVerdict, Outcome, Result, run_outcome
 from harness.study.progress import Notes, Progress, RightAnswers
 from harness.study.provenance import Beginning, header_lines
-from harness.study.run import Engine, Run
+from harness.study.run import Run
 from harness.study.workers import own_device_map, share_threads
 
 IDLE_SECONDS = 1.0

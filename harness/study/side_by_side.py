@@ -30,12 +30,13 @@ from harness.findings.samples import score_samples, text_samples
 from harness.retrieval.facts import Fact
 from harness.retrieval.rows import filing_hash
 from harness.settings import Settings
+from harness.study.crew import Engine
 from harness.study.facts import FactsRun
 from harness.study.inputs import Inputs, read_inputs
 from harness.study.outcome import run_outcome
 from harness.study.progress import Progress
 from harness.study.provenance import Beginning
-from harness.study.run import Engine, Run, engine_of
+from harness.study.run import Run, engine_of
 
 
 @dataclass(frozen=True, slots=True)

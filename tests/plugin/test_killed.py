@@ -28,7 +28,7 @@ WATCHED = """
     from harness.experiment.store import Store
     from harness.study.run import Run
 
-    ask, put_row = Run._ask, Store.put_row
+    ask, put_row = Run.ask, Store.put_row
 
     def log(word, keys):
         lines = "".join(f"{word} {os.getpid()} {key}\\n" for key in keys)
@@ -56,7 +56,7 @@ WATCHED = """
         put_row(self, kept, **how)
         log("stored", [key for key, _ in kept])
 
-    Run._ask, Store.put_row = watched_ask, watched_put_row
+    Run.ask, Store.put_row = watched_ask, watched_put_row
 """
 """Notes which records are being computed, are about to be stored and are stored, by whom; one line a record.
 
@@ -143,7 +143,7 @@ def test_workers_end_with_a_session_that_is_killed(project: Project) -> None:
         from pathlib import Path
         from harness.study.run import Run
 
-        ask = Run._ask
+        ask = Run.ask
 
         def endless_ask(self, jobs):
             if not Path("quick").exists():
@@ -151,7 +151,7 @@ def test_workers_end_with_a_session_that_is_killed(project: Project) -> None:
                 time.sleep(600)
             return ask(self, jobs)
 
-        Run._ask = endless_ask
+        Run.ask = endless_ask
         """
     )
     with project.start(*STUDY, "-n", "2", output=subprocess.DEVNULL) as session:

@@ -1,0 +1,98 @@
+"""Who answers: an engine in this process, or many models elsewhere; and what either says to one prompt.
+
+A run hands its work out round by round, and takes answers as they come, in any order. Knows nothing of plans and
+stores; the cluster's crew is `harness.study.cluster`.
+"""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from harness.experiment.intervention import MeanValues
+from harness.experiment.locks import WAIT_SECONDS
+from harness.experiment.record import Ask, Completion
+from harness.retrieval.prompts import Prompt
+
+
+class Engine(Protocol):
+    """Answers prompts, each once for each of its head sets."""
+
+    def __call__(self, asks: Sequence[Ask], /) -> Iterator[tuple[int, tuple[Completion, ...]]]:
+        """Each ask's number and completions, in the order of its head sets, as soon as it is answered."""
+
+    @property
+    def device(self) -> str:
+        """The name of the card, or `cpu`."""
+
+    def mean_values(self, prompts: Sequence[Prompt], note: Callable[[int], None], /) -> MeanValues:
+        """What every head puts out on average; tells after each prompt how many are done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What was said to one prompt, for each of its head sets; how long that took, on which card; and who said it.
+
+    `who` is empty where this process did.
+    """
+
+    completions: tuple[Completion, ...]
+    seconds: float
+    device: str
+    who: str = ""
+
+
+class Asked(Protocol):
+    """Prompts that are asked together, of one model."""
+
+    @property
+    def asks(self) -> Sequence[Ask]:
+        """The prompts, each with its head sets."""
+
+
+AnyRound = TypeVar("AnyRound", bound=Asked)
+
+
+class Crew(ABC):
+    """Models that answer rounds of prompts."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """How many of them there are, as far as is known."""
+
+    @abstractmethod
+    def answer(self, rounds: Iterator[AnyRound | None]) -> Iterator[tuple[AnyRound, int, Said]]:
+        """Ask every round; each prompt's round, its number there and what was said, as soon as it is answered.
+
+        `rounds` gives `None` where there is none at the moment, though there may be one later.
+        """
+
+    @abstractmethod
+    def mean_values(self, prompts: Sequence[Prompt], note: Callable[[int], None], /) -> MeanValues:
+        """As an engine's."""
+
+
+class Alone(Crew):
+    """The engine of this process, which answers one round after the other."""
+
+    size = 1
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def answer(self, rounds: Iterator[AnyRound | None]) -> Iterator[tuple[AnyRound, int, Said]]:
+        """As they come."""
+        for each in rounds:
+            if each is None:
+                time.sleep(WAIT_SECONDS)
+                continue
+            began = time.perf_counter()
+            for number, completions in self._engine(each.asks):
+                yield each, number, Said(completions, time.perf_counter() - began, self._engine.device)
+                began = time.perf_counter()
+
+    def mean_values(self, prompts: Sequence[Prompt], note: Callable[[int], None]) -> MeanValues:
+        """The engine's."""
+        return self._engine.mean_values(prompts, note)
