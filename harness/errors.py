@@ -64,6 +64,10 @@ def memory_is_named() -> Iterator[None]:
         ) from None
 
 
+class ClusterError(HarnessError):
+    """A cluster cannot be reached, or none of its nodes can serve."""
+
+
 class StoreError(HarnessError):
     """The store of records cannot be used."""
 

@@ -176,6 +176,13 @@ def _choice(*choices: str) -> Callable[[str], str]:
     return parse
 
 
+def _address(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if text not in ("auto", "local") and not (host and "/" not in host and port.isascii() and port.isdigit()):
+        raise SettingsError(f"{text!r}; expected HOST:PORT of a cluster's head, as 10.0.0.1:6379, or auto, or local")
+    return text
+
+
 def _switch(text: str) -> bool:
     known = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
     if text.strip().lower() not in known:
@@ -217,6 +224,20 @@ OPTIONS: tuple[Option, ...] = (
         _integer(1),
         "GPUs that one model takes, where several workers share a machine (default: 1; with device-map auto, all)",
         "N",
+    ),
+    Option(
+        "ray",
+        _address,
+        "a cluster of Ray that the models are on: HOST:PORT of its head, `auto` for the one that this machine belongs "
+        "to, or `local` for one of this machine alone (default: models in this process, or in -n workers)",
+        "ADDRESS",
+    ),
+    Option(
+        "ray-mixed",
+        _switch,
+        "nodes with other versions of libraries, or other cards, serve too, and each record says so",
+        "BOOL",
+        switch=True,
     ),
     Option("attn", str, "attention implementation, as sdpa or eager (default: sdpa where the model allows it)", "NAME"),
     Option(
@@ -392,6 +413,11 @@ def resolve_settings(given: Mapping[str, Given], project: Path) -> Settings:
         raise SettingsError(
             f"{given['facts'].where}: with mode {settings.mode} and phase {settings.phase}; expected heads that are "
             "zeroed at every token; leave the facts out, or the mode and the phase"
+        )
+    if settings.ray is not None and settings.device_map not in (None, "auto", "cuda", "cpu"):
+        raise SettingsError(
+            f"{given['device-map'].where}: {settings.device_map} with Ray, which says itself which GPUs a model gets; "
+            "expected auto, cuda or cpu; name no devices, and with --ablation-gpus how many"
         )
     if max(settings.judged_ks) > max(settings.k):
         raise SettingsError(

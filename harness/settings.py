@@ -38,6 +38,8 @@ class Settings:
     dtype: str | None = None
     device_map: str | None = None
     gpus: int | None = None
+    ray: str | None = None
+    ray_mixed: bool = False
     attn: str | None = None
     quantization: Quantization | None = None
     adapter: Path | None = None

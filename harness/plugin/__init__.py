@@ -160,6 +160,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         return
     if session.config.stash[SETTINGS].dry_run and has_workers(session.config):
         raise pytest.UsageError("--ablation-dry-run: given with -n; expected one process; leave out -n")
+    if session.config.stash[SETTINGS].ray is not None and (has_workers(session.config) or is_worker(session.config)):
+        raise pytest.UsageError(
+            "--ablation-ray: given with -n; expected one process, which hands rows to the cluster's models; leave out "
+            "-n, or use it without Ray on one machine"
+        )
     terminate_like_interrupt(session.config)
     try:
         _check_asserts(session.config)
@@ -306,7 +311,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         from harness.plugin.terminal import tell_workflow
 
         study = config.stash[STUDY]
-        for notice in (*study.repairs, *([] if study.replaced is None else [study.replaced])):
+        for notice in (*study.notices, *study.repairs, *([] if study.replaced is None else [study.replaced])):
             terminalreporter.write_line(plain(f"ablation: {notice}"), yellow=True)
         for line in tell_workflow(report, os.environ, annotate=study.settings.annotate):
             terminalreporter.write_line(plain(line))

@@ -12,7 +12,7 @@ is shown is a `Progress`, whoever hands it in, from whichever thread.
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from shutil import get_terminal_size
@@ -44,12 +44,14 @@ class StatusLine:
         self._main = threading.current_thread()
         self._lock = threading.RLock()
         self._shown = False
+        self._n_said = 0
         self._next = 0.0 if self._is_terminal else time.monotonic() + LOGGED_SECONDS
         self._write = self._writer.write
         self._writer.write = self._write_pytests  # type: ignore[method-assign]  # until it is closed
 
     def show(self, progress: Progress) -> None:
-        """Show it, where the last line is not too new."""
+        """Show it, where the last line is not too new; each of its notices at once, and once."""
+        self._say(progress.notices[self._n_said :])
         if time.monotonic() < self._next:
             return
         text = status_text(progress)
@@ -65,6 +67,19 @@ class StatusLine:
                 self._writer.line(text)
                 self._writer.flush()
         self._next = time.monotonic() + (SHOWN_SECONDS if self._is_terminal else LOGGED_SECONDS)
+
+    def _say(self, notices: Sequence[str]) -> None:
+        """Lines that stay."""
+        if not notices:
+            return
+        self._n_said += len(notices)
+        with self._lock, self._outside_capture():
+            self._reporter.ensure_newline()
+            if self._writer.width_of_current_line:
+                self._writer.line()
+            for notice in notices:
+                self._writer.line(plain(f"ablation: {notice}"), yellow=True)
+            self._writer.flush()
 
     def close(self) -> None:
         """Take it away."""

@@ -15,6 +15,7 @@ from harness.demo import MODEL_FOLDER
 from harness.experiment.cost import ModelSize
 from harness.experiment.heads import Blueprint, Head
 from harness.experiment.intervention import MeanValues
+from harness.experiment.record import RunKey
 from harness.retrieval.prompts import Tokenizer
 from harness.settings import DEMO, Settings
 
@@ -48,6 +49,32 @@ class AskedModel:
     def fingerprints(self) -> tuple[str, str | None]:
         """Content hashes of the model's files, and of its adapter's; a dry run fetches none."""
         return self._checkpoint.content_hash(fetched=not self.settings.dry_run), self._checkpoint.adapter_hash
+
+    @cached_property
+    def run_key(self) -> RunKey:
+        """What this model's records depend on beside prompt and heads, found out without loading weights."""
+        import torch
+        import transformers
+
+        from harness.model.generation.engines import engine_version
+        from harness.model.loading.devices import attention_with_kernels
+
+        settings, blueprint = self.settings, self.blueprint
+        fingerprint, adapter = self.fingerprints
+        return RunKey(
+            fingerprint=fingerprint,
+            revision=blueprint.shape.revision,
+            dtype=blueprint.dtype,
+            attention=attention_with_kernels(blueprint.attention, blueprint.device_type),
+            device_type=blueprint.device_type,
+            engine=engine_version(settings.engine),
+            max_new_tokens=settings.max_new_tokens,
+            torch_version=torch.__version__,
+            transformers_version=transformers.__version__,
+            quantization=settings.quantization,
+            adapter=adapter,
+            architectures=tuple(sorted("".join(entry.split()) for entry in settings.architectures)),
+        )
 
     def check_weights(self) -> None:
         """Raise a ModelError where it is known already that there are no weights to load."""
@@ -86,5 +113,6 @@ class AskedModel:
                 quantization=settings.quantization,
                 adapter=settings.adapter,
                 architectures=settings.architectures,
+                elsewhere=settings.ray is not None,
             )
         )

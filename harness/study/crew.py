@@ -55,7 +55,9 @@ AnyRound = TypeVar("AnyRound", bound=Asked)
 
 
 class Crew(ABC):
-    """Models that answer rounds of prompts."""
+    """Models that answer rounds of prompts; `notices` are what a user should know of them meanwhile."""
+
+    notices: Sequence[str] = ()
 
     @property
     @abstractmethod

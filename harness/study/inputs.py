@@ -107,31 +107,10 @@ class Inputs:
         """The evaluation rows by their ids."""
         return {row.id: row for row in self.rows}
 
-    @cached_property
+    @property
     def run_key(self) -> RunKey:
-        """What records depend on beside prompt and heads, found out without loading weights."""
-        import torch
-        import transformers
-
-        from harness.model.generation.engines import engine_version
-        from harness.model.loading.devices import attention_with_kernels
-
-        settings, blueprint = self.settings, self.blueprint
-        fingerprint, adapter = self.model.fingerprints
-        return RunKey(
-            fingerprint=fingerprint,
-            revision=blueprint.shape.revision,
-            dtype=blueprint.dtype,
-            attention=attention_with_kernels(blueprint.attention, blueprint.device_type),
-            device_type=blueprint.device_type,
-            engine=engine_version(settings.engine),
-            max_new_tokens=settings.max_new_tokens,
-            torch_version=torch.__version__,
-            transformers_version=transformers.__version__,
-            quantization=settings.quantization,
-            adapter=adapter,
-            architectures=tuple(sorted("".join(entry.split()) for entry in settings.architectures)),
-        )
+        """What records depend on beside prompt and heads."""
+        return self.model.run_key
 
     @cached_property
     def values(self) -> Mapping[str, tuple[str, ...]]:

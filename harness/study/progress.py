@@ -42,7 +42,7 @@ class Progress:
 
     `of` says what rows they are, where they are not those of the study. `row` is the one that was just done, where one
     process tells, and `own` how many it did itself: others may have done the rest. `by` says who did how many, and
-    `tallies` counts the right answers of the rows that are done.
+    `tallies` counts the right answers of the rows that are done. `notices` are all that a user should know so far.
     """
 
     rows_done: int
@@ -53,6 +53,7 @@ class Progress:
     own: int = 0
     by: Mapping[str, int] = field(default_factory=dict)
     tallies: Callable[[], Tallies] = _none
+    notices: tuple[str, ...] = ()
 
     def facts(self) -> str:
         """Who did how many rows, where several did, and the untouched model's accuracy beside the worst condition's."""

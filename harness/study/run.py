@@ -110,7 +110,11 @@ class Run:
             )
         groups = by_filing(plan.work, max(self.workers, crew.size))
         start = int(self.share * len(groups))
-        with closing(_Rounds(self, [*groups[start:], *groups[:start]], progress)) as rounds:
+
+        def tell(told: Progress) -> None:
+            progress(replace(told, notices=tuple(crew.notices)))
+
+        with closing(_Rounds(self, [*groups[start:], *groups[:start]], tell)) as rounds:
             for asked, number, said in crew.answer(rounds):
                 rounds.keep(asked, number, said)
 

@@ -26,7 +26,8 @@ from harness.findings.report.report_writing import what_is_replaced, write_repor
 from harness.findings.samples import OwnScore, Sample
 from harness.findings.verdicts.verdict_data import GateResult
 from harness.settings import Settings
-from harness.study.crew import Engine
+from harness.study.cluster import ClusterCrew
+from harness.study.crew import Crew, Engine
 from harness.study.facts import FactsRun, asked_facts, judged_sets
 from harness.study.forecast import forecast, forecast_lines
 from harness.study.inputs import Inputs, read_inputs
@@ -34,6 +35,7 @@ from harness.study.judging import build_gate, declared_gates
 from harness.study.outcome import GateVerdict, Outcome, Result, run_outcome
 from harness.study.progress import Notes, Progress, RightAnswers
 from harness.study.provenance import Beginning, header_lines
+from harness.study.ray_cluster import check_ray, crew_on_ray
 from harness.study.run import Run
 from harness.study.workers import own_device_map, share_threads
 
@@ -80,6 +82,7 @@ class StudySession:
         self.drawing_error: ReportError | None = None
         self.repairs: tuple[Repair, ...] = ()
         self.replaced: str | None = None
+        self.notices: tuple[str, ...] = ()
         self._since = Beginning(place.command)
         self._leases = Leases(session=place.run_id)
 
@@ -113,6 +116,8 @@ class StudySession:
             HarnessError: something that was asked for cannot be used.
         """
         if self._run is None:
+            if self.settings.ray is not None:
+                check_ray()
             inputs = self.inputs
             if self.writes:
                 _make_folder(self.folder)
@@ -125,7 +130,8 @@ class StudySession:
         return self._run
 
     def close(self) -> None:
-        """Let go of the store, and of leased GPUs."""
+        """Let go of the store, of leased GPUs, and of a cluster."""
+        self._let_go_of_cluster()
         self._leases.close()
         if self._run is not None:
             self._run.store.close()
@@ -221,6 +227,7 @@ class StudySession:
                 report = self._worked_out("passed").report
             except HarnessError as error:
                 self._failure = error
+                self._let_go_of_cluster()
                 raise
             by_name = {figures.name: figures for figures in report.conditions}
             self._results = {
@@ -246,9 +253,16 @@ class StudySession:
                 try:
                     self.run.execute(self.conditions, self._engine, tell)
                     self._ask_facts(tell)
+                    self._let_go_of_cluster()
                     return
                 except BusyError:
                     time.sleep(IDLE_SECONDS)
+
+    def _let_go_of_cluster(self) -> None:
+        """What is not needed any more is others'."""
+        if (crew := self.__dict__.pop("_cluster", None)) is not None:
+            self.notices = tuple(crew.notices)
+            crew.close()
 
     def _ask_facts(self, progress: Callable[[Progress], None]) -> None:
         """Ask gates' heads what needs no document, where that was asked for."""
@@ -348,7 +362,9 @@ class StudySession:
         """What is asked of what, in two lines; more where the model cannot do what is usual."""
         return list(header_lines(self.settings, self.inputs.blueprint, root=self.root, report_name=self.report_name))
 
-    def _engine(self) -> Engine:
+    def _engine(self) -> Engine | Crew:
+        if self.settings.ray is not None:
+            return self._cluster
         from harness.model.generation.engines import ModelEngine
         from harness.model.loading.loaded_model import LoadedModel
 
@@ -356,6 +372,10 @@ class StudySession:
         if not isinstance(loaded, LoadedModel):
             raise TypeError(f"model: {loaded!r}; expected a LoadedModel")
         return ModelEngine(loaded, self.settings.engine)
+
+    @cached_property
+    def _cluster(self) -> ClusterCrew:
+        return crew_on_ray(self.inputs.model)
 
     def _worked_out(self, how: Exit) -> Outcome:
         """What came of the run, worked out once: after `results`, nothing more comes in."""

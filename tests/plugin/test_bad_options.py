@@ -1,5 +1,7 @@
 """A bad value of an option: exit code 4, and one line that says where it was given and what is expected."""
 
+import sys
+
 import pytest
 
 from plugin.project import Project, usage_error
@@ -29,6 +31,8 @@ BAD = [
     ("max-rows", "0", "'0'; expected a whole number of at least 1"),
     ("random-draws", "0", "'0'; expected a whole number of at least 1"),
     ("seed", "-1", "'-1'; expected a whole number of at least 0"),
+    ("ray", "there", "'there'; expected HOST:PORT of a cluster's head, as 10.0.0.1:6379, or auto, or local"),
+    ("ray", "ray://10.0.0.1:10001", "'ray://10.0.0.1:10001'; expected HOST:PORT of a cluster's head"),
     ("run", "a/b", "'a/b'; expected the name of a folder, without slashes"),
 ]
 
@@ -51,6 +55,27 @@ class TestEach:
 def test_a_switch_in_the_ini_file(project: Project, name: str) -> None:
     project.configure(**{f"ablation_{name}": "perhaps"})
     assert usage_error(project.run("evals")) == f"ini value ablation_{name}: 'perhaps'; expected true or false"
+
+
+def test_a_cluster_has_its_own_workers(project: Project) -> None:
+    result = project.run("evals", "--ablation-ray=local", "-n", "2")
+    assert usage_error(result).startswith("--ablation-ray: given with -n; expected one process, which hands rows to ")
+    assert project.left() == []
+
+
+def test_a_cluster_says_which_gpus(project: Project) -> None:
+    result = project.run("evals", "--ablation-ray=local", "--ablation-device-map=cuda:1")
+    assert usage_error(result).startswith("--ablation-device-map: cuda:1 with Ray, which says itself which GPUs a ")
+
+
+def test_a_cluster_without_ray_says_what_to_install(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    result = project.run("evals", "--ablation-ray=local")
+    assert usage_error(result) == (
+        "--ablation-ray: the package ray is not installed; expected it, on every node of the cluster; pip install "
+        "'retrieval-heads[ray]'"
+    )
+    assert project.left() == []
 
 
 def test_a_dry_run_is_one_process(project: Project) -> None:

@@ -382,7 +382,8 @@ def test_the_run_key_holds_all_that_an_answer_depends_on(inputs: Inputs, monkeyp
     shape = replace(inputs.shape, revision="0123abc")
     blueprint = replace(inputs.blueprint, shape=shape, attention="eager", dtype="bfloat16", device_type="cuda")
     settings = replace(inputs.settings, revision="main", dtype="auto", quantization="4bit")
-    key = replace(inputs, model=AskedModel(settings), blueprint=blueprint).run_key
+    monkeypatch.setattr(AskedModel, "blueprint", blueprint)
+    key = replace(inputs, model=AskedModel(settings)).run_key
     assert (key.fingerprint, key.adapter) == ("its content", "its adapter")
     assert (key.revision, key.dtype, key.attention, key.device_type) == ("0123abc", "bfloat16", "eager", "cuda")
     assert key.quantization == "4bit"

@@ -13,8 +13,8 @@ from harness.findings.report.report_data import DataSection, ModelSection, Ranki
 
 Section = Literal["settings", "versions", "model", "ranking", "data"]
 
-BOOKKEEPING = frozenset({"run", "reports", "store", "refresh", "dry_run"})
-"""Settings that say where results go, and nothing of what they are."""
+BOOKKEEPING = frozenset({"run", "reports", "store", "refresh", "dry_run", "ray"})
+"""Settings that say where results go or are computed, and nothing of what they are."""
 N_SHOWN = 4
 """How many heads of a changed list are named."""
 ABSENT = "absent"

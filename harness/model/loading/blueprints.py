@@ -44,6 +44,7 @@ class ModelRequest:
     where they are full, memory and disk; JSON says where each module goes); `attention` to sdpa, or eager where the
     model refuses sdpa. `quantization` is `8bit` or `4bit`, by bitsandbytes; `adapter` the folder of a LoRA adapter,
     which stays beside the weights; `architectures` are entries beside the table, as `with_entries` reads them.
+    `elsewhere` tells that it will be loaded on other machines: what the device map says of GPUs is of theirs.
     """
 
     model: str
@@ -54,6 +55,7 @@ class ModelRequest:
     quantization: str | None = None
     adapter: Path | None = None
     architectures: tuple[str, ...] = ()
+    elsewhere: bool = False
 
 
 def draw_blueprint(
@@ -67,7 +69,8 @@ def draw_blueprint(
     """
     _refuse_many_processes()
     device_map_of(asked.device_map)
-    on_gpu = torch.cuda.is_available() and asked.device_map != "cpu"
+    gpus = torch.cuda.is_available() or (asked.elsewhere and asked.device_map is not None)
+    on_gpu = gpus and asked.device_map != "cpu"
     if (asked.device_map or "").startswith("cuda") and not on_gpu:
         raise ModelError(f"device map {asked.device_map!r}: torch sees no GPU here; expected 'auto' or 'cpu'")
     check_quantization(asked.quantization, config)

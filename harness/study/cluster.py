@@ -1,0 +1,364 @@
+"""A crew on a cluster: models on many nodes, hired, checked, sent work and replaced, by one process that keeps account.
+
+Every node is checked before its first row: one that has other weights, other versions or another card is named, and
+left out. What a model that ends has not answered goes to others; nodes may join late. Rounds come from a run, which
+alone writes; so nothing that dies here loses more than what it had not said.
+
+Knows no Ray (`ray_cluster`): a cluster is nodes, hands that are hired on them, and what is heard from these.
+"""
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, Protocol
+
+from harness import __version__
+from harness.errors import ClusterError, HarnessError, counted
+from harness.experiment.intervention import MeanValues
+from harness.experiment.locks import WAIT_SECONDS
+from harness.experiment.record import Ask, RunKey
+from harness.retrieval.prompts import Prompt, Trial
+from harness.study.crew import AnyRound, Crew, Said
+from harness.study.node_model import Equipment
+
+LOOK_SECONDS = 2.0
+"""How often it is looked for new nodes, and for room on known ones."""
+PATIENCE_SECONDS = 60.0
+"""How long a run without any model waits for nodes to come."""
+MOST_LOSSES = 3
+"""How many models in a row may end over one piece of work, or one after the other while they load on a node."""
+Task = Literal["answer", "means", "scores"]
+"""Methods of `NodeModel`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A machine of a cluster, and how many models it has room for."""
+
+    id: str
+    name: str
+    room: int
+
+
+@dataclass(frozen=True, slots=True)
+class Came:
+    """Something came of what a hand was sent."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """All came that there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """What a hand was sent cannot be done, there or anywhere like it."""
+
+    error: HarnessError
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A hand is there no more, or of no more use."""
+
+    why: str
+
+
+Event = Came | Ended | Raised | Lost
+
+
+class Hand(Protocol):
+    """One model on a node."""
+
+    def begin(self) -> None:
+        """Have it say its `Equipment`, and load."""
+
+    def send(self, task: Task, items: Sequence[object], /, *arguments: object) -> None:
+        """Have it do something with these items; each comes back with its place among them."""
+
+    def dismiss(self) -> None:
+        """Let it go, whatever it does."""
+
+
+class Cluster(Protocol):
+    """Nodes, and what is heard from the hands on them."""
+
+    def nodes(self) -> Sequence[Node]:
+        """Those that are there."""
+
+    def hire(self, node: Node, /) -> Hand:
+        """A new hand on this node, as soon as there is room."""
+
+    def listen(self, seconds: float, /) -> Iterable[tuple[Hand, Event]]:
+        """What came from hands that are at work, after at most so many seconds."""
+
+    def close(self) -> None:
+        """Let go of it and of every hand."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Order:
+    """A piece of work for one model: what to do with some items; `key` is for whoever ordered."""
+
+    task: Task
+    items: Sequence[object]
+    key: Any
+    arguments: tuple[object, ...] = ()
+
+
+@dataclass(eq=False, slots=True)
+class _Work:
+    """An order on its way: the places of the items that nothing has come of, and the models lost over it in a row."""
+
+    order: Order
+    left: list[int]
+    losses: int = 0
+
+
+@dataclass(eq=False, slots=True)
+class _Post:
+    """A hand and where it stands: `work` is what it does now, and `sent` the places of what it was sent of it."""
+
+    node: Node
+    hand: Hand
+    ready: bool = False
+    work: _Work | None = None
+    sent: tuple[int, ...] = ()
+    remark: str = ""
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is known of nodes: which are fit, with what is said of each answer, which are not, and models lost there."""
+
+    fit: dict[str, str] = field(default_factory=dict)
+    unfit: dict[str, str] = field(default_factory=dict)
+    losses: Counter[str] = field(default_factory=Counter)
+
+
+class ClusterCrew(Crew):
+    """Models on the nodes of a cluster; `mixed` lets other versions and cards serve too. To be closed.
+
+    `expected` is what records depend on here. `notices` are what a user should know while hours go by, each once.
+
+    Its methods raise ClusterError where no node can serve, or model after model ends over one piece of work; and what a
+    model raises.
+    """
+
+    def __init__(self, cluster: Cluster, expected: RunKey, *, mixed: bool) -> None:
+        self._cluster = cluster
+        self._expected = expected
+        self._mixed = mixed
+        self.notices: list[str] = []
+        self._posts: dict[Hand, _Post] = {}
+        self._known = _Known()
+        self._card: tuple[str, str] | None = None
+        self._next_look = 0.0
+        self._served = time.monotonic()
+
+    @property
+    def size(self) -> int:
+        """How many models the cluster has room for now."""
+        return max(1, sum(node.room for node in self._cluster.nodes()))
+
+    def close(self) -> None:
+        """Let go of the cluster."""
+        self._cluster.close()
+
+    def answer(self, rounds: Iterator[AnyRound | None]) -> Iterator[tuple[AnyRound, int, Said]]:
+        """Every round by one model, several at a time."""
+        orders = (None if each is None else Order("answer", each.asks, each) for each in rounds)
+        for order, number, (completions, seconds, device), post in self.carry_out(orders):
+            yield order.key, number, Said(completions, seconds, device + post.remark, post.node.name)
+
+    def mean_values(self, prompts: Sequence[Prompt], note: Callable[[int], None]) -> MeanValues:
+        """As one engine finds them, to the last bit: each prompt's by any model, added in the order of the prompts."""
+        orders = (Order("means", (prompt,), number) for number, prompt in enumerate(prompts))
+        early: dict[int, Any] = {}
+        total: Any = 0.0
+        added = 0
+        for n_came, (order, _, means, _post) in enumerate(self.carry_out(orders), start=1):
+            early[order.key] = means.vectors
+            while added in early:
+                total = total + early.pop(added)
+                added += 1
+            note(n_came)
+        return MeanValues(total / added)
+
+    def carry_out(self, orders: Iterator[Order | None]) -> Iterator[tuple[Order, int, Any, _Post]]:
+        """Have orders carried out; each item's order, its place there, what came of it and from where, as it comes."""
+        again: deque[_Work] = deque()
+        self._served, more = time.monotonic(), True
+        try:
+            while True:
+                self._hire()
+                waits = False
+                for post in [post for post in self._posts.values() if post.ready and post.work is None]:
+                    if not again and more:
+                        order = next(orders, _NO_MORE)
+                        more, waits = order is not _NO_MORE, order is None
+                        if order is not None and order is not _NO_MORE:
+                            again.append(_Work(order, [*range(len(order.items))]))
+                    if not again:
+                        break
+                    self._send(post, again.popleft())
+                if not more and not again and not any(post.work for post in self._posts.values()):
+                    return
+                for hand, event in self._cluster.listen(WAIT_SECONDS if waits else LOOK_SECONDS):
+                    yield from self._heard(hand, event, again)
+        finally:
+            for post in [post for post in self._posts.values() if post.work is not None]:
+                self._let_go(post)
+
+    def _send(self, post: _Post, work: _Work) -> None:
+        post.work, post.sent = work, tuple(work.left)
+        post.hand.send(work.order.task, [work.order.items[place] for place in post.sent], *work.order.arguments)
+
+    def _heard(self, hand: Hand, event: Event, again: deque[_Work]) -> Iterator[tuple[Order, int, Any, _Post]]:
+        """One event; a hand that was let go of is not listened to."""
+        if (post := self._posts.get(hand)) is None:
+            return
+        work = post.work
+        match event:
+            case Came(value) if work is None:
+                self._check(post, value)
+            case Came((place, value)) if work is not None:
+                number = post.sent[place]
+                work.left.remove(number)
+                work.losses = 0
+                self._served = time.monotonic()
+                yield work.order, number, value, post
+            case Ended() if work is None or not work.left:
+                post.work, post.ready = None, True
+                self._known.losses[post.node.id] = 0
+            case Raised(error) if work is None:
+                self._leave_out(post, str(error))
+            case Raised(error):
+                raise error
+            case Lost(why):
+                self._lost(post, why, again)
+            case _:
+                self._lost(post, "it stopped before all was done", again)
+
+    def _check(self, post: _Post, found: Equipment) -> None:
+        """Take a node in, or leave it out."""
+        wrong, other = differences(found, self._expected, self._card or (found.card, ""))
+        if wrong:
+            self._leave_out(post, f"{'; '.join(wrong)}; put the same model there, or take the node away")
+        elif other and not self._mixed:
+            self._leave_out(
+                post, f"{'; '.join(other)}; make them equal, take the node away, or allow it with --ablation-ray-mixed"
+            )
+        else:
+            if other:
+                self._tell(f"{post.node.name}: {'; '.join(other)}; allowed, and said in its records")
+            self._card = self._card or (found.card, f", as {post.node.name} has")
+            versions = [words.partition(",")[0] for words in other if not words.startswith("card")]
+            post.remark = self._known.fit[post.node.id] = f" ({', '.join(versions)})" if versions else ""
+            self._next_look = 0.0
+
+    def _hire(self) -> None:
+        """Fill the room that there is: on a new node with one model at first, which says what is there."""
+        if time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + LOOK_SECONDS
+        nodes = self._cluster.nodes()
+        there = {node.id for node in nodes}
+        for post in [post for post in self._posts.values() if post.node.id not in there and post.work is None]:
+            self._let_go(post)
+        taken = Counter(post.node.id for post in self._posts.values())
+        for node in [node for node in nodes if node.id not in self._known.unfit]:
+            for _ in range((node.room if node.id in self._known.fit else min(1, node.room)) - taken[node.id]):
+                post = _Post(node, self._cluster.hire(node), remark=self._known.fit.get(node.id, ""))
+                self._posts[post.hand] = post
+                post.hand.begin()
+        if not self._posts:
+            unfit = [f"{node.name}: {self._known.unfit[node.id]}" for node in nodes if node.id in self._known.unfit]
+            if (unfit and not self._known.fit) or time.monotonic() > self._served + PATIENCE_SECONDS:
+                raise ClusterError(
+                    f"cluster: no model on any of {counted(len(nodes), 'node')}{f' ({unfit[0]})' if unfit else ''}; "
+                    "expected at least one; start nodes that can hold it, and the same command: finished rows are kept"
+                )
+
+    def _lost(self, post: _Post, why: str, again: deque[_Work]) -> None:
+        """What it had not answered goes to others."""
+        work, node = post.work, post.node
+        self._let_go(post)
+        if work is None:
+            if not post.ready:
+                self._known.losses[node.id] += 1
+            if self._known.losses[node.id] >= MOST_LOSSES:
+                self._leave_out(post, f"{MOST_LOSSES} models in a row ended as they were loaded, the last: {why}")
+            else:
+                self._tell(f"{node.name}: a model ended before it was asked anything ({why})")
+            return
+        work.losses += 1
+        if work.losses >= MOST_LOSSES:
+            raise ClusterError(
+                f"cluster: {MOST_LOSSES} models in a row ended over the same {counted(len(work.left), 'prompt')}"
+                f"{_named(work)}, the last on {node.name}: {why}; expected an answer; finished rows are kept"
+            )
+        self._tell(f"{node.name}: a model ended ({why}); {counted(len(work.left), 'prompt')} of its go to others")
+        again.appendleft(work)
+
+    def _leave_out(self, post: _Post, why: str) -> None:
+        """Hire nobody on a node any more."""
+        self._known.unfit[post.node.id] = why
+        for other in [other for other in self._posts.values() if other.node.id == post.node.id and other.work is None]:
+            self._let_go(other)
+        if not any(notice.endswith(why) for notice in self.notices):
+            self.notices.append(f"{post.node.name}: left out: {why}")
+        self._next_look = 0.0
+
+    def _let_go(self, post: _Post) -> None:
+        self._posts.pop(post.hand, None)
+        post.hand.dismiss()
+        post.work = None
+        self._next_look = 0.0
+
+    def _tell(self, what: str) -> None:
+        if what not in self.notices:
+            self.notices.append(what)
+
+
+_NO_MORE = Order("answer", (), None)
+"""In the place of an order, where there is none left."""
+
+WORDS = {"fingerprint": "weights", "torch_version": "torch", "transformers_version": "transformers"}
+"""What fields of a `RunKey` are called, where not by their own names."""
+MIXABLE = ("torch_version", "transformers_version")
+"""Fields that may differ where that is allowed; with others, an answer would be another model's."""
+
+
+def differences(found: Equipment, expected: RunKey, card: tuple[str, str]) -> tuple[list[str], list[str]]:
+    """How a node is unlike this one, in words: what can never be, and what may be allowed.
+
+    `card` is the expected one's name, and who has it.
+    """
+    wrong, other = list[str](), list[str]()
+    for each in fields(RunKey):
+        here, there = getattr(expected, each.name), getattr(found.key, each.name)
+        if here != there:
+            words = f"{WORDS.get(each.name, each.name)} {_short(there)}, expected {_short(here)}"
+            (other if each.name in MIXABLE else wrong).append(words)
+    if found.harness != __version__:
+        other.append(f"retrieval-heads {found.harness}, expected {__version__}")
+    if found.card != card[0]:
+        other.append(f"card {found.card}, expected {card[0]}{card[1]}")
+    return wrong, other
+
+
+def _short(value: object) -> str:
+    """A hash by its beginning."""
+    text = str(value)
+    return f"{text[:12]}..." if len(text) == 64 else text
+
+
+def _named(work: _Work) -> str:
+    """The rows of what is left, where it is of rows."""
+    items = [work.order.items[place] for place in work.left]
+    ids = dict.fromkeys(item.prompt.row_id for item in items if isinstance(item, Ask | Trial))
+    return f" ({', '.join(ids)})" if ids else ""

@@ -1,0 +1,80 @@
+"""What runs on a node of a cluster: one model, which says what it is, is loaded, and then does what it is sent.
+
+It is made from the settings alone, in a process of its own that has neither pytest nor a store. What it is sent comes
+as a list of items, and each item's number and result goes back as soon as it is there. Knows nothing of how these
+travel (`ray_cluster`), and nothing of rows.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from harness import __version__
+from harness.experiment.intervention import MeanValues
+from harness.experiment.locks import Leases
+from harness.experiment.record import Ask, Completion, RunKey
+from harness.retrieval.prompts import Prompt
+from harness.settings import Settings
+from harness.study.asked_model import AskedModel
+from harness.study.workers import own_device_map
+
+if TYPE_CHECKING:
+    from harness.model.generation.engines import ModelEngine
+
+
+@dataclass(frozen=True, slots=True)
+class Equipment:
+    """What a node would answer with: all that records depend on, the harness's version, and the card's name."""
+
+    key: RunKey
+    harness: str
+    card: str
+
+
+Answer = tuple[tuple[Completion, ...], float, str]
+"""Completions of one prompt, the seconds that they took, and the names of the cards."""
+
+
+class NodeModel:
+    """One model on one node."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = replace(settings, ray=None)  # here is where it is
+        self._model = AskedModel(self._settings)
+        self._leases = Leases(session="ray")
+
+    def begin(self) -> Iterator[Equipment]:
+        """Say what is here, from files alone, then load the model.
+
+        Raises:
+            HarnessError: the model cannot be had or loaded here.
+        """
+        yield Equipment(self._model.run_key, __version__, self._card())
+        _ = self._engine
+
+    def answer(self, asks: Sequence[Ask]) -> Iterator[tuple[int, Answer]]:
+        """What the engine says to each prompt."""
+        began = time.perf_counter()
+        for number, completions in self._engine(asks):
+            yield number, (completions, time.perf_counter() - began, self._engine.device)
+            began = time.perf_counter()
+
+    def means(self, prompts: Sequence[Prompt]) -> Iterator[tuple[int, MeanValues]]:
+        """What every head puts out over each prompt, on average over its positions."""
+        for number, prompt in enumerate(prompts):
+            yield number, self._engine.mean_values([prompt], lambda _: None)
+
+    def _card(self) -> str:
+        import torch
+
+        on_gpu = self._model.blueprint.device_type == "cuda"
+        return torch.cuda.get_device_name() if on_gpu else "cpu"
+
+    @cached_property
+    def _engine(self) -> "ModelEngine":
+        from harness.model.generation.engines import ModelEngine
+
+        loaded = self._model.load(device_map=own_device_map(self._settings, self._leases))
+        return ModelEngine(loaded, self._settings.engine)

@@ -1,0 +1,324 @@
+"""A crew on a made-up cluster: who is hired, who is left out, and where the work of those goes that end."""
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_engine import FakeEngine
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tiny_models import save_checkpoint
+
+from harness import __version__
+from harness.demo.filings import demo_rows
+from harness.errors import AblationError, ClusterError, HarnessError, ModelError
+from harness.experiment.conditions import BASELINE, Condition
+from harness.experiment.head_files import write_ranking
+from harness.experiment.heads import Head, ModelShape
+from harness.experiment.intervention import MeanValues
+from harness.experiment.rankings import rank
+from harness.experiment.record import Ask, Record
+from harness.experiment.store import Store
+from harness.retrieval.prompts import Prompt
+from harness.retrieval.rows import write_rows
+from harness.settings import Settings
+from harness.study import cluster as cluster_module
+from harness.study.cluster import Came, ClusterCrew, Ended, Event, Lost, Node, Order, Raised, Task
+from harness.study.inputs import Inputs, read_inputs
+from harness.study.node_model import Equipment
+from harness.study.progress import Progress
+from harness.study.run import Run
+
+TWO = Condition("mine", "two", (Head(0, 1), Head(2, 3)))
+IF_RIGHT = Condition("permutation", "own-draw00-k02", (Head(0, 0), Head(2, 2)), gate="own", only_right=True)
+A, B, C = Node("a", "node-a", 1), Node("b", "node-b", 2), Node("c", "node-c", 1)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    """Two tasks' rows of three filings, and a tiny checkpoint for its tokenizer."""
+    folder = tmp_path_factory.mktemp("inputs")
+    save_checkpoint(folder / "tiny")
+    tasks = ("ceo_lastname", "incorporation_year")
+    rows = [replace(row, split="evaluation") for row in demo_rows(3, n_sentences=2) if row.task in tasks]
+    write_rows(rows, folder / "rows.jsonl")
+    scores = {task: [[float(layer + head) for head in range(4)] for layer in range(3)] for task in tasks}
+    write_ranking(rank(scores, top_k=2, model=ModelShape(3, 4)), folder / "heads.json")
+    return read_inputs(
+        Settings(model=str(folder / "tiny"), data=folder / "rows.jsonl", heads=folder / "heads.json", k=(1, 2))
+    )
+
+
+class FakeHand:
+    """Has an answer to all at once, and says one thing after the other."""
+
+    def __init__(self, node: Node, begins: Sequence[Event]) -> None:
+        self.node, self.begins = node, begins
+        self.events: deque[Event] = deque()
+        self.sent = 0
+
+    def begin(self) -> None:
+        self.events.extend(self.begins)
+
+    def send(self, task: Task, items: Sequence[object], *_: object) -> None:
+        self.sent += 1
+        self.events.extend(Came((place, answered(task, item))) for place, item in enumerate(items))
+        self.events.append(Ended())
+
+    def dismiss(self) -> None:
+        self.events.clear()
+
+
+def answered(task: Task, item: object) -> object:
+    if isinstance(item, Ask):
+        return FakeEngine().answer(item), 0.5, FakeEngine.device
+    assert task == "means"
+    assert isinstance(item, Prompt)
+    return MeanValues(np.full((3, 32), 1 / len(item.token_ids)))
+
+
+@dataclass
+class FakeCluster:
+    """Nodes of one equipment, but for `begins`; hands whose number is in `kills` end after as many events."""
+
+    expected: Equipment
+    there: list[Node]
+    begins: dict[str, Sequence[Event]] = field(default_factory=dict)
+    kills: dict[int, int] = field(default_factory=dict)
+    hand: type[FakeHand] = FakeHand
+    hands: list[FakeHand] = field(default_factory=list)
+    heard: Counter[int] = field(default_factory=Counter)
+    closed: bool = False
+
+    def nodes(self) -> Sequence[Node]:
+        return self.there
+
+    def hire(self, node: Node) -> FakeHand:
+        self.hands.append(self.hand(node, self.begins.get(node.id, (Came(self.expected), Ended()))))
+        return self.hands[-1]
+
+    def listen(self, seconds: float) -> Iterator[tuple[FakeHand, Event]]:
+        for number, hand in enumerate(self.hands):
+            if not hand.events:
+                continue
+            if self.heard[number] == self.kills.get(number):
+                hand.events.clear()
+                hand.events.append(Lost("killed"))
+            self.heard[number] += 1
+            yield hand, hand.events.popleft()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def equal(inputs: Inputs) -> Equipment:
+    return Equipment(inputs.run_key, __version__, "cpu")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store(tmp_path / "store.sqlite") as opened:
+        yield opened
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for nodes."""
+    monkeypatch.setattr(cluster_module, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(cluster_module, "PATIENCE_SECONDS", 0.0)
+
+
+def crew_of(cluster: FakeCluster, *, mixed: bool = False) -> ClusterCrew:
+    return ClusterCrew(cluster, cluster.expected.key, mixed=mixed)
+
+
+class CountingStore(Store):
+    """Counts how often each record is put."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.puts: Counter[str] = Counter()
+
+    def put_row(self, records: Iterable[tuple[str, Record]], *, run: str = "", refresh: bool = False) -> None:
+        kept = list(records)
+        self.puts.update(key for key, _ in kept)
+        super().put_row(kept, run=run, refresh=refresh)
+
+
+def execute(inputs: Inputs, store: Store, crew: object, told: Callable[[Progress], None] = lambda _: None) -> set[str]:
+    """Run three conditions, one of which hangs on the untouched answer; all that the records say."""
+    conditions = [BASELINE, TWO, IF_RIGHT]
+    run = Run(inputs, store, run_id="a")
+    run.execute(conditions, lambda: crew, told)  # type: ignore[arg-type,return-value]  # an engine or a crew
+    return {f"{job} {record.completion} {record.text}" for job, record in run.records(conditions).items()}
+
+
+@pytest.fixture
+def half_right(inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The untouched model is right on one task: what hangs on that is asked there alone."""
+    right = {row.id for row in inputs.rows if row.task == "ceo_lastname"}
+    monkeypatch.setattr(Inputs, "score", lambda self, row, text: (row.id in right, False))
+
+
+@pytest.mark.usefixtures("half_right")
+def test_two_nodes_say_what_one_engine_says(inputs: Inputs, equal: Equipment, tmp_path: Path) -> None:
+    told: list[Progress] = []
+    cluster = FakeCluster(equal, [A, B])
+    with CountingStore(tmp_path / "alone.sqlite") as alone, CountingStore(tmp_path / "crew.sqlite") as together:
+        expected = execute(inputs, alone, FakeEngine())
+        assert execute(inputs, together, crew_of(cluster), told.append) == expected
+        assert together.puts == alone.puts
+    assert len(expected) == 6 + 6 + 3
+    assert [hand.node for hand in cluster.hands] == [A, B, B]
+    assert [each.rows_done for each in told] == [1, 2, 3, 4, 5, 6]
+    assert sum(told[-1].by.values()) == 6
+    assert set(told[-1].by) == {"node-a", "node-b"}
+    assert not list(tmp_path.glob("*.claim"))
+
+
+@pytest.mark.usefixtures("half_right")
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(kills=st.dictionaries(st.integers(0, 12), st.integers(0, 9), max_size=8))
+def test_whoever_is_killed_whenever_nothing_is_lost_or_kept_twice(
+    kills: dict[int, int], inputs: Inputs, equal: Equipment, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """But for three deaths in a row over one piece of work, which end a run in one line; the next one goes on."""
+    store = tmp_path_factory.mktemp("kills") / "store.sqlite"
+    cluster = FakeCluster(equal, [A, B], kills=kills)
+    with CountingStore(store) as together:
+        try:
+            found = execute(inputs, together, crew_of(cluster))
+        except ClusterError as error:
+            assert "3 models in a row ended" in str(error) or "no model on any" in str(error)  # noqa: PT017  # or none
+            found = execute(inputs, together, FakeEngine())
+        assert set(together.puts.values()) == {1}
+    with Store(store.with_name("alone.sqlite")) as alone:
+        assert found == execute(inputs, alone, FakeEngine())
+
+
+def test_a_death_is_told_and_the_next_model_is_on_the_same_node(inputs: Inputs, equal: Equipment, store: Store) -> None:
+    cluster = FakeCluster(equal, [A], kills={0: 3})
+    crew = crew_of(cluster)
+    execute(inputs, store, crew)
+    assert [hand.node for hand in cluster.hands] == [A, A]
+    assert crew.notices == ["node-a: a model ended (killed); 1 prompt of its go to others"]
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize(
+    ("what", "change", "said"),
+    [
+        ("key", {"fingerprint": "f" * 64}, "weights ffffffffffff..., expected "),
+        ("key", {"dtype": "bfloat16"}, "dtype bfloat16, expected float32"),
+        ("key", {"torch_version": "1.0"}, "torch 1.0, expected "),
+        ("card", "A100", "card A100, expected cpu, as node-a has"),
+        ("harness", "0.0.1", f"retrieval-heads 0.0.1, expected {__version__}"),
+    ],
+)
+def test_a_node_that_is_unlike_is_named_and_left_out_or_allowed(
+    what: str, change: Any, said: str, mixed: bool, inputs: Inputs, equal: Equipment, store: Store
+) -> None:
+    """Other weights are never allowed: their answers would be another model's."""
+    changed: Any = replace(equal.key, **change) if what == "key" else change
+    unlike = replace(equal, **{what: changed})
+    cluster = FakeCluster(equal, [A, B], begins={"b": (Came(unlike), Ended())})
+    crew = crew_of(cluster, mixed=mixed)
+    execute(inputs, store, crew)
+    (notice,) = crew.notices
+    assert notice.startswith("node-b: ")
+    assert said in notice
+    allowed = mixed and unlike.key.fingerprint == equal.key.fingerprint and unlike.key.dtype == equal.key.dtype
+    assert ("allowed" in notice) == allowed
+    assert any(hand.sent for hand in cluster.hands if hand.node is B) == allowed
+    records = Run(inputs, store, run_id="b").records([BASELINE, TWO]).values()
+    remark = {"key": "torch 1.0", "harness": "retrieval-heads 0.0.1"}.get(what)
+    beside = {f"a fake card ({remark})"} if allowed and remark else set()
+    assert {record.device for record in records} == {"a fake card", *beside}
+
+
+def test_a_model_that_cannot_be_loaded_says_why_once(inputs: Inputs, equal: Equipment, store: Store) -> None:
+    broken = (Came(equal), Raised(ModelError("weights: cut off")))
+    cluster = FakeCluster(equal, [A, B, C], begins={"b": broken, "c": broken})
+    crew = crew_of(cluster)
+    execute(inputs, store, crew)
+    assert crew.notices == ["node-b: left out: weights: cut off"]
+
+
+def test_models_that_end_as_they_are_loaded_are_not_tried_for_ever(
+    inputs: Inputs, equal: Equipment, store: Store
+) -> None:
+    cluster = FakeCluster(equal, [A, B], begins={"a": (Lost("out of memory"),)})
+    crew = crew_of(cluster)
+    execute(inputs, store, crew)
+    assert [hand.node for hand in cluster.hands].count(A) == 3
+    assert crew.notices[-1] == (
+        "node-a: left out: 3 models in a row ended as they were loaded, the last: out of memory"
+    )
+
+
+def refused(inputs: Inputs, store: Store, cluster: FakeCluster, kind: type[HarnessError]) -> str:
+    with pytest.raises(kind) as error:
+        execute(inputs, store, crew_of(cluster))
+    return str(error.value)
+
+
+def test_where_no_node_can_serve_one_line_says_why(inputs: Inputs, equal: Equipment, store: Store) -> None:
+    broken = (Came(equal), Raised(ModelError("weights: cut off")))
+    said = refused(inputs, store, FakeCluster(equal, [A], begins={"a": broken}), ClusterError)
+    assert said.startswith("cluster: no model on any of 1 node (node-a: weights: cut off); expected at least one; ")
+    assert refused(inputs, store, FakeCluster(equal, []), ClusterError).startswith(
+        "cluster: no model on any of 0 nodes;"
+    )
+
+
+def test_work_that_ends_every_model_names_its_rows(inputs: Inputs, equal: Equipment, store: Store) -> None:
+    said = refused(inputs, store, FakeCluster(equal, [A], kills=dict.fromkeys(range(9), 2)), ClusterError)
+    assert "3 models in a row ended over the same" in said
+    assert inputs.rows[0].id in said
+
+
+class Unsound(FakeHand):
+    """Whatever it is sent is unsound."""
+
+    def send(self, task: Task, items: Sequence[object], *_: object) -> None:
+        self.events.append(Raised(AblationError("no hook fired")))
+
+
+def test_what_is_unsound_ends_the_run(inputs: Inputs, equal: Equipment, store: Store) -> None:
+    assert refused(inputs, store, FakeCluster(equal, [A], hand=Unsound), AblationError) == "no hook fired"
+
+
+def test_a_node_may_join_late(inputs: Inputs, equal: Equipment, store: Store) -> None:
+    cluster = FakeCluster(equal, [A])
+
+    def join(progress: Progress) -> None:
+        if progress.rows_done == 1:
+            cluster.there = [A, C]
+
+    execute(inputs, store, crew_of(cluster), join)
+    assert [hand.node for hand in cluster.hands] == [A, C]
+    assert cluster.hands[1].sent
+
+
+def test_means_are_added_in_the_order_of_the_prompts(inputs: Inputs, equal: Equipment) -> None:
+    """Whoever finds them, so that they are the same to the last bit."""
+    prompts = [inputs.prompts.asked(row) for row in inputs.rows]
+    total, notes = np.zeros((3, 32)), list[int]()
+    for prompt in prompts:
+        total = total + 1 / len(prompt.token_ids)
+    found = crew_of(FakeCluster(equal, [A, B], kills={0: 4})).mean_values(prompts, notes.append)
+    assert np.array_equal(found.vectors, total / len(prompts))
+    assert notes == [1, 2, 3, 4, 5, 6]
+
+
+def test_orders_that_are_not_there_yet_are_asked_for_again(inputs: Inputs, equal: Equipment, store: Store) -> None:
+    run = Run(inputs, store, run_id="a")
+    ask = run.ask(run.plan([BASELINE]).work[0].jobs)
+    orders = iter([None, Order("answer", (ask,), "first"), None, None, Order("answer", (ask,), "second")])
+    found = [order.key for order, *_ in crew_of(FakeCluster(equal, [A, B])).carry_out(orders)]
+    assert sorted(found) == ["first", "second"]
