@@ -158,7 +158,7 @@ def test_a_head_that_the_model_has_not_is_one_line(project: Project, workers: tu
     assert not (project.path / "reports" / "latest" / "report.json").exists()
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "two workers"])
+@pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["one process", "a worker"])
 def test_a_demo_that_cannot_write_its_reports_is_one_line(project: Project, workers: tuple[str, ...]) -> None:
     """Known once the tests are: no setting says that there is a study."""
     project.only_ini()

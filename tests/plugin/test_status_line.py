@@ -92,7 +92,7 @@ def test_pytests_own_lines_are_what_they_are_without_it(
 def test_workers_are_followed(project: Project) -> None:
     """The main process shows what they note; of its own lines nothing is lost, and nothing of ours is left."""
     project.pytester.makeconftest(ON_A_TERMINAL)
-    seen = Seen(project.run(STUDY, "-n", "2").stdout.str())
+    seen = Seen(project.run(STUDY, "-n", "1").stdout.str())
     found = [match for line in seen.shown if (match := LINE.match(line))]
     done = [int(match[1]) for match in found]
     assert done == sorted(done)
