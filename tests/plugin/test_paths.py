@@ -40,7 +40,7 @@ def test_each_from_its_own_place(project: Project, monkeypatch: pytest.MonkeyPat
     assert report.is_file()
     assert f"report: {report}" in result.outlines, "it lies elsewhere, and can be opened from here"
     assert files(inner) == ["mine.json", "s.sqlite"]
-    result = project.run(*given, "--ablation-reports", "here", *workers)
+    result = project.run(*given, "--ablation-reports", "here")
     assert "report: here/latest/report.json" in result.outlines
     assert (inner / "here" / "latest" / "report.json").is_file()
 
