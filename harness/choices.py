@@ -1,8 +1,9 @@
 """What may be chosen where a floor and a setting must agree: each choice's words, said once.
 
-Every pytest run that has the plugin installed imports this module, so it imports nothing.
+Every pytest run that has the plugin installed imports this module, so it imports next to nothing.
 """
 
+from dataclasses import dataclass
 from typing import Literal
 
 Insertion = Literal["sentence", "published"]
@@ -34,3 +35,17 @@ EDGE_MODES: tuple[Mode, ...] = ("needle_edge", "other_edge", "mass_edge")
 Phase = Literal["all", "decode"]
 """When heads are ablated: `all`, at every token of the prompt and while decoding; `decode`, from the prompt's last
 token on, whose output is the first new token. The prompt before it is read by the untouched model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nodes:
+    """`n` nodes of a cluster with as many `gpus` each, of one kind: the card's name, and its memory in gigabytes."""
+
+    n: int
+    gpus: int
+    card: str
+    gigabytes: int
+
+    def __str__(self) -> str:
+        """As it is asked for: `2x4xA100-40GB`."""
+        return f"{f'{self.n}x' if self.n > 1 else ''}{self.gpus}x{self.card}-{self.gigabytes}GB"

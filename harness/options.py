@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
-from harness.choices import GateOutcome, Insertion, Mode, Phase, RandomMatch
+from harness.choices import GateOutcome, Insertion, Mode, Nodes, Phase, RandomMatch
 from harness.errors import SettingsError
 from harness.files import is_file, is_folder
 from harness.settings import (
@@ -25,6 +25,9 @@ from harness.settings import (
 )
 
 _NOT_ARGUMENTS = frozenset("messages conversation chat_template tokenize add_generation_prompt tools documents".split())
+_NODES = re.compile(
+    r"((?P<n>[1-9]\d{0,5})x)?(?P<gpus>[1-9]\d{0,3})x(?P<card>[A-Za-z][\w. -]{0,40})-(?P<gb>[1-9]\d{0,3})GB", re.ASCII
+)
 _ENTRY = re.compile(r"\w+\s*=\s*[\w.]+\s*,\s*[\w.]+")
 
 
@@ -188,6 +191,16 @@ def _switch(text: str) -> bool:
     if text.strip().lower() not in known:
         raise SettingsError(f"{text!r}; expected true or false")
     return known[text.strip().lower()]
+
+
+def _cluster(text: str) -> tuple[Nodes, ...]:
+    found = [_NODES.fullmatch(part.strip()) for part in text.split(",")]
+    if None in found:
+        raise SettingsError(
+            f"{text!r}; expected GPUs, card and memory of each kind of node, how many such nodes first where there are "
+            "several, as in 8xH100-80GB,2x4xA100-40GB"
+        )
+    return tuple(Nodes(int(each["n"] or 1), int(each["gpus"]), each["card"], int(each["gb"])) for each in found if each)
 
 
 def _part(text: str) -> tuple[int, int]:
@@ -381,6 +394,12 @@ OPTIONS: tuple[Option, ...] = (
         "do part I of N of the study into a store of its own, and judge nothing; `retrieval-heads merge` puts the "
         "stores together (default: do it whole)",
         "I/N",
+    ),
+    Option(
+        "cluster",
+        _cluster,
+        "nodes of a cluster, as 8xH100-80GB,2x4xA100-40GB: a dry run tells how the study would be laid out on it",
+        "NODES",
     ),
     Option("bench", _path, "JSON of `retrieval-heads bench`: a dry run tells the hours at its pace", "FILE"),
 )

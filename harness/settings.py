@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from harness.choices import EDGE_MODES, GateOutcome, Insertion, Mode, Phase, RandomMatch
+from harness.choices import EDGE_MODES, GateOutcome, Insertion, Mode, Nodes, Phase, RandomMatch
 
 DEMO = "demo"
 """The name of the embedded model, of its rows and of its ranking."""
@@ -20,7 +20,9 @@ Scorer = Literal["value", "published"]
 Quantization = Literal["8bit", "4bit"]
 EngineName = Literal["shared", "reference"]
 Shown = str | int | float | bool | list[str] | list[int] | list[float] | None
-Value = str | int | float | bool | Path | None | tuple[str, ...] | tuple[int, ...] | tuple[float, ...]
+Value = (
+    str | int | float | bool | Path | None | tuple[str, ...] | tuple[int, ...] | tuple[float, ...] | tuple[Nodes, ...]
+)
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class Settings:
     dry_run: bool = False
     part: tuple[int, int] | None = None
     bench: Path | None = None
+    cluster: tuple[Nodes, ...] = ()
 
     def __post_init__(self) -> None:
         if self.mode in EDGE_MODES:
@@ -129,4 +132,6 @@ class Settings:
 def _shown(value: Value, root: Path) -> Shown:
     if isinstance(value, Path):
         return str(value.relative_to(root)) if value.is_relative_to(root) else str(value)
-    return list(value) if isinstance(value, tuple) else value  # type: ignore[return-value]  # of one type, as in `Value`
+    if not isinstance(value, tuple):
+        return value
+    return [str(each) if isinstance(each, Nodes) else each for each in value]  # type: ignore[return-value]  # of one type, as in `Value`

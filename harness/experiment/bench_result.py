@@ -5,6 +5,7 @@ Plain numbers: knows nothing of models, nor of how anything was measured.
 
 import json
 import math
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,6 +18,9 @@ from harness.files import write_text
 SCHEMA_VERSION = 2
 PACES = (1, SCHEMA_VERSION)
 """Versions that tell a pace: those of version 1 took the median of rounds over rows that had been met before."""
+
+
+CARD_PACES = Path(__file__).with_name("card_paces.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +139,10 @@ class BenchResult:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """What a plan's time can be told from: a device's speed, and how near to the least time the engine came."""
+    """What a plan's time can be told from: a device's speed, and how near to the least time the engine came.
+
+    The least time is that of one device; a model whose layers lay on several `gpus` may have come nearer than 1.
+    """
 
     device: str
     speed: Speed
@@ -145,10 +152,16 @@ class Pace:
     dtype: str
     quantization: str | None
     prompt_tokens: str
+    gpus: int = 1
 
     def hours(self, flops: float, read_bytes: float) -> float:
         """The time of this work at that pace."""
         return least_seconds(flops, read_bytes, self.speed) / self.fraction_of_floor / 3600
+
+    def is_of(self, card: str, gigabytes: int) -> bool:
+        """Whether the device is such a card, by the words of its name and the memory that stands in it, if any."""
+        words, wanted = (set(re.split(r"[^A-Z0-9]+", name.upper())) for name in (self.device, card))
+        return wanted <= words and {word for word in words if re.fullmatch(r"\d+GB", word)} <= {f"{gigabytes}GB"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +201,16 @@ def read_pace(path: Path) -> Pace:
     Raises:
         ReportError: the file is none, or lacks what is needed.
     """
-    node = _read(path, PACES)
+    return _pace(_read(path, PACES))
+
+
+def card_paces() -> tuple[Pace, ...]:
+    """The paces that were measured and committed: `python -m tests.card_paces` takes them out of `reports/bench`."""
+    node = read_json(CARD_PACES, ReportError)
+    return tuple(_pace(each) for each in node.field("paces").items())
+
+
+def _pace(node: Node) -> Pace:
     speed = node.field("speed")
     return Pace(
         node.field("device").text(),
@@ -199,6 +221,7 @@ def read_pace(path: Path) -> Pace:
         node.field("dtype").text(),
         node.optional("quantization", lambda piece: piece.text()),
         node.field("prompt_tokens").text(),
+        node.optional("gpus", lambda piece: piece.integer(least=1)) or 1,
     )
 
 

@@ -26,13 +26,14 @@ class LayerSize:
 
     `attention` are those before the output projection's input, `rest` all others (of a mixture, those of the experts
     that a token is sent to). `width` is heads x width of a head; `cached` the numbers that a position keeps as keys
-    and values.
+    and values; `held` all weights of the layer, every expert's too.
     """
 
     attention: int
     rest: int
     width: int
     cached: int
+    held: int
 
 
 @dataclass(frozen=True, slots=True)

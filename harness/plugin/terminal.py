@@ -29,7 +29,7 @@ COLOURS: Mapping[Kind, dict[str, bool]] = {
     "invalid": {"red": True, "bold": True},
 }
 """How a verdict's lines look."""
-PLACES = ("reports", "run", "store", "refresh", "dry_run", "part", "ray", "bench")
+PLACES = ("reports", "run", "store", "refresh", "dry_run", "part", "ray", "bench", "cluster")
 """Settings that only say where results go, and how they come about."""
 
 

@@ -5,20 +5,21 @@ hours come from a benchmark that was measured, and are not given without one. Me
 it, and where that is a CPU that nobody asked for, also as a GPU would. Knows nothing of pytest.
 """
 
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.choices import DONOR_MODES, EDGE_MODES
-from harness.errors import ModelError, ReportError, SettingsError, counted
-from harness.experiment.bench_result import Pace, read_pace
+from harness.choices import DONOR_MODES, EDGE_MODES, Nodes
+from harness.errors import ModelError, ReportError, SettingsError
+from harness.experiment.bench_result import Pace, card_paces, read_pace
 from harness.experiment.conditions import Condition
-from harness.experiment.cost import ModelSize, decoding_bytes, group_flops, single_flops
+from harness.experiment.cost import ModelSize, decoding_bytes, group_flops, shared_flops, single_flops
 from harness.experiment.heads import Head
+from harness.experiment.layout import Layout, lay_out
 from harness.experiment.plan import Plan, RowWork, by_filing, rounds
 from harness.experiment.prefix_tree import LEAST_SHARED, prefix_tree, token_trie
-from harness.findings.wording import span
 from harness.retrieval.prompts import PromptKind
 from harness.study.run import Run
 
@@ -41,7 +42,9 @@ class Forecast:
     ones shared; `value_flops` of finding what ablated heads put out instead, where that is not zero. `steps` is how
     often decoding reads all weights, and `positions` how many positions' keys and values, where each row's conditions
     are decoded together, none of them ending early. `kept` is how this machine keeps the model, and a GPU would.
-    `facts` are those asked beside the study, which `plan` and all else do not count.
+    `facts` are those asked beside the study, which `plan` and all else do not count. `alone_flops` are those of prompts
+    where rows of a filing are read apart. `layouts` say how the model lies on each kind of a cluster's nodes (`None`
+    where none of them holds it), and at which measured pace.
     """
 
     n_rows: int
@@ -58,6 +61,8 @@ class Forecast:
     kept: tuple[Kept, ...]
     quantization: str | None
     pace: Pace | None
+    alone_flops: float = 0.0
+    layouts: "tuple[OnNodes, ...]" = ()
     facts: "Forecast | None" = None
 
     @property
@@ -67,13 +72,43 @@ class Forecast:
 
         Small models reach far less of a device.
         """
-        beside = 0.0 if self.facts is None else self.facts.hours or 0.0
-        for kept in self.kept:
-            measured = (len(kept.size.layers), kept.dtype, self.quantization)
-            if self.pace is not None and (self.pace.n_layers, self.pace.dtype, self.pace.quantization) == measured:
-                read_bytes = decoding_bytes(kept.size, self.steps, self.positions, 1)
-                return beside + self.pace.hours(self.flops[1] + self.value_flops, read_bytes)
-        return None
+        return None if self.pace is None else self.hours_at(self.pace)
+
+    def hours_at(self, pace: Pace, *, apart: bool = False) -> float | None:
+        """One model's, at this pace; `apart` if rows of a filing shared nothing."""
+        kept = next((kept for kept in self.kept if self.fits(pace, kept)), None)
+        if kept is None:
+            return None
+        beside = 0.0 if self.facts is None else self.facts.hours_at(pace) or 0.0
+        read_bytes = decoding_bytes(kept.size, self.steps, self.positions, 1)
+        return beside + pace.hours((self.alone_flops if apart else self.flops[1]) + self.value_flops, read_bytes)
+
+    def fits(self, pace: Pace, kept: Kept) -> bool:
+        """Whether the pace was measured with this size of model in these numbers."""
+        measured = (pace.n_layers, pace.dtype, pace.quantization)
+        return measured == (len(kept.size.layers), kept.dtype, self.quantization)
+
+    @property
+    def cluster_hours(self) -> float | None:
+        """Of all models of the cluster together, rows shared out evenly; `None` where a pace was not measured."""
+        rates = []
+        for each in self.layouts:
+            if each.layout is None:
+                continue
+            hours = None if each.pace is None else self.hours_at(each.pace)
+            if hours is None:
+                return None
+            rates.append(each.layout.models / hours if hours else math.inf)
+        return 1 / sum(rates) if rates else None
+
+
+@dataclass(frozen=True, slots=True)
+class OnNodes:
+    """How the model lies on nodes of one kind, and the pace that was measured of one that lies so; `None` for none."""
+
+    nodes: Nodes
+    layout: Layout | None
+    pace: Pace | None
 
 
 def forecast(run: Run, conditions: Sequence[Condition]) -> Forecast:
@@ -93,7 +128,7 @@ def forecast(run: Run, conditions: Sequence[Condition]) -> Forecast:
     size = kept[0].size
     n_layers = run.inputs.shape.n_layers
     tokens: list[int] = []
-    passes, flops, positions, n_fed, n_prompts = [0, 0], [0.0, 0.0], 0, 0, 0
+    passes, flops, alone, positions, n_fed, n_prompts = [0, 0], [0.0, 0.0], 0.0, 0, 0, 0
     # a donor's outputs hang on the row: nothing is shared there
     least = LEAST_SHARED if settings.mode not in DONOR_MODES else sys.maxsize
     for group in by_filing(plan.work):
@@ -111,6 +146,7 @@ def forecast(run: Run, conditions: Sequence[Condition]) -> Forecast:
                 flops[0] += len(head_sets) * single_flops(size, len(prompts[-1]))
                 positions += settings.max_new_tokens * len(head_sets) * len(prompts[-1])
             flops[1] += group_flops(size, prompts, sets, least=least)
+            alone += sum(shared_flops(size, asked, len(read)) for read, asked in zip(prompts, sets, strict=True))
             n_prompts += len(prompts)
     return Forecast(
         n_rows=len(run.inputs.rows if mine is None else mine),
@@ -127,7 +163,29 @@ def forecast(run: Run, conditions: Sequence[Condition]) -> Forecast:
         kept=kept,
         quantization=settings.quantization,
         pace=pace,
+        alone_flops=alone,
+        layouts=_layouts(run, kept[-1], max(tokens, default=1), pace),
     )
+
+
+def _layouts(run: Run, kept: Kept, longest: int, given: Pace | None) -> tuple[OnNodes, ...]:
+    """The model on the nodes that were asked about, as a GPU keeps it; a pace that was given goes first."""
+    settings = run.inputs.settings
+    paces = ([] if given is None else [given]) + [*(card_paces() if settings.cluster else ())]
+
+    def pace_of(layout: Layout) -> Pace | None:
+        kind = (len(layout.layers), len(kept.size.layers), kept.dtype, settings.quantization)
+        for pace in paces:
+            measured = (pace.gpus, pace.n_layers, pace.dtype, pace.quantization)
+            if measured == kind and pace.is_of(layout.nodes.card, layout.nodes.gigabytes):
+                return pace
+        return None
+
+    found = []
+    for nodes in settings.cluster:
+        layout = lay_out(kept.size, nodes, longest + settings.max_new_tokens, settings.gpus)
+        found.append(OnNodes(nodes, layout, None if layout is None else pace_of(layout)))
+    return tuple(found)
 
 
 def _kept(run: Run) -> tuple[Kept, ...]:
@@ -171,78 +229,3 @@ def _prompts(group: Sequence[RowWork]) -> Iterator[tuple[str, PromptKind, list[f
         kinds = dict.fromkeys(job.prompt for job in work.jobs)
         for kind in kinds:
             yield work.row.id, kind, [job.heads for job in work.jobs if job.prompt == kind]
-
-
-def forecast_lines(found: Forecast) -> list[str]:
-    """The forecast as text."""
-    plan = found.plan
-    stored = f"{plan.stored:,} of them stored" if found.weights_here else "the weights are not here to look any up by"
-    most = "at most " if plan.if_right else ""
-    lines = [
-        f"{counted(found.n_rows, 'row')}, {counted(found.n_conditions, 'condition')}: "
-        f"{most}{counted(plan.requested, 'completion')} requested, "
-        f"{plan.distinct:,} distinct, {stored}"
-    ]
-    if plan.if_right:
-        lines.append(f"{plan.if_right:,} of them only where the untouched model, asked first, answers rightly")
-    if found.facts is not None:
-        lines += _facts_lines(found.facts)
-    if not plan.work:
-        if found.facts is None or not found.facts.plan.work:
-            return [*lines, "to do: nothing"]
-        return [*lines, "to do: nothing but the facts", _hours_line(found)]
-    lines += [
-        f"to do: {counted(len(plan.work), 'row')}; prompts of {span(min(found.tokens), max(found.tokens))} tokens, "
-        f"{sum(found.tokens):,} in all, {found.n_fed:,} where what rows of a filing begin with is read once",
-        f"layer passes: {found.passes[0]:,} one by one, {found.passes[1]:,} with equal ones shared; operations of the "
-        f"prompts: {found.flops[0]:.3g}, {found.flops[1]:.3g} shared ({found.flops[0] / found.flops[1]:.2f} x fewer)",
-    ]
-    for kept in found.kept:
-        weights, cached = kept.size.weight_bytes, max(found.tokens) * kept.size.cached_bytes
-        lines.append(
-            f"memory in {_numbers(found.quantization, kept.dtype)}, {kept.why}: {_gib(weights)} of weights "
-            f"({kept.size.n_weights / 1e6:,.0f} million), {_gib(cached)} of keys and values for each condition held "
-            "at once at the longest prompt"
-        )
-    if found.value_flops:
-        lines.append(f"and {found.value_flops:.3g} operations to find what ablated heads put out instead of zero")
-    return [*lines, _hours_line(found)]
-
-
-def _facts_lines(found: Forecast) -> list[str]:
-    """What is asked beside the study."""
-    plan = found.plan
-    stored = f", {plan.stored:,} of them stored" if found.weights_here else ""
-    sets = f"{counted(found.n_conditions, 'set')} of heads (none among them)"
-    line = f"beside them {counted(found.n_rows, 'fact')}, {sets}: {counted(plan.distinct, 'completion')}{stored}"
-    if not plan.work:
-        return [line]
-    return [
-        line,
-        f"their prompts: {span(min(found.tokens), max(found.tokens))} tokens, {found.flops[1]:.3g} operations",
-    ]
-
-
-def _hours_line(found: Forecast) -> str:
-    pace, hours = found.pace, found.hours
-    if pace is None:
-        return "hours: not known; give --ablation-bench FILE, as `retrieval-heads bench --json FILE` writes it"
-    measured = _numbers(pace.quantization, pace.dtype)
-    if hours is None:
-        this = " or ".join(_numbers(found.quantization, kept.dtype) for kept in found.kept)
-        return (
-            f"hours: not known; the benchmark measured {pace.model}, {pace.n_layers} layers in {measured}, and this is "
-            f"{len(found.kept[0].size.layers)} layers in {this}; measure the like"
-        )
-    return (
-        f"hours: {hours:.2g} on {pace.device} in {measured}, at the {pace.fraction_of_floor:.0%} of its best that the "
-        f"benchmark reached with prompts of {pace.prompt_tokens} tokens, no answer ending early"
-    )
-
-
-def _numbers(quantization: str | None, dtype: str) -> str:
-    return dtype if quantization is None else f"{quantization} and {dtype}"
-
-
-def _gib(n_bytes: float) -> str:
-    return f"{n_bytes / 2**30:.1f} GiB" if n_bytes >= 2**30 / 10 else f"{n_bytes / 2**20:.1f} MiB"

@@ -29,7 +29,8 @@ from harness.settings import Settings
 from harness.study.cluster import ClusterCrew
 from harness.study.crew import Crew, Engine
 from harness.study.facts import FactsRun, asked_facts, judged_sets
-from harness.study.forecast import forecast, forecast_lines
+from harness.study.forecast import forecast
+from harness.study.forecast_text import forecast_lines
 from harness.study.inputs import Inputs, read_inputs
 from harness.study.judging import build_gate, declared_gates
 from harness.study.outcome import GateVerdict, Outcome, Result, run_outcome

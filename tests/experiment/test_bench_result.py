@@ -4,11 +4,20 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import card_paces as committed
 import pytest
 from bench_results import SETTING, make_result
 
 from harness.errors import ReportError
-from harness.experiment.bench_result import GrowthPoint, Measured, read_growth, read_pace, write_bench
+from harness.experiment.bench_result import (
+    CARD_PACES,
+    GrowthPoint,
+    Measured,
+    card_paces,
+    read_growth,
+    read_pace,
+    write_bench,
+)
 
 
 def test_what_follows_from_the_figures() -> None:
@@ -103,3 +112,50 @@ def test_a_side_without_a_group(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(ReportError, match="expected a file that can be written"):
         write_bench(tmp_path / "none" / "bench.json", Measured(SETTING, make_result()))
+
+
+@pytest.mark.parametrize(
+    ("device", "card", "gigabytes", "same"),
+    [
+        ("NVIDIA H100 80GB HBM3", "H100", 80, True),
+        ("NVIDIA H100 80GB HBM3", "h100", 80, True),
+        ("NVIDIA H100 80GB HBM3", "H100", 94, False),
+        ("NVIDIA H200", "H200", 141, True),
+        ("NVIDIA H200", "H20", 96, False),
+        ("NVIDIA A100-SXM4-40GB", "A100", 40, True),
+        ("NVIDIA A100-SXM4-40GB", "A100-SXM4", 40, True),
+        ("NVIDIA A100-SXM4-80GB", "A100", 40, False),
+        ("NVIDIA GeForce RTX 4090", "RTX 4090", 24, True),
+    ],
+)
+def test_a_card_is_known_by_its_name(device: str, card: str, gigabytes: int, same: bool, tmp_path: Path) -> None:
+    write_bench(tmp_path / "bench.json", Measured(SETTING | {"device": device}, make_result()))
+    assert read_pace(tmp_path / "bench.json").is_of(card, gigabytes) is same
+
+
+def test_the_committed_paces_are_those_of_the_benchmarks() -> None:
+    """`python -m tests.card_paces` writes them."""
+    assert CARD_PACES.read_text(encoding="utf-8") == committed.card_paces()
+    h200 = [pace for pace in card_paces() if pace.is_of("H200", 141) and pace.gpus == 1]
+    assert {8, 32, 80} <= {pace.n_layers for pace in h200}
+
+
+def test_paces_are_taken_out_of_benchmarks(tmp_path: Path) -> None:
+    """Of one kind that of most completions; of several GPUs apart; of a CPU none; of version 1 told anew."""
+    few, many = make_result(), replace(make_result(), n_completions=99, flops=6e11)
+    for name, result, setting in (
+        ("a", few, {"device": "X"}),
+        ("b", many, {"device": "X"}),
+        ("c", few, {"device": "X", "gpus": 2}),
+        ("d", few, {"device": "x86 CPU"}),
+        ("e", few, {"device": "Y"}),
+    ):
+        write_bench(tmp_path / f"{name}.json", Measured(SETTING | setting, result))
+    (tmp_path / "other.json").write_text("{}")
+    old = json.loads((tmp_path / "e.json").read_text()) | {"schema_version": 1}
+    (tmp_path / "e.json").write_text(json.dumps(old))
+    found = {each["file"]: each for each in json.loads(committed.card_paces(tmp_path))["paces"]}
+    assert {name: each["gpus"] for name, each in found.items()} == {"b.json": 1, "c.json": 2, "e.json": 1}
+    assert found["b.json"]["fraction_of_floor"] == pytest.approx(0.7)
+    # 2 rows x 20 tokens instead of 4.5 passes: 0.3 s of products and 0.1 s x 40 / 4.5, in rounds of 0.5 s
+    assert found["e.json"]["fraction_of_floor"] == pytest.approx((0.3 + 0.1 * 40 / 4.5) / 0.5)

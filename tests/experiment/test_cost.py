@@ -19,7 +19,7 @@ from harness.experiment.cost import (
 )
 from harness.experiment.heads import Head
 
-LAYER = LayerSize(attention=10, rest=100, width=4, cached=6)
+LAYER = LayerSize(attention=10, rest=100, width=4, cached=6, held=120)
 SIZE = ModelSize(layers=(LAYER,) * 3, n_weights=1000, bytes_per_number=2.0)
 T = 5
 ATTENTION, REST, LAST = 2 * 10 * T + 2 * 4 * T * T, 2 * 100 * T, 2 * 10 * T

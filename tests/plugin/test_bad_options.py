@@ -33,6 +33,9 @@ BAD = [
     ("seed", "-1", "'-1'; expected a whole number of at least 0"),
     ("ray", "there", "'there'; expected HOST:PORT of a cluster's head, as 10.0.0.1:6379, or auto, or local"),
     ("ray", "ray://10.0.0.1:10001", "'ray://10.0.0.1:10001'; expected HOST:PORT of a cluster's head"),
+    ("cluster", "H100", "'H100'; expected GPUs, card and memory of each kind of node, how many such nodes first"),
+    ("cluster", "0xH100-80GB", "'0xH100-80GB'; expected GPUs, card and memory"),
+    ("cluster", "8xH100-80GB,", "'8xH100-80GB,'; expected GPUs, card and memory"),
     ("run", "a/b", "'a/b'; expected the name of a folder, without slashes"),
 ]
 

@@ -1,8 +1,10 @@
 """The forecast of a study: counted by hand on a tiny model, and told for a 70B config without its weights."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,11 +22,13 @@ from harness.experiment.intervention import MeanValues
 from harness.experiment.rankings import rank
 from harness.experiment.store import IN_MEMORY, Store
 from harness.model.performance.shapes import SHAPES
+from harness.options import Given, resolve_settings
 from harness.retrieval.facts import FACTS
 from harness.retrieval.rows import write_rows
 from harness.settings import Settings
 from harness.study.facts import FactsRun
-from harness.study.forecast import Forecast, forecast, forecast_lines
+from harness.study.forecast import Forecast, forecast
+from harness.study.forecast_text import forecast_lines
 from harness.study.inputs import read_inputs
 from harness.study.run import Run
 
@@ -247,3 +251,76 @@ def test_facts_are_counted_beside_the_study(settings: Settings, tmp_path: Path) 
         "to do: nothing but the fact",
         lines[-1][:27],
     ]
+
+
+def of_70b(settings: Settings, folder: Path, cluster: str, **asked: Any) -> list[str]:
+    """The lines on a cluster, of a config alone."""
+    SHAPES["llama-3.3-70b"].save_pretrained(folder / "llama")
+    tiny_tokenizer().save_pretrained(folder / "llama")
+    (folder / "heads.json").write_text("[[10, 63], [79, 0]]")
+    given = {
+        "cluster": cluster,
+        "dtype": "bfloat16",
+        "model": str(folder / "llama"),
+        "heads": str(folder / "heads.json"),
+    }
+    of_cluster = resolve_settings({name: Given(name, text, folder) for name, text in given.items()}, folder).cluster
+    big = replace(settings, model=str(folder / "llama"), heads=folder / "heads.json", dtype="bfloat16")
+    lines = forecast_lines(look(replace(big, cluster=of_cluster, **asked), BASELINE, ONE))
+    return lines[next(i for i, line in enumerate(lines) if line.startswith("hours: ")) + 1 :]
+
+
+def test_a_cluster_is_laid_out(settings: Settings, tmp_path: Path) -> None:
+    """No two-card pace of this name will ever be measured."""
+    h200, h100, small, sum_of_all = of_70b(settings, tmp_path, "8xH200-141GB, 2x4xNONE-80GB,4xNONE-24GB")
+    assert re.fullmatch(
+        r"on 1 node of 8 x H200-141GB: 8 models, a card each, 6\.\d GiB beside the weights on the fullest card; "
+        r"[\d.e-]+ hours for one, as measured on NVIDIA H200",
+        h200,
+    )
+    assert re.fullmatch(
+        r"on 2 nodes of 4 x NONE-80GB: 4 models, each over 2 cards \(40-40 layers\), 2 rows in flight, 12\.\d GiB "
+        r"beside the weights on the fullest card; pace not measured",
+        h100,
+    )
+    assert small.startswith("on 1 node of 4 x NONE-24GB: the model does not fit, 131.4 GiB of weights in bfloat16 and ")
+    assert sum_of_all.startswith(
+        "hours on the cluster: not measured with such a model on 2 x NONE-80GB; measure there "
+    )
+
+
+def test_hours_of_a_cluster_are_those_of_all_its_models(settings: Settings, tmp_path: Path) -> None:
+    *_, one, _ = of_70b(settings, tmp_path, "1xH200-141GB")
+    line, total = of_70b(settings, tmp_path, "3x2xH200-141GB")
+    (hours,) = re.findall(r"([\d.e-]+) hours for one", one)
+    assert f"{hours} hours for one" in line
+    (of_all,) = re.findall(r"hours on the cluster: ([\d.e-]+), rows shared out evenly", total)
+    assert float(of_all) == pytest.approx(float(hours) / 6, rel=0.01)
+
+
+def test_a_pace_that_is_given_goes_before_the_committed_one(settings: Settings, tmp_path: Path) -> None:
+    setting = SETTING | {"n_layers": 80, "dtype": "bfloat16", "device": "NVIDIA H200", "gpus": 2}
+    write_bench(tmp_path / "bench.json", Measured(setting, make_result()))
+    line, total = of_70b(settings, tmp_path, "2xH200-141GB", bench=tmp_path / "bench.json", gpus=2)
+    assert " each over 2 cards (40-40 layers), 2 rows in flight, " in line
+    assert total.startswith("hours on the cluster: ")
+    line, total = of_70b(settings, tmp_path, "2xH200-141GB", gpus=2)
+    assert line.endswith("; pace not measured")
+
+
+def test_rows_of_a_filing_that_are_read_apart_take_longer(settings: Settings, tmp_path: Path) -> None:
+    write_bench(tmp_path / "bench.json", Measured(SETTING | {"n_layers": 3}, make_result()))
+    found = look(replace(settings, bench=tmp_path / "bench.json"), BASELINE)
+    pace = found.pace
+    assert pace is not None
+    hours = found.hours
+    assert hours is not None
+    assert found.alone_flops == found.flops[1], "each of these filings' rows has a haystack of its own"
+    assert found.hours_at(pace, apart=True) == hours
+    shared = replace(found, flops=(found.flops[0], found.flops[1] / 2))
+    apart = shared.hours_at(pace, apart=True)
+    assert apart is not None
+    assert apart == hours > (shared.hours or 0)
+    assert forecast_lines(shared)[-1].endswith(
+        f"no answer ending early ({hours:.3g} if rows of a filing were read apart)"
+    )

@@ -254,6 +254,7 @@ def _layer_size(layer: nn.Module, output: AttentionOutput, cached: int, config: 
         rest=round(rest + projection),
         width=output.n_heads * output.head_dim,
         cached=cached,
+        held=sum(parameter.numel() for parameter in layer.parameters()),
     )
 
 

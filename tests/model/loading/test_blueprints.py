@@ -190,9 +190,8 @@ HIDDEN, INNER, KEY_HEADS = 24, 32, 2
 def test_a_tiny_llama_by_hand() -> None:
     size = model_size(tiny_loaded("llama").model)
     query, key = HIDDEN * N_HEADS * HEAD_DIM, HIDDEN * KEY_HEADS * HEAD_DIM
-    layer = LayerSize(
-        attention=query + 2 * key, rest=query + 3 * HIDDEN * INNER, width=N_HEADS * HEAD_DIM, cached=2 * 2 * 8
-    )
+    attention, rest = query + 2 * key, query + 3 * HIDDEN * INNER
+    layer = LayerSize(attention, rest, width=N_HEADS * HEAD_DIM, cached=2 * 2 * 8, held=attention + rest + 2 * HIDDEN)
     assert size.layers == (layer,) * N_LAYERS
     assert size.bytes_per_number == 4
     assert size.n_weights == sum(weight.numel() for weight in tiny_loaded("llama").model.parameters())
@@ -208,6 +207,7 @@ def test_of_a_mixture_a_token_meets_the_experts_that_it_is_sent_to() -> None:
     )
     first = model_size(model).layers[0]
     assert first.attention + first.rest == others + experts // 2
+    assert first.held == sum(weight.numel() for weight in layer.parameters())
 
 
 @pytest.mark.parametrize("model_type", ["llama", "gpt2", "qwen3", "opt"])

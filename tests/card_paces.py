@@ -1,0 +1,50 @@
+"""The paces of cards, out of the benchmarks in `reports/bench`, into the file that a dry run for a cluster reads.
+
+    python -m tests.card_paces
+
+A pace is one device's (or several's, which hold one model) with one size of model in one dtype. Of files of one kind
+the one of most completions stands; what was measured on a CPU, or of the reference alone, is none.
+
+The least time is that of one pass over the weights a row and new token, as a dry run counts. Files of version 1 told it
+by the engine's own passes, more where memory was short: theirs is told anew.
+"""
+
+import json
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from harness.experiment.bench_result import CARD_PACES, read_pace
+from harness.experiment.cost import Speed, least_seconds
+from harness.files import write_text
+
+BENCH = Path(__file__).parents[1] / "reports" / "bench"
+KEPT = ("model", "device", "gpus", "n_layers", "dtype", "quantization", "speed", "fraction_of_floor", "prompt_tokens")
+
+
+def card_paces(folder: Path = BENCH) -> str:
+    """The file's text."""
+    files = {file: json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))}
+    paces: dict[tuple[object, ...], dict[str, Any]] = {}
+    for file, found in sorted(files.items(), key=lambda each: -each[1].get("n_completions", 0)):
+        if "fraction_of_floor" not in found or found["device"].endswith("CPU") or found["engine"]["name"] != "shared":
+            continue
+        pace = read_pace(file)
+        kind = (pace.device, pace.gpus, pace.n_layers, pace.dtype, pace.quantization)
+        kept = {name: found.get(name) for name in KEPT}
+        told = {"gpus": pace.gpus, "fraction_of_floor": _fraction(found)}
+        paces.setdefault(kind, {"file": file.name} | kept | told)
+    of_size = sorted(paces.values(), key=lambda each: (each["n_layers"], each["device"], each["gpus"]))
+    return json.dumps({"schema_version": 1, "paces": of_size}, indent=1) + "\n"
+
+
+def _fraction(found: dict[str, Any]) -> float:
+    if found["schema_version"] > 1:
+        return float(found["fraction_of_floor"])
+    passes = found["n_rows"] * found["max_new_tokens"] / found["engine"]["steps"]
+    seconds = least_seconds(found["flops"], found["read_bytes"] * passes, Speed(**found["speed"]))
+    return seconds / median(found["engine"]["seconds"])
+
+
+if __name__ == "__main__":
+    write_text(CARD_PACES, card_paces())
