@@ -433,6 +433,11 @@ def resolve_settings(given: Mapping[str, Given], project: Path) -> Settings:
             f"{given['facts'].where}: with mode {settings.mode} and phase {settings.phase}; expected heads that are "
             "zeroed at every token; leave the facts out, or the mode and the phase"
         )
+    if settings.ray is not None and settings.part is not None:
+        raise SettingsError(
+            f"{given['part'].where}: given with --ablation-ray; expected one of the two, as Ray hands all rows out; "
+            "leave the part out, or Ray"
+        )
     if settings.ray is not None and settings.device_map not in (None, "auto", "cuda", "cpu"):
         raise SettingsError(
             f"{given['device-map'].where}: {settings.device_map} with Ray, which says itself which GPUs a model gets; "

@@ -43,7 +43,7 @@ def _fraction(found: dict[str, Any]) -> float:
         return float(found["fraction_of_floor"])
     passes = found["n_rows"] * found["max_new_tokens"] / found["engine"]["steps"]
     seconds = least_seconds(found["flops"], found["read_bytes"] * passes, Speed(**found["speed"]))
-    return seconds / median(found["engine"]["seconds"])
+    return seconds / float(median(found["engine"]["seconds"]))
 
 
 if __name__ == "__main__":

@@ -69,3 +69,9 @@ def test_a_part_that_there_is_not(project: Project, text: str) -> None:
     said = usage_error(project.run("evals", f"--ablation-part={text}"))
     assert said == f"--ablation-part: {text!r}; expected I/N, part I of N, from 1/N to N/N"
     assert project.left() == []
+
+
+def test_a_part_is_not_done_on_ray(project: Project) -> None:
+    said = usage_error(project.run("evals", "--ablation-part=1/2", "--ablation-ray=local"))
+    assert said.startswith("--ablation-part: given with --ablation-ray; expected one of the two, ")
+    assert project.left() == []
