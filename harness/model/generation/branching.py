@@ -69,6 +69,12 @@ def decoder_layers(loaded: LoadedModel) -> tuple[nn.Module, ...]:
     return tuple(layers.children())
 
 
+def attention_modules(loaded: LoadedModel) -> tuple[nn.Module, ...]:
+    """What each layer attends with, of which the output projection is a part."""
+    place, _, _ = loaded.architecture.projection.rpartition(".")
+    return tuple(layer.get_submodule(place) for layer in decoder_layers(loaded))
+
+
 def forward_with(
     loaded: LoadedModel, token_ids: Sequence[int], cache: Cache, walk: Walk, *, n_logits: int = 0
 ) -> torch.Tensor:
@@ -112,8 +118,7 @@ class Branching:
     """
 
     def __init__(self, loaded: LoadedModel, replacement: Replacement = ZERO) -> None:
-        attention, _, _ = loaded.architecture.projection.rpartition(".")
-        self._attention = [layer.get_submodule(attention) for layer in decoder_layers(loaded)]
+        self._attention = attention_modules(loaded)
         self._outputs = loaded.outputs
         self.replacement = replacement
         self._others: dict[int, list[torch.Tensor]] = {}

@@ -17,18 +17,20 @@ Knows nothing of experiments, of what tokens mean, nor of what is stored.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 
 from harness.errors import ModelError
 from harness.experiment.heads import Head
-from harness.experiment.intervention import ZEROED, Intervention
+from harness.experiment.intervention import ZEROED, Edges, Intervention
 from harness.experiment.prefix_tree import LEAST_SHARED, Front, token_trie
 from harness.experiment.record import Ask, Completion
 from harness.model.generation import reference
 from harness.model.generation.answering import NOTHING, RowAnswers
-from harness.model.generation.branching import Branching
+from harness.model.generation.branching import Branching, decoder_layers
 from harness.model.generation.shared_prefill import SharedPrompt, handed_down, prefill
+from harness.model.generation.stages import Flight, Stages
 from harness.model.intervention.ablation import check_free, check_heads
 from harness.model.loading.loaded_model import LoadedModel, takes_square_memory
 from harness.retrieval.prompts import Prompt
@@ -66,28 +68,67 @@ def run_row(
 
 
 def run_rows(
-    loaded: LoadedModel, asks: Sequence[Ask], *, branches: int | None = None, least: int = LEAST_SHARED
+    loaded: LoadedModel,
+    asks: Sequence[Ask],
+    *,
+    branches: int | None = None,
+    least: int = LEAST_SHARED,
+    stages: Stages | None = None,
+    in_flight: int | None = None,
 ) -> Iterator[tuple[int, tuple[Completion, ...]]]:
     """Complete several prompts, what they begin with once for all: each ask's number and completions as it is done.
 
     `least` is how many tokens prompts must begin with alike to be read together. Of prompts whose heads put out what
-    hangs on the row (a donor) nothing is shared. Raises what `run_row` raises.
+    hangs on the row (a donor) nothing is shared. Given a model's `stages`, prompts that have little in common are in
+    flight together: as many as are busy and one more, unless another number is given, and as fit into memory. Raises
+    what `run_row` raises.
     """
     for ask in asks:
         reference.check_request(loaded, ask.prompt, ask.baseline_ids, max_new_tokens=ask.max_new_tokens)
         check_heads(loaded.outputs, ask.head_sets)
     check_free(loaded.outputs)
-    together: list[int] = []
+    left: list[int] = []
     for number, ask in enumerate(asks):
         if not ask.head_sets:
             yield number, ()
         elif _is_for_the_reference(loaded, ask.prompt):
             yield from ((number, completions) for _, completions in reference.run_rows(loaded, [ask]))
-        elif isinstance(ask.intervention.values, Prompt):
-            yield from _Walk(loaded, [ask], branches).run([number], least)
         else:
-            together.append(number)
-    yield from _Walk(loaded, [asks[number] for number in together], branches).run(together, least)
+            left.append(number)
+
+    def walk(group: Sequence[int], share: _Share | None = None) -> Iterator[tuple[int, tuple[Completion, ...]]]:
+        return _Walk(loaded, [asks[number] for number in group], branches, share).run(group, least)
+
+    if stages is None:
+        for group in _together(asks, left):
+            yield from walk(group)
+        return
+    groups = [part for group in _together(asks, left) for part in _apart(asks, group, least)]
+    # which attention is noted is for the config to say, which all rows in flight have in common
+    flying = [group for group in groups if not isinstance(asks[group[0]].intervention.values, Edges)]
+    capacity = max((RowAnswers(loaded, asks[number]).capacity for group in flying for number in group), default=0)
+    room = free_memory(loaded)
+    most = rows_that_fit(loaded, capacity, room, most=min(in_flight or stages.n_turns + 1, len(flying)))
+    if most < 2:
+        flying = []
+    for group in groups:
+        if group not in flying:
+            yield from walk(group)
+    yield from stages.fly(flying, lambda group, flight: walk(group, _Share(flight, most, room)), most=most)
+
+
+def _together(asks: Sequence[Ask], numbers: Sequence[int]) -> list[list[int]]:
+    """Those whose beginnings are shared, those that share nothing before."""
+    single = [[number] for number in numbers if isinstance(asks[number].intervention.values, Prompt)]
+    rest = [number for number in numbers if [number] not in single]
+    return [*single, rest] if rest else single
+
+
+def _apart(asks: Sequence[Ask], group: Sequence[int], least: int) -> list[list[int]]:
+    """The same in groups that have less in common than a quarter of a prompt: a template, no document."""
+    prompts = [asks[number].prompt.token_ids for number in group]
+    fronts = token_trie(prompts, least=max(least, min(map(len, prompts)) // 4))
+    return [[group[member] for member in front.prompts] for front in fronts]
 
 
 def _is_for_the_reference(loaded: LoadedModel, prompt: Prompt) -> bool:
@@ -95,10 +136,22 @@ def _is_for_the_reference(loaded: LoadedModel, prompt: Prompt) -> bool:
     return loaded.one_by_one is not None or (n_tokens > MOST_SQUARE and takes_square_memory(loaded, n_tokens))
 
 
-class _Walk:
-    """Down the trie of some prompts to their answers."""
+@dataclass(frozen=True, eq=False, slots=True)
+class _Share:
+    """What one of several rows in flight may take: `room` is what all of them have on each device."""
 
-    def __init__(self, loaded: LoadedModel, asks: Sequence[Ask], branches: int | None) -> None:
+    flight: Flight
+    n_rows: int
+    room: Mapping[torch.device, float]
+
+
+class _Walk:
+    """Down the trie of some prompts to their answers; `share` where others are in flight."""
+
+    def __init__(
+        self, loaded: LoadedModel, asks: Sequence[Ask], branches: int | None, share: _Share | None = None
+    ) -> None:
+        self._share = share
         self._loaded = loaded
         self._rows = [RowAnswers(loaded, ask) for ask in asks]
         self._given = branches
@@ -123,19 +176,30 @@ class _Walk:
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                if branches == 1:
+                if branches == 1 and self._alone:
                     row = next(self._rows[member] for member in front.prompts if self._rows[member].left)
                     raise ModelError(
                         f"{row.ask.prompt.row_id}: out of memory at one condition of {row.capacity} tokens; "
                         "expected room for one; use shorter documents, a smaller dtype or more devices"
                     ) from error
+            torch.cuda.empty_cache()
+            if self._share is not None and not self._alone:
+                self._share.flight.be_alone()
+                continue
             branches //= 2
             self._halvings += 1
-            torch.cuda.empty_cache()
+
+    @property
+    def _alone(self) -> bool:
+        """Whether no other row takes memory."""
+        return self._share is None or self._share.flight.is_alone
 
     def _that_fit(self, front: Front) -> int:
         """A branch holds keys and values twice where it is decoded, and once more for each front above."""
-        return max(1, branches_that_fit(self._loaded, self._capacity(front)) * 2 // (2 + front.depth))
+        share = self._share
+        rows, room = (1, None) if share is None else (share.n_rows, share.room)
+        fit = branches_that_fit(self._loaded, self._capacity(front), rows=rows, room=room)
+        return max(1, fit * 2 // (2 + front.depth))
 
     def _capacity(self, front: Front) -> int:
         return max(self._rows[member].capacity for member in front.prompts)
@@ -194,11 +258,22 @@ SHARE = 0.8
 """Of a GPU's free memory: the rest is left to fragments and to kernels' own scratch."""
 
 
-def branches_that_fit(loaded: LoadedModel, n_positions: int) -> int:
-    """At least 1; by the memory that is free now on the fullest GPU of the model, or by a fixed budget."""
+def free_memory(loaded: LoadedModel) -> dict[torch.device, float]:
+    """Bytes that branches may take on each GPU of the model, of what is free now; else a fixed budget."""
     devices = {parameter.device for parameter in loaded.model.parameters() if parameter.device.type == "cuda"}
-    free = min((_free(device) for device in devices), default=CPU_BYTES)
-    return max(1, int(free / _branch_bytes(loaded, n_positions)))
+    return {device: _free(device) for device in devices} or {loaded.device: CPU_BYTES}
+
+
+def branches_that_fit(
+    loaded: LoadedModel, n_positions: int, *, rows: int = 1, room: Mapping[torch.device, float] | None = None
+) -> int:
+    """How many branches each of so many rows in flight may hold, by default one and all room; at least 1."""
+    return max(1, int(_branches(loaded, n_positions, room or free_memory(loaded), rows)))
+
+
+def rows_that_fit(loaded: LoadedModel, n_positions: int, room: Mapping[torch.device, float], *, most: int) -> int:
+    """How many rows may be in flight together, each with one branch at least; at least 1."""
+    return next((rows for rows in range(most, 1, -1) if _branches(loaded, n_positions, room, rows) >= 1), 1)
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
@@ -213,14 +288,20 @@ def _free(device: torch.device) -> float:
     return SHARE * (unused + kept)
 
 
-def _branch_bytes(loaded: LoadedModel, n_positions: int) -> int:
-    """What one branch holds at its worst: its keys and values twice, and one layer's intermediate results."""
+def _branches(loaded: LoadedModel, n_positions: int, room: Mapping[torch.device, float], rows: int) -> float:
+    """By the device that is fullest: a branch's keys and values twice, for each row, and one layer's intermediate
+    results, which rows in flight have one after the other."""
     config, shape = loaded.model.config.get_text_config(), loaded.shape
     size = loaded.model.dtype.itemsize
     width = shape.n_heads * (shape.head_dim or 0)
-    cache = 2 * sum(each.cached for each in loaded.size.layers)
     inner = int(getattr(config, "intermediate_size", None) or 4 * config.hidden_size)
     layer = 8 * int(config.hidden_size) + 3 * inner + 5 * width
     # eager attention: scores, softmax in float32, and its copy
     scores = shape.n_heads * n_positions * (2 * size + 4) if loaded.attention == "eager" else 0
-    return n_positions * (size * (cache + layer) + scores)
+    cached = dict.fromkeys(room, 0)
+    for module, each in zip(decoder_layers(loaded), loaded.size.layers, strict=True):
+        device = next(module.parameters()).device
+        cached[device if device in cached else next(iter(cached))] += each.cached
+    return min(
+        free / (n_positions * (size * (rows * 2 * cached[device] + layer) + scores)) for device, free in room.items()
+    )

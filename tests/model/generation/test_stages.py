@@ -1,0 +1,305 @@
+"""Rows in flight through two and three stages on one CPU: the same answers, truly beside each other; and faults."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_models import HEAD_DIM, N_HEADS, N_LAYERS, doubled, random_ids, random_prompt, tiny_loaded
+from torch import nn
+
+from harness.errors import AblationError, ModelError
+from harness.experiment.heads import Head
+from harness.experiment.intervention import ZEROED, Edges, Intervention, Rescue
+from harness.experiment.record import Ask, Completion
+from harness.model.generation import answering, engine, reference, stages
+from harness.model.generation.branching import decoder_layers
+from harness.model.generation.stages import Flight, Stages, stages_of
+from harness.model.intervention.ablation import Ablation
+from harness.model.loading.loaded_model import LoadedModel
+
+ARCHITECTURES = ("llama", "gpt2", "gpt_oss")
+HEADS = [Head(layer, head) for layer in range(N_LAYERS) for head in range(N_HEADS)]
+SETS = (frozenset[Head](), frozenset({Head(0, 1)}), frozenset({Head(0, 1), Head(2, 0)}), frozenset({Head(1, 2)}))
+STARTS = ((0, 1), (0, 2), (0, 1, 2))
+
+
+@pytest.fixture(autouse=True)
+def _long_from_six_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that tiny prompts are long, and drafts and steps short."""
+    monkeypatch.setattr(stages, "SHORT", 5)
+
+
+def asks_of(*n_tokens: int, sets: Sequence[frozenset[Head]] = SETS) -> list[Ask]:
+    return [
+        Ask(random_prompt(n, seed=row), tuple(sets), None, max_new_tokens=6) for row, n in enumerate(n_tokens, start=1)
+    ]
+
+
+def expected_of(loaded: LoadedModel, ask: Ask) -> tuple[Completion, ...]:
+    ((_, expected),) = reference.run_rows(loaded, [ask])
+    return expected
+
+
+def assert_equal(got: Sequence[Completion], expected: Sequence[Completion]) -> None:
+    assert [each.all_ids for each in got] == [each.all_ids for each in expected]
+    for one, other in zip(got, expected, strict=True):
+        assert one.gold_logprob == pytest.approx(other.gold_logprob, abs=1e-10)
+        assert one.baseline_logprob == pytest.approx(other.baseline_logprob, abs=1e-10)
+        assert one.smallest_gap == pytest.approx(other.smallest_gap, abs=1e-10)
+
+
+def assert_clean(loaded: LoadedModel) -> None:
+    for module in loaded.model.modules():
+        left = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
+        assert not [hook for hook in left if not hook.__module__.startswith("transformers.")]
+    assert not any("forward" in vars(layer) for layer in decoder_layers(loaded))
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("row in flight")]
+
+
+@settings(derandomize=True, deadline=None, max_examples=15)
+@given(data=st.data())
+def test_any_number_in_flight_gives_the_plain_loops_answers(data: st.DataObject) -> None:
+    """Rows of any length and heads, some of one document; two and three stages; heads zeroed, or rescued."""
+    loaded = doubled(data.draw(st.sampled_from(ARCHITECTURES)))
+    front = random_ids(20, seed=9)
+    asks = []
+    for row in range(data.draw(st.integers(1, 5))):
+        own = random_ids(data.draw(st.integers(1, 30)), seed=row)
+        ids = (*front, *own) if data.draw(st.booleans()) else own
+        sets = data.draw(st.lists(st.frozensets(st.sampled_from(HEADS), max_size=4), min_size=1, max_size=4))
+        how = Intervention(data.draw(st.sampled_from([None, Rescue(), random_prompt(7, seed=3), Edges((1, 2))])))
+        asks.append(
+            Ask(replace(random_prompt(1, seed=row), token_ids=ids), (frozenset(), *sets), None, how, max_new_tokens=4)
+        )
+    flying = Stages(loaded, data.draw(st.sampled_from(STARTS)))
+    n = data.draw(st.integers(1, 5))
+    branches = data.draw(st.none() | st.integers(1, 3))
+    answers = dict(engine.run_rows(loaded, asks, least=8, stages=flying, in_flight=n, branches=branches))
+    assert sorted(answers) == list(range(len(asks)))
+    for number, got in answers.items():
+        expected = expected_of(loaded, asks[number])
+        tied = any(each.smallest_gap < 1e-5 for each in expected)
+        if not tied:
+            assert_equal(got, expected)
+    assert_clean(loaded)
+
+
+class Turns:
+    """Notes who takes which stage, and can hold the first row up where it enters a stage until another has come in."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[int, int]] = []
+        self._meet = threading.Barrier(2, timeout=60)
+        self._met: set[int] = set()
+
+    def __call__(self, row: int, stage: int) -> None:
+        self.taken.append((row, stage))
+        # row 0 in the last stage and row 1 in the first wait for each other, in the midst of their turns
+        if (row, stage) in ((0, 1), (1, 0)) and row not in self._met:
+            self._met.add(row)
+            self._meet.wait()
+
+
+def test_two_rows_are_in_two_stages_at_one_time() -> None:
+    """Each waits inside its stage until the other is inside its own: one after the other, both would wait for ever."""
+    loaded, turns = doubled("llama"), Turns()
+    asks = asks_of(20, 20)
+    answers = dict(engine.run_rows(loaded, asks, stages=Stages(loaded, (0, 2), note=turns), in_flight=2))
+    assert turns._met == {0, 1}
+    for number, ask in enumerate(asks):
+        assert_equal(answers[number], expected_of(loaded, ask))
+
+
+def test_with_one_in_flight_rows_follow_each_other() -> None:
+    loaded = doubled("llama")
+    taken: list[int] = []
+    flying = Stages(loaded, (0, 2), note=lambda row, stage: taken.append(row))
+    assert [number for number, _ in engine.run_rows(loaded, asks_of(9, 9, 9), stages=flying, in_flight=1)] == [0, 1, 2]
+    assert taken == []  # nothing is handed over
+
+
+def test_a_stage_is_one_rows_at_a_time_and_layers_of_a_row_come_in_order() -> None:
+    loaded = doubled("llama")
+    inside: dict[int, int] = {}
+    wrong: list[int] = []
+    flying = Stages(loaded, (0, 1, 2))
+
+    def enter(layer: int) -> None:
+        if inside.setdefault(layer, threading.get_ident()) != threading.get_ident():
+            wrong.append(layer)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for number, layer in enumerate(decoder_layers(loaded)):
+            own = layer.get_submodule("self_attn").forward
+
+            def slow(*args: object, own: object = own, number: int = number, **kwargs: object) -> object:
+                enter(number)
+                result = own(*args, **kwargs)  # type: ignore[operator]  # the layer's own
+                inside.pop(number)
+                return result
+
+            patch.setitem(vars(layer.get_submodule("self_attn")), "forward", slow)
+        assert len(dict(engine.run_rows(loaded, asks_of(12, 9, 10, 11), stages=flying, in_flight=4))) == 4
+    assert not wrong
+
+
+def test_a_short_pass_goes_before_a_long_ones_next_layer() -> None:
+    """A row that reads holds a stage of three layers; a step that comes meanwhile is let through between two."""
+    loaded = tiny_loaded("llama")
+    layers = decoder_layers(loaded)
+    order: list[str] = []
+    inside, waits = threading.Event(), threading.Event()
+    flying = Stages(loaded, (0,))
+
+    def work(kind: str, flight: Flight) -> Iterator[None]:
+        if kind == "short":
+            assert inside.wait(60)
+        positions = 20 if kind == "long" else 1
+        hidden = torch.zeros(1, positions, loaded.model.config.hidden_size)
+        angles = torch.zeros(1, positions, HEAD_DIM)
+        for number, layer in enumerate(layers):
+            if kind == "long" and number == 1:
+                inside.set()
+                while not flying.turns[0].waiting:
+                    waits.wait(0.001)
+            hidden = layer(hidden, position_embeddings=(angles, angles))
+            order.append(f"{kind} {number}")
+        yield None
+
+    with torch.inference_mode():
+        list(flying.fly(["long", "short"], work, most=2))
+    assert order == ["long 0", "short 0", "short 1", "short 2", "long 1", "long 2"]
+
+
+@pytest.mark.parametrize("in_flight", [2, 3])
+def test_what_fails_in_a_row_reaches_the_caller_and_ends_all(in_flight: int) -> None:
+    loaded, asks = doubled("llama"), asks_of(9, 10, 11, 12, 13, 14)
+    calls = 0
+
+    def fails(module: nn.Module, args: tuple[object, ...], result: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 60:
+            raise RuntimeError("the card is gone")
+
+    handle = decoder_layers(loaded)[1].register_forward_hook(fails)
+    try:
+        with pytest.raises(RuntimeError, match="the card is gone"):
+            list(engine.run_rows(loaded, asks, stages=Stages(loaded, (0, 2)), in_flight=in_flight))
+    finally:
+        handle.remove()
+    assert_clean(loaded)
+
+
+def test_an_unsound_ablation_in_a_row_reaches_the_caller() -> None:
+    """Another's hook writes where a head is ablated, and was put on after ours: by whoever got the first answer."""
+    loaded = doubled("llama")
+
+    def writes(module: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return (args[0] + 1,)
+
+    answers = engine.run_rows(loaded, asks_of(*[9] * 12), stages=Stages(loaded, (0, 2)), in_flight=2)
+    next(answers)
+    handle = loaded.outputs[2].module.register_forward_pre_hook(writes)
+    try:
+        with pytest.raises(AblationError, match="other elements entered it in ablated heads"):
+            list(answers)
+    finally:
+        handle.remove()
+    assert_clean(loaded)
+
+
+def test_an_ablation_that_is_open_elsewhere_is_told_before_any_row_flies() -> None:
+    loaded = doubled("llama")
+    with Ablation(loaded.outputs, [SETS[0]]), pytest.raises(AblationError, match="another ablation"):
+        list(engine.run_rows(loaded, asks_of(9, 10), stages=Stages(loaded, (0, 2)), in_flight=2))
+
+
+def test_who_wants_no_more_answers_ends_all_rows() -> None:
+    loaded = doubled("llama")
+    answers = engine.run_rows(loaded, asks_of(*[9] * 12), stages=Stages(loaded, (0, 2)), in_flight=3)
+    next(answers)
+    answers.close()  # type: ignore[attr-defined]  # it is a generator
+    assert_clean(loaded)
+
+
+def test_a_row_that_runs_out_of_memory_tries_again_alone_before_it_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row 2 fails while others are in flight and once more alone: the second time with half the branches."""
+    loaded, asks = doubled("llama"), asks_of(9, 10, 11, 12)
+    flying = Stages(loaded, (0, 2))
+    tried: list[tuple[int, bool, int]] = []
+    own = answering.RowAnswers.answer
+
+    def answer(self: answering.RowAnswers, *args: object, branches: int, **kwargs: object) -> None:
+        n_tokens, alone = len(self.ask.prompt.token_ids), len(flying._flying) == 1
+        tried.append((n_tokens, alone, branches))
+        if n_tokens == 11 and branches > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        own(self, *args, branches=branches, **kwargs)  # type: ignore[arg-type]  # passed on
+
+    monkeypatch.setattr(answering.RowAnswers, "answer", answer)
+    answers = dict(engine.run_rows(loaded, asks, stages=flying, in_flight=3, branches=4))
+    of_row = [(alone, branches) for n_tokens, alone, branches in tried if n_tokens == 11]
+    assert of_row[-2:] == [(True, 4), (True, 2)]
+    assert len(of_row) == 3
+    assert {each.halvings for each in answers[2]} == {1}
+    assert {each.halvings for number in (0, 1, 3) for each in answers[number]} == {0}
+    for number, ask in enumerate(asks):
+        assert_equal(answers[number], expected_of(loaded, ask))
+
+
+def test_out_of_memory_at_one_condition_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = doubled("llama")
+
+    def answer(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(answering.RowAnswers, "answer", answer)
+    with pytest.raises(ModelError, match="out of memory at one condition"):
+        list(engine.run_rows(loaded, asks_of(9, 10, 11), stages=Stages(loaded, (0, 2)), in_flight=3))
+
+
+def test_as_many_rows_as_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room for one branch of three rows, and its layer's results: three; a little less: two; for one: no flight."""
+    loaded, n = tiny_loaded("llama"), 1_000
+    room = {loaded.device: 1.0}
+    needs = [1 / engine._branches(loaded, n, room, rows) for rows in (1, 2, 3)]
+    assert needs[0] < needs[1] < needs[2]
+    assert engine.rows_that_fit(loaded, n, {loaded.device: needs[2] * 1.001}, most=4) == 3
+    assert engine.rows_that_fit(loaded, n, {loaded.device: needs[2] * 0.999}, most=4) == 2
+    assert engine.rows_that_fit(loaded, n, {loaded.device: needs[0]}, most=4) == 1
+    monkeypatch.setattr(engine, "CPU_BYTES", 1)
+    asks = asks_of(9, 10)
+    taken: list[int] = []
+    flying = Stages(loaded, (0, 2), note=lambda row, stage: taken.append(row))
+    assert len(list(engine.run_rows(loaded, asks, stages=flying))) == 2
+    assert not taken
+
+
+@pytest.mark.parametrize("starts", [(1,), (0, 0), (0, 2, 1), (0, N_LAYERS)])
+def test_starts_are_layers_in_order(starts: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="stages start at"):
+        Stages(tiny_loaded("llama"), starts)
+
+
+def test_a_model_on_one_device_has_no_stages() -> None:
+    assert stages_of(tiny_loaded("llama")) is None
+    assert Stages(tiny_loaded("llama")).n_turns == 1
+
+
+def test_zeroed_heads_are_the_rows_own() -> None:
+    """Each row zeroes another head; in flight together each loses its own alone."""
+    loaded = doubled("llama")
+    asks = [
+        Ask(random_prompt(12, seed=1), (frozenset(), frozenset({head})), None, ZEROED, max_new_tokens=4)
+        for head in HEADS[:6]
+    ]
+    answers = dict(engine.run_rows(loaded, asks, least=100, stages=Stages(loaded, (0, 1, 2)), in_flight=4))
+    golds = [answers[number][1].gold_logprob for number in range(6)]
+    assert len(set(golds)) == 6
+    for number, ask in enumerate(asks):
+        assert_equal(answers[number], expected_of(loaded, ask))
