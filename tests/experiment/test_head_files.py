@@ -4,13 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from head_documents import listed, places, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import HeadsError
 from harness.experiment.head_files import read_ranking, write_ranking
 from harness.experiment.heads import Head, ModelShape
-from harness.experiment.rankings import HeadRanking, ScoredHead, rank
+from harness.experiment.rankings import HeadRanking, rank
 from harness.experiment.stability import ListStability, Stability
 from harness.findings.rankings.ranking_summary import ranking_notes
 from harness.retrieval.traces import PLACES, Extent, Traces
@@ -20,20 +21,6 @@ published = pytest.mark.skipif(not PUBLISHED.is_dir(), reason=f"no published hea
 
 
 LIST = ListStability({Head(0, 2): (0.5, 1.0), Head(1, 0): (0.001, 0.125)}, (0, 1))
-
-
-def write(folder: Path, document: object) -> Path:
-    path = folder / "ranked_heads.json"
-    path.write_text(json.dumps(document), encoding="utf-8")
-    return path
-
-
-def listed(*heads: tuple[int, int, float]) -> tuple[ScoredHead, ...]:
-    return tuple(ScoredHead(Head(layer, head), score) for layer, head, score in heads)
-
-
-def places(*heads: tuple[int, int]) -> list[dict[str, float]]:
-    return [{"layer": layer, "head": head, "score": 1 / (i + 1)} for i, (layer, head) in enumerate(heads)]
 
 
 @published
@@ -63,75 +50,12 @@ def test_the_older_published_file() -> None:
     assert 7 <= len(ranking.shared()) <= 8
 
 
-def test_one_file_in_every_format_gives_one_order(tmp_path: Path) -> None:
-    order = [Head(17, 24), Head(3, 1), Head(0, 2)]
-    entries = [
-        {"head": [17, 24], "avg_score": 0.75},
-        {"head": [3, 1], "avg_score": 0.5},
-        {"head": [0, 2], "avg_score": 0},
-    ]
-    documents: list[object] = [
-        {"tasks": {"ceo": places((17, 24), (3, 1), (0, 2))}},
-        {"per_task_top_k": 3, "tasks": {"ceo": places((17, 24), (3, 1), (0, 2))}, "shared_heads": []},
-        {"ceo": entries},
-        entries,
-        [[17, 24], [3, 1], [0, 2]],
-        {"0-2": [0, 0], "17-24": [1.0, 0.5], "3-1": [1, 0]},
-        {
-            "method": "x",
-            "head_rankings": [{"head": str(h), "score": 3 - i, "rank": i + 1} for i, h in enumerate(order)],
-        },
-        [["17-24", 0.75], ["3-1", 0.5], ["0-2", 0.0]],
-        {"meta": {"method": "x"}, "scores": {"0-2": [0, 0], "17-24": [1.0, 0.5], "3-1": [1, 0]}, "trial_ids": []},
-    ]
-    for document in documents:
-        ranking = read_ranking(write(tmp_path, document))
-        assert list(ranking.candidates("ceo")) == order, document
-        assert ranking.top_k == 3
-        assert ranking.source == "ranked_heads.json"
-
-
-def test_trials_are_ranked_by_their_mean_ties_by_place(tmp_path: Path) -> None:
-    ranking = read_ranking(write(tmp_path, {"1-0": [0, 1], "0-9": [0.5], "2-2": [0.9, 0.6, 0.6]}))
-    assert ranking.scored("any") == listed((2, 2, math.fsum([0.9, 0.6, 0.6]) / 3), (0, 9, 0.5), (1, 0, 0.5))
-    assert ranking.every_task
-
-
 def test_the_envelope_of_locos_says_its_method(tmp_path: Path) -> None:
     ranking = read_ranking(write(tmp_path, {"meta": {"method": "logit_contribution"}, "scores": {"1-0": [-0.5, 1.5]}}))
     assert (ranking.method, ranking.every_task) == ("logit_contribution", True)
     assert ranking.scored("any") == listed((1, 0, 0.5))
     with pytest.raises(HeadsError, match=r"ranked_heads\.json: 1-0: no trials; expected at least one"):
         read_ranking(write(tmp_path, {"meta": {}, "scores": {"1-0": []}}))
-
-
-@pytest.mark.parametrize(
-    "text", ['attn_head_set: "35-17, 35-27,2-0" # top3\nmodel_base_class: x\n', "attn_head_set: 35-17,35-27,2-0"]
-)
-def test_the_yaml_of_qrhead(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "qr_heads.yaml"
-    path.write_text(text)
-    ranking = read_ranking(path)
-    assert ranking.candidates("any") == (Head(35, 17), Head(35, 27), Head(2, 0))
-    assert (ranking.method, ranking.source) == ("order of the list, without scores", "qr_heads.yaml")
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ('attn_head_set: "full_heads"', r"attn_head_set\[0\]: head 'full_heads'; expected layer and head"),
-        ('attn_head_set: "1-2,1-2"', r"attn_head_set\[1\]: L1H2 again, after attn_head_set\[0\]"),
-        ("attn_head_set: [1-2]", r"attn_head_set: \['1-2'\]; expected a text"),
-        ("heads: 1-2", r"no attn_head_set; expected QRHead's .* or another format as JSON: .*tasks"),
-        ("- [1, 2]", "no attn_head_set; expected QRHead's"),
-        ("a: [1", r"no YAML: while parsing a flow sequence; expected QRHead's attn_head_set"),
-    ],
-)
-def test_a_yaml_that_is_none_of_qrhead(tmp_path: Path, text: str, message: str) -> None:
-    path = tmp_path / "qr_heads.yml"
-    path.write_text(text)
-    with pytest.raises(HeadsError, match=rf"qr_heads\.yml: {message}"):
-        read_ranking(path)
 
 
 @pytest.mark.parametrize("name", ["heads.tsv", "heads.txt", "heads"])
@@ -148,12 +72,6 @@ def test_what_is_no_json_is_told_the_formats_that_are(tmp_path: Path, name: str)
         path.rename(other)
         path = other
         assert read_ranking(path).candidates("any") == (Head(1, 0),), "JSON under another name is read"
-
-
-def test_a_flat_list_without_scores_says_so(tmp_path: Path) -> None:
-    ranking = read_ranking(write(tmp_path, [[3, 1], [0, 2]]))
-    assert ranking.scored("any") == listed((3, 1, 2.0), (0, 2, 1.0))
-    assert ranking.method == "order of the list, without scores"
 
 
 def test_top_k_is_the_files_else_the_callers_else_the_length(tmp_path: Path) -> None:
