@@ -82,6 +82,12 @@ NEEDLE_ABSENT = Condition("needle_absent", prompt="needle_absent")
 UNTOUCHED: Mapping[str, Condition] = MappingProxyType({each.name: each for each in (BASELINE, NEEDLE_ABSENT)})
 """Conditions that need no heads, by name."""
 
+RANDOM = "random_control"
+"""The experiment that zeroes random heads, beside which others are looked at."""
+
+PERMUTATION = "permutation"
+"""The experiment that zeroes the heads a gate judges, permuted."""
+
 
 def _from_pair(pair: tuple[int, int], name: str) -> Head:
     try:

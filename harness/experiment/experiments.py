@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 from harness.choices import GateHeads, RandomMatch
 from harness.errors import HeadsError, SettingsError
-from harness.experiment.conditions import UNTOUCHED, Condition
+from harness.experiment.conditions import PERMUTATION, RANDOM, UNTOUCHED, Condition
 from harness.experiment.heads import Head, ModelShape
 from harness.experiment.permutations import Permutation
 from harness.experiment.rankings import HeadRanking
@@ -150,7 +150,7 @@ def permuted(controlled: Condition, drawn: Permutation, *, gate: GateHeads) -> C
     untouched model answers rightly."""
     n = controlled.k_effective
     return Condition(
-        "permutation",
+        PERMUTATION,
         f"{_label(controlled, gate)}-draw{drawn.draw:02d}-{_k(n)}",
         drawn.image(controlled.heads),
         controlled.tasks,
@@ -237,7 +237,7 @@ EXPERIMENTS: Mapping[str, Builder] = MappingProxyType(
         "across_task": across_task,
         "general": shared_heads,
         "global": global_heads,
-        "random_control": random_control,
+        RANDOM: random_control,
         "transfer": transfer,
         "bottom": bottom,
         "across_exclusive": across_exclusive,
@@ -277,14 +277,14 @@ def _draws(study: Study, k: int) -> tuple[tuple[Head, ...], ...]:
 def _control(study: Study, order: tuple[Head, ...], controlled: tuple[Head, ...], draw: int) -> Condition:
     """As many heads of a draw as are controlled for, on all rows."""
     if study.random_match == "uniform":
-        return Condition("random_control", heads=order[: len(controlled)], seed=draw, random_match="uniform")
+        return Condition(RANDOM, heads=order[: len(controlled)], seed=draw, random_match="uniform")
     return _layer_control(order, controlled, draw)
 
 
 def _layer_control(order: tuple[Head, ...], controlled: tuple[Head, ...], draw: int) -> Condition:
     heads = matched(order, controlled)
     mismatches = sum(ours.layer != theirs.layer for ours, theirs in zip(heads, controlled, strict=True))
-    return Condition("random_control", heads=heads, seed=draw, random_match="layer", mismatches=mismatches)
+    return Condition(RANDOM, heads=heads, seed=draw, random_match="layer", mismatches=mismatches)
 
 
 def _label(controlled: Condition, gate: GateHeads) -> str:

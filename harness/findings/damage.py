@@ -14,20 +14,19 @@ Knows nothing of models, nor of how samples come about.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
-from harness.choices import GateHeads, Mode, Phase
+from harness.choices import GateHeads, GateOutcome, Mode, Phase
 from harness.errors import counted
-from harness.experiment.conditions import BASELINE, Condition
+from harness.experiment.conditions import BASELINE, RANDOM, Condition
 from harness.findings.samples import Sample, TextSample, by_condition
 from harness.findings.section import Amount, Count, Ends, Fraction, Name, Number, Real, Section
 from harness.findings.statistics import cluster_mean, ratio_of_means
 from harness.findings.wording import aligned
 
-Outcome = Literal["accuracy", "likelihood"]
-OUTCOMES: tuple[Outcome, ...] = ("accuracy", "likelihood")
+OUTCOMES: tuple[GateOutcome, ...] = get_args(GateOutcome)
 
-COMPARED = ("within_task", "across_task", "general", "global", "bottom", "random_control")
+COMPARED = ("within_task", "across_task", "general", "global", "bottom", RANDOM)
 """Experiments of which a row has one condition at each k, or draws of one."""
 
 Unseen = Callable[[str, int], bool]
@@ -41,7 +40,7 @@ class DamageShare(Section):
     k: Number
     gate: GateHeads | None
     """The gate whose control draws these are; null outside gates. Draws are averaged row by row."""
-    outcome: Outcome
+    outcome: GateOutcome
     """`accuracy`: right answers, as a part of 1. `likelihood`: of the right value where the untouched model says it, in
     nats."""
     n: Count
@@ -100,7 +99,7 @@ def damage_shares(
     return tuple(found)
 
 
-def _drops(samples: Mapping[str, Mapping[str, Sample]], names: Sequence[str], outcome: Outcome) -> dict[str, float]:
+def _drops(samples: Mapping[str, Mapping[str, Sample]], names: Sequence[str], outcome: GateOutcome) -> dict[str, float]:
     """Each row's drop from the untouched model, the mean over those of these conditions that asked it."""
     every: dict[str, list[float]] = {}
     untouched = samples.get(BASELINE.name, {})
@@ -112,7 +111,7 @@ def _drops(samples: Mapping[str, Mapping[str, Sample]], names: Sequence[str], ou
     return {row: sum(drops) / len(drops) for row, drops in every.items()}
 
 
-def _level(sample: Sample | None, outcome: Outcome) -> float | None:
+def _level(sample: Sample | None, outcome: GateOutcome) -> float | None:
     if sample is None:
         return None
     return float(sample.match) if outcome == "accuracy" else sample.value_logprob
@@ -141,7 +140,7 @@ def damage_lines(shares: Sequence[DamageShare]) -> Iterator[str]:
         )
 
 
-WORDS: Mapping[Outcome, str] = {"accuracy": "right answers", "likelihood": "likelihood"}
+WORDS: Mapping[GateOutcome, str] = {"accuracy": "right answers", "likelihood": "likelihood"}
 
 
 def share_text(share: DamageShare) -> str:
@@ -199,7 +198,7 @@ class WaysData(Section):
     elsewhere: tuple[Elsewhere, ...]
 
 
-WHOSE: Mapping[str, str] = {"within_task": "own heads", "general": "shared heads", "random_control": "random heads"}
+WHOSE: Mapping[str, str] = {"within_task": "own heads", "general": "shared heads", RANDOM: "random heads"}
 """What the groups of heads are called, by their experiment."""
 
 
@@ -257,7 +256,7 @@ def ways_lines(data: WaysData) -> Iterator[str]:
     yield f"{data.model}, k={data.k}, {rows} in {clusters} of {data.source}"
     apart = {(each.experiment, each.k): each for each in data.elsewhere}
     for experiment, k in groups_of(data):
-        draws = f", mean of {counted(data.draws, 'draw')}" if experiment == "random_control" else ""
+        draws = f", mean of {counted(data.draws, 'draw')}" if experiment == RANDOM else ""
         yield f"{WHOSE.get(experiment, experiment)} (k={k}{draws})"
         table: list[tuple[str, ...]] = [("", "right answers lost", "of zeroing's", "nats lost", "of zeroing's", "")]
         for way in data.ways:
@@ -288,7 +287,7 @@ def groups_of(data: WaysData) -> tuple[tuple[str, int], ...]:
     return tuple(dict.fromkeys((share.experiment, share.k) for way in data.ways for share in way.shares))
 
 
-def of_group(way: WayResult, experiment: str, k: int) -> dict[Outcome, DamageShare]:
+def of_group(way: WayResult, experiment: str, k: int) -> dict[GateOutcome, DamageShare]:
     """What a way costs one group of heads, by outcome."""
     return {share.outcome: share for share in way.shares if (share.experiment, share.k) == (experiment, k)}
 

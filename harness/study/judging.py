@@ -23,7 +23,7 @@ from harness.findings.samples import (
     text_samples,
 )
 from harness.findings.verdicts.gate_results import JudgedGate, Known, gate_result, joint_claim
-from harness.findings.verdicts.gate_samples import OUTCOMES, Answers, paired_sums
+from harness.findings.verdicts.gate_samples import MEASURES, Answers, paired_sums
 from harness.findings.verdicts.verdict_data import Margins
 from harness.retrieval.traces import Extent, apart, extent_of, seen_words
 from harness.settings import Settings
@@ -107,7 +107,7 @@ def judge_gates(
         JudgedGate(
             result.name,
             margins[gate.heads].margin,
-            paired_sums(gate, inputs.rows, answers, OUTCOMES[settings.gate_outcome]),
+            paired_sums(gate, inputs.rows, answers, MEASURES[settings.gate_outcome]),
             passed=result.verdict == "pass",
             draws=None if result.permuted.all_taken else gate.draws,
         )

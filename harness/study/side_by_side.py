@@ -18,7 +18,7 @@ from pathlib import Path
 
 from harness.choices import Mode, Phase
 from harness.errors import HeadsError
-from harness.experiment.conditions import BASELINE, Condition
+from harness.experiment.conditions import BASELINE, RANDOM, Condition
 from harness.experiment.experiments import Study, random_controls_for, shared_heads, shuffled, within_task
 from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import Head
@@ -241,7 +241,7 @@ def _random_draws(inputs: Inputs, rankings: Mapping[str, HeadRanking]) -> list[l
         )
     orders = [shuffled(pool, inputs.shape, seed=settings.seed, draw=draw) for draw in range(settings.random_draws)]
     return [
-        [Condition("random_control", f"seed{draw}-k{k:02d}", order[:k], k=k, seed=draw) for k in settings.k]
+        [Condition(RANDOM, f"seed{draw}-k{k:02d}", order[:k], k=k, seed=draw) for k in settings.k]
         for draw, order in enumerate(orders)
     ]
 

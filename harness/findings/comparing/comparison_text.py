@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from harness.errors import counted
+from harness.experiment.conditions import RANDOM
 from harness.findings.comparing.compare import Comparison, LineChange, Paired
 from harness.findings.report.curves import Level
 from harness.findings.statistics import Interval
 from harness.findings.wording import aligned, points, points_between
 
-RANDOM = "random_control"
 N_NAMED = 4
 """How many names of conditions or rows are shown before `...`."""
 

@@ -13,6 +13,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.transforms import ScaledTranslation
 
 from harness.errors import counted
+from harness.experiment.conditions import RANDOM
 from harness.findings.figures.curve_drawing import (
     LEVELS,
     Places,
@@ -43,7 +44,6 @@ from harness.findings.report.report_data import ReportData
 from harness.findings.verdicts.verdict_data import Contrast, GateResult
 from harness.findings.wording import participle, points, points_between, span
 
-RANDOM = "random_control"
 RETRIEVAL = ("within_task", "across_task", "general", "global")
 ANSWERED = "questions answered correctly"
 DODGE = 0.055

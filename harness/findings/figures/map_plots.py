@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
+from harness.experiment.conditions import RANDOM
 from harness.findings.figures.plot_style import INK, new_figure, provenance, scaled
 from harness.findings.report.report_data import ConditionResult, RankingSection, ReportData
 from harness.findings.wording import participle, span
@@ -37,7 +38,7 @@ MARKS: Mapping[str, Mark] = {
     "general": Mark("s", 0.80, filled=False, of=""),
     "global": Mark("o", 0.58, filled=False, of=""),
     "within_task": Mark("o", 0.20, filled=True, of=" of any task"),
-    "random_control": Mark("x", 0.34, filled=False, of=" of any draw"),
+    RANDOM: Mark("x", 0.34, filled=False, of=" of any draw"),
 }
 
 

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from harness.errors import counted
+from harness.experiment.conditions import RANDOM
 from harness.files import replacing
 from harness.findings.report.report_data import ReportData
 from harness.findings.wording import manner_note
@@ -49,7 +50,7 @@ STYLES = {
     "across_task": Style("#CC79A7", "s", (0, (5, 1.6))),
     "general": Style("#0072B2", "^", (0, (6, 1.4, 1.2, 1.4))),
     "global": Style("#009E73", "D", (0, (2.6, 1.2))),
-    "random_control": Style("#5F5F5F", "X", (0, (1, 1.2))),
+    RANDOM: Style("#5F5F5F", "X", (0, (1, 1.2))),
     "bottom": Style("#56B4E9", "v", (0, (5, 1.2, 1, 1.2, 1, 1.2))),
     "across_exclusive": Style("#E69F00", "P", (0, (3, 1.2, 1, 1.2))),
 }

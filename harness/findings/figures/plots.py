@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 from harness.errors import ReportError, counted
 from harness.experiment.bench_result import Growth, read_growth
+from harness.experiment.conditions import RANDOM
 from harness.files import write_text
 from harness.findings.figures.curve_drawing import LEVELS
 from harness.findings.figures.curve_plots import accuracy_by_k, accuracy_by_task, forest, retrieval_against_random
@@ -123,7 +124,7 @@ def _draw(figure: Figure | None, stem: Path, formats: Sequence[Format]) -> Itera
         yield path
 
 
-_ENGINE, _BASELINE = STYLES["within_task"], STYLES["random_control"]
+_ENGINE, _BASELINE = STYLES["within_task"], STYLES[RANDOM]
 
 
 def draw_growth(source: Path, target: Path) -> None:
@@ -200,7 +201,7 @@ def _retrieval_against_random(report: ReportData) -> Iterator[str]:
     yield "Accuracy without an experiment's heads (colour), and without as many random ones (grey)."
     yield from _levels(report)
     yield from _curves(report)
-    draws = sum(curve.experiment == "random_control" for curve in curves(report))
+    draws = sum(curve.experiment == RANDOM for curve in curves(report))
     yield f"Grey points: the {counted(draws, 'draw')}; coloured bands: 95 % Wilson intervals."
     yield from _short(curves(report))
 

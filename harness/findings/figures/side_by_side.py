@@ -11,8 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
+from harness.choices import GateOutcome
 from harness.errors import counted
-from harness.findings.damage import OUTCOMES, WHOSE, DamageShare, Outcome, WaysData, elsewhere_text, groups_of, of_group
+from harness.experiment.conditions import RANDOM
+from harness.findings.damage import OUTCOMES, WHOSE, DamageShare, WaysData, elsewhere_text, groups_of, of_group
 from harness.findings.figures.curve_drawing import EndLabel, label_ends
 from harness.findings.figures.plot_style import (
     FAINT,
@@ -30,7 +32,7 @@ from harness.findings.figures.plot_style import (
 from harness.findings.rankings.ranking_comparison import MethodArea, MethodAreas
 from harness.findings.wording import percent, points, points_between
 
-LABELS: dict[Outcome, str] = {
+LABELS: dict[GateOutcome, str] = {
     "accuracy": "points of right answers lost",
     "likelihood": "nats of the right value's likelihood lost",
 }
@@ -83,7 +85,7 @@ def _mark_way(axes: Axes, place: float, share: DamageShare, whose: str) -> None:
     say(mark, f"{whose}: {scale * share.drop:+.1f} over {counted(share.n, 'row')}")
 
 
-LINES = (*(style for name, style in STYLES.items() if name != "random_control"),)
+LINES = (*(style for name, style in STYLES.items() if name != RANDOM),)
 
 
 def draw_methods(found: MethodAreas, model: str, path: Path) -> None:
@@ -114,7 +116,7 @@ def methods_figure(found: MethodAreas, model: str) -> Figure:
 
 
 def _draw_curves(axes: Axes, found: MethodAreas, styles: dict[str, Style]) -> None:
-    ks, random = [0, *found.random], STYLES["random_control"]
+    ks, random = [0, *found.random], STYLES[RANDOM]
     means = [found.baseline, *(sum(draws) / len(draws) for draws in found.random.values())]
     axes.fill_between(
         ks,

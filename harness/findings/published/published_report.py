@@ -8,7 +8,7 @@ no gate can pass: lines of text say so. Knows nothing of files (`result_files`).
 from collections.abc import Iterator, Mapping, Sequence
 
 from harness.errors import ReportError
-from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
+from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, RANDOM, Condition
 from harness.experiment.heads import Head
 from harness.experiment.rankings import HeadRanking
 from harness.findings.published.result_files import Count, PublishedCondition, PublishedResults
@@ -157,7 +157,6 @@ def _zeroed(ranking: HeadRanking | None, cell: PublishedCondition) -> tuple[Head
     return tuple(listed[: cell.k])
 
 
-RANDOM = "random_control"
 FLAT = 0.10
 """A random control that costs more than this is not flat."""
 LEVEL = 0.05

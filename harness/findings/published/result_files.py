@@ -15,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from harness.errors import ReportError
+from harness.experiment.conditions import RANDOM
 from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import Head
 from harness.experiment.json_nodes import Node, read_json
@@ -132,7 +133,7 @@ def _by_k(root: Node, stem: str, seed: int) -> Iterator[PublishedCondition]:
         heads = tuple(_head(item) for item in listed.items()) if isinstance(listed.value, list) else None
         yield PublishedCondition(
             where=cell.where,
-            experiment=POOLED_NAMES.get(stem, stem) if heads is None else "random_control",
+            experiment=POOLED_NAMES.get(stem, stem) if heads is None else RANDOM,
             k=_k(cell),
             n_heads=listed.integer() if heads is None else len(heads),
             counts=counts,

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import ReportError
-from harness.experiment.conditions import BASELINE, Condition
+from harness.experiment.conditions import BASELINE, RANDOM, Condition
 from harness.experiment.json_nodes import Node, read_json
 from harness.findings.report.report_data import ReportData
 from harness.findings.report.report_writing import Setup, build_report
@@ -201,7 +201,7 @@ def _conditions(method: str, k: int, answers: Mapping[str, _Answer]) -> list[Con
     """What a method's answers at one k are called here; heads of one task make a condition for each task asked."""
     if (drawn := _RANDOM.fullmatch(method)) is not None:
         seed = int(drawn[1])
-        return [Condition("random_control", f"seed{seed}-k{k:02d}", k=k, seed=seed, random_match="uniform")]
+        return [Condition(RANDOM, f"seed{seed}-k{k:02d}", k=k, seed=seed, random_match="uniform")]
     if (source := _TRANSFER.fullmatch(method)) is not None:
         whole = Condition("transfer", k=k, source_task=source[1])
         targets = dict.fromkeys(answer.task for answer in answers.values())

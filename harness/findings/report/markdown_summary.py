@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness.errors import ReportError, counted
+from harness.experiment.conditions import RANDOM
 from harness.files import write_text
 from harness.findings.report.curves import Level, Point, curves, envelope, level
 from harness.findings.report.report_data import ReportData
 from harness.findings.report.report_files import PAGE_FILE, SUMMARY_FILE
-from harness.findings.report.summary import RANDOM, data_lines, missing_lines, summary_lines
+from harness.findings.report.summary import data_lines, missing_lines, summary_lines
 from harness.findings.verdicts.verdict_data import GateResult
 from harness.findings.wording import percent, points
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
 
 from harness.errors import counted, plain
-from harness.experiment.conditions import UNTOUCHED
+from harness.experiment.conditions import PERMUTATION, RANDOM, UNTOUCHED
 from harness.findings.damage import damage_lines
 from harness.findings.report.curves import Curve, Level, curves, envelope, level
 from harness.findings.report.gate_message import gate_lines
@@ -18,8 +18,6 @@ from harness.findings.verdicts.verdict_data import Kind
 from harness.findings.wording import manner_note, points, points_between, span
 from harness.retrieval.traces import seen_words
 
-RANDOM = "random_control"
-PERMUTATION = "permutation"
 DEGENERATE = 0.05
 """By how much a condition's part of degenerate completions may exceed the baseline's before it is worth a line."""
 

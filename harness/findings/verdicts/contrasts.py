@@ -8,15 +8,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.experiment.conditions import BASELINE, Condition
+from harness.experiment.conditions import BASELINE, PERMUTATION, RANDOM, Condition
 from harness.findings.statistics import ClusterMean, cluster_mean
 from harness.findings.verdicts.gate_samples import Answers, rows_of
 from harness.findings.verdicts.rule import LEAST_CLUSTERS
 from harness.findings.verdicts.verdict_data import Contrast, Finding, Specificity
 from harness.retrieval.rows import Row
 
-RANDOM = "random_control"
-DRAWN = (RANDOM, "permutation")
+DRAWN = (RANDOM, PERMUTATION)
 """Experiments that others are held against, and that are no findings themselves."""
 
 

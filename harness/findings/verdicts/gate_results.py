@@ -32,7 +32,7 @@ from harness.experiment.heads import Head
 from harness.experiment.permutations import ALL_AT_MOST
 from harness.findings.statistics import holm
 from harness.findings.verdicts.gate_samples import (
-    OUTCOMES,
+    MEASURES,
     Answers,
     GateData,
     Premises,
@@ -87,7 +87,7 @@ def gate_result(
     """A gate's part of the report. `rows` are all rows of the run."""
     text, degenerate = plain_text(gate, rows, answers), degenerate_shares(gate, rows, answers)
     premises = Premises(
-        missing=lacking_samples(gate, rows, answers, OUTCOMES[outcome]),
+        missing=lacking_samples(gate, rows, answers, MEASURES[outcome]),
         candidates=candidates_in_controls(gate, known.candidates),
         leaked_filings=known.leaked_filings,
         leaked_how=known.leaked_how,
@@ -98,7 +98,7 @@ def gate_result(
         enough_layers=gate.reach.enough_layers,
         held=gate.reach.held,
     )
-    data = paired_sums(gate, rows, answers, OUTCOMES[outcome])
+    data = paired_sums(gate, rows, answers, MEASURES[outcome])
     verdict = judge(data, margins, premises)
     lost = verdict.drop / verdict.baseline if verdict.drop is not None and verdict.baseline else None
     controls = [[nested[-1] for nested in part.controls] for part in gate.parts]
@@ -144,8 +144,8 @@ def task_verdicts(  # a gate, its samples, and what a verdict is measured by
     found = []
     for task in tasks:
         of_task = [row for row in rows if row.task == task]
-        data = paired_sums(gate, of_task, answers, OUTCOMES[outcome])
-        own = replace(premises, missing=lacking_samples(gate, of_task, answers, OUTCOMES[outcome]))
+        data = paired_sums(gate, of_task, answers, MEASURES[outcome])
+        own = replace(premises, missing=lacking_samples(gate, of_task, answers, MEASURES[outcome]))
         found.append((task, judge(data, margins, own, bootstrap=False), _p_above(data, margins.margin)))
     adjusted = holm([1.0 if p is None else p for _, _, p in found])
     return tuple(

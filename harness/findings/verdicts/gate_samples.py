@@ -132,7 +132,7 @@ class Premises:
         return self.leaked_filings is None and not self.held_out
 
 
-Outcome = Callable[[Sample], float | None]
+Measure = Callable[[Sample], float | None]
 """What is judged of a sample, from 0 to 1; `None` where it is unknown."""
 
 
@@ -146,7 +146,7 @@ def probability(sample: Sample) -> float | None:
     return None if sample.value_logprob is None else math.exp(sample.value_logprob)
 
 
-OUTCOMES: Mapping[GateOutcome, Outcome] = MappingProxyType({"accuracy": matches, "likelihood": probability})
+MEASURES: Mapping[GateOutcome, Measure] = MappingProxyType({"accuracy": matches, "likelihood": probability})
 """What may be judged, by name."""
 
 
@@ -178,7 +178,7 @@ def rows_of(condition: Condition, rows: Sequence[Row], wrong: Collection[str] = 
     return [row for row in rows if covers(condition, row, wrong)]
 
 
-def paired_sums(gate: Gate, rows: Sequence[Row], answers: Answers, outcome: Outcome = matches) -> GateData:
+def paired_sums(gate: Gate, rows: Sequence[Row], answers: Answers, outcome: Measure = matches) -> GateData:
     """The outcome summed by cluster, over the rows whose outcome is known under each condition of their part.
 
     Where several k are judged, a row's outcome under a family of heads is its mean over them.
@@ -202,7 +202,7 @@ def complete_rows(gate: Gate, part: Part, rows: Sequence[Row], answers: Answers)
             yield row
 
 
-def lacking_samples(gate: Gate, rows: Sequence[Row], answers: Answers, outcome: Outcome = matches) -> tuple[str, ...]:
+def lacking_samples(gate: Gate, rows: Sequence[Row], answers: Answers, outcome: Measure = matches) -> tuple[str, ...]:
     """Conditions that lack samples, each with how many of how many rows.
 
     A sample whose outcome is unknown is lacking too, where the untouched model's is known.
@@ -226,7 +226,7 @@ def lacking_samples(gate: Gate, rows: Sequence[Row], answers: Answers, outcome: 
     return tuple(names)
 
 
-def _of_row(gate: Gate, part: Part, row: Row, answers: Answers, outcome: Outcome) -> ClusterSums | None:
+def _of_row(gate: Gate, part: Part, row: Row, answers: Answers, outcome: Measure) -> ClusterSums | None:
     """One row's outcome under each set of heads; `None` where one of them is unknown."""
 
     def of(condition: Condition) -> Sample:

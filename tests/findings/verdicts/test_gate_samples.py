@@ -10,7 +10,7 @@ from harness.experiment.conditions import Condition
 from harness.experiment.gate_conditions import Gate, Part
 from harness.experiment.heads import Head
 from harness.findings.samples import Sample
-from harness.findings.verdicts.gate_samples import OUTCOMES, Answers, ClusterSums, lacking_samples, paired_sums
+from harness.findings.verdicts.gate_samples import MEASURES, Answers, ClusterSums, lacking_samples, paired_sums
 
 ROWS = make_rows(3)
 CITY, YEAR = OWN
@@ -149,8 +149,8 @@ def test_likelihood_is_judged_on_the_rows_whose_value_the_untouched_model_says()
             name(CITY, "judged"): [math.log(0.5), None, 0.0],
         },
     )
-    data = paired_sums(GATE, ROWS, found, OUTCOMES["likelihood"])
+    data = paired_sums(GATE, ROWS, found, MEASURES["likelihood"])
     assert [(cluster.n, cluster.judged) for cluster in data.clusters] == [(2, 1.5), (2, 2.0), (1, 1.0)]
-    assert lacking_samples(GATE, ROWS, found, OUTCOMES["likelihood"]) == (), "not answered untouched: none is lacking"
+    assert lacking_samples(GATE, ROWS, found, MEASURES["likelihood"]) == (), "not answered untouched: none is lacking"
     lost = with_likelihood(found, {"needle_absent": absent, name(CITY, "judged"): [0.0, None, 0.0]})
-    assert lacking_samples(GATE, ROWS, lost, OUTCOMES["likelihood"]) == (f"{name(CITY, 'judged')} (1 of 3 rows)",)
+    assert lacking_samples(GATE, ROWS, lost, MEASURES["likelihood"]) == (f"{name(CITY, 'judged')} (1 of 3 rows)",)
