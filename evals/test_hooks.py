@@ -4,19 +4,30 @@ Drawn head sets are ablated on short random prompts. The logits equal, to the la
 projections forget the heads, without any hook, and of one with the heads' weights cut out, where they are neither
 quantised nor offloaded; what enters the projections outside the zeroed slices is untouched; and after the context is
 left the model answers as before. Seconds on a CPU; a good first test of a model nobody has ablated yet.
+
+torch is imported where it is needed: other tests of this folder may need no model.
 """
+
+from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import Ablation, Head, LoadedModel, ModelShape, can_be_cut, heads_forgotten, weights_cut
+import harness
+from harness import Head, ModelShape
+
+if TYPE_CHECKING:
+    import torch
+
+    from harness import LoadedModel
+
+    Inputs = dict[int, torch.Tensor]
 
 MOST_TOKENS = 64
-Inputs = dict[int, torch.Tensor]
 
 
 def head_sets(shape: ModelShape) -> st.SearchStrategy[frozenset[Head]]:
@@ -33,10 +44,12 @@ def head_sets(shape: ModelShape) -> st.SearchStrategy[frozenset[Head]]:
     )
 
 
-@torch.inference_mode()
 def logits_of(loaded: LoadedModel, ids: torch.Tensor) -> torch.Tensor:
     """Logits of a forward pass: (rows, tokens, vocabulary)."""
-    logits: torch.Tensor = loaded.model(input_ids=ids.to(loaded.device), use_cache=False).logits
+    import torch
+
+    with torch.inference_mode():
+        logits: torch.Tensor = loaded.model(input_ids=ids.to(loaded.device), use_cache=False).logits
     return logits
 
 
@@ -69,6 +82,8 @@ def watched(loaded: LoadedModel) -> Iterator[tuple[Inputs, Inputs]]:
 @given(data=st.data())
 def test_hooks(ablation_model: LoadedModel, data: st.DataObject) -> None:
     """An ablation of one head set for each row of a batch is exact, and leaves nothing behind."""
+    import torch
+
     loaded = ablation_model
     sets = data.draw(st.lists(head_sets(loaded.shape), min_size=1, max_size=3), label="head sets")
     n_tokens = data.draw(st.integers(1, MOST_TOKENS), label="tokens")
@@ -77,7 +92,7 @@ def test_hooks(ablation_model: LoadedModel, data: st.DataObject) -> None:
     ids = torch.randint(0, vocabulary, (len(sets), n_tokens), generator=generator)
 
     untouched = logits_of(loaded, ids)
-    with watched(loaded) as (before, after), Ablation(loaded.outputs, sets):
+    with watched(loaded) as (before, after), harness.Ablation(loaded.outputs, sets):
         ablated = logits_of(loaded, ids)
     assert torch.equal(logits_of(loaded, ids), untouched)
 
@@ -90,12 +105,12 @@ def test_hooks(ablation_model: LoadedModel, data: st.DataObject) -> None:
         assert torch.equal(after[output.layer][kept], before[output.layer][kept])
         assert not after[output.layer][~kept].any()
 
-    with heads_forgotten(loaded.outputs, sets):
+    with harness.heads_forgotten(loaded.outputs, sets):
         assert torch.equal(ablated, logits_of(loaded, ids))
-    if can_be_cut(loaded.outputs):
+    if harness.can_be_cut(loaded.outputs):
         for heads in sets:
             # in all rows: how experts and 8-bit products round depends on what is computed together
-            with Ablation(loaded.outputs, [heads]):
+            with harness.Ablation(loaded.outputs, [heads]):
                 ablated = logits_of(loaded, ids)
-            with weights_cut(loaded.outputs, heads):
+            with harness.weights_cut(loaded.outputs, heads):
                 assert torch.equal(ablated, logits_of(loaded, ids))

@@ -6,7 +6,7 @@ value, and only the question says which is meant. Knows nothing about tokens or 
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from harness.demo.attributes import OTHER_ATTRIBUTES, TASK_ATTRIBUTES, Attribute
@@ -136,9 +136,31 @@ def _filler(filing: Filing, rng: random.Random) -> str:
     return " ".join(parts) + "."
 
 
+def demo_filings(n_filings: int = DEMO_FILINGS, *, seed: int = DEMO_SEED) -> tuple[Filing, ...]:
+    """The demo's filings, whose values never occurred in training."""
+    return tuple(Filing(f"demo-{seed}-{index:04d}.txt", seed, held_out=True) for index in range(n_filings))
+
+
 def demo_rows(
-    n_filings: int = DEMO_FILINGS, *, seed: int = DEMO_SEED, n_sentences: int = DEMO_SENTENCES
+    n_filings: int = DEMO_FILINGS,
+    *,
+    seed: int = DEMO_SEED,
+    n_sentences: int = DEMO_SENTENCES,
+    only: Callable[[str], bool] = lambda name: True,
 ) -> tuple[Row, ...]:
-    """The demo's rows, nine a filing, of values that never occurred in training; equal seeds give equal rows."""
-    filings = (Filing(f"demo-{seed}-{index:04d}.txt", seed, held_out=True) for index in range(n_filings))
-    return tuple(filing.row(attribute, n_sentences=n_sentences) for filing in filings for attribute in TASK_ATTRIBUTES)
+    """The rows of the demo's filings, or of those `only` whose names are wanted, nine each; equal seeds give equal
+    rows."""
+    return tuple(
+        filing.row(attribute, n_sentences=n_sentences)
+        for filing in demo_filings(n_filings, seed=seed)
+        if only(filing.name)
+        for attribute in TASK_ATTRIBUTES
+    )
+
+
+def demo_values() -> dict[str, tuple[str, ...]]:
+    """The different values that all rows of the demo ask for, by task; without the rows, which take longer."""
+    return {
+        attribute.id: tuple(dict.fromkeys(filing.fact(attribute)[0] for filing in demo_filings()))
+        for attribute in TASK_ATTRIBUTES
+    }

@@ -25,6 +25,7 @@ from harness.experiment.store_file import (
     OF_MEANS,
     OF_RECORD,
     PROGRESS,
+    REMEMBERED,
     SCHEMA_VERSION,
     StoreFile,
     digest_of,
@@ -32,7 +33,10 @@ from harness.experiment.store_file import (
     sound_record,
 )
 
-__all__ = ["IN_MEMORY", "SCHEMA_VERSION", "Repair", "Store", "has_declared", "progress_notes"]
+__all__ = ["IN_MEMORY", "SCHEMA_VERSION", "Repair", "Store", "has_declared", "progress_notes", "remembered"]
+
+MOST_REMEMBERED = 16
+"""Texts that are remembered, the latest ones: each is of other settings, or of another model."""
 
 _PUT_RECORD = f"""
     INSERT INTO records VALUES (:key, :row_id, :run, :record, digest(:key, :row_id, :run, :record))
@@ -187,6 +191,19 @@ class Store:
             with self._file.transaction():
                 self._file.database.execute("DELETE FROM progress WHERE run = ?", (run,))
 
+    def remember(self, key: str, text: str) -> None:
+        """Keep a text that `remembered` gives back, in place of what was kept under this key."""
+        values = {"key": key, "value": text, "digest": digest_of(key, text)}
+        with self._file.transaction():
+            database = self._file.database
+            database.execute(REMEMBERED)
+            database.execute("DELETE FROM remembered WHERE key = :key", values)
+            database.execute("INSERT INTO remembered VALUES (:key, :value, :digest)", values)
+            database.execute(
+                "DELETE FROM remembered WHERE rowid NOT IN (SELECT rowid FROM remembered ORDER BY rowid DESC LIMIT ?)",
+                (MOST_REMEMBERED,),
+            )
+
 
 def has_declared(path: Path, run: str) -> bool:
     """Whether a run has declared anything in this file; only looks, whatever the file may be."""
@@ -199,10 +216,19 @@ def progress_notes(path: Path, run: str) -> tuple[tuple[str, str], ...]:
     return tuple((str(who), str(note)) for who, note in found)
 
 
-def _looked_up(path: Path, query: str, run: str) -> list[tuple[Any, ...]]:
-    """What a query about a run finds in this file; nothing where it cannot be asked."""
+def remembered(path: Path, key: str) -> str | None:
+    """The text kept under this key; `None` where there is none, or a damaged one; only looks, as the others."""
+    query = "SELECT CAST(digest AS BLOB), CAST(key AS BLOB), CAST(value AS BLOB) FROM remembered WHERE key = ?"
+    for digest, *content in _looked_up(path, query, key):
+        if digest == digest_of(*content):
+            return str(content[1].decode())
+    return None
+
+
+def _looked_up(path: Path, query: str, name: str) -> list[tuple[Any, ...]]:
+    """What a query about a name finds in this file; nothing where it cannot be asked."""
     try:
         with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
-            return database.execute(query, (run,)).fetchall()
+            return database.execute(query, (name,)).fetchall()
     except (sqlite3.Error, UnicodeDecodeError):
         return []

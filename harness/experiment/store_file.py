@@ -43,6 +43,8 @@ JUDGED = "CREATE TABLE IF NOT EXISTS judged (gate TEXT NOT NULL, way TEXT NOT NU
 """Made with the first verdict."""
 PROGRESS = "CREATE TABLE IF NOT EXISTS progress (run TEXT, who TEXT, note TEXT NOT NULL, UNIQUE (run, who))"
 """Made with the first note of a process that shares a run."""
+REMEMBERED = "CREATE TABLE IF NOT EXISTS remembered (key TEXT PRIMARY KEY, value TEXT NOT NULL, digest BLOB)"
+"""Made with the first thing that is to be remembered."""
 _TABLES = (
     """CREATE TABLE records (key TEXT PRIMARY KEY, row_id TEXT NOT NULL, run TEXT NOT NULL, record TEXT NOT NULL,
     digest BLOB) WITHOUT ROWID""",

@@ -308,9 +308,13 @@ def split_of(row: Row, seed: int, share: float = SPLIT_SHARE) -> SplitName:
     """
     if row.split is not None:
         return row.split
+    return "evaluation" if is_evaluated(row.cluster_name, seed, share) else "identification"
+
+
+def is_evaluated(cluster: str, seed: int, share: float = SPLIT_SHARE) -> bool:
+    """Whether the hash of a cluster is not among the lowest `share`."""
     part = Fraction(str(share))
-    low = int(filing_hash(row.cluster_name, seed), 16) * part.denominator < part.numerator * 2**256
-    return "identification" if low else "evaluation"
+    return int(filing_hash(cluster, seed), 16) * part.denominator >= part.numerator * 2**256
 
 
 def split_rows(rows: Iterable[Row], *, seed: int, share: float = SPLIT_SHARE) -> Split:

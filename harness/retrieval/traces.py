@@ -23,7 +23,6 @@ from dataclasses import dataclass, replace
 from statistics import median, quantiles
 from typing import TYPE_CHECKING, Literal
 
-from harness.retrieval.prompts import Prompt
 from harness.retrieval.rows import Row, filing_hash
 
 if TYPE_CHECKING:
@@ -208,12 +207,12 @@ class Extent:
     depths: tuple[float, float, float]
 
 
-def extent_of(prompts: Iterable[Prompt]) -> Extent | None:
-    """The extent of these prompts, each of which counts once; `None` of none."""
+def extent_of(prompts: Iterable[tuple[int, float]]) -> Extent | None:
+    """The extent of prompts, given as tokens and needle's depth, each of which counts once; `None` of none."""
     lengths, depths = [], []
-    for prompt in prompts:
-        lengths.append(len(prompt.token_ids))
-        depths.append(prompt.depth)
+    for n_tokens, depth in prompts:
+        lengths.append(n_tokens)
+        depths.append(depth)
     if not lengths:
         return None
     low, middle, high = quantiles(depths, n=4, method="inclusive") if len(depths) > 1 else depths * 3

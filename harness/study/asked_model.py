@@ -1,32 +1,28 @@
 """The model that the settings ask for: what is known of it, its tokenizer, its content, and the model itself.
 
 The one place where settings become arguments of the model floor, which is imported inside functions only. The model's
-checkpoint is opened at the first question that only its files can answer, and once: its commit is settled then, and a
-branch that moves during a run changes nothing.
+checkpoint is opened at the first question that no earlier session has answered (`memory`), and once: its commit is
+settled then, and a branch that moves during a run changes nothing.
 """
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.demo import MODEL_FOLDER
+from harness.errors import ModelError
 from harness.experiment.cost import ModelSize
-from harness.experiment.heads import Blueprint, Head
+from harness.experiment.heads import Blueprint, Head, ModelShape
 from harness.experiment.intervention import MeanValues
 from harness.experiment.record import RunKey
 from harness.retrieval.prompts import Tokenizer
 from harness.settings import DEMO, Settings
+from harness.study.memory import Memory, model_place
 
 if TYPE_CHECKING:
     from harness.model.loading.checkpoint import Checkpoint
     from harness.model.loading.loaded_model import LoadedModel
-
-
-def model_place(settings: Settings) -> str:
-    """The folder or hub id to load: the embedded model's folder for the demo."""
-    return str(MODEL_FOLDER) if settings.model == DEMO else settings.model
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +31,16 @@ class AskedModel:
 
     settings: Settings
 
-    @property
+    @cached_property
+    def memory(self) -> Memory:
+        """What earlier sessions found out of it."""
+        return Memory(self.settings)
+
+    @cached_property
     def blueprint(self) -> Blueprint:
         """What will be loaded."""
-        return self._checkpoint.blueprint
+        found = self.memory.recall("model", "blueprint", lambda: asdict(self._checkpoint.blueprint))
+        return Blueprint(**found | {"shape": ModelShape(**found["shape"]), "windows": tuple(found["windows"])})
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -46,13 +48,34 @@ class AskedModel:
         return self._checkpoint.tokenizer
 
     @cached_property
+    def special_tokens(self) -> frozenset[int]:
+        """The tokenizer's special tokens."""
+
+        def find() -> list[int]:
+            return sorted(number for number, token in self.tokenizer.added_tokens_decoder.items() if token.special)
+
+        return frozenset(self.memory.recall("model", "special tokens", find))
+
+    @cached_property
     def fingerprints(self) -> tuple[str, str | None]:
         """Content hashes of the model's files, and of its adapter's; a dry run fetches none."""
-        return self._checkpoint.content_hash(fetched=not self.settings.dry_run), self._checkpoint.adapter_hash
+        model, adapter = self.memory.recall(
+            "model",
+            "fingerprints",
+            lambda: [
+                self._checkpoint.content_hash(fetched=not self.settings.dry_run),
+                self._checkpoint.adapter_hash,
+            ],
+        )
+        return model, adapter
 
     @cached_property
     def run_key(self) -> RunKey:
         """What this model's records depend on beside prompt and heads, found out without loading weights."""
+        found = self.memory.recall("model", "run key", lambda: asdict(self._find_run_key()))
+        return RunKey(**found | {"architectures": tuple(found["architectures"])})
+
+    def _find_run_key(self) -> RunKey:
         import torch
         import transformers
 
@@ -78,16 +101,34 @@ class AskedModel:
 
     def check_weights(self) -> None:
         """Raise a ModelError where it is known already that there are no weights to load."""
-        self._checkpoint.check_weights()
+        if not self.memory.knows("model", "fingerprints"):
+            self._checkpoint.check_weights()
+
+    def text(self, token_ids: Sequence[int]) -> str:
+        """What tokens say, special ones left out."""
+        return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True))
+
+    def known_text(self, token_ids: Sequence[int]) -> str:
+        """The same, remembered."""
+        return self.memory.recall("texts", " ".join(map(str, token_ids)), lambda: self.text(token_ids))
 
     def size(self, dtype: str) -> ModelSize:
         """How large the model is in a dtype."""
         return self._checkpoint.size(dtype)
 
     def load(self, *, device_map: str | None = None) -> "LoadedModel":
-        """The model, ready for inference; `device_map` in place of the settings' own."""
+        """The model, ready for inference; `device_map` in place of the settings' own.
+
+        Raises ModelError too where it is not as it was remembered, which no earlier session is believed in again.
+        """
         from harness.model.loading import loaded_model
 
+        if self._checkpoint.blueprint != self.blueprint:
+            self.memory.forget()
+            raise ModelError(
+                f"model {self.settings.model!r}: it, or this machine, is not as the store remembers it; expected the "
+                "same files and devices; start again: it is found out anew"
+            )
         return loaded_model.load_model(self._checkpoint, device_map=device_map)
 
     def write_without(self, heads: Collection[Head], out: Path, means: MeanValues | None = None) -> None:

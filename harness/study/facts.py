@@ -17,6 +17,7 @@ from harness.retrieval.facts import FACTS, Fact, fact_rows, read_facts
 from harness.settings import Settings
 from harness.study.crew import Crew, Engine
 from harness.study.forecast import Forecast, forecast
+from harness.study.inputs import values_of
 from harness.study.progress import Progress
 from harness.study.run import Run
 
@@ -38,7 +39,7 @@ class FactsRun:
     def beside(cls, run: Run, facts: Sequence[Fact]) -> "FactsRun":
         """Over the same store."""
         tasks, rows = fact_rows(facts)
-        inputs = replace(run.inputs, tasks=tasks, rows=rows, all_rows=rows)
+        inputs = replace(run.inputs, tasks=tasks, rows=rows, all_rows=rows, values=values_of(rows))
         return cls(Run(inputs, run.store, run_id=run.id, share=run.share, workers=run.workers))
 
     def ask(

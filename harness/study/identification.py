@@ -90,7 +90,9 @@ def identify_heads(
         split_seed=seed,
         split_share=split_share(settings),
         traces=traces_of(made_from or rows, seed),
-        extent=extent_of(trial.prompt for trial in chain.from_iterable(trials.values())),
+        extent=extent_of(
+            (len(trial.prompt.token_ids), trial.prompt.depth) for trial in chain.from_iterable(trials.values())
+        ),
     )
     if settings.model != DEMO:
         return ranking

@@ -28,6 +28,7 @@ from harness.retrieval.rows import (
     check_rows,
     donor_of,
     filing_hash,
+    is_evaluated,
     read_rows,
     split_rows,
 )
@@ -43,11 +44,13 @@ from harness.study.prompt_book import PromptBook
 class Data:
     """The tasks studied, their rows of either split, and those left out; beside them all that the file holds.
 
-    What is not studied counts where rows of one document are cut alike.
+    What is not studied counts where rows of one document are cut alike. `values` are the different values that each
+    task's rows ask for.
     """
 
     tasks: Mapping[str, Task]
     rows: tuple[Row, ...]
+    values: Mapping[str, tuple[str, ...]]
     excluded: tuple[Excluded, ...]
     known_tasks: Mapping[str, Task]
     file_rows: tuple[Row, ...]
@@ -60,7 +63,8 @@ class Data:
 @dataclass(frozen=True)
 class Inputs:
     """What a run works on: `rows` are the evaluation rows, one for each depth of a sweep; `all_rows` those of either
-    split, as they were read, and `data` all that the file holds.
+    split, as they were read, and `data` all that the file holds. Of the demo, whose rows are made, those alone that
+    are needed. `values` are the different values that each task's rows ask for.
 
     `split_seed` is the ranking's where it has one, so that no filing it was made from is evaluated, and so is
     `split_share` where none was asked for. `overlap` are the evaluated filings that made the ranking all the same, and
@@ -71,6 +75,7 @@ class Inputs:
     tasks: Mapping[str, Task]
     rows: tuple[Row, ...]
     all_rows: tuple[Row, ...]
+    values: Mapping[str, tuple[str, ...]]
     data: Data
     excluded: tuple[Excluded, ...]
     source: str
@@ -111,14 +116,6 @@ class Inputs:
     def run_key(self) -> RunKey:
         """What records depend on beside prompt and heads."""
         return self.model.run_key
-
-    @cached_property
-    def values(self) -> Mapping[str, tuple[str, ...]]:
-        """The different values that each task's rows ask for."""
-        found: dict[str, dict[str, None]] = {}
-        for row in self.all_rows:
-            found.setdefault(row.task, {})[row.needle_value] = None
-        return {task: tuple(values) for task, values in found.items()}
 
     def score(self, row: Row, completion: str) -> tuple[bool, bool]:
         """Whether a completion matches by the rule that was asked for, and by the published one."""
@@ -172,9 +169,10 @@ def read_inputs(settings: Settings) -> Inputs:
     ranking = _ranking(settings)
     ranking.check_shape(blueprint.shape)
     ranking = ranking.completed(blueprint.shape)
-    data = read_data(settings)
     split_seed = settings.seed if ranking.split_seed is None else ranking.split_seed
     share = split_share(settings, ranking)
+    evaluation = settings.mode not in ("mean", *DONOR_MODES)
+    data = read_data(settings, (split_seed, share) if evaluation else None)
     all_rows = join_equal_texts(data.rows)
     rows = evaluation_rows(all_rows, settings, split_seed, share)
     evaluated = {row.filename for row in rows}
@@ -184,6 +182,7 @@ def read_inputs(settings: Settings) -> Inputs:
         tasks=data.tasks,
         rows=rows,
         all_rows=all_rows,
+        values=data.values,
         data=data,
         excluded=data.excluded,
         source=data_source(settings),
@@ -206,15 +205,22 @@ def read_inputs(settings: Settings) -> Inputs:
     return inputs
 
 
-def read_data(settings: Settings) -> Data:
-    """What the file of rows holds, and what of it is studied. Raises DataError."""
+def read_data(settings: Settings, evaluated: tuple[int, float] | None = None) -> Data:
+    """What the file of rows holds, and what of it is studied. Raises DataError.
+
+    Of the demo, whose rows are made one by one, those for evaluation alone where a seed and a share say which these
+    are.
+    """
     known = dict(EDGAR_TASKS) | (load_tasks(settings.task_file) if settings.task_file else {})
     if settings.data is None:
-        from harness.demo.filings import demo_rows
+        from harness.demo.filings import demo_rows, demo_values
 
-        table = check_rows(demo_rows(), known, source=DEMO, strict=settings.strict_rows)
+        made = demo_rows() if evaluated is None else demo_rows(only=lambda name: is_evaluated(name, *evaluated))
+        table = check_rows(made, known, source=DEMO, strict=settings.strict_rows)
+        values: Mapping[str, tuple[str, ...]] = demo_values()
     else:
         table = read_rows(settings.data, known, strict=settings.strict_rows)
+        values = values_of(table.rows)
     held = Counter(row.task for row in table.rows)
     names = settings.tasks or tuple(task for task in known if held[task])
     tasks = select_tasks(known, names)
@@ -225,7 +231,15 @@ def read_data(settings: Settings) -> Data:
                 f"it holds {', '.join(sorted(held))}"
             )
     rows = tuple(row for row in table.rows if row.task in tasks)
-    return Data(tasks, rows, table.excluded, known_tasks=known, file_rows=table.rows)
+    return Data(tasks, rows, values, table.excluded, known_tasks=known, file_rows=table.rows)
+
+
+def values_of(rows: Iterable[Row]) -> Mapping[str, tuple[str, ...]]:
+    """The different values that each task's rows ask for."""
+    found: dict[str, dict[str, None]] = {}
+    for row in rows:
+        found.setdefault(row.task, {})[row.needle_value] = None
+    return {task: tuple(values) for task, values in found.items()}
 
 
 def data_source(settings: Settings) -> str:

@@ -42,13 +42,16 @@ class Interventions:
     @cached_property
     def mean_prompts(self) -> tuple[Prompt, ...]:
         """The prompts that means are taken over, as for ranking heads: the identification rows of the tasks studied."""
-        prompts, seed = self._inputs.prompts, self._inputs.split_seed
-        return tuple(prompts.read(row, lambda row: identification_depth(row, seed)) for row in mean_rows(self._inputs))
+        return tuple(self._inputs.prompts.read(row, self._mean_depth) for row in mean_rows(self._inputs))
 
     @cached_property
     def _means_key(self) -> str:
-        digests = (tokens_digest(prompt.token_ids, prompt.value_ids) for prompt in self.mean_prompts)
+        prompts = self._inputs.prompts
+        digests = (prompts.read_digest(row, self._mean_depth) for row in mean_rows(self._inputs))
         return means_key(self._inputs.run_key, digests)
+
+    def _mean_depth(self, row: Row) -> float:
+        return identification_depth(row, self._inputs.split_seed)
 
     @property
     def means(self) -> MeanValues | None:

@@ -44,9 +44,10 @@ def build_gate(inputs: Inputs, name: str) -> Gate:
 
 def declared_gates(inputs: Inputs, conditions: Iterable[Condition]) -> tuple[Gate, ...]:
     """The gates all of whose conditions are among these: their own controls are declared by nobody else."""
+    conditions = tuple(conditions)
     names = {condition.name for condition in conditions}
     found = []
-    for name in GATES:
+    for name in (gate for gate in GATES if any(condition.gate == gate for condition in conditions)):
         try:
             gate = build_gate(inputs, name)
         except HeadsError:
@@ -77,18 +78,19 @@ def judge_gates(
         conditions,
         inputs.rows,
         records,
-        lambda row_id: len(run.prompt(row_id, "plain_text").value_ids),
+        lambda row_id: inputs.prompts.facts(inputs.by_id[row_id], "plain_text").n_value,
         manner=inputs.manner,
     )
     answers = Answers.of(samples, texts)
     gates = declared_gates(inputs, conditions)
     asked = dict.fromkeys(job.row_id for job in records if job.prompt == "full")
+    prompts = (inputs.prompts.facts(inputs.by_id[row_id]) for row_id in asked)
     known = Known(
         candidates=inputs.ranking.all_candidates(),
         leaked_filings=inputs.ranking_overlap,
         leaked_how=seen_words(inputs.known_by),
         held_out=settings.heads_held_out,
-        notes=tuple(gate_notes(inputs.ranking, extent_of(run.prompt(row_id, "full") for row_id in asked))),
+        notes=tuple(gate_notes(inputs.ranking, extent_of((each.n_tokens, each.depth) for each in prompts))),
     )
     margins = {gate.heads: Margins(margin=settings.margin_of(gate.heads), flat=settings.gate_flat) for gate in gates}
     results = []

@@ -138,8 +138,11 @@ def _damage(run: Run, conditions: Sequence[Condition], samples: Sequence[Sample]
     zeroed = score_samples(asked, inputs.rows, records, inputs.score, place=_place(run), manner=DEFAULT_MANNER)
 
     def unseen(row_id: str, layer: int) -> bool:
-        window, prompt = inputs.blueprint.windows[layer], run.prompt(row_id, "full")
-        return window is not None and prompt.needle_end <= len(prompt.token_ids) - window
+        window = inputs.blueprint.windows[layer]
+        if window is None:
+            return False
+        prompt = run.prompt(row_id, "full")
+        return prompt.needle_end <= len(prompt.token_ids) - window
 
     return damage_shares(asked, samples, zeroed, unseen if settings.mode in EDGE_MODES else None)
 
@@ -147,7 +150,7 @@ def _damage(run: Run, conditions: Sequence[Condition], samples: Sequence[Sample]
 def _flags(run: Run) -> Flags:
     """What is wrong with a completion beside its text: two values of its task, or special tokens within it."""
     inputs = run.inputs
-    special = {number for number, token in inputs.model.tokenizer.added_tokens_decoder.items() if token.special}
+    special = inputs.model.special_tokens
 
     def flags(row: Row, record: Record) -> frozenset[Fault]:
         found: set[Fault] = set()
@@ -167,7 +170,7 @@ def _place(run: Run) -> Place:
 
     def place(row: Row, untouched: Record) -> tuple[int, int] | None:
         compare, values = inputs.tasks[row.task].compare, inputs.values[row.task]
-        return value_tokens(untouched.completion.token_ids, row.needle_value, compare, run.decode, values)
+        return value_tokens(untouched.completion.token_ids, row.needle_value, compare, inputs.model.known_text, values)
 
     return place
 

@@ -6,9 +6,11 @@ rows are asked: so a row's prompt hangs on the file and on where needles are put
 the model's tokenizer, not its weights. Knows nothing of conditions, of what is stored, nor of pytest.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 from harness.experiment.heads import check_window
 from harness.experiment.record import tokens_digest
@@ -33,6 +35,17 @@ DepthOf = Callable[[Row], float]
 """Where the needle of a row goes."""
 
 
+@dataclass(frozen=True, slots=True)
+class PromptFacts:
+    """What is known of a prompt without its tokens: their `tokens_digest`, how many they and the gold value's are, and
+    its needle's achieved depth."""
+
+    digest: str
+    n_tokens: int
+    n_value: int
+    depth: float
+
+
 @dataclass(frozen=True, eq=False)
 class PromptBook:
     """The prompts of one study, in the words of its tasks and the tokens of its model.
@@ -48,7 +61,7 @@ class PromptBook:
     file_rows: Sequence[Row] = ()
     _asked: dict[tuple[Row, PromptKind], Prompt] = field(default_factory=dict, init=False, repr=False)
     _read: dict[tuple[Row, float, PromptKind], Prompt] = field(default_factory=dict, init=False, repr=False)
-    _digests: dict[tuple[Row, PromptKind], str] = field(default_factory=dict, init=False, repr=False)
+    _facts: dict[tuple[Row, float, PromptKind], PromptFacts] = field(default_factory=dict, init=False, repr=False)
     _cuts: dict[tuple[tuple[Row, float], ...], tuple[Row | None, ...]] = field(
         default_factory=dict, init=False, repr=False
     )
@@ -74,12 +87,18 @@ class PromptBook:
             self._asked[row, kind] = prompt
         return self._asked[row, kind]
 
+    def facts(self, row: Row, kind: PromptKind = "full") -> PromptFacts:
+        """What is known of the prompt that a row is asked with; remembered."""
+        return self._known(row, self.placed_depth(row), kind, lambda: self.asked(row, kind))
+
     def digest(self, row: Row, kind: PromptKind = "full") -> str:
-        """The `tokens_digest` of the prompt that a row is asked with, taken once."""
-        if (row, kind) not in self._digests:
-            prompt = self.asked(row, kind)
-            self._digests[row, kind] = tokens_digest(prompt.token_ids, prompt.value_ids)
-        return self._digests[row, kind]
+        """The `tokens_digest` of the prompt that a row is asked with."""
+        return self.facts(row, kind).digest
+
+    def read_digest(self, row: Row, depth_of: DepthOf, kind: PromptKind = "full") -> str:
+        """The same of a prompt that is read."""
+        cut = self._cut(row, depth_of)
+        return self._known(cut, depth_of(row), kind, lambda: self.read(row, depth_of, kind)).digest
 
     def read(self, row: Row, depth_of: DepthOf, kind: PromptKind = "full") -> Prompt:
         """The prompt of a row that is read, not asked, its needle as deep as `depth_of` says; built once.
@@ -115,22 +134,45 @@ class PromptBook:
         pairs = [(row, self._cut(row, depth_of)) for row in rows]
         return tuple(cut for _, cut in pairs), sum(cut is not row for row, cut in pairs)
 
+    def _known(self, row: Row, depth: float, kind: PromptKind, build: Callable[[], Prompt]) -> PromptFacts:
+        key = (row, depth, kind)
+        if key not in self._facts:
+
+            def find() -> list[Any]:
+                prompt = build()
+                digest = tokens_digest(prompt.token_ids, prompt.value_ids)
+                return [digest, len(prompt.token_ids), len(prompt.value_ids), prompt.depth]
+
+            name = _name(_bare(row), self.tasks[row.task], depth, kind)
+            self._facts[key] = PromptFacts(*self.model.memory.recall("prompts", name, find))
+        return self._facts[key]
+
     def _cut(self, row: Row, depth_of: DepthOf) -> Row:
-        most = self.settings.seq_len
-        if most is None:
+        if self.settings.seq_len is None:
             return row
+        together = self._with(row)
+        name = _name(_bare(row), [(each, self.tasks[each.task], depth_of(each)) for each in together])
+
+        def find() -> list[int]:
+            text = self._cut_now(row, together, depth_of).haystack_text
+            start = row.haystack_text.index(text)  # what is left of it is one run
+            return [start, start + len(text)]
+
+        start, stop = self.model.memory.recall("cuts", name, find)
+        if (start, stop) == (0, len(row.haystack_text)):
+            return row
+        return replace(row, haystack_text=row.haystack_text[start:stop], haystack_token_length=None)
+
+    def _cut_now(self, row: Row, together: Sequence[Row], depth_of: DepthOf) -> Row:
+        most = self.settings.seq_len or 0
 
         def count(each: Row) -> int:
             return len(self._build(each, depth_of(each)).token_ids)
 
-        together = self._with(row)
         key = tuple((each, depth_of(each)) for each in together)
         if key not in self._cuts:
             self._cuts[key] = cut_together(together, most, count)
-        cut = self._cuts[key][together.index(_bare(row))] or cut_to_length(row, most, count)
-        if cut.haystack_text == row.haystack_text:
-            return row
-        return replace(row, haystack_text=cut.haystack_text, haystack_token_length=None)
+        return self._cuts[key][together.index(_bare(row))] or cut_to_length(row, most, count)
 
     def _with(self, row: Row) -> tuple[Row, ...]:
         """The rows that the file has of this one's document, as deep as this one where that has a depth of its own."""
@@ -167,3 +209,8 @@ def _document(row: Row) -> tuple[str, str, str]:
 def _bare(row: Row) -> Row:
     """The row without what its prompt does not depend on."""
     return replace(row, haystack_token_length=None, split=None, cluster=None)
+
+
+def _name(*parts: object) -> str:
+    """A name of all that these say, to be remembered by."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]

@@ -210,7 +210,7 @@ class Run:
 
     def decode(self, token_ids: list[int]) -> str:
         """The text that is scored."""
-        return str(self.inputs.model.tokenizer.decode(token_ids, skip_special_tokens=True))
+        return self.inputs.model.text(token_ids)
 
     def _key(self, job: Job) -> str:
         if job not in self._keys:

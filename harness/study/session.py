@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from harness.errors import BusyError, HarnessError, ReportError, SettingsError, memory_is_named
+from harness.errors import BusyError, HarnessError, ReportError, SettingsError, StoreError, memory_is_named
 from harness.experiment.conditions import BASELINE, UNTOUCHED, Condition, distinct, read_conditions, write_conditions
 from harness.experiment.experiments import EXPERIMENTS, Builder, in_order
 from harness.experiment.gate_conditions import Gate
@@ -131,10 +131,13 @@ class StudySession:
         return self._run
 
     def close(self) -> None:
-        """Let go of the store, of leased GPUs, and of a cluster."""
+        """Let go of the store, of leased GPUs, and of a cluster; what was found out of the model is remembered."""
         self._let_go_of_cluster()
         self._leases.close()
         if self._run is not None:
+            if self.writes and self.place.worker is None:
+                with suppress(StoreError):  # nothing but time is lost
+                    self._run.inputs.model.memory.keep(self._run.store)
             self._run.store.close()
 
     @memory_is_named()

@@ -43,7 +43,7 @@ SMALL_DEMO = f"""
 
     here, rows = Path(__file__).parent, harness.demo.filings.demo_rows(3, n_sentences=2)
     evaluated = tuple(replace(row, split="evaluation") for row in rows if row.task in {TASKS})
-    harness.demo.filings.demo_rows = lambda: evaluated
+    harness.demo.filings.demo_rows = lambda **_: evaluated
     harness.study.asked_model.MODEL_FOLDER = here / "tiny"
     harness.study.inputs.RANKING_FILE = here / "heads.json"
 """

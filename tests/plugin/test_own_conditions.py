@@ -29,7 +29,7 @@ MINE = """
 def small_demo(project: Project, world: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """Nothing is configured, and the demo's model, ranking and rows are small ones."""
     rows = [replace(row, split="evaluation") for row in demo_rows(3, n_sentences=2) if row.task in TASKS]
-    monkeypatch.setattr(harness.demo.filings, "demo_rows", lambda: tuple(rows))
+    monkeypatch.setattr(harness.demo.filings, "demo_rows", lambda **_: tuple(rows))
     monkeypatch.setattr(harness.study.asked_model, "MODEL_FOLDER", world / "tiny")
     monkeypatch.setattr(harness.study.inputs, "RANKING_FILE", world / "heads.json")
     project.only_ini(filterwarnings="error")

@@ -17,7 +17,7 @@ FILES = {word: "test_gates.py" if word == "gate" else f"test_{word}.py" for word
 def demo(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     """Nothing is configured: the embedded model, its tasks and its ranking; of its filings a few are enough."""
     rows = tuple(replace(row, split="evaluation") for row in demo_rows(2))
-    monkeypatch.setattr(harness.demo.filings, "demo_rows", lambda: rows)
+    monkeypatch.setattr(harness.demo.filings, "demo_rows", lambda **_: rows)
     project.only_ini(filterwarnings="error")
     return project
 

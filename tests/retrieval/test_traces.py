@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from harness.demo.filings import demo_rows
-from harness.retrieval.prompts import Prompt
 from harness.retrieval.rows import Row, filing_hash, split_of, split_rows
 from harness.retrieval.traces import (
     PLACES,
@@ -191,14 +190,10 @@ def test_real_filings_of_other_companies_are_not_alike() -> None:
 MIDDLE = Extent(700.0, (0.25, 0.5, 0.75))
 
 
-def prompt(n_tokens: int, depth: float) -> Prompt:
-    return Prompt("f/ceo", "full", "", (1,) * n_tokens, 0, 0, 0, 0, depth, (2,))
-
-
 def test_medians_and_quartiles_by_hand() -> None:
-    found = extent_of(prompt(n, depth) for n, depth in ((300, 0.0), (100, 1.0), (200, 0.5), (900, 0.25), (201, 0.75)))
+    found = extent_of(((300, 0.0), (100, 1.0), (200, 0.5), (900, 0.25), (201, 0.75)))
     assert found == Extent(201.0, (0.25, 0.5, 0.75))
-    assert extent_of([prompt(7, 0.1)]) == Extent(7.0, (0.1, 0.1, 0.1))
+    assert extent_of([(7, 0.1)]) == Extent(7.0, (0.1, 0.1, 0.1))
     assert extent_of([]) is None
 
 

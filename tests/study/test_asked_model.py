@@ -20,8 +20,9 @@ from harness.model.loading import checkpoint
 from harness.model.loading.checkpoint_files import digest
 from harness.retrieval.rows import write_rows
 from harness.settings import DEMO, Settings
-from harness.study.asked_model import AskedModel, model_place
+from harness.study.asked_model import AskedModel
 from harness.study.benchmark import Request, measure
+from harness.study.memory import model_place
 from harness.study.session import Place, StudySession
 
 TASK = "ceo_lastname"

@@ -101,7 +101,7 @@ def test_the_ranking_tells_what_it_was_made_from(checkpoint: Path) -> None:
     assert (ranking.split_seed, ranking.top_k, ranking.method) == (3, 4, "summed_attention")
     tokenizer = AskedModel(settings).tokenizer
     prompts = [build_prompt(row, TASKS[row.task], tokenizer, depth=identification_depth(row, 3)) for row in rows]
-    assert ranking.extent == extent_of(prompts)
+    assert ranking.extent == extent_of((len(prompt.token_ids), prompt.depth) for prompt in prompts)
     assert ranking.samples == dict.fromkeys(TASKS, len(rows) // 2)
     assert list(ranking.split_half or ()) == list(TASKS)
     assert ranking.model is not None

@@ -19,7 +19,7 @@ from harness.retrieval.prompts import build_prompt
 from harness.retrieval.rows import Row, filing_hash, split_of, write_rows
 from harness.retrieval.tasks import EDGAR_TASKS
 from harness.settings import Settings
-from harness.study.asked_model import AskedModel, model_place
+from harness.study.asked_model import AskedModel
 from harness.study.inputs import (
     Inputs,
     evaluation_rows,
@@ -27,6 +27,7 @@ from harness.study.inputs import (
     read_data,
     read_inputs,
 )
+from harness.study.memory import model_place
 
 TASKS = ("ceo_lastname", "incorporation_year")
 ROWS = tuple(row for row in demo_rows(12, n_sentences=2) if row.task in TASKS)

@@ -108,7 +108,7 @@ def test_a_ranking_of_other_prompts_is_said_under_the_verdict(run: Run) -> None:
         (found,) = judge_gates(run, gate.conditions, records, samples).gates
         return [note for note in found.notes if "other heads may be the best" in note]
 
-    here = extent_of(run.prompt(row.id, "full") for row in inputs.rows)
+    here = extent_of((len(p.token_ids), p.depth) for p in (run.prompt(row.id, "full") for row in inputs.rows))
     assert here is not None
     assert notes(None) == notes(here) == []
     (said,) = notes(replace(here, tokens=4 * here.tokens))

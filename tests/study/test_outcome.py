@@ -26,7 +26,7 @@ from harness.findings.verdicts.gate_results import gate_result
 from harness.findings.verdicts.verdict_data import Margins
 from harness.retrieval.rows import Row
 from harness.settings import Settings
-from harness.study.inputs import donor_row, read_inputs
+from harness.study.inputs import donor_row, read_inputs, values_of
 from harness.study.outcome import GateVerdict, Result, run_outcome
 from harness.study.provenance import PROGRAMS, Beginning
 from harness.study.run import Run
@@ -180,7 +180,7 @@ def test_a_value_within_a_longer_one_of_its_task_is_not_said(quiet_run: Known, t
     row = next(row for row in inputs.rows if row.task == "headquarters_city")
     longer = replace(row, filename="another.txt", needle_value=f"West {row.needle_value}")
     for rows, match in ((inputs.all_rows, True), ((*inputs.all_rows, longer), False)):
-        scored = Known(replace(inputs, all_rows=tuple(rows)), quiet_run.store, run_id="b")
+        scored = Known(replace(inputs, values=values_of(rows)), quiet_run.store, run_id="b")
         scored.known = {Job(row.id, frozenset()): answered(row, longer.needle_value)}
         outcome = run_outcome(scored, [BASELINE], own_score, since=Beginning(), how="passed", root=tmp_path)
         (sample,) = outcome.samples

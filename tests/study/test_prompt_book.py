@@ -5,7 +5,7 @@ A trial's two prompts, and what judges its answer.
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import pytest
@@ -28,6 +28,7 @@ from harness.retrieval.rows import Row
 from harness.retrieval.tasks import EDGAR_TASKS, Task
 from harness.settings import Settings
 from harness.study.asked_model import AskedModel
+from harness.study.memory import Memory
 from harness.study.prompt_book import PromptBook
 
 ROW = next(row for row in demo_rows(1, n_sentences=3) if row.task == "incorporation_year")
@@ -42,6 +43,7 @@ class FakeModel:
     tokenizer: Tokenizer
     blueprint: Blueprint
     settings: Settings
+    memory: Memory = field(default_factory=lambda: Memory(Settings(dry_run=True)))
 
 
 BLUEPRINT = Blueprint(ModelShape(3, 4, id="tiny"), "sdpa", "float32", "cpu")
@@ -215,3 +217,19 @@ def test_templates_and_system_messages_are_kept_in_a_trial() -> None:
     found = trial(replace(TASK, template="{question}\n\n{context}\n\nAnswer", system="Be brief."))
     assert found.null_prompt is not None
     assert found.null_prompt.text.startswith(f"Be brief.\n\n{NULL_QUERY}\n\n")
+
+
+def test_what_is_remembered_needs_no_tokenizer() -> None:
+    first = book(seq_len=200)
+    longer = replace(ROW, haystack_text=" ".join([ROW.haystack_text] * 9))
+    (cut,), _ = first.cut([longer], first.placed_depth)
+    assert len(cut.haystack_text) < len(longer.haystack_text)
+    asked, read = first.facts(cut), first.read_digest(longer, deep(0.1))
+    known = cast(FakeModel, first.model).memory
+    model = FakeModel(cast(Tokenizer, None), BLUEPRINT, first.settings, known)
+    again = PromptBook(cast(AskedModel, model), {TASK.id: TASK})
+    assert again.cut([longer], again.placed_depth) == ((cut,), 1)
+    assert (again.facts(cut), again.read_digest(longer, deep(0.1))) == (asked, read)
+    assert asked.n_tokens == len(first.asked(cut).token_ids) <= 200
+    with pytest.raises(AttributeError):
+        again.facts(replace(cut, haystack_text=longer.haystack_text))
