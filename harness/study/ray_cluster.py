@@ -5,6 +5,7 @@ it does it yields, and Ray streams that here. Nothing is restarted by Ray: who e
 what is left to do. Ray is imported here alone, and only when somebody asks for it.
 """
 
+import logging
 import re
 import signal
 import socket
@@ -187,7 +188,7 @@ def connect(address: str) -> bool:
             _try_out(address)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            ray.init(address=address, include_dashboard=None, log_to_driver=False, logging_level="CRITICAL")
+            ray.init(address=address, include_dashboard=None, log_to_driver=False, logging_level=logging.CRITICAL)
     except (OSError, RuntimeError, ValueError) as error:
         raise ClusterError(
             f"{where}: {_first_line(error)}; expected the head of a running cluster, with this Ray and Python; start "
