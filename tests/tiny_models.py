@@ -108,6 +108,8 @@ EDGE_REPRESENTATIVES = ("deepseek_v3", "gemma2", "gemma3", "gpt2", "gpt_oss", "l
 """Of those: latent attention, a soft-cap, windows in some layers or all, transposed weights, sinks, the usual one."""
 FLOAT32_PARTS = ("deepseek_v2", "deepseek_v3", "gemma2", "glm4_moe")
 """Architectures that compute a part in float32 always: routers and rotations, gemma2 its softmax."""
+IN_FLOAT32 = ("deepseek_v2", "deepseek_v3")
+"""Of those: how tokens are fed shows in it, of whatever dtype the model is."""
 MIXTURES = ("deepseek_v2", "deepseek_v3", "glm4_moe", "gpt_oss", "mixtral", "olmoe", "qwen2_moe", "qwen3_moe")
 
 
@@ -231,19 +233,6 @@ def cut_weights(model: PreTrainedModel, heads: Iterable[Head]) -> PreTrainedMode
                 else:
                     weight[:, columns] = 0
     return cut
-
-
-IN_FLOAT32 = ("deepseek_v2", "deepseek_v3")
-"""They round to float32 whatever the model's dtype, in routers and rotations: how tokens are fed shows in it."""
-
-
-def double(model_type: str) -> LoadedModel:
-    """A tiny model in float64."""
-    model = copy.deepcopy(tiny_loaded(model_type).model).double()
-    if model_type in MIXTURES:
-        # the library's grouped products know no float64
-        model.config._experts_implementation = "eager"
-    return wrap(model)
 
 
 def random_ids(n_tokens: int, *, seed: int = 0) -> tuple[int, ...]:

@@ -230,7 +230,10 @@ def _first(ranking: HeadRanking, task: str, k: int) -> tuple[Head, ...]:
 
 
 def _random_draws(inputs: Inputs, rankings: Mapping[str, HeadRanking]) -> list[list[Condition]]:
-    """Nested in k, from the heads that no ranking has among its candidates."""
+    """Nested in k, from the heads that no ranking has among its candidates, of whatever layer.
+
+    One zero for all methods, which name heads of different layers: what one is ahead of another does not hang on it.
+    """
     settings, most = inputs.settings, max(inputs.settings.k)
     taken = frozenset[Head]().union(*(_candidates(ranking, inputs, most) for ranking in rankings.values()))
     pool = [head for head in inputs.shape.heads() if head not in taken]

@@ -345,6 +345,25 @@ def test_rows_of_others_are_waited_for_and_not_done_again(inputs: Inputs, store:
     assert not execute(inputs, store, [ONE], run_id="b", load=nothing_to_load).calls
 
 
+def test_rows_of_a_filing_are_claimed_together_before_any_is_asked(inputs: Inputs, store: Path) -> None:
+    """Whoever comes meanwhile leaves the whole group alone, and claims are gone when all of it is kept."""
+    held: list[list[str]] = []
+
+    class Looking(FakeEngine):
+        def answer(self, ask: Ask) -> tuple[Completion, ...]:
+            free = []
+            for row_id in ids_of(inputs):
+                with try_claim(store, row_id) as mine:
+                    free += [row_id] if mine else []
+            held.append([row_id for row_id in ids_of(inputs) if row_id not in free])
+            return super().answer(ask)
+
+    execute(inputs, store, [ONE], load=Looking)
+    filings = [[id_ for id_ in ids_of(inputs) if id_.startswith(asked.split("/")[0])] for asked in ids_of(inputs)]
+    assert held == filings
+    assert {len(group) for group in held} == {2}
+
+
 def test_a_share_says_where_to_begin(inputs: Inputs, store: Path) -> None:
     engine = FakeEngine()
     with Store(store) as opened:

@@ -80,7 +80,7 @@ def build_rows(
     """The rows of these tasks, at most one a filing and task, in the order of filings and tasks.
 
     With a length, the haystack keeps as many whole sentences as the longest prompt of the filing's rows takes: from the
-    filing's start, or in place on both sides of each needle.
+    filing's start, or in place around as many of their needles as one part of it can hold.
 
     What finds no room is rejected, like all else: `candidates` say why.
     """
@@ -133,15 +133,23 @@ def _insert(
 def _in_place(
     filing: Filing, sentences: Sequence[Sentence], needles: Sequence[Candidate], length: Length | None
 ) -> list[Recipe]:
-    """Rows whose haystack is the filing as it stands, cut around each needle."""
+    """Rows whose haystack is the filing as it stands, or a part of it: as few different parts as hold all needles."""
     numbered = tuple(enumerate(sentences))
-    recipes = []
-    for needle in needles:
-        recipe = _recipe(filing, needle, "in_place")
-        centre = next(number for number, sentence in numbered if sentence == needle.sentence)
-        if runs := _cut(filing, Window(numbered, centre), [recipe], length):
-            recipes.append(replace(recipe, haystack=runs))
-    return recipes
+    waiting = sorted(
+        ((sentences.index(needle.sentence), _recipe(filing, needle, "in_place")) for needle in needles),
+        key=lambda pair: pair[0],
+    )
+    made: dict[str, Recipe] = {}
+    while waiting:
+        for n_held in range(len(waiting), 0, -1):
+            recipes = [recipe for _, recipe in waiting[:n_held]]
+            window = Window(numbered, (waiting[0][0], waiting[n_held - 1][0] + 1))
+            if runs := _cut(filing, window, recipes, length):
+                made |= {recipe.task: replace(recipe, haystack=runs) for recipe in recipes}
+                break
+        # one that does not fit even alone finds no room
+        waiting = waiting[n_held:]
+    return [made[needle.task] for needle in needles if needle.task in made]
 
 
 def _recipe(filing: Filing, needle: Candidate, placement: Placement) -> Recipe:

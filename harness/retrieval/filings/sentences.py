@@ -130,30 +130,30 @@ def _is_cut(before: str, after: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Ever larger parts of a list of numbered sentences: from its start, or around one of them.
+    """Ever larger parts of a list of numbered sentences: from its start, or around some that stand together.
 
-    Part n of `size` holds the first n sentences; around `centre` (an index) it holds that one, and of those on either
-    side, the nearest first, the same share.
+    Part n of `size` holds the first n sentences; around `held` (a half-open range of indices) it holds those, and of
+    what stands on either side, the nearest first, the same share.
     """
 
     sentences: Sequence[tuple[int, Sentence]]
-    centre: int | None = None
+    held: tuple[int, int] | None = None
 
     @property
     def size(self) -> int:
         """The number of the largest part, which is everything."""
-        if self.centre is None:
+        if self.held is None:
             return len(self.sentences)
-        return max(self.centre, len(self.sentences) - 1 - self.centre)
+        return max(self.held[0], len(self.sentences) - self.held[1])
 
     def part(self, number: int) -> tuple[Run, ...]:
         """The runs of a part."""
-        if self.centre is None:
+        if self.held is None:
             return runs_of(self.sentences[:number])
+        first, last = self.held
         share = number / self.size if self.size else 1.0
-        after = len(self.sentences) - 1 - self.centre
-        low = self.centre - round(share * self.centre)
-        return runs_of(self.sentences[low : self.centre + 1 + round(share * after)])
+        after = len(self.sentences) - last
+        return runs_of(self.sentences[first - round(share * first) : last + round(share * after)])
 
 
 def largest_part(window: Window, fits: Callable[[tuple[Run, ...]], bool]) -> tuple[Run, ...] | None:
@@ -161,7 +161,7 @@ def largest_part(window: Window, fits: Callable[[tuple[Run, ...]], bool]) -> tup
 
     What fits must fit when it is smaller, too.
     """
-    least = 0 if window.centre is not None else 1
+    least = 0 if window.held is not None else 1
     high = least
     while high < window.size and fits(window.part(high)):
         high = min(2 * high + 8, window.size)

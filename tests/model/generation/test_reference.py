@@ -182,22 +182,23 @@ def slow_inputs(loaded: LoadedModel, ids: tuple[int, ...]) -> list[torch.Tensor]
     return seen
 
 
-@pytest.mark.parametrize("model_type", REPRESENTATIVES)
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
 def test_rescued(model_type: str) -> None:
     """Zero before the prompt's last token; there and after it what the untouched model has over its own answer."""
-    loaded, prompt = endless(tiny_loaded(model_type)), random_prompt(N_TOKENS, seed=1)
-    baseline, ids = run(loaded, prompt, max_new_tokens=5).token_ids, prompt.token_ids
+    loaded, prompt, n_new = endless(doubled(model_type)), random_prompt(N_TOKENS, seed=1), 3
+    baseline, ids = run(loaded, prompt, max_new_tokens=n_new).token_ids, prompt.token_ids
     untouched = slow_inputs(loaded, (*ids, *baseline))
-    fed = N_TOKENS + 5 - 1
+    fed = N_TOKENS + n_new - 1
 
     def values(layer: int, position: int) -> torch.Tensor:
         return zero(layer, position) if position < N_TOKENS - 1 else untouched[layer][min(position, fed - 1)]
 
-    rescued = run(loaded, prompt, HEADS, Intervention(Rescue()), max_new_tokens=5, baseline_ids=baseline)
-    expected = slow_ablated_logprob(loaded.model, ids, baseline, HEADS, values)
-    assert rescued.baseline_logprob == pytest.approx(expected, abs=1e-3)
-    assert rescued.token_ids == slow_tokens(loaded.model, ids, HEADS, values, n_tokens=5)
-    zeroed = run(loaded, prompt, HEADS, max_new_tokens=5, baseline_ids=baseline)
+    rescued = run(loaded, prompt, HEADS, Intervention(Rescue()), max_new_tokens=n_new, baseline_ids=baseline)
+    tolerance = 1e-4 if model_type in FLOAT32_PARTS else 1e-10
+    for got, answer in ((rescued.gold_logprob, prompt.value_ids), (rescued.baseline_logprob, baseline)):
+        assert got == pytest.approx(slow_ablated_logprob(loaded.model, ids, answer, HEADS, values), abs=tolerance)
+    assert rescued.token_ids == slow_tokens(loaded.model, ids, HEADS, values, n_tokens=n_new)
+    zeroed = run(loaded, prompt, HEADS, max_new_tokens=n_new, baseline_ids=baseline)
     assert rescued.baseline_logprob != pytest.approx(zeroed.baseline_logprob, abs=1e-2)
 
 

@@ -16,7 +16,7 @@ from tiny_models import (
     REPRESENTATIVES,
     WINDOW,
     alone,
-    double,
+    doubled,
     random_ids,
     random_prompt,
     random_trial,
@@ -84,7 +84,7 @@ READS: dict[str, Callable[[AttentionReader, Trial], NDArray[Any]]] = {
 @pytest.mark.parametrize("model_type", REPRESENTATIVES)
 def test_rows_of_one_filing_are_scored_as_each_alone(model_type: str, method: str) -> None:
     """In place their prompts differ in the question alone; between them stand those of another filing."""
-    loaded, document = double(model_type), random_ids(LEAST_SHARED + WINDOW, seed=7)
+    loaded, document = doubled(model_type), random_ids(LEAST_SHARED + WINDOW, seed=7)
     trials = [random_trial(len(document) + n, seed=n, needle=(3 * n, 3 * n + 4)) for n in (5, 9, 6)]
     for trial in trials[:2]:
         asked, blank = trial.prompt, cast(Prompt, trial.null_prompt)

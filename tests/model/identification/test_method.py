@@ -13,7 +13,7 @@ from tiny_models import (
     N_LAYERS,
     REPRESENTATIVES,
     WINDOW,
-    double,
+    doubled,
     random_ids,
     tiny_config,
     tiny_loaded,
@@ -74,7 +74,7 @@ def check(loaded: LoadedModel, n_tokens: int, n_queries: int = 1, *, within: flo
 )
 def test_equal_to_eager(model_type: str, n_queries: int) -> None:
     """Past the sliding window, where there is one, and far from uniform, so that a wrong key would show."""
-    loaded = double(model_type)
+    loaded = doubled(model_type)
     attention = check(loaded, 3 * WINDOW, n_queries, within=1e-7 if model_type in IN_FLOAT32 else 1e-10)
     assert attention.max() > 4 / attention.shape[-1]
     assert loaded.model.config._attn_implementation == loaded.attention
@@ -114,7 +114,7 @@ def test_queries_read_one_by_one_give_the_same(model_type: str, monkeypatch: pyt
 @pytest.mark.parametrize("model_type", REPRESENTATIVES)
 def test_prompts_that_begin_alike_are_read_as_each_alone(model_type: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows that are full are rewound too, and what was read with eager attention before is not what counts."""
-    loaded, fed = double(model_type), list[int]()
+    loaded, fed = doubled(model_type), list[int]()
     front, further = random_ids(2 * LEAST_SHARED), random_ids(WINDOW, seed=4)
     prompts = [
         (*front, *end)

@@ -94,12 +94,13 @@ def test_in_place_all_stays() -> None:
     assert check_rows(built.rows, EDGAR_TASKS, source="built", strict=True).rows == built.rows
 
 
-def test_in_place_the_cut_is_around_each_needle() -> None:
-    built = build_rows([filing()], EDGAR_TASKS, in_place=True, length=Length(60, words))
-    assert len({row.haystack_text for row in built.rows}) > 1
-    assert check_rows(built.rows, EDGAR_TASKS, source="built", strict=True).rows == built.rows
-    assert max(map(words, built.rows)) <= 60
-    assert min(map(words, built.rows)) > 30
+def test_in_place_rows_share_as_few_parts_of_the_filing_as_hold_their_needles() -> None:
+    for most, parts in ((40, 5), (60, 4), (80, 2), (200, 1)):
+        built = build_rows([filing()], EDGAR_TASKS, in_place=True, length=Length(most, words))
+        assert len({row.haystack_text for row in built.rows}) == parts
+        assert check_rows(built.rows, EDGAR_TASKS, source="built", strict=True).rows == built.rows
+        assert max(map(words, built.rows)) <= most
+        assert [row.task for row in built.rows] == [row.task for row in build_rows([filing()], EDGAR_TASKS).rows]
 
 
 def test_in_place_a_sentence_that_stands_twice_is_no_needle() -> None:

@@ -119,20 +119,22 @@ def test_the_window_grows_from_the_start() -> None:
     assert window.part(8) == runs_of(SENTENCES)
 
 
-def test_the_window_grows_around_its_centre_by_equal_shares() -> None:
-    window = Window(SENTENCES, centre=6)
+def test_the_window_grows_around_what_it_holds_by_equal_shares() -> None:
+    window = Window(SENTENCES, (6, 7))
     assert window.size == 6
     parts = [text_of(FILING, window.part(number)) for number in (0, 2, 3, 6)]
     assert parts[:2] == ["Seven.", "Six.\nHEAD\nSeven."]
     assert parts[2:] == ["Five!  Six.\nHEAD\nSeven.", text(*range(8))]
-    alone = Window(SENTENCES[:1], centre=0)
+    several = Window(SENTENCES, (4, 7))
+    assert [text_of(FILING, several.part(number)) for number in (0, 4)] == [text(4, 5, 6), text(*range(8))]
+    alone = Window(SENTENCES[:1], (0, 1))
     assert (alone.size, alone.part(0)) == (0, runs_of(SENTENCES[:1]))
 
 
-@pytest.mark.parametrize("centre", [None, 0, 3, 7])
-def test_the_largest_part_is_the_one_that_trying_all_finds(centre: int | None) -> None:
-    window = Window(SENTENCES, centre)
-    least = 1 if centre is None else 0
+@pytest.mark.parametrize("held", [None, (0, 1), (3, 4), (7, 8), (2, 5)])
+def test_the_largest_part_is_the_one_that_trying_all_finds(held: tuple[int, int] | None) -> None:
+    window = Window(SENTENCES, held)
+    least = 1 if held is None else 0
     for most in range(60):
 
         def fits(runs: tuple[Run, ...], most: int = most) -> bool:
