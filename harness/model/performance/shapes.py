@@ -4,10 +4,11 @@ Sizes are those of the models' configs on the hub (https://huggingface.co/meta-l
 nothing. Knows nothing of what is measured.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import torch
+from accelerate import dispatch_model  # type: ignore[import-untyped]  # has no types
 from tokenizers import Tokenizer, models
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
@@ -42,18 +43,28 @@ SHAPES: Mapping[str, PreTrainedConfig] = MappingProxyType(
 
 
 def random_model(
-    name: str, config: PreTrainedConfig, *, device: torch.device, dtype: torch.dtype, attention: str | None, seed: int
+    name: str,
+    config: PreTrainedConfig,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    attention: str | None,
+    seed: int,
+    places: Sequence[torch.device] | None = None,
 ) -> LoadedModel:
     """A model of this config whose weights are drawn where they will lie: nothing is moved, or kept twice.
 
-    It has no end token, so that every completion has all its tokens, and a tokenizer without words.
+    All of them on `device`, or each layer on its own of `places`. It has no end token, so that every completion has all
+    its tokens, and a tokenizer without words.
     """
     torch.manual_seed(seed)
     choose_kernels()
-    with device:
+    with torch.device("meta") if places else device:
         model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]  # the library's
             config, dtype=dtype, attn_implementation=usable_attention(config, attention)
         )
+    if places:
+        _lay_out(model, architecture_of(config).layers, places)
     model.requires_grad_(False).train(False)
     outputs = attention_outputs(model)
     return LoadedModel(
@@ -66,5 +77,26 @@ def random_model(
         end_token_ids=frozenset(),
         attention=str(model.config._attn_implementation),
         dtype=str(dtype).removeprefix("torch."),
-        device=device,
+        device=next(model.get_input_embeddings().parameters()).device,
     )
+
+
+def _lay_out(model: PreTrainedModel, layers: str, places: Sequence[torch.device]) -> None:
+    """Draw the weights of a model that has none: layers on their places, the rest with the first or the last of them.
+
+    Which of these: what the model runs before its layers is registered before them.
+    """
+    device_map: dict[str, str] = {}
+    passed = False
+    for name, module in model.named_modules():
+        if name == layers:
+            passed = True
+            device_map |= {f"{layers}.{number}": str(place) for number, place in enumerate(places)}
+        elif not any(module.children()) and not name.startswith(f"{layers}."):
+            rotary = any(True for _ in module.buffers(recurse=False))
+            device_map[name] = str(places[-1] if passed and not rotary else places[0])
+    for name, place in device_map.items():
+        model.get_submodule(name).to_empty(device=place)
+    model.apply(model._init_weights)
+    if len(set(places)) > 1:
+        dispatch_model(model, device_map, skip_keys=model._skip_keys_device_placement)
