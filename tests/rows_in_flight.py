@@ -73,7 +73,7 @@ def main() -> None:
     answers = {}
     for n in (1, asked.in_flight):
         room = engine.free_memory(loaded)
-        held = engine.branches_that_fit(loaded, longest + asked.new, rows=n, room=room)
+        held = min(1 + len(KS), engine.branches_that_fit(loaded, longest + asked.new, rows=n, room=room))
         answers[n], figures = _run(loaded, asks, stages if n > 1 else None, n, asked.branches)
         found[f"in_flight_{n}"] = {**figures, "branches": asked.branches or held}
         print(json.dumps(found[f"in_flight_{n}"]), flush=True)

@@ -110,8 +110,10 @@ class LeafStep:
         # (rows, tokens)
         places = starts + torch.arange(ids.shape[1], device=ids.device)
         rows = torch.arange(len(ids), device=ids.device)[:, None]
+        devices = {tail.device for tail in self._tails}
+        where = {device: (rows.to(device), places.to(device)) for device in devices}
         for tail in self._tails:
-            tail.where = rows, places
+            tail.where = where[tail.device]
         known = torch.arange(self._tails[0].most, device=ids.device) <= places[..., None]
         with attention(TO_NODES):
             output = self._loaded.model(
@@ -175,7 +177,7 @@ def _captured(graph: torch.cuda.CUDAGraph, device: torch.device) -> Iterator[Non
 class _LeafLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # the library's
     """One layer's keys and values of what is fed, (rows, key heads, `most`, width), all of which is handed out.
 
-    A call writes at `where`: rows, (rows, 1), and their places, (rows, tokens).
+    A call writes at `where`: rows, (rows, 1), and their places, (rows, tokens), on the layer's device.
     """
 
     where: tuple[torch.Tensor, torch.Tensor]
@@ -183,7 +185,8 @@ class _LeafLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # the libra
     def __init__(self, layer: NodeLayer, nodes: Sequence[int], n_held: int, most: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # the library's
         self.most = most
-        index = torch.tensor(nodes, device=layer.buffers()[0].device)
+        self.device = layer.buffers()[0].device
+        index = torch.tensor(nodes, device=self.device)
         self.keys, self.values = (
             _tail(held[:, :, n_held : layer.length][:, :, :most], index, most) for held in layer.buffers()
         )
@@ -198,7 +201,7 @@ class _LeafLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # the libra
         """Write what is fed; returns all places."""
         assert self.keys is not None
         assert self.values is not None
-        rows, places = (each.to(key_states.device) for each in self.where)
+        rows, places = self.where
         self.keys[rows, :, places] = key_states.transpose(1, 2)
         self.values[rows, :, places] = value_states.transpose(1, 2)
         return self.keys, self.values

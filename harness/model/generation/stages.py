@@ -204,6 +204,7 @@ class Flight:
         for device in self._stages.devices:
             if device.type == "cuda":
                 self._streams[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # the library's
+                self._streams[device].wait_stream(torch.cuda.current_stream(device))
                 torch.cuda.set_stream(self._streams[device])
         for number, layer in enumerate(self._stages.layers):
             self._open.enter_context(replaced(layer, partial(self._through, number)))

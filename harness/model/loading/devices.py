@@ -5,6 +5,7 @@ Knows nothing of models.
 
 import os
 import re
+from collections.abc import Iterable
 
 import torch
 
@@ -49,6 +50,22 @@ def device_names(model: torch.nn.Module) -> str:
     devices = {parameter.device for parameter in model.parameters() if parameter.device.type != "meta"}
     names = {torch.cuda.get_device_name(each) if each.type == "cuda" else each.type for each in devices}
     return ", ".join(sorted(names))
+
+
+def move_once(layers: Iterable[torch.nn.Module]) -> None:
+    """Move what a layer is handed where it enters the layer, and not again where it enters each of its parts.
+
+    The library that spreads a model over devices looks at every module's arguments, which takes time at each call. Of
+    layers whose weights are not all on one GPU nothing is changed.
+    """
+    for layer in layers:
+        whole = {parameter.device.type for parameter in layer.parameters()} == {"cuda"}
+        if whole and len({parameter.device for parameter in layer.parameters()}) == 1:
+            for part in layer.modules():
+                if part is not layer and hasattr(part, "_hf_hook"):
+                    from accelerate.hooks import remove_hook_from_module  # type: ignore[import-untyped]  # has no types
+
+                    remove_hook_from_module(part)
 
 
 def device_map_of(text: str | None) -> str | dict[str, str | int] | None:

@@ -40,7 +40,7 @@ from harness.model.loading.architectures import (
 )
 from harness.model.loading.blueprints import rotates_by_length
 from harness.model.loading.checkpoint import Checkpoint
-from harness.model.loading.devices import choose_kernels, device_map_of, room_of
+from harness.model.loading.devices import choose_kernels, device_map_of, move_once, room_of
 from harness.model.loading.gguf_files import check_biases, full_weights, read_content
 from harness.model.loading.sources import Source, fetch, opened, quiet
 
@@ -107,6 +107,7 @@ def load_model(checkpoint: Checkpoint, *, device_map: str | None = None) -> Load
     if asked.adapter is not None:
         with quiet(source):
             add_adapter(model, asked.adapter)
+    move_once(model.get_submodule(checkpoint.architecture.layers).children())
     model.requires_grad_(False).train(False)
     device, dtype = _input_device(model), str(model.dtype).removeprefix("torch.")
     if device.type == "cuda":

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, Pr
 
 from harness.model.loading.architectures import architecture_of, attention_outputs, shape_of
 from harness.model.loading.blueprints import model_size, usable_attention
-from harness.model.loading.devices import choose_kernels
+from harness.model.loading.devices import choose_kernels, move_once
 from harness.model.loading.loaded_model import LoadedModel
 
 
@@ -100,3 +100,4 @@ def _lay_out(model: PreTrainedModel, layers: str, places: Sequence[torch.device]
     model.apply(model._init_weights)
     if len(set(places)) > 1:
         dispatch_model(model, device_map, skip_keys=model._skip_keys_device_placement)
+        move_once(model.get_submodule(layers).children())
