@@ -29,6 +29,7 @@ from harness.experiment.heads import Head
 from harness.experiment.prefix_tree import prefix_tree
 from harness.experiment.record import Ask, Completion
 from harness.model.generation import engine
+from harness.model.generation.room import room_of
 from harness.model.generation.stages import Stages, stages_of
 from harness.model.loading.architectures import architecture_of
 from harness.model.loading.loaded_model import LoadedModel
@@ -72,8 +73,8 @@ def main() -> None:
     longest = max(len(ask.prompt.token_ids) for ask in asks)
     answers = {}
     for n in (1, asked.in_flight):
-        room = engine.free_memory(loaded)
-        held = min(1 + len(KS), engine.branches_that_fit(loaded, longest + asked.new, rows=n, room=room))
+        room = room_of(loaded, longest + asked.new).shared(n)
+        held = min(1 + len(KS), int(room.rows / room.least))
         answers[n], figures = _run(loaded, asks, stages if n > 1 else None, n, asked.branches)
         found[f"in_flight_{n}"] = {**figures, "branches": asked.branches or held}
         print(json.dumps(found[f"in_flight_{n}"]), flush=True)

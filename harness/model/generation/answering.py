@@ -25,6 +25,7 @@ from harness.model.generation.branching import Branching
 from harness.model.generation.decoding import Greedy, GrowingRows, Reading, decode
 from harness.model.generation.leaf_step import LeafStep, can_step_by_leaf
 from harness.model.generation.node_cache import NodeLayer
+from harness.model.generation.room import Room
 from harness.model.generation.shared_prefill import (
     SharedPrompt,
     gather,
@@ -110,18 +111,18 @@ class RowAnswers:
         head_sets: Sequence[frozenset[Head]],
         held: Sequence[NodeLayer] = (),
         *,
-        branches: int,
+        room: Room,
         halvings: int = 0,
         fired: Mapping[frozenset[Head], int] = NOTHING,
     ) -> None:
-        """Answer these head sets, at most `branches` held at once.
+        """Answer these head sets, as many at once as there is room for.
 
         `held` are the layers of `read_tree(head_sets)` with the prompt's first tokens in them, which `fired` calls of
         ablated projections were needed for.
         """
         tree = prefix_tree(head_sets, len(self._loaded.outputs))
         branching = Branching(self._loaded, self.replacement)
-        for shared in self._read_prompt(tree, held, branching, branches):
+        for shared in self._read_prompt(tree, held, branching, room):
             answers = self._answer(shared, branching)
             branching.check()
             for heads, answer in zip(shared.tree.leaves, answers, strict=True):
@@ -146,9 +147,9 @@ class RowAnswers:
         )
 
     def _read_prompt(
-        self, tree: PrefixTree, held: Sequence[NodeLayer], branching: Branching, branches: int
+        self, tree: PrefixTree, held: Sequence[NodeLayer], branching: Branching, room: Room
     ) -> Iterator[SharedPrompt]:
-        """The leaves, their prompt read, at most `branches` at once."""
+        """The leaves, their prompt read, as many at once as there is room for."""
         prompt = self.ask.prompt
         decode_only = self.ask.intervention.phase == "decode"
         n_held = held[0].length if held else 0
@@ -159,14 +160,15 @@ class RowAnswers:
             prompt.token_ids[n_held:],
             () if decode_only else prompt.value_ids,
             capacity=self.capacity,
-            branches=branches,
+            room=room,
             held=held,
         )
         if not decode_only:
             yield from read
             return
         (untouched,) = read
-        for leaves in tree.split(len(tree.levels) - 1, branches):
+        # a copy for each leaf
+        for leaves in tree.split(len(tree.levels) - 1, max(1, int(room.rows / len(tree.levels)))):
             yield spread(untouched, tree.part(leaves))
 
     def _answer(self, shared: SharedPrompt, branching: Branching) -> list[_Answer]:

@@ -8,9 +8,8 @@ What it says is that of `harness.model.generation.reference`, up to rounding. La
 (`branching`); where that is not possible (`one_by_one`), or a prompt would take memory of many positions x positions,
 the reference itself does the work.
 
-Breadth-first while the branches of a level fit into memory, else depth-first: one run of branches at a time,
-with keys and values of its own path alone. How many fit is an estimate, so that few attempts fail; where memory runs
-out all the same, the number is halved.
+Breadth-first while the tree's keys and values fit into memory, else depth-first: one run of branches at a time, with
+those of its own path alone. How much fits is an estimate (`room`); where memory runs out all the same, it is halved.
 
 Knows nothing of experiments, of what tokens mean, nor of what is stored.
 """
@@ -28,7 +27,8 @@ from harness.experiment.prefix_tree import LEAST_SHARED, Front, token_trie
 from harness.experiment.record import Ask, Completion
 from harness.model.generation import reference
 from harness.model.generation.answering import NOTHING, RowAnswers
-from harness.model.generation.branching import Branching, decoder_layers
+from harness.model.generation.branching import Branching
+from harness.model.generation.room import Free, Room, free_memory, is_out_of_memory, room_for, room_of, rows_that_fit
 from harness.model.generation.shared_prefill import SharedPrompt, handed_down, prefill
 from harness.model.generation.stages import Flight, Stages
 from harness.model.intervention.ablation import check_free, check_heads
@@ -107,14 +107,14 @@ def run_rows(
     # which attention is noted is for the config to say, which all rows in flight have in common
     flying = [group for group in groups if not isinstance(asks[group[0]].intervention.values, Edges)]
     capacity = max((RowAnswers(loaded, asks[number]).capacity for group in flying for number in group), default=0)
-    room = free_memory(loaded)
-    most = rows_that_fit(loaded, capacity, room, most=min(in_flight or stages.n_turns + 1, len(flying)))
+    free = free_memory(loaded)
+    most = rows_that_fit(loaded, capacity, free, most=min(in_flight or stages.n_turns + 1, len(flying)))
     if most < 2:
         flying = []
     for group in groups:
         if group not in flying:
             yield from walk(group)
-    yield from stages.fly(flying, lambda group, flight: walk(group, _Share(flight, most, room)), most=most)
+    yield from stages.fly(flying, lambda group, flight: walk(group, _Share(flight, most, free)), most=most)
 
 
 def _together(asks: Sequence[Ask], numbers: Sequence[int]) -> list[list[int]]:
@@ -138,11 +138,11 @@ def _is_for_the_reference(loaded: LoadedModel, prompt: Prompt) -> bool:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Share:
-    """What one of several rows in flight may take: `room` is what all of them have on each device."""
+    """What one of several rows in flight may take: `free` is what all of them have on each device."""
 
     flight: Flight
     n_rows: int
-    room: Mapping[torch.device, float]
+    free: Free
 
 
 class _Walk:
@@ -167,16 +167,16 @@ class _Walk:
                     yield numbers[member], self._rows[member].completions()
 
     def _read_again(self, front: Front) -> Iterator[int]:
-        """`_read` from the first token on, with fewer branches wherever memory runs out."""
-        branches = self._given or self._that_fit(front)
+        """`_read` from the first token on, with less room wherever memory runs out."""
+        room = self._room(front)
         while True:
             try:
-                yield from self._read(front, None, NOTHING, branches)
+                yield from self._read(front, None, NOTHING, room)
                 return
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                if branches == 1 and self._alone:
+                if room.is_least and self._alone:
                     row = next(self._rows[member] for member in front.prompts if self._rows[member].left)
                     raise ModelError(
                         f"{row.ask.prompt.row_id}: out of memory at one condition of {row.capacity} tokens; "
@@ -186,7 +186,7 @@ class _Walk:
             if self._share is not None and not self._alone:
                 self._share.flight.be_alone()
                 continue
-            branches //= 2
+            room = room.halved()
             self._halvings += 1
 
     @property
@@ -194,18 +194,19 @@ class _Walk:
         """Whether no other row takes memory."""
         return self._share is None or self._share.flight.is_alone
 
-    def _that_fit(self, front: Front) -> int:
-        """A branch holds keys and values twice where it is decoded, and once more for each front above."""
-        share = self._share
-        rows, room = (1, None) if share is None else (share.n_rows, share.room)
-        fit = branches_that_fit(self._loaded, self._capacity(front), rows=rows, room=room)
-        return max(1, fit * 2 // (2 + front.depth))
+    def _room(self, front: Front) -> Room:
+        """What is read of a front may be held once more for the nodes that each prompt passes through."""
+        if self._given is not None:
+            return room_for(self._loaded, self._given)
+        capacity, share = self._capacity(front), self._share
+        room = room_of(self._loaded, capacity, None if share is None else share.free)
+        return room.shared((1 if share is None else share.n_rows) * (1 + front.depth))
 
     def _capacity(self, front: Front) -> int:
         return max(self._rows[member].capacity for member in front.prompts)
 
     def _read(
-        self, front: Front, above: SharedPrompt | None, fired: Mapping[frozenset[Head], int], branches: int
+        self, front: Front, above: SharedPrompt | None, fired: Mapping[frozenset[Head], int], room: Room
     ) -> Iterator[int]:
         """Answer what is left of the front's prompts, as far as `above` has read for it; numbers of prompts with news.
 
@@ -220,16 +221,16 @@ class _Walk:
         held = () if above is None else handed_down(above, tree, capacity)
         if not front.children:
             with torch.inference_mode():
-                first.answer(sets, held, branches=branches, halvings=self._halvings, fired=fired)
+                first.answer(sets, held, room=room, halvings=self._halvings, fired=fired)
             yield front.prompts[0]
             return
         branching = Branching(self._loaded, first.front_replacement)
         tokens = first.ask.prompt.token_ids[front.start : front.stop]
-        read = prefill(self._loaded, branching, tree, tokens, (), capacity=capacity, branches=branches, held=held)
+        read = prefill(self._loaded, branching, tree, tokens, (), capacity=capacity, room=room, held=held)
         for shared in _inferring(read):
             branching.check()
             for child in front.children:
-                yield from self._read(child, shared, Counter(branching.fired) + Counter(fired), branches)
+                yield from self._read(child, shared, Counter(branching.fired) + Counter(fired), room)
 
 
 def _of(row: RowAnswers, above: SharedPrompt | None) -> list[frozenset[Head]]:
@@ -249,59 +250,3 @@ def _inferring(parts: Iterable[SharedPrompt]) -> Iterator[SharedPrompt]:
         if part is None:
             return
         yield part
-
-
-CPU_BYTES = 2**28
-"""What branches may take on a CPU, where the memory that is free says little: larger batches are no faster."""
-
-SHARE = 0.8
-"""Of a GPU's free memory: the rest is left to fragments and to kernels' own scratch."""
-
-
-def free_memory(loaded: LoadedModel) -> dict[torch.device, float]:
-    """Bytes that branches may take on each GPU of the model, of what is free now; else a fixed budget."""
-    devices = {parameter.device for parameter in loaded.model.parameters() if parameter.device.type == "cuda"}
-    return {device: _free(device) for device in devices} or {loaded.device: CPU_BYTES}
-
-
-def branches_that_fit(
-    loaded: LoadedModel, n_positions: int, *, rows: int = 1, room: Mapping[torch.device, float] | None = None
-) -> int:
-    """How many branches each of so many rows in flight may hold, by default one and all room; at least 1."""
-    return max(1, int(_branches(loaded, n_positions, room or free_memory(loaded), rows)))
-
-
-def rows_that_fit(loaded: LoadedModel, n_positions: int, room: Mapping[torch.device, float], *, most: int) -> int:
-    """How many rows may be in flight together, each with one branch at least; at least 1."""
-    return next((rows for rows in range(most, 1, -1) if _branches(loaded, n_positions, room, rows) >= 1), 1)
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an allocation failed, on a GPU or on a CPU."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
-
-
-def _free(device: torch.device) -> float:
-    """Bytes that can be had on a GPU: not in use by anyone, or kept by this process for reuse."""
-    unused, _ = torch.cuda.mem_get_info(device)
-    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return SHARE * (unused + kept)
-
-
-def _branches(loaded: LoadedModel, n_positions: int, room: Mapping[torch.device, float], rows: int) -> float:
-    """By the device that is fullest: a branch's keys and values twice, for each row, and one layer's intermediate
-    results, which rows in flight have one after the other."""
-    config, shape = loaded.model.config.get_text_config(), loaded.shape
-    size = loaded.model.dtype.itemsize
-    width = shape.n_heads * (shape.head_dim or 0)
-    inner = int(getattr(config, "intermediate_size", None) or 4 * config.hidden_size)
-    layer = 8 * int(config.hidden_size) + 3 * inner + 5 * width
-    # eager attention: scores, softmax in float32, and its copy
-    scores = shape.n_heads * n_positions * (2 * size + 4) if loaded.attention == "eager" else 0
-    cached = dict.fromkeys(room, 0)
-    for module, each in zip(decoder_layers(loaded), loaded.size.layers, strict=True):
-        device = next(module.parameters()).device
-        cached[device if device in cached else next(iter(cached))] += each.cached
-    return min(
-        free / (n_positions * (size * (rows * 2 * cached[device] + layer) + scores)) for device, free in room.items()
-    )

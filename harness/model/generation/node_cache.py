@@ -25,8 +25,14 @@ class NodeLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # the librar
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Make room for as many rows as these have."""
-        self.keys = _room(key_states, self.capacity)
-        self.values = _room(value_states, self.capacity)
+        self.make_room(key_states, value_states, len(key_states))
+
+    def make_room(self, key_states: torch.Tensor, value_states: torch.Tensor, n_rows: int) -> None:
+        """Make room for rows like these."""
+        self.keys, self.values = (
+            states.new_empty(n_rows, states.shape[1], self.capacity, states.shape[3])
+            for states in (key_states, value_states)
+        )
         self.is_initialized = True
 
     def update(
@@ -52,6 +58,10 @@ class NodeLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # the librar
         part.keys, part.values = keys[rows, :, : part.capacity], values[rows, :, : part.capacity]
         part.length, part.is_initialized = self.length, True
         return part
+
+    def some(self, rows: slice, n_rows: int) -> "NodeLayer":
+        """These of `n_rows` rows, for all of which room is made when the first are written."""
+        return self.rows(rows) if self.is_initialized else _SomeRows(self, rows, n_rows)
 
     def gather(self, rows: Sequence[int], capacity: int | None = None) -> "NodeLayer":
         """A copy of these rows, as far as positions are held, with room for `capacity` (as before, unless given)."""
@@ -85,24 +95,37 @@ class NodeLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # the librar
         return self.keys, self.values
 
 
+class _SomeRows(NodeLayer):  # type: ignore[no-untyped-call]  # the library's
+    """The first rows of a layer that are written."""
+
+    def __init__(self, whole: NodeLayer, rows: slice, n_rows: int) -> None:
+        super().__init__(whole.capacity)
+        self._whole, self._rows, self._n_rows = whole, rows, n_rows
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Make room for the whole layer."""
+        self._whole.make_room(key_states, value_states, self._n_rows)
+        self.keys, self.values = (held[self._rows] for held in self._whole.buffers())
+        self.is_initialized = True
+
+
 class KeysKnownError(Exception):
     """Raised out of a layer whose keys and values are all that is wanted of it."""
 
 
 class KeysOnlyLayer(NodeLayer):  # type: ignore[no-untyped-call]  # the library's
-    """A layer's cache that ends the layer's pass as soon as it has its keys and values, after those of `held`."""
+    """Ends a layer's pass as soon as its keys and values are written to `layer`."""
 
-    def __init__(self, held: NodeLayer) -> None:
-        super().__init__(held.capacity)
-        if held.is_initialized:
-            self.keys, self.values = held.buffers()
-            self.length, self.is_initialized = held.length, True
+    def __init__(self, layer: NodeLayer) -> None:
+        super().__init__(layer.capacity)
+        self.length = layer.length
+        self._layer = layer
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Keep them and raise KeysKnownError."""
-        super().update(key_states, value_states)
+        self._layer.update(key_states, value_states)
         raise KeysKnownError
 
 
@@ -124,8 +147,3 @@ class NodeCache(Cache):
     def gather(self, rows: Sequence[Sequence[int]]) -> "NodeCache":
         """A copy of chosen rows, given for each layer."""
         return NodeCache([layer.gather(each) for layer, each in zip(self.node_layers, rows, strict=True)])
-
-
-def _room(states: torch.Tensor, capacity: int) -> torch.Tensor:
-    rows, heads, _, width = states.shape
-    return states.new_empty(rows, heads, capacity, width)

@@ -1,9 +1,9 @@
 """A prompt run once for many conditions: the walk over the layer-prefix tree, breadth-first or depth-first.
 
-Each node of a level is one row of a batch. While a level has no more nodes than may be held at once, it is
-run as one batch; a level with more is cut into runs of nodes, and each run is followed down to its leaves
-before the next begins. What is alive then is the path's keys and values, and the hidden states where paths
-part.
+Each node of a level is one row of a batch, and a level is run before the next: in pieces, where a layer may not compute
+all of it at once. Where the keys and values of all nodes may not be held together, the nodes of a level are cut into
+runs, and each run is followed down to its leaves before the next begins. What is alive then is the path's keys and
+values, and the hidden states where paths part.
 
 Of the last layer only keys and values are made here: what it says is asked for afterwards (`draft`), at the
 few positions where it matters.
@@ -23,6 +23,7 @@ import torch
 from harness.experiment.prefix_tree import PrefixTree
 from harness.model.generation.branching import Branching, LayerCall, forward_with
 from harness.model.generation.node_cache import KeysKnownError, KeysOnlyLayer, NodeCache, NodeLayer, rewind
+from harness.model.generation.room import Room
 from harness.model.loading.loaded_model import LoadedModel
 
 
@@ -49,10 +50,10 @@ def prefill(
     draft: Sequence[int],
     *,
     capacity: int,
-    branches: int,
+    room: Room,
     held: Sequence[NodeLayer] = (),
 ) -> Iterator[SharedPrompt]:
-    """Run prompt and draft over the tree, at most `branches` nodes at once; leaves come in the tree's order.
+    """Run prompt and draft over the tree, as much of it at once as there is room for; leaves come in the tree's order.
 
     `capacity` positions are made room for. `held` are layers of this tree with a front that was read before: then
     `token_ids` are what comes after it. What was given out before is not to be used any more once the next is asked
@@ -70,8 +71,8 @@ def prefill(
     forward_with(loaded, (*token_ids, *draft), cache, note, n_logits=1)
     ((embedded, calls),) = noted
     noted.clear()
-    walk = _Walk(branching, calls, cache.node_layers, start, start + len(token_ids) - 1, branches)
-    yield from walk.descend(tree, 0, layers, embedded)
+    walk = _Walk(branching, calls, cache.node_layers, start, start + len(token_ids) - 1, room)
+    yield from walk.descend(tree, 0, layers, embedded, room.rows)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -86,33 +87,88 @@ class _Walk:
     slots: list[NodeLayer]
     start: int
     n_held: int
-    branches: int
+    room: Room
 
     def descend(
-        self, tree: PrefixTree, first: int, layers: list[NodeLayer], hidden: torch.Tensor
+        self, tree: PrefixTree, first: int, layers: list[NodeLayer], hidden: torch.Tensor, rows: float
     ) -> Iterator[SharedPrompt]:
         """From layer `first` to the leaves.
 
         `layers` are the tree's, those before `first` with what is fed in them; `hidden` is (nodes of the level before,
-        positions, width).
+        positions, width). As many `rows` of keys and values may be held here.
         """
-        n_layers = len(tree.levels)
-        for layer in range(first, n_layers):
-            if len(tree.levels[layer].parents) > self.branches:
-                for leaves in tree.split(layer, self.branches):
-                    below = [kept.rows(tree.nodes(i - 1, leaves)) for i, kept in enumerate(layers)]
-                    part = hidden[tree.nodes(layer - 1, leaves)]
-                    yield from self.descend(tree.part(leaves), layer, below, part)
+        last = len(tree.levels) - 1
+        for layer in range(first, last + 1):
+            runs = self._runs(tree, layer, layers, rows)
+            if len(runs) > 1:
+                rows -= self.room.hidden * len(hidden)
+                for leaves in runs:
+                    part, below = _part(tree, layers, leaves)
+                    yield from self.descend(part, layer, below, hidden[tree.nodes(layer - 1, leaves)], rows)
                 return
-            if layer < n_layers - 1:
-                self.slots[layer] = layers[layer]
-                hidden = self.branching.run(self.calls[layer], layer, tree, hidden, self.start)
-        last = KeysOnlyLayer(layers[-1])
-        self.slots[-1] = last
-        with suppress(KeysKnownError):
-            self.calls[-1](hidden)
+            rows -= 0 if layers[layer].is_initialized else len(hidden)
+            if layer < last:
+                hidden = self._through(tree, layer, layers[layer], hidden)
+        self._read_keys(layers[last], hidden)
         hidden = hidden[:, self.n_held - self.start :].clone()
-        yield SharedPrompt(tree, [*layers[:-1], last.rows(slice(None))], self.n_held, hidden)
+        if not self.room.is_least:
+            yield SharedPrompt(tree, layers, self.n_held, hidden)
+            return
+        for leaves in tree.split(last, 1):
+            part, below = _part(tree, layers, leaves)
+            yield SharedPrompt(part, below, self.n_held, hidden[tree.nodes(last - 1, leaves)])
+
+    def _runs(self, tree: PrefixTree, layer: int, layers: Sequence[NodeLayer], rows: float) -> tuple[slice, ...]:
+        """Leaves that are followed together from this layer on: all of them, or those of as many nodes as fit."""
+        everything = slice(0, len(tree.leaves))
+        if tree.levels[layer].n_parents == 1 or self._rows(tree, layer, layers, everything) <= rows:
+            return (everything,)
+        rows -= self.room.hidden * tree.levels[layer].n_parents
+        runs: list[slice] = []
+        for node in tree.split(layer - 1, 1):
+            longer = slice(runs[-1].start if runs else node.start, node.stop)
+            if runs and self._rows(tree, layer, layers, longer) <= rows:
+                runs[-1] = longer
+            else:
+                runs.append(node)
+        return tuple(runs)
+
+    def _rows(self, tree: PrefixTree, layer: int, layers: Sequence[NodeLayer], leaves: slice) -> float:
+        """Rows that these leaves take from this layer on, beside what is held already."""
+        nodes = [tree.nodes(i - 1, leaves) for i in range(layer, len(layers)) if not layers[i].is_initialized]
+        n_rows: int = sum(each.stop - each.start for each in nodes)
+        n_leaves: int = leaves.stop - leaves.start
+        return n_rows + self.room.hidden * n_leaves
+
+    def _through(self, tree: PrefixTree, layer: int, kept: NodeLayer, hidden: torch.Tensor) -> torch.Tensor:
+        """The layer's output for each of its nodes, from hidden states of their parents."""
+        n_nodes = len(tree.levels[layer].parents)
+        if n_nodes <= self.room.nodes:
+            self.slots[layer] = kept
+            return self.branching.run(self.calls[layer], layer, tree, hidden, self.start)
+        output = hidden.new_empty(n_nodes, *hidden.shape[1:])
+        for leaves in tree.split(layer, self.room.nodes):
+            parents = tree.nodes(layer - 1, leaves)
+            self.slots[layer] = kept.some(parents, len(hidden))
+            output[tree.nodes(layer, leaves)] = self.branching.run(
+                self.calls[layer], layer, tree.part(leaves), hidden[parents], self.start
+            )
+        kept.length = self.start + hidden.shape[1]
+        return output
+
+    def _read_keys(self, kept: NodeLayer, hidden: torch.Tensor) -> None:
+        """Run the last layer for its keys and values."""
+        for start in range(0, len(hidden), self.room.nodes):
+            part = slice(start, min(start + self.room.nodes, len(hidden)))
+            self.slots[-1] = KeysOnlyLayer(kept.some(part, len(hidden)))
+            with suppress(KeysKnownError):
+                self.calls[-1](hidden[part])
+        kept.length = self.start + hidden.shape[1]
+
+
+def _part(tree: PrefixTree, layers: Sequence[NodeLayer], leaves: slice) -> tuple[PrefixTree, list[NodeLayer]]:
+    """The tree of some leaves, and what its layers hold of their nodes: the same memory."""
+    return tree.part(leaves), [kept.rows(tree.nodes(i - 1, leaves)) for i, kept in enumerate(layers)]
 
 
 def handed_down(front: SharedPrompt, tree: PrefixTree, capacity: int) -> list[NodeLayer]:

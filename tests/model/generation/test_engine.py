@@ -40,8 +40,8 @@ from harness.experiment.heads import Head
 from harness.experiment.intervention import ZEROED, Edges, Intervention, MeanValues, Rescue
 from harness.experiment.record import Ask, Completion
 from harness.model.generation import engine, reference
+from harness.model.generation.answering import RowAnswers
 from harness.model.generation.branching import Branching, decoder_layers
-from harness.model.generation.engine import branches_that_fit, is_out_of_memory
 from harness.model.intervention.ablation import Ablation
 from harness.model.loading.loaded_model import LoadedModel
 from harness.model.performance.measures import LayerCounter
@@ -369,20 +369,28 @@ def test_out_of_memory_halves_the_branches(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_what_is_answered_before_memory_ran_out_is_not_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """The untouched model is in the first run of leaves; memory runs out once, in the second."""
-    ran: list[bool] = []
-    run = Branching.run
+    answered: list[frozenset[Head]] = []
+    after: list[int] = []
+    answer, run = RowAnswers._answer, Branching.run
+
+    def note(self, shared, branching):  # type: ignore[no-untyped-def]
+        answered.extend(shared.tree.leaves)
+        return answer(self, shared, branching)
 
     def short_once(self, call, layer, tree, hidden, start):  # type: ignore[no-untyped-def]
-        ran.append(UNTOUCHED in tree.leaves)
-        if not ran[-1] and all(ran[:-1]):
-            raise torch.OutOfMemoryError("out of memory")
+        if answered and not {*answered} & {*tree.leaves}:
+            after.append(layer)
+            if len(after) == 1:
+                raise torch.OutOfMemoryError("out of memory")
         return run(self, call, layer, tree, hidden, start)
 
+    monkeypatch.setattr(RowAnswers, "_answer", note)
     monkeypatch.setattr(Branching, "run", short_once)
-    check_both(doubled("llama"), random_prompt(20), SETS, branches=2, tolerance=1e-10)
-    failed = ran.index(False)
-    assert ran[failed + 1 :]
-    assert not any(ran[failed + 1 :])
+    sets = [UNTOUCHED, *(frozenset({Head(0, head)}) for head in range(N_HEADS))]
+    check_both(doubled("llama"), random_prompt(20), sets, branches=2, tolerance=1e-10)
+    assert answered[0] == UNTOUCHED
+    assert len(answered) == len(sets)
+    assert len(after) > 1
 
 
 def test_other_errors_are_not_taken_for_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -431,38 +439,3 @@ def test_demo_rows_are_answered_as_by_the_plain_loop() -> None:
             if condition.tasks == (row.task,)
         ]
         check_both(loaded, prompt, [UNTOUCHED, *sets], max_new_tokens=20, tolerance=1e-4)
-
-
-@pytest.fixture(autouse=True)
-def _plenty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "CPU_BYTES", 2**32)
-
-
-def test_longer_prompts_leave_room_for_fewer() -> None:
-    loaded = tiny_loaded("llama")
-    few, many = branches_that_fit(loaded, 10_000), branches_that_fit(loaded, 1_000)
-    assert 1 <= few < many
-    assert many == pytest.approx(10 * few, rel=0.1)
-
-
-def test_eager_attention_takes_memory_of_the_length_squared() -> None:
-    assert branches_that_fit(tiny_loaded("gemma2"), 10_000) < branches_that_fit(tiny_loaded("llama"), 10_000) / 10
-
-
-def test_one_is_always_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "CPU_BYTES", 1)
-    assert branches_that_fit(tiny_loaded("llama"), 1_000) == 1
-
-
-def test_keys_and_values_are_counted() -> None:
-    """Of a tiny llama: 3 layers x keys and values x 2 key heads of width 8 x 4 bytes, twice."""
-    loaded = tiny_loaded("llama")
-    assert engine.CPU_BYTES / branches_that_fit(loaded, 1_000) > 1_000 * 2 * 3 * 2 * 2 * 8 * 4
-
-
-def test_lack_of_memory_is_told_from_other_errors() -> None:
-    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
-    with pytest.raises(RuntimeError) as error:
-        torch.empty(2**50, dtype=torch.float64)
-    assert is_out_of_memory(error.value)
-    assert not is_out_of_memory(RuntimeError("shapes differ"))

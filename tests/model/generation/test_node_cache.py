@@ -57,20 +57,34 @@ def test_gathering_nothing_held_leaves_room() -> None:
 
 
 def test_a_pass_may_end_with_the_keys() -> None:
-    layer = KeysOnlyLayer(NodeLayer(3))
+    kept = NodeLayer(3)
     with pytest.raises(KeysKnownError):
-        layer.update(*states(2, 2))
-    assert layer.rows(slice(None)).get_seq_length() == 2
+        KeysOnlyLayer(kept).update(*states(2, 2))
+    assert kept.get_seq_length() == 2
+    assert kept.buffers()[0].shape[0] == 2
+
+
+def test_rows_may_be_written_some_at_a_time() -> None:
+    """Room for all is made with the first; each part is written and read alone, and the whole holds all of them."""
+    keys, values = states(3, 2)
+    kept = NodeLayer(4)
+    for rows in (slice(1, 3), slice(0, 1)):
+        kept.some(rows, 3).update(keys[rows], values[rows])
+    kept.length = 2
+    assert torch.equal(kept.buffers()[0][:, :, :2], keys)
+    assert torch.equal(kept.buffers()[1][:, :, :2], values)
+    more = states(1, 1)
+    seen, _ = kept.some(slice(2, 3), 3).update(*more)
+    assert torch.equal(seen, torch.cat([keys[2:3], more[0]], dim=2))
 
 
 def test_a_pass_that_ends_with_the_keys_writes_behind_what_is_held() -> None:
     held = NodeLayer(5)
     held.update(*states(2, 2))
-    layer = KeysOnlyLayer(held)
     with pytest.raises(KeysKnownError):
-        layer.update(*states(2, 1, seed=1))
-    assert (layer.length, held.length) == (3, 2)
-    keys, values = layer.buffers()
+        KeysOnlyLayer(held).update(*states(2, 1, seed=1))
+    assert held.length == 3
+    keys, values = held.buffers()
     for got, first, more in zip((keys, values), states(2, 2), states(2, 1, seed=1), strict=True):
         assert torch.equal(got[:, :, :3], torch.cat([first, more], dim=2))
 

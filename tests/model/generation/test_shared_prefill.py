@@ -10,8 +10,10 @@ from tiny_models import N_LAYERS, cut_weights, random_ids, tiny_loaded
 from harness.experiment.heads import Head
 from harness.experiment.prefix_tree import prefix_tree
 from harness.model.generation.branching import Branching
+from harness.model.generation.room import Room
 from harness.model.generation.shared_prefill import gather, prefill, read_draft, read_prefilled, spread
 from harness.model.loading.loaded_model import LoadedModel
+from harness.model.performance.measures import LayerCounter
 
 SETS = [
     frozenset[Head](),
@@ -22,6 +24,15 @@ SETS = [
 ]
 PROMPT, GOLD, OTHER = random_ids(15, seed=1), random_ids(3, seed=2), random_ids(5, seed=3)
 
+PLENTY = Room(9, 99, 0, N_LAYERS)
+ROOMS = [
+    PLENTY,
+    *(Room(branches, branches * N_LAYERS, 0, N_LAYERS) for branches in (1, 2, 3)),
+    Room(1, 99, 0, N_LAYERS),
+    Room(2, 7, 0.5, N_LAYERS),
+]
+"""All at once; one, two, three conditions'; all held, of which one node at a time is run; runs, of which two are."""
+
 
 def logits_of(loaded: LoadedModel, heads: frozenset[Head], draft: Sequence[int]) -> torch.Tensor:
     """The plain model with its weights cut, at the prompt's last token and behind."""
@@ -30,13 +41,13 @@ def logits_of(loaded: LoadedModel, heads: frozenset[Head], draft: Sequence[int])
 
 
 @pytest.mark.parametrize("model_type", ["llama", "gpt2", "gemma3_text"])
-@pytest.mark.parametrize("branches", [1, 2, 3, 9])
+@pytest.mark.parametrize("room", ROOMS, ids=str)
 @torch.inference_mode()
-def test_drafts_are_read_for_every_leaf_in_any_order(model_type: str, branches: int) -> None:
+def test_drafts_are_read_for_every_leaf_in_any_order(model_type: str, room: Room) -> None:
     loaded, tree = tiny_loaded(model_type), prefix_tree(SETS, N_LAYERS)
     branching = Branching(loaded)
     seen: list[frozenset[Head]] = []
-    for shared in prefill(loaded, branching, tree, PROMPT, GOLD, capacity=25, branches=branches):
+    for shared in prefill(loaded, branching, tree, PROMPT, GOLD, capacity=25, room=room):
         last = PROMPT[-1]
         # each in turn, so that none leaves a trace for the next
         other = read_draft(loaded, branching, shared, (last, *OTHER))
@@ -54,7 +65,6 @@ def test_drafts_are_read_for_every_leaf_in_any_order(model_type: str, branches: 
             len(shared.tree.leaves)
         }
         seen += shared.tree.leaves
-        assert len(shared.tree.leaves) <= branches
     branching.check()
     assert tuple(seen) == tree.leaves
 
@@ -64,7 +74,7 @@ def test_a_prompt_of_one_leaf_is_spread_over_a_tree() -> None:
     """The untouched model read the prompt; heads are ablated from its last token on."""
     loaded, tree = tiny_loaded("llama"), prefix_tree(SETS, N_LAYERS)
     branching, last = Branching(loaded), PROMPT[-1]
-    (untouched,) = prefill(loaded, branching, prefix_tree([()], N_LAYERS), PROMPT, (), capacity=25, branches=9)
+    (untouched,) = prefill(loaded, branching, prefix_tree([()], N_LAYERS), PROMPT, (), capacity=25, room=PLENTY)
     shared = spread(untouched, tree)
     assert [layer.keys.shape[0] for layer in shared.layers if layer.keys is not None] == [1, 2, 3]
     for draft in (GOLD, OTHER, GOLD):
@@ -86,9 +96,27 @@ def test_the_last_layer_is_run_for_keys_and_values_alone() -> None:
         if name.endswith(("v_proj", "o_proj", "up_proj")) and ".2." in name
     ]
     branching = Branching(loaded)
-    (shared,) = prefill(loaded, branching, prefix_tree(SETS, N_LAYERS), PROMPT, GOLD, capacity=25, branches=9)
+    (shared,) = prefill(loaded, branching, prefix_tree(SETS, N_LAYERS), PROMPT, GOLD, capacity=25, room=PLENTY)
     assert [name.rpartition(".")[2] for name in calls] == ["v_proj"]
     # one row for each node of the level before
     assert [layer.keys.shape[0] for layer in shared.layers if layer.keys is not None] == [1, 2, 3]
     for handle in handles:
         handle.remove()
+
+
+@pytest.mark.parametrize(
+    ("room", "n_parts"),
+    [(PLENTY, 1), (Room(1, 99, 0, N_LAYERS), 1), (Room(9, 6, 0, N_LAYERS), 1), (Room(9, 5, 0, N_LAYERS), 2)],
+    ids=str,
+)
+@torch.inference_mode()
+def test_what_fits_is_held_together_and_nothing_is_run_twice(room: Room, n_parts: int) -> None:
+    """The tree's keys and values are 1 + 2 + 3 rows: room for five makes two parts, which share the first layers."""
+    loaded, tree = tiny_loaded("llama"), prefix_tree(SETS, N_LAYERS)
+    with LayerCounter(loaded, len(PROMPT)) as counter:
+        parts = list(prefill(loaded, Branching(loaded), tree, PROMPT, (), capacity=25, room=room))
+    assert len(parts) == n_parts
+    assert [level.n_parents for level in tree.levels] == [1, 2, 3]
+    assert counter.prefill_passes == 2 + 3
+    for part in parts:
+        assert {layer.length for layer in part.layers} == {len(PROMPT)}

@@ -16,7 +16,9 @@ from harness.experiment.heads import Head
 from harness.experiment.intervention import ZEROED, Edges, Intervention, Rescue
 from harness.experiment.record import Ask, Completion
 from harness.model.generation import answering, engine, reference, stages
+from harness.model.generation import room as room_module
 from harness.model.generation.branching import decoder_layers
+from harness.model.generation.room import Room, rows_that_fit
 from harness.model.generation.stages import Flight, Stages, stages_of
 from harness.model.intervention.ablation import Ablation
 from harness.model.loading.loaded_model import LoadedModel
@@ -138,9 +140,11 @@ def test_a_stage_is_one_rows_at_a_time_and_layers_of_a_row_come_in_order() -> No
 
             def slow(*args: object, own: object = own, number: int = number, **kwargs: object) -> object:
                 enter(number)
-                result = own(*args, **kwargs)  # type: ignore[operator]  # the layer's own
-                inside.pop(number)
-                return result
+                try:
+                    return own(*args, **kwargs)  # type: ignore[operator]  # the layer's own
+                finally:
+                    # the last layer's pass ends with its keys, by an exception
+                    inside.pop(number)
 
             patch.setitem(vars(layer.get_submodule("self_attn")), "forward", slow)
         assert len(dict(engine.run_rows(loaded, asks_of(12, 9, 10, 11), stages=flying, in_flight=4))) == 4
@@ -234,16 +238,16 @@ def test_a_row_that_runs_out_of_memory_tries_again_alone_before_it_halves(monkey
     tried: list[tuple[int, bool, int]] = []
     own = answering.RowAnswers.answer
 
-    def answer(self: answering.RowAnswers, *args: object, branches: int, **kwargs: object) -> None:
+    def answer(self: answering.RowAnswers, *args: object, room: Room, **kwargs: object) -> None:
         n_tokens, alone = len(self.ask.prompt.token_ids), len(flying._flying) == 1
-        tried.append((n_tokens, alone, branches))
-        if n_tokens == 11 and branches > 2:
+        tried.append((n_tokens, alone, room.nodes))
+        if n_tokens == 11 and room.nodes > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        own(self, *args, branches=branches, **kwargs)  # type: ignore[arg-type]  # passed on
+        own(self, *args, room=room, **kwargs)  # type: ignore[arg-type]  # passed on
 
     monkeypatch.setattr(answering.RowAnswers, "answer", answer)
     answers = dict(engine.run_rows(loaded, asks, stages=flying, in_flight=3, branches=4))
-    of_row = [(alone, branches) for n_tokens, alone, branches in tried if n_tokens == 11]
+    of_row = [(alone, nodes) for n_tokens, alone, nodes in tried if n_tokens == 11]
     assert of_row[-2:] == [(True, 4), (True, 2)]
     assert len(of_row) == 3
     assert {each.halvings for each in answers[2]} == {1}
@@ -264,15 +268,14 @@ def test_out_of_memory_at_one_condition_is_an_error(monkeypatch: pytest.MonkeyPa
 
 
 def test_as_many_rows_as_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Room for one branch of three rows, and its layer's results: three; a little less: two; for one: no flight."""
+    """A condition of each takes 3 layers' keys and values, of 32 numbers a token, and hidden states of 24."""
     loaded, n = tiny_loaded("llama"), 1_000
-    room = {loaded.device: 1.0}
-    needs = [1 / engine._branches(loaded, n, room, rows) for rows in (1, 2, 3)]
-    assert needs[0] < needs[1] < needs[2]
-    assert engine.rows_that_fit(loaded, n, {loaded.device: needs[2] * 1.001}, most=4) == 3
-    assert engine.rows_that_fit(loaded, n, {loaded.device: needs[2] * 0.999}, most=4) == 2
-    assert engine.rows_that_fit(loaded, n, {loaded.device: needs[0]}, most=4) == 1
-    monkeypatch.setattr(engine, "CPU_BYTES", 1)
+    one = n * 4 * (3 * 32 + 24)
+    assert rows_that_fit(loaded, n, {loaded.device: 3.01 * one}, most=4) == 3
+    assert rows_that_fit(loaded, n, {loaded.device: 2.99 * one}, most=4) == 2
+    assert rows_that_fit(loaded, n, {loaded.device: 9 * one}, most=4) == 4
+    assert rows_that_fit(loaded, n, {loaded.device: 0.5 * one}, most=4) == 1
+    monkeypatch.setattr(room_module, "CPU_HELD", 1)
     asks = asks_of(9, 10)
     taken: list[int] = []
     flying = Stages(loaded, (0, 2), note=lambda row, stage: taken.append(row))
