@@ -7,6 +7,11 @@ import argparse
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.experiment.bench_result import Pace
+    from harness.experiment.cost import ModelSize
 
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = (
@@ -112,6 +117,98 @@ def speed() -> str:
     return _table(head, (row(*each) for each in BENCHMARKS))
 
 
+CLUSTERS = (
+    ("a laptop", "`pytest evals` (the demo), and `--ablation-dry-run` for what follows", None, None),
+    ("one GPU of 24 GB", "`pytest evals`", "1xL4-24GB", None),
+    ("one GPU of 80 GB", "`pytest evals`", "1xH100-80GB", None),
+    ("one GPU of 141 GB", "`pytest evals`", "1xH200-141GB", None),
+    ("two GPUs that hold the model together", "`pytest evals --ablation-device-map auto`", "2xH100-80GB", None),
+    ("eight GPUs that each hold it", "`pytest evals -n auto`", "8xH200-141GB", None),
+    (
+        "eight GPUs that hold it in pairs",
+        "`pytest evals -n auto --ablation-device-map auto --ablation-gpus 2`",
+        "8xH100-80GB",
+        2,
+    ),
+    ("eight GPUs that hold it in fours", "the same with `--ablation-gpus 4`", "8xA100-40GB", 4),
+    ("four such machines, and Ray", "`pytest evals --ablation-ray auto --ablation-gpus 2`", "4x8xH100-80GB", 2),
+    (
+        "four machines, and a queue of jobs",
+        "`pytest evals -n auto --ablation-part I/4` on each, `retrieval-heads merge`, `pytest evals`",
+        "4x8xH200-141GB",
+        None,
+    ),
+)
+"""What one has, what to type, and as which cluster a dry run would be asked about it, with so many GPUs a model."""
+
+
+def clusters() -> str:
+    """What to type where, and how long the study of the published size takes there."""
+    from harness.experiment.layout import lay_out
+    from harness.options import Given, resolve_settings
+
+    study, size = _published_study()
+
+    def row(have: str, type_: str, cluster: str | None, gpus: int | None) -> tuple[str, ...]:
+        if cluster is None:
+            return have, type_, "", ""
+        (nodes,) = resolve_settings({"cluster": Given("", cluster, ROOT)}, ROOT).cluster
+        layout = lay_out(size, nodes, study["longest"] + study["max_new_tokens"], gpus)
+        if layout is None:
+            return have, type_, f"`{nodes}`: does not fit", ""
+        paces = [pace for pace in _paces(study, layout.stages) if pace.is_of(nodes.card, nodes.gigabytes)]
+        hours = f"{_study_hours(paces[0], study['flops']) / layout.models:.2g}" if paces else "not measured"
+        over = "" if layout.stages == 1 else f" over {layout.stages} cards"
+        models = "1 model" if layout.models == 1 else f"{layout.models} models"
+        return have, type_, f"`{nodes}`: {models}{over}", hours
+
+    return _table(("what you have", "what to type", "a 70B on it", "hours"), (row(*each) for each in CLUSTERS))
+
+
+def published_study() -> str:
+    """What that study costs, before and after its work is shared, on one card that holds the model."""
+    study, _ = _published_study()
+    paces = _paces(study, 1)
+
+    def row(what: str, flops: float, *, shared: bool) -> tuple[str, ...]:
+        return what, f"{flops:.3g}", *(f"{_study_hours(pace, flops):.1f}" if shared else "" for pace in paces)
+
+    return _table(
+        ("prompts", "operations", *(f"hours on one {pace.device}" for pace in paces)),
+        [
+            row("of each condition on their own", study["flops_one_by_one"], shared=False),
+            row("layers shared by the conditions of a row", study["flops_apart"], shared=True),
+            row("and what rows of a filing begin with", study["flops"], shared=True),
+        ],
+    )
+
+
+def _published_study() -> "tuple[dict[str, Any], ModelSize]":
+    """Its costs, as `python -m tests.published_study` found them, and the size of its model."""
+    from harness.experiment.cost import LayerSize, ModelSize
+
+    study = json.loads((ROOT / "reports" / "bench" / "published-study.json").read_text(encoding="utf-8"))
+    of_model = study["size"]
+    layers = tuple(LayerSize(**layer) for layer in of_model["layers"]) * of_model["n_layers"]
+    return study, ModelSize(layers, of_model["n_weights"], of_model["bytes_per_number"])
+
+
+def _paces(study: "dict[str, Any]", gpus: int) -> "list[Pace]":
+    """The paces that were measured with a model of its size over so many cards."""
+    from harness.experiment.bench_result import card_paces
+
+    kind = (gpus, study["size"]["n_layers"], study["dtype"], None)
+    return [pace for pace in card_paces() if (pace.gpus, pace.n_layers, pace.dtype, pace.quantization) == kind]
+
+
+def _study_hours(pace: "Pace", flops: float) -> float:
+    """With its decoding."""
+    from harness.experiment.cost import decoding_bytes
+
+    study, size = _published_study()
+    return pace.hours(flops, decoding_bytes(size, study["steps"], study["positions"], 1))
+
+
 def commands() -> str:
     """The help of each command."""
     from harness.cli import COMMANDS, PROGRAM
@@ -129,7 +226,11 @@ def commands() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    each.__name__: each for each in (architectures, options, columns, tasks, experiments, speed, commands)
+    each.__name__: each
+    for each in (
+        *(architectures, options, columns, tasks, experiments),
+        *(speed, clusters, published_study, commands),
+    )
 }
 """Every table by the name of its file."""
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from harness.errors import counted
+from harness.experiment.bench_result import Pace
 from harness.findings.wording import span
 from harness.study.forecast import Forecast, OnNodes
 
@@ -72,12 +73,17 @@ def _hours_line(found: Forecast) -> str:
             f"hours: not known; the benchmark measured {pace.model}, {pace.n_layers} layers in {measured}, and this is "
             f"{len(found.kept[0].size.layers)} layers in {this}; measure the like"
         )
-    apart = found.hours_at(pace, apart=True) or 0.0
-    shared = f" ({apart:.3g} if rows of a filing were read apart)" if apart > hours else ""
     return (
         f"hours: {hours:.3g} on {pace.device} in {measured}, at the {pace.fraction_of_floor:.0%} of its best that the "
-        f"benchmark reached with prompts of {pace.prompt_tokens} tokens, no answer ending early{shared}"
+        f"benchmark reached with prompts of {pace.prompt_tokens} tokens, no answer ending early{_apart(found, pace)}"
     )
+
+
+def _apart(found: Forecast, pace: Pace) -> str:
+    """The hours without what rows of a filing share, where they share anything."""
+    hours, apart = found.hours_at(pace), found.hours_at(pace, apart=True)
+    differs = hours is not None and apart is not None and apart > hours
+    return f" ({apart:.3g} if rows of a filing were read apart)" if differs else ""
 
 
 def _nodes_line(found: Forecast, each: OnNodes) -> str:
@@ -96,7 +102,8 @@ def _nodes_line(found: Forecast, each: OnNodes) -> str:
         over = f"each over {layout.stages} cards ({layers} layers), {counted(layout.in_flight, 'row')} in flight"
     pace = "pace not measured"
     if each.pace is not None:
-        pace = f"{found.hours_at(each.pace):.3g} hours for one, as measured on {each.pace.device}"
+        hours = f"{found.hours_at(each.pace):.3g} hours for one{_apart(found, each.pace)}"
+        pace = f"{hours}, as measured on {each.pace.device}"
     free = f"{_gib(layout.left)} beside the weights on the fullest card"
     return f"{where}: {counted(layout.models, 'model')}, {over}, {free}; {pace}"
 
