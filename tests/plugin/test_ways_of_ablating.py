@@ -129,7 +129,7 @@ def test_no_row_to_resample_from(project: Project) -> None:
 
 def test_two_workers_share_the_means(with_means: Project) -> None:
     project = with_means
-    result = project.run_alone(*STUDY, "--ablation-mode=mean", "-n", "2")
+    result = project.run(*STUDY, "--ablation-mode=mean", "-n", "2")
     result.assert_outcomes(passed=2)
     shared, configuration = answers(project), project.report()["configuration"]
     assert len(configuration["mean_sha256"]) == 64

@@ -99,12 +99,12 @@ def test_workers_for_whom_no_gpu_is_left_idle(project: Project) -> None:
 def test_where_marks_alone_tell_the_header_stands_in_the_summary(project: Project) -> None:
     project.only_ini()
     project.pytester.makeconftest(SMALL_DEMO)
-    result = project.run_alone("evals/test_baseline.py", "-n", "2")
+    result = project.run_alone("evals/test_baseline.py", "-n", "1")
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["*= ablation =*", "ablation: model demo, *", "ablation: mode zero, *", "baseline *"])
     assert sum(line.startswith("ablation: model") for line in result.outlines) == 1
     project.pytester.makepyfile(test_other="def test_other(): pass")
-    result = project.run_alone("test_other.py", "-n", "2")
+    result = project.run_alone("test_other.py", "-n", "1")
     assert "ablation" not in result.stdout.str(), "a study of an earlier run is none of this one"
 
 
