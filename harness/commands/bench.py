@@ -3,13 +3,17 @@
 import argparse
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.commands.console import Command, add_options, check_writable, given_settings, say, show, whole_number
 from harness.errors import SettingsError, counted
-from harness.experiment.bench_result import BenchResult, Measured, SideResult, write_bench
+from harness.experiment.bench_result import BenchResult, Measured, SideResult, write_bench, write_document
 from harness.experiment.experiments import EXPERIMENTS
 from harness.settings import DEMO
 from harness.study.benchmark import Request, measure
+
+if TYPE_CHECKING:
+    from harness.study.whole import WholeResult
 
 MODEL_OPTIONS = (
     "model",
@@ -27,6 +31,7 @@ MODEL_OPTIONS = (
 BENCH_OPTIONS = (
     *MODEL_OPTIONS,
     *("dtype", "device-map", "attn", "tasks", "heads", "k", "max-new-tokens", "seed", "random-draws", "random-match"),
+    "max-rows",
 )
 """The plugin's options that `bench` has too."""
 PROMPT_TOKENS = range(6400, 7601)
@@ -88,6 +93,15 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--identify", metavar="METHOD", help="also measure scoring all heads by this method beside reading the prompts"
     )
+    parser.add_argument(
+        "--whole",
+        type=Path,
+        nargs="?",
+        const=Path("evals"),
+        metavar="FOLDER",
+        help="the whole command instead: pytest on this folder of tests (evals) with a fresh store, from the process' "
+        "start to its end, beside the baseline on --rows of its rows, scaled by completions",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw the growth: a .png, .svg or .pdf file")
     add_options(parser, BENCH_OPTIONS)
@@ -116,6 +130,9 @@ def _run(arguments: argparse.Namespace) -> None:
         own_flips=arguments.own_flips,
         identify=arguments.identify,
     )
+    if arguments.whole is not None:
+        _run_whole(arguments, request)
+        return
     say(f"measuring {arguments.shape}: {counted(arguments.rows, 'row')}, {arguments.experiments}")
     found = measure(request)
     show(bench_lines(found))
@@ -128,6 +145,43 @@ def _run(arguments: argparse.Namespace) -> None:
 
         draw_growth(arguments.json, arguments.figure)
         show([f"wrote {arguments.figure}"])
+
+
+def _run_whole(arguments: argparse.Namespace, request: Request) -> None:
+    from harness.study.whole import measure_whole
+
+    for option in ("growth", "own_flips", "identify", "one_filing"):
+        if getattr(arguments, option):
+            raise SettingsError(
+                f"--{option.replace('_', '-')}: given beside --whole; expected one of the two: it measures the command "
+                "and nothing within it"
+            )
+    if request.shape != DEMO or not arguments.whole.is_dir():
+        got = f"--shape {request.shape}" if request.shape != DEMO else f"no folder {arguments.whole}"
+        raise SettingsError(f"--whole: {got}; expected a model's own study, and a folder of tests to run")
+    given = {name: getattr(arguments, name.replace("-", "_")) for name in BENCH_OPTIONS}
+    say(f"measuring the whole command: {', '.join(request.experiments)}; then {request.baseline} on some rows")
+    options = [f"--ablation-{name}={value}" for name, value in given.items() if value is not None]
+    setting, result = measure_whole(request, arguments.whole, options)
+    show(whole_lines(setting, result))
+    if arguments.json is not None:
+        write_document(arguments.json, {**setting, **result.as_json()})
+        show([f"wrote {arguments.json}"])
+
+
+def whole_lines(setting: Mapping[str, object], result: "WholeResult") -> Iterator[str]:
+    """Where a whole command's time goes, and what a loop would take."""
+    yield (
+        f"{setting['model']}, {setting['dtype']}, on {setting['device']}: {result.command}, "
+        f"{counted(result.n_rows, 'row')}, up to {counted(result.n_conditions, 'condition')} each, "
+        f"{counted(result.n_completions, 'completion')}"
+    )
+    yield f"whole command {result.seconds:.1f} s: {result.before:.1f} s before the first row, {result.rows:.1f} s rows,"
+    yield f"  {result.after:.1f} s from the last row to the end, report, figures and page written"
+    yield (
+        f"{result.loop}: {result.loop_rows_seconds:.1f} s for the rows, by {result.loop_completions:,} completions "
+        f"of {counted(result.loop_rows, 'row')}; with the same start and end {result.ratio:.2f} x the command"
+    )
 
 
 def _check_beside_shape(arguments: argparse.Namespace) -> None:

@@ -184,13 +184,18 @@ def write_bench(path: Path, measured: Measured) -> None:
     Raises:
         ReportError: the file cannot be written.
     """
-    document = {"schema_version": SCHEMA_VERSION, **measured.setting, **measured.result.as_json()}
+    document = {**measured.setting, **measured.result.as_json()}
     if measured.prefill is not None:
         document["prefill"] = measured.prefill.as_json()
     if measured.growth:
         document["growth"] = [{"asked": asked} | each.as_json() for asked, each in measured.growth.items()]
+    write_document(path, document)
+
+
+def write_document(path: Path, document: Mapping[str, object]) -> None:
+    """Write a benchmark's figures as JSON. Raises ReportError where the file cannot be written."""
     try:
-        write_text(path, json.dumps(document, indent=1) + "\n")
+        write_text(path, json.dumps({"schema_version": SCHEMA_VERSION, **document}, indent=1) + "\n")
     except OSError as error:
         raise ReportError(f"{path}: {error.strerror}; expected a file that can be written") from error
 

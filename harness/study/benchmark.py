@@ -34,6 +34,8 @@ OneFiling = Literal["middle", "in_place"]
 """Where the needles of one filing's rows are: each put into the middle of it, or all in the text that rows share."""
 NEEDLE_TOKENS, QUESTION_TOKENS, VALUE_TOKENS = range(20, 41), range(30, 61), 3
 """Tokens of made-up needles, questions and gold values."""
+WARM_ROWS = 2
+"""Rows of the made-up filing that warms up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ def measure(request: Request) -> Measured:
         )
 
     return Measured(
-        _setting(request, loaded, groups, warm),
+        setting_of(request, loaded, groups, warm),
         of(groups),
         None if prefill is None else of([prefill], most=1),
         {
@@ -101,15 +103,13 @@ def measure(request: Request) -> Measured:
 
 def _real_work(request: Request) -> "tuple[LoadedModel, list[Group]]":
     """As many rows as asked for and those of one more filing, grouped as the study does."""
-    from harness.model.performance.bench import Work
-
     settings = request.settings
     with Store(IN_MEMORY) as store:
         inputs = read_inputs(settings)
         run = Run(inputs, store, run_id="bench")
-        plan = run.plan(_conditions(request.experiments, run.inputs.study()))
+        plan = run.plan(conditions_of(request.experiments, run.inputs.study()))
         parts = [*by_filing(plan.work[: request.n_rows]), *by_filing(plan.work[request.n_rows :])[:1]]
-        groups: list[Group] = [[Work(run.prompt(work.row.id, "full"), _sets(work)) for work in part] for part in parts]
+        groups = [group_of(run, part) for part in parts]
     return inputs.model.load(), groups
 
 
@@ -141,7 +141,7 @@ def _random_work(request: Request) -> "tuple[LoadedModel, list[Group]]":
         random_match=settings.random_match,
     )
     rows = [Row(f"filing{i}", tasks[i % len(tasks)], "needle", "value", "haystack") for i in range(request.n_rows + 1)]
-    plan = make_plan(_conditions(request.experiments, study), rows, stored=lambda job: False)
+    plan = make_plan(conditions_of(request.experiments, study), rows, stored=lambda job: False)
     on_gpu = torch.cuda.is_available() and settings.device_map != "cpu"
     loaded = random_model(
         request.shape,
@@ -155,7 +155,7 @@ def _random_work(request: Request) -> "tuple[LoadedModel, list[Group]]":
     if request.one_filing is None:
         prompts = made_up.apart(len(plan.work))
         return loaded, [[Work(prompt, _sets(work))] for prompt, work in zip(prompts, plan.work, strict=True)]
-    filings = [made_up.together(request.n_rows, request.one_filing) for _ in range(3)]
+    filings = [made_up.together(n, request.one_filing) for n in (request.n_rows, request.n_rows, WARM_ROWS)]
     return loaded, [[Work(*each) for each in zip(rows, map(_sets, plan.work), strict=False)] for rows in filings]
 
 
@@ -204,15 +204,23 @@ class _MadeUp:
         )
 
 
-def _conditions(experiments: Sequence[str], study: Study) -> list[Condition]:
+def conditions_of(experiments: Sequence[str], study: Study) -> list[Condition]:
+    """The conditions of these experiments."""
     return [condition for name in experiments for condition in EXPERIMENTS[name](study)]
+
+
+def group_of(run: Run, part: Sequence[RowWork]) -> "Group":
+    """A study's rows as what is to be measured: their full prompts, and what is asked of these."""
+    from harness.model.performance.bench import Work
+
+    return [Work(run.prompt(work.row.id, "full"), _sets(work)) for work in part]
 
 
 def _sets(work: RowWork) -> "tuple[frozenset[Head], ...]":
     return tuple(job.heads for job in work.jobs if job.prompt == "full")
 
 
-def _setting(request: Request, loaded: "LoadedModel", groups: "Sequence[Group]", warm: "Group") -> dict[str, object]:
+def setting_of(request: Request, loaded: "LoadedModel", groups: "Sequence[Group]", warm: "Group") -> dict[str, object]:
     """What a reader of the figures must know."""
     import torch
 

@@ -33,7 +33,7 @@ from harness.retrieval.rows import Row
 from harness.retrieval.scoring import hedges, matches_value, value_tokens
 from harness.study.inputs import Inputs, donor_row
 from harness.study.judging import judge_gates
-from harness.study.provenance import Beginning, part_of, setup_of
+from harness.study.provenance import Beginning, RowTimes, part_of, setup_of
 from harness.study.run import Run
 
 
@@ -100,9 +100,10 @@ class Outcome:
     report: ReportData
     samples: Sequence[Sample]
 
-    def at_end(self, how: Exit, since: Beginning) -> ReportData:
-        """The report of a session that ended so, just now."""
-        run = self.report.run.model_copy(update={"exit": how, "seconds": since.seconds})
+    def at_end(self, how: Exit, since: Beginning, rows: RowTimes) -> ReportData:
+        """The report of a session that ended so, just now, and asked rows meanwhile."""
+        times = {"seconds": since.seconds, "rows_from": rows.began, "rows_to": rows.ended}
+        run = self.report.run.model_copy(update={"exit": how, **times})
         return self.report.model_copy(update={"run": run})
 
 

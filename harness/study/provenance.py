@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -40,13 +40,30 @@ class Beginning:
     """How a session began: by which command, and when, on the calendar and on the clock."""
 
     command: str | None = None
-    started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    started: str = field(default_factory=lambda: _calendar("seconds"))
     clock: float = field(default_factory=time.monotonic)
 
     @property
     def seconds(self) -> float:
         """How long ago that was."""
         return round(time.monotonic() - self.clock, 3)
+
+
+@dataclass(slots=True)
+class RowTimes:
+    """When a session's rows were asked, to the millisecond; nothing where none was."""
+
+    began: str | None = None
+    ended: str | None = None
+
+    def note(self, seconds: float) -> None:
+        """A row was done now, and the first begun so many seconds ago."""
+        self.began = self.began or _calendar("milliseconds", seconds)
+        self.ended = _calendar("milliseconds")
+
+
+def _calendar(precision: str, seconds_ago: float = 0.0) -> str:
+    return (datetime.now(UTC) - timedelta(seconds=seconds_ago)).isoformat(timespec=precision)
 
 
 def setup_of(  # of which run, on which part of its rows, since when, how it ended, in which project

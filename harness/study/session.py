@@ -35,7 +35,7 @@ from harness.study.inputs import Inputs, read_inputs
 from harness.study.judging import build_gate, declared_gates
 from harness.study.outcome import GateVerdict, Outcome, Result, run_outcome
 from harness.study.progress import Notes, Progress, RightAnswers
-from harness.study.provenance import Beginning, header_lines
+from harness.study.provenance import Beginning, RowTimes, header_lines
 from harness.study.ray_cluster import check_ray, crew_on_ray
 from harness.study.run import Run
 from harness.study.workers import own_device_map, share_threads
@@ -85,6 +85,7 @@ class StudySession:
         self.replaced: str | None = None
         self.notices: tuple[str, ...] = ()
         self._since = Beginning(place.command)
+        self._row_times = RowTimes()
         self._leases = Leases(session=place.run_id)
 
     @property
@@ -292,6 +293,7 @@ class StudySession:
         def tell(told: Progress) -> None:
             if told.row is not None:
                 right.add(run.inputs.by_id[told.row])
+                self._row_times.note(told.seconds)
             whole = replace(told, tallies=right.tallies)
             progress(whole)
             if notes is not None:
@@ -337,7 +339,7 @@ class StudySession:
             if self._failure is None:
                 raise
             return None
-        report = outcome.at_end(how, self._since)
+        report = outcome.at_end(how, self._since, self._row_times)
         self.replaced = what_is_replaced(report, self.folder)
         report = write_report(report, outcome.samples, self.folder)
         self.repairs = self.run.store.repairs(self.place.run_id)

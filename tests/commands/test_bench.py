@@ -8,8 +8,9 @@ import pytest
 from bench_results import SETTING, make_result
 
 from harness.cli import main
-from harness.commands.bench import bench_lines, growth_lines
+from harness.commands.bench import bench_lines, growth_lines, whole_lines
 from harness.experiment.bench_result import IdentifyCost, Measured
+from harness.study.whole import WholeResult
 
 from .refusals import Capture, refusal, usage_error
 
@@ -83,6 +84,22 @@ def test_a_model_takes_no_option_of_a_shape(option: str, value: str, capsys: Cap
 @pytest.mark.parametrize("option", ["--rows", "--prompt-tokens"])
 def test_numbers_start_at_one(option: str, capsys: Capture) -> None:
     assert f"argument {option}" in usage_error(capsys, "bench", option, "0")
+
+
+def test_the_whole_command_is_measured_alone(tmp_path: Path, capsys: Capture) -> None:
+    assert "--growth: given beside --whole; " in refusal(capsys, "bench", "--whole", tmp_path, "--growth", "1")
+    assert "--whole: --shape llama-3-8b; " in refusal(capsys, "bench", "--whole", tmp_path, "--shape", "llama-3-8b")
+    assert "--whole: no folder none; expected" in refusal(capsys, "bench", "--whole", "none")
+
+
+def test_where_a_whole_commands_time_goes() -> None:
+    result = WholeResult("pytest evals", 10.0, 4.0, 5.0, 1.0, 20, 3, 60, "plain", 2, 6, 4.5)
+    assert list(whole_lines(SETTING, result)) == [
+        "demo, float32, on a card: pytest evals, 20 rows, up to 3 conditions each, 60 completions",
+        "whole command 10.0 s: 4.0 s before the first row, 5.0 s rows,",
+        "  1.0 s from the last row to the end, report, figures and page written",
+        "plain: 45.0 s for the rows, by 6 completions of 2 rows; with the same start and end 5.00 x the command",
+    ]
 
 
 def test_every_line() -> None:

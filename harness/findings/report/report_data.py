@@ -56,6 +56,10 @@ class RunInfo(Section):
     """ISO 8601."""
     seconds: Amount
     """Until the report."""
+    rows_from: Name | None = None
+    """When the first row was begun, ISO 8601; null where no row was asked, or other processes asked them."""
+    rows_to: Name | None = None
+    """When the last one was done."""
     exit: Exit
     commit: str | None = None
     """Of the project's repository."""
