@@ -11,6 +11,7 @@ Knows nothing of what tokens mean.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 
 import torch
 from transformers import Cache
@@ -21,8 +22,11 @@ from harness.model.generation.node_attention import TO_NODES, Arrangement, HeldL
 from harness.model.generation.node_cache import NodeLayer
 from harness.model.loading.loaded_model import LoadedModel
 
-PLAIN_STEPS = 4
-"""Steps before one is captured, which costs about as much as these: most answers have ended by then."""
+PLAIN_STEPS = 1
+"""Steps before one is captured, which takes about as long as one: kernels and memory are made ready in them."""
+
+WORTH_CAPTURING = 3
+"""Steps that may follow, at least, where one is captured."""
 
 CAPTURE_BYTES = 2**30
 """More than the intermediate results of one step take."""
@@ -86,11 +90,12 @@ class LeafStep:
         Returns the logits after the last: (rows, 1, vocabulary), overwritten by the next call.
         """
         ids, first = torch.tensor(token_ids), torch.tensor(starts)[:, None]
-        if not self._captures or ids.shape[1] > 1:
+        to_come = self._tails[0].most - min(starts)
+        few = self._graph is None and to_come < WORTH_CAPTURING
+        if not self._captures or ids.shape[1] > 1 or few:
             return self._forward(ids.to(self._loaded.device), first.to(self._loaded.device))
         self._ids.copy_(ids)
         self._starts.copy_(first)
-        # the first makes kernels and memory ready, off the main stream as capturing asks
         self._steps += 1
         return self._beside() if self._steps <= PLAIN_STEPS else self._replay()
 
@@ -147,10 +152,16 @@ class LeafStep:
         return self._logits
 
 
+@cache
+def _side(device: torch.device) -> torch.cuda.Stream:
+    """One for all: memory that was cached for a stream, and its kernels' scratch, serve no other."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # the library's
+
+
 @contextmanager
 def _another_stream(device: torch.device) -> Iterator[None]:
     """What is computed here follows what was computed before, and comes before what is computed after."""
-    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # the library's
+    stream = _side(device)
     stream.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(stream):
         yield
