@@ -1,8 +1,9 @@
 """How much of a prompt's tree may be held at once: by the memory that is free now, or by a fixed budget.
 
 Two things take memory on the way down a tree: what one layer computes for the nodes that are run through it together,
-and the keys and values of all nodes, which stay until their leaves are answered. The first may be cut into pieces at no
-price; where the second does not fit, parts of the tree are read one after the other.
+and the keys and values of all nodes, which stay until their leaves are answered. The first may be cut into pieces at
+little price, node by node and, on GPUs, in runs of a prompt's tokens; where the second does not fit, parts of the tree
+are read one after the other.
 
 It is an estimate, so that few attempts fail; where memory runs out all the same, there is less room the next time.
 
@@ -14,6 +15,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from harness.model.generation.attention import may_attend_behind
 from harness.model.generation.branching import decoder_layers
 from harness.model.loading.loaded_model import LoadedModel
 
@@ -26,21 +28,26 @@ CPU_HELD = 2**30
 SHARE = 0.9
 """Of a GPU's free memory: the rest is left to fragments and to kernels' own scratch."""
 
-COMPUTED = 0.25
-"""Of a GPU's free memory: what a layer may compute at once."""
+COMPUTED = 0.1
+"""Of that memory: what a layer may compute at once."""
+
+PIECE = 1024
+"""Tokens of a prompt that are fed at once, at least: a GPU is busy with them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
     """`nodes` may be run through a layer at once; `rows` is how many nodes' keys and values of one layer may be held.
 
-    `hidden` is what the hidden states of a node take, in such rows. `least` rows are one condition's.
+    `hidden` is what the hidden states of a node take, in such rows. `least` rows are one condition's. A prompt is fed
+    in runs of `tokens`; `None`: whole.
     """
 
     nodes: int
     rows: float
     hidden: float
     least: float
+    tokens: int | None = None
 
     @property
     def is_least(self) -> bool:
@@ -77,9 +84,8 @@ def room_of(loaded: LoadedModel, n_positions: int, free: Free | None = None) -> 
 
     At least one condition's.
     """
-    nodes, rows, hidden = _room(loaded, n_positions, free or free_memory(loaded))
-    least = len(loaded.outputs) + hidden
-    return Room(nodes, max(least, rows), hidden, least)
+    found = _room(loaded, n_positions, free or free_memory(loaded))
+    return replace(found, rows=max(found.least, found.rows))
 
 
 def rows_that_fit(loaded: LoadedModel, n_positions: int, free: Free, *, most: int) -> int:
@@ -89,8 +95,8 @@ def rows_that_fit(loaded: LoadedModel, n_positions: int, free: Free, *, most: in
     """
     if most < 2:
         return 1
-    _, rows, hidden = _room(loaded, n_positions, free)
-    return max(1, min(most, int(rows / (len(loaded.outputs) + hidden))))
+    found = _room(loaded, n_positions, free)
+    return max(1, min(most, int(found.rows / found.least)))
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
@@ -104,21 +110,26 @@ def _free(device: torch.device) -> float:
     return unused + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
-def _room(loaded: LoadedModel, n_positions: int, free: Free) -> tuple[int, float, float]:
-    """Nodes that may be computed at once, rows that may be held beside them, and hidden states in such rows."""
+def _room(loaded: LoadedModel, n_positions: int, free: Free) -> Room:
+    """As `room_of`, with what is left for rows, however little."""
     layers, size = loaded.size.layers, n_positions * loaded.model.dtype.itemsize
     on_gpu = any(device.type == "cuda" for device in free)
     node = _node_bytes(loaded, n_positions)
-    nodes = max(1, int((COMPUTED * min(free.values()) if on_gpu else CPU_BYTES) / node))
+    computed = COMPUTED * min(free.values()) if on_gpu else CPU_BYTES
+    # where a prompt may go on behind a front at no price
+    share = min(1, max(computed / node, PIECE / n_positions)) if may_attend_behind(loaded) else 1
+    nodes = max(1, int(computed / (share * node)))
     # keys and values of a tree are spread over devices as its layers are
     cached = dict.fromkeys(free, 0)
     for module, layer in zip(decoder_layers(loaded), layers, strict=True):
         device = next(module.parameters()).device
         cached[device if device in cached else next(iter(cached))] += layer.cached
-    held = {device: each - (nodes * node if on_gpu else 0) for device, each in free.items()}
+    held = {device: each - (nodes * share * node if on_gpu else 0) for device, each in free.items()}
     rows = min(held[device] * len(layers) / (size * each) for device, each in cached.items() if each)
     row = sum(cached.values()) / len(layers)
-    return nodes, rows, int(loaded.model.config.get_text_config().hidden_size) / row
+    hidden = share * int(loaded.model.config.get_text_config().hidden_size) / row
+    tokens = None if share == 1 else max(PIECE, int(share * n_positions))
+    return Room(nodes, rows, hidden, len(layers) + hidden, tokens)
 
 
 def _node_bytes(loaded: LoadedModel, n_positions: int) -> float:

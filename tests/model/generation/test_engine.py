@@ -39,7 +39,7 @@ from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import Head
 from harness.experiment.intervention import ZEROED, Edges, Intervention, MeanValues, Rescue
 from harness.experiment.record import Ask, Completion
-from harness.model.generation import engine, reference
+from harness.model.generation import engine, reference, room
 from harness.model.generation.answering import RowAnswers
 from harness.model.generation.branching import Branching, decoder_layers
 from harness.model.intervention.ablation import Ablation
@@ -195,9 +195,12 @@ def test_rows_of_one_filing_are_each_what_the_plain_loop_says(data: st.DataObjec
 @settings(derandomize=True, deadline=None, max_examples=40)
 @given(data=st.data(), group=groups())
 def test_rows_of_one_filing_in_the_ways_of_a_gpu(data: st.DataObject, group: Group) -> None:
-    """All decoded at once by steps of one shape, and no mask behind a front: tried here without a GPU."""
+    """Decoded at once by steps of one shape, no mask behind a front, prompts in pieces: tried here without a GPU."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LoadedModel, "waits_for_launches", True)
+        patch.setattr(room, "PIECE", data.draw(st.integers(1, WINDOW)))
+        patch.setattr(room, "CPU_BYTES", data.draw(st.sampled_from([1, 2**12, 2**26])))
+        patch.setattr(room, "CPU_HELD", data.draw(st.sampled_from([1, 2**16, 2**30])))
         check_group(data, group, data.draw(st.sampled_from(["llama", "qwen3"])))
 
 

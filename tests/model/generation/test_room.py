@@ -6,6 +6,7 @@ from tiny_models import HEAD_DIM, N_LAYERS, tiny_loaded
 
 from harness.model.generation import room
 from harness.model.generation.room import Room, is_out_of_memory, room_for, room_of
+from harness.model.loading.loaded_model import LoadedModel
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +40,23 @@ def test_one_condition_is_always_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "CPU_HELD", 1)
     found = room_of(tiny_loaded("llama"), 1_000)
     assert (found.nodes, found.rows, found.is_least) == (1, N_LAYERS + found.hidden, True)
+
+
+def test_where_one_node_is_too_much_a_prompt_is_fed_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room for a quarter of a node of 10,000 tokens: a quarter of the tokens, whose hidden states take as much less."""
+    loaded = tiny_loaded("llama")
+    whole = room_of(loaded, 10_000)
+    assert whole.tokens is None
+    node = 2**32 / whole.nodes
+    monkeypatch.setattr(room, "CPU_BYTES", node / 4)
+    assert room_of(loaded, 10_000).tokens is None, "a mask would be written out"
+    monkeypatch.setattr(LoadedModel, "waits_for_launches", True)
+    found = room_of(loaded, 10_000)
+    assert found.nodes == 1
+    assert found.tokens == pytest.approx(2_500, rel=0.01)
+    assert found.hidden == pytest.approx(whole.hidden / 4, rel=0.01)
+    monkeypatch.setattr(room, "CPU_BYTES", 1)
+    assert room_of(loaded, 10_000).tokens == room.PIECE
 
 
 def test_half_the_room_down_to_one_condition() -> None:
