@@ -33,6 +33,7 @@ from harness.study.identification import (
     mean_outputs,
 )
 from harness.study.inputs import read_data
+from harness.study.ray_cluster import check_ray
 
 
 def _add_heads_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,6 +83,7 @@ def _run_heads(arguments: argparse.Namespace) -> None:
 IDENTIFY_OPTIONS = (
     *("model", "revision", "dtype", "device-map", "attn", "quantization", "adapter", "architectures", "template"),
     *("data", "task-file", "tasks", "strict-rows", "split-share", "max-rows", "seq-len", "insertion", "max-new-tokens"),
+    *("ray", "gpus", "ray-mixed"),
 )
 """The plugin's options that `identify` has too."""
 
@@ -119,6 +121,10 @@ def _run_identify(arguments: argparse.Namespace) -> None:
     """Score all heads on the identification rows, write the ranking and show it."""
     settings = given_settings(arguments, (*IDENTIFY_OPTIONS, "seed"))
     check_writable(arguments.out, "--out")
+    if settings.ray is not None:
+        check_ray()
+    elif settings.gpus is not None:
+        raise SettingsError("--gpus: got without --ray; expected a cluster that has them; leave it out, or name one")
     data = read_data(settings)
     rows = identification_rows(data.rows, settings)
     filings = counted(len({row.filename for row in rows}), "filing")
@@ -141,6 +147,7 @@ def _run_identify(arguments: argparse.Namespace) -> None:
         method=arguments.method,
         variant=arguments.variant,
         made_from=whole,
+        say=say,
     )
     n_counting = sum((ranking.samples or {}).values())
     if n_counting < len(rows):

@@ -188,6 +188,17 @@ class ClusterCrew(Crew):
             note(n_came)
         return MeanValues(total / added)
 
+    def scores(
+        self, groups: Iterable[Sequence[tuple[int, Trial]]], method: str, variant: str | None
+    ) -> Iterator[tuple[int, Any]]:
+        """Each trial's number and what every head scores on it, a group by one model (`NodeModel.scores`)."""
+        orders = (
+            Order("scores", [trial for _, trial in group], [number for number, _ in group], (method, variant))
+            for group in groups
+        )
+        for order, place, scores, _ in self.carry_out(orders):
+            yield order.key[place], scores
+
     def carry_out(self, orders: Iterator[Order | None]) -> Iterator[tuple[Order, int, Any, _Post]]:
         """Have orders carried out; each item's order, its place there, what came of it and from where, as it comes."""
         again: deque[_Work] = deque()

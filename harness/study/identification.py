@@ -5,15 +5,18 @@ by them an evaluation leaves these filings out. Knows nothing of how heads are s
 (`harness.model.identification.identify`), nor of pytest.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from itertools import chain
+from typing import TypedDict
 
 from harness.errors import DataError
 from harness.experiment.heads import check_window
 from harness.experiment.intervention import MeanValues
+from harness.experiment.plan import RowWork, by_filing
 from harness.experiment.rankings import HeadRanking
-from harness.retrieval.prompts import identification_depth
+from harness.retrieval.prompts import Trial, identification_depth
 from harness.retrieval.rows import Row, filing_hash, split_rows
 from harness.retrieval.tasks import Task
 from harness.retrieval.traces import extent_of, join_equal_texts, traces_of
@@ -21,6 +24,7 @@ from harness.settings import DEMO, Settings
 from harness.study.asked_model import AskedModel
 from harness.study.inputs import data_source, first_filings, split_share
 from harness.study.prompt_book import PromptBook
+from harness.study.ray_cluster import crew_on_ray
 
 DEFAULT_METHOD = "summed_attention"
 """Attention from the last prompt token to the needle."""
@@ -59,11 +63,13 @@ def identify_heads(
     method: str = DEFAULT_METHOD,
     variant: str | None = None,
     made_from: Sequence[Row] | None = None,
-    progress: bool = True,
+    say: Callable[[str], None] | None = None,
 ) -> HeadRanking:
     """Rank the heads of a model on these rows, task by task; `top_k` are a task's candidates.
 
     `made_from` are the rows as they were read, where they have been cut since: what the ranking keeps of its filings.
+    Where the settings name a cluster, its models score the rows. `say` is told what a user should know of them, and
+    beside it a bar shows how far it is; without it all is silent.
 
     Each needle stands at its row's own depth, else at a random one that follows from `seed` and the row. All
     prompts are built before the weights are read, so that a bad row costs no time.
@@ -72,7 +78,7 @@ def identify_heads(
         HarnessError: a row, the model, the method or its variant is bad, a task has no rows or none that
             counts, or the model has fewer heads.
     """
-    from harness.model.identification.identify import find_method, identify
+    from harness.model.identification.identify import Target, find_method, identify, rank_by_scores
 
     chosen = find_method(method, variant)
     settings, blueprint, seed = model.settings, model.blueprint, model.settings.seed
@@ -83,9 +89,23 @@ def identify_heads(
     for trial in chain.from_iterable(trials.values()):
         chosen.check(trial)
         check_window(blueprint.window, blueprint.shape.id, trial.prompt.row_id, chosen.n_tokens(trial))
-    loaded = model.load()
+    how: _How = {"top_k": top_k, "method": method, "variant": variant, "progress": say is not None}
+    if settings.ray is None:
+        ranking = identify(model.load(), trials, **how)
+    else:
+        with closing(crew_on_ray(model)) as crew:
+            target = Target(
+                blueprint.shape,
+                blueprint.window,
+                lambda every: crew.scores(_of_filings(every, rows, crew.size), method, variant),
+            )
+            try:
+                ranking = rank_by_scores(target, trials, **how)
+            finally:
+                for notice in crew.notices if say is not None else ():
+                    say(notice)
     ranking = replace(
-        identify(loaded, trials, top_k=top_k, method=method, variant=variant, progress=progress),
+        ranking,
         filing_hashes=frozenset(filing_hash(row.filename, seed) for row in rows),
         split_seed=seed,
         split_share=split_share(settings),
@@ -96,7 +116,25 @@ def identify_heads(
     )
     if settings.model != DEMO:
         return ranking
-    return replace(ranking, source=f"{ranking.full_method} of {DEMO}", model=replace(loaded.shape, id=DEMO))
+    return replace(ranking, source=f"{ranking.full_method} of {DEMO}", model=replace(blueprint.shape, id=DEMO))
+
+
+class _How(TypedDict):
+    """What is asked of a ranking, wherever its scores come from."""
+
+    top_k: int
+    method: str
+    variant: str | None
+    progress: bool
+
+
+def _of_filings(trials: Sequence[Trial], rows: Sequence[Row], models: int) -> Iterator[list[tuple[int, Trial]]]:
+    """The trials with their numbers, those of a filing's rows together: their prompts may begin alike."""
+    numbers = {trial.prompt.row_id: number for number, trial in enumerate(trials)}
+    asked = [RowWork(row, ()) for row in rows if row.id in numbers]
+    for group in by_filing(asked, models):
+        found = [numbers[work.row.id] for work in group]
+        yield [(number, trials[number]) for number in found]
 
 
 def mean_outputs(model: AskedModel, tasks: Mapping[str, Task], rows: Sequence[Row]) -> MeanValues:

@@ -12,10 +12,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from harness import __version__
+from harness.errors import BusyError
 from harness.experiment.intervention import MeanValues
-from harness.experiment.locks import Leases
+from harness.experiment.locks import WAIT_SECONDS, Leases
 from harness.experiment.record import Ask, Completion, RunKey
-from harness.retrieval.prompts import Prompt
+from harness.retrieval.prompts import Prompt, Trial
 from harness.settings import Settings
 from harness.study.asked_model import AskedModel
 from harness.study.workers import own_device_map
@@ -66,6 +67,12 @@ class NodeModel:
         for number, prompt in enumerate(prompts):
             yield number, self._engine.mean_values([prompt], lambda _: None)
 
+    def scores(self, trials: Sequence[Trial], method: str, variant: str | None) -> Iterator[tuple[int, object]]:
+        """What every head scores on each trial: (layers, heads), or `None` where it does not count."""
+        from harness.model.identification.identify import find_method, scored
+
+        yield from scored(self._engine.loaded, trials, find_method(method, variant))
+
     def _card(self) -> str:
         import torch
 
@@ -76,5 +83,12 @@ class NodeModel:
     def _engine(self) -> "ModelEngine":
         from harness.model.generation.engines import ModelEngine
 
-        loaded = self._model.load(device_map=own_device_map(self._settings, self._leases))
-        return ModelEngine(loaded, self._settings.engine)
+        return ModelEngine(self._model.load(device_map=self._device_map()), self._settings.engine)
+
+    def _device_map(self) -> str | None:
+        """The GPUs that Ray gave; one that ended a moment ago may hold them still."""
+        while True:
+            try:
+                return own_device_map(self._settings, self._leases)
+            except BusyError:
+                time.sleep(WAIT_SECONDS)

@@ -35,7 +35,7 @@ def check_ray() -> None:
     """Raise a SettingsError where Ray is not installed; it is not imported."""
     if find_spec("ray") is None:
         raise SettingsError(
-            "--ablation-ray: the package ray is not installed; expected it, on every node of the cluster; pip install "
+            "Ray: the package ray is not installed; expected it, on every node of the cluster; pip install "
             "'retrieval-heads[ray]'"
         )
 
@@ -159,13 +159,13 @@ class RayCluster:
         wanted = gpus_per_model(settings, min(filter(None, counts), default=1))
         if not self._on_gpu and settings.device_map is None and any(counts):
             raise SettingsError(
-                f"--ablation-ray: {settings.ray}: the cluster has GPUs and this machine has none; expected to be told "
-                "which are meant; add --ablation-device-map=cuda, or cpu"
+                f"Ray at {settings.ray}: the cluster has GPUs and this machine has none; expected to be told "
+                "which are meant; set device-map to cuda, or to cpu"
             )
         if self._on_gpu and max(counts, default=0) < wanted:
             raise ClusterError(
-                f"--ablation-ray: {settings.ray}: no node has more than {counted(max(counts, default=0), 'GPU')}; "
-                f"expected {wanted} for a model; ask for fewer with --ablation-gpus, or start Ray on larger nodes"
+                f"Ray at {settings.ray}: no node has more than {counted(max(counts, default=0), 'GPU')}; "
+                f"expected {wanted} for a model; set gpus to fewer, or start Ray on larger nodes"
             )
         return wanted
 
@@ -181,7 +181,7 @@ def connect(address: str) -> bool:
     ray = _ray()
     if ray.is_initialized():
         return False
-    where = f"--ablation-ray: {address}"
+    where = f"Ray at {address}"
     heard, main = signal.getsignal(signal.SIGTERM), threading.current_thread() is threading.main_thread()
     try:
         if address != "local":

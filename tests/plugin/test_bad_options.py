@@ -75,7 +75,7 @@ def test_a_cluster_without_ray_says_what_to_install(project: Project, monkeypatc
     monkeypatch.setitem(sys.modules, "ray", None)
     result = project.run("evals", "--ablation-ray=local")
     assert usage_error(result) == (
-        "--ablation-ray: the package ray is not installed; expected it, on every node of the cluster; pip install "
+        "Ray: the package ray is not installed; expected it, on every node of the cluster; pip install "
         "'retrieval-heads[ray]'"
     )
     assert project.left() == []

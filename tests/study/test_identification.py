@@ -76,13 +76,13 @@ def test_a_prompt_beyond_the_window_is_named_before_loading(checkpoint: Path, mo
     rows = identification_rows(long, settings)
     words = rf"^{rows[0].filename}/\w+: \d+ tokens, .* at most 640, the window of tiny; .* seq-len"
     with pytest.raises(ModelError, match=words):
-        identify_heads(AskedModel(settings), TASKS, rows, top_k=4, progress=False)
+        identify_heads(AskedModel(settings), TASKS, rows, top_k=4)
 
 
 def test_scores_are_those_of_prompts_at_seeded_depths(checkpoint: Path) -> None:
     settings = Settings(model=str(checkpoint), seed=3, insertion="published")
     rows = identification_rows(ROWS, settings)
-    ranking = identify_heads(AskedModel(settings), TASKS, rows, top_k=4, progress=False)
+    ranking = identify_heads(AskedModel(settings), TASKS, rows, top_k=4)
     loaded = load(str(checkpoint))
     assert ranking.mean_scores is not None
     for name in TASKS:
@@ -96,7 +96,7 @@ def test_scores_are_those_of_prompts_at_seeded_depths(checkpoint: Path) -> None:
 def test_the_ranking_tells_what_it_was_made_from(checkpoint: Path) -> None:
     settings = Settings(model=str(checkpoint), seed=3)
     rows = identification_rows(ROWS, settings)
-    ranking = identify_heads(AskedModel(settings), TASKS, rows, top_k=4, progress=False)
+    ranking = identify_heads(AskedModel(settings), TASKS, rows, top_k=4)
     assert ranking.filing_hashes == frozenset(filing_hash(name, 3) for name in filings(rows))
     assert (ranking.split_seed, ranking.top_k, ranking.method) == (3, 4, "summed_attention")
     tokenizer = AskedModel(settings).tokenizer
@@ -110,7 +110,7 @@ def test_the_ranking_tells_what_it_was_made_from(checkpoint: Path) -> None:
 
 def test_the_demos_model_is_named_demo() -> None:
     """Not by the folder that it lies in on some machine."""
-    ranking = identify_heads(AskedModel(Settings()), TASKS, ROWS[:2], top_k=4, progress=False)
+    ranking = identify_heads(AskedModel(Settings()), TASKS, ROWS[:2], top_k=4)
     assert ranking.model is not None
     assert (ranking.model.id, ranking.source) == ("demo", "summed_attention of demo")
 
@@ -130,9 +130,7 @@ def test_the_demo_by_other_methods(method: str, variant: str | None) -> None:
     """All that they need is in the prompts, and the best heads are among those of the layers that retrieve."""
     rows = [row for row in ROWS if row.task == "incorporation_year"][:2]
     tasks = {"incorporation_year": TASKS["incorporation_year"]}
-    ranking = identify_heads(
-        AskedModel(Settings()), tasks, rows, top_k=4, method=method, variant=variant, progress=False
-    )
+    ranking = identify_heads(AskedModel(Settings()), tasks, rows, top_k=4, method=method, variant=variant)
     assert (ranking.method, ranking.variant) == (method, variant)
     assert ranking.samples == {"incorporation_year": 2}
     assert {head.layer for head in ranking.candidates("incorporation_year")} <= {4, 5, 6}
@@ -145,7 +143,7 @@ def test_no_right_answer_within_the_tokens_allowed() -> None:
     tasks = {"incorporation_year": TASKS["incorporation_year"]}
     settings = Settings(max_new_tokens=2)
     with pytest.raises(ModelError, match="task incorporation_year: none of its 1 rows was answered correctly"):
-        identify_heads(AskedModel(settings), tasks, rows, top_k=4, method="retrieval_score", progress=False)
+        identify_heads(AskedModel(settings), tasks, rows, top_k=4, method="retrieval_score")
 
 
 def test_a_bad_row_or_method_is_found_before_the_weights_are_read(tmp_path: Path) -> None:
@@ -153,15 +151,15 @@ def test_a_bad_row_or_method_is_found_before_the_weights_are_read(tmp_path: Path
     (checkpoint / "model.safetensors").unlink()
     settings = Settings(model=str(checkpoint))
     with pytest.raises(SettingsError, match="method: 'mean'; expected one of summed_attention"):
-        identify_heads(AskedModel(settings), TASKS, ROWS, top_k=4, method="mean", progress=False)
+        identify_heads(AskedModel(settings), TASKS, ROWS, top_k=4, method="mean")
     with pytest.raises(SettingsError, match="variant: 'authors' of summed_attention; expected none"):
-        identify_heads(AskedModel(settings), TASKS, ROWS, top_k=4, variant="authors", progress=False)
+        identify_heads(AskedModel(settings), TASKS, ROWS, top_k=4, variant="authors")
     broken = replace(ROWS[0], haystack_text="It ends here: </s>")
     with pytest.raises(DataError, match="special token"):
-        identify_heads(AskedModel(settings), TASKS, [broken], top_k=4, progress=False)
+        identify_heads(AskedModel(settings), TASKS, [broken], top_k=4)
     asked_first = {name: replace(task, template="{question} {context}") for name, task in TASKS.items()}
     with pytest.raises(DataError, match="expected it before the question"):
-        identify_heads(AskedModel(settings), asked_first, ROWS, top_k=4, method="qr_score", progress=False)
+        identify_heads(AskedModel(settings), asked_first, ROWS, top_k=4, method="qr_score")
     with pytest.raises(ModelError, match="tokens, new ones included; expected at most 640"):
         identify_heads(
             AskedModel(replace(settings, max_new_tokens=640)),
@@ -169,10 +167,9 @@ def test_a_bad_row_or_method_is_found_before_the_weights_are_read(tmp_path: Path
             ROWS,
             top_k=4,
             method="retrieval_score",
-            progress=False,
         )
     with pytest.raises(ModelError, match="holds no weights"):
-        identify_heads(AskedModel(settings), TASKS, ROWS, top_k=4, progress=False)
+        identify_heads(AskedModel(settings), TASKS, ROWS, top_k=4)
 
 
 def test_a_task_without_rows_is_an_error(checkpoint: Path) -> None:
@@ -182,5 +179,4 @@ def test_a_task_without_rows_is_an_error(checkpoint: Path) -> None:
             TASKS,
             [row for row in ROWS if row.task != "ceo_lastname"],
             top_k=4,
-            progress=False,
         )

@@ -7,8 +7,8 @@ Knows nothing of filings or files, nor of how prompts are made.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import fsum
 
 import numpy as np
@@ -16,6 +16,7 @@ from scipy import stats
 from tqdm import tqdm
 
 from harness.errors import ModelError, SettingsError
+from harness.experiment.heads import ModelShape, check_window
 from harness.experiment.rankings import HeadRanking, rank
 from harness.experiment.stability import ClusterScores, find_stability
 from harness.model.identification.contrast import CONTRAST
@@ -24,7 +25,7 @@ from harness.model.identification.method import AttentionReader, Method, Scores
 from harness.model.identification.qr_score import QR_SCORE
 from harness.model.identification.retrieval_score import RETRIEVAL_SCORE
 from harness.model.identification.summed_attention import SUMMED_ATTENTION
-from harness.model.loading.loaded_model import LoadedModel, check_window
+from harness.model.loading.loaded_model import LoadedModel
 from harness.retrieval.prompts import Trial
 
 METHODS: Mapping[str, Method] = {
@@ -77,15 +78,42 @@ def identify(
         HarnessError: a trial that the method cannot score.
     """
     chosen = find_method(method, variant)
-    _check(loaded, trials, chosen, top_k=top_k)
+    target = Target(loaded.shape, loaded.window, lambda every: scored(loaded, every, chosen))
+    return rank_by_scores(target, trials, top_k=top_k, method=method, variant=variant, progress=progress)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Whose heads are ranked: the model's shape and window, and what scores trials, wherever the model is.
+
+    `score` gives each trial's number and scores (`scored`), in any order.
+    """
+
+    shape: ModelShape
+    window: int | None
+    score: Callable[[Sequence[Trial]], Iterable[tuple[int, Scores | None]]]
+
+
+def rank_by_scores(
+    target: Target,
+    trials: Mapping[str, Sequence[Trial]],
+    *,
+    top_k: int,
+    method: str,
+    variant: str | None = None,
+    progress: bool = True,
+) -> HeadRanking:
+    """As `identify`, of a model that may be elsewhere."""
+    chosen, shape = find_method(method, variant), target.shape
+    _check(target, trials, chosen, top_k=top_k)
     every = [(task, trial) for task, of_task in trials.items() for trial in of_task]
     scores: list[Scores | None] = [None] * len(every)
     # disable=None: a bar on a terminal only
     with tqdm(total=len(every), desc="scoring heads", unit="row", disable=None if progress else True) as bar:
-        for number, of_trial in scored(loaded, [trial for _, trial in every], chosen):
+        for number, of_trial in target.score([trial for _, trial in every]):
             scores[number] = of_trial
             bar.update()
-    found = {task: _TaskScores(loaded.shape.n_layers, loaded.shape.n_heads) for task in trials}
+    found = {task: _TaskScores(shape.n_layers, shape.n_heads) for task in trials}
     for (task, trial), of_trial in zip(every, scores, strict=True):
         found[task].add(trial, of_trial)
     for task, of_task in trials.items():
@@ -98,13 +126,13 @@ def identify(
     samples = {task: len(scores.counting) for task, scores in found.items()}
     halves = {task: scores.rank_correlation() for task, scores in found.items()}
     ranking = replace(
-        rank(means, top_k=top_k, samples=samples, method=method, model=loaded.shape),
+        rank(means, top_k=top_k, samples=samples, method=method, model=shape),
         variant=variant,
         split_half={task: correlation for task, correlation in halves.items() if correlation is not None},
         chance=None if chosen.chance is None else {task: _mean(chosen.chance, found[task].counting) for task in found},
-        stability=find_stability(_by_cluster(found), loaded.shape, top_k=top_k),
+        stability=find_stability(_by_cluster(found), shape, top_k=top_k),
     )
-    return replace(ranking, source=f"{ranking.full_method} of {loaded.shape.id}")
+    return replace(ranking, source=f"{ranking.full_method} of {shape.id}")
 
 
 def scored(loaded: LoadedModel, trials: Sequence[Trial], method: Method) -> Iterator[tuple[int, Scores | None]]:
@@ -156,11 +184,11 @@ def _mean(value: Callable[[Trial], float], trials: Sequence[Trial]) -> float:
     return fsum(map(value, trials)) / len(trials)
 
 
-def _check(loaded: LoadedModel, trials: Mapping[str, Sequence[Trial]], method: Method, *, top_k: int) -> None:
+def _check(target: Target, trials: Mapping[str, Sequence[Trial]], method: Method, *, top_k: int) -> None:
     """Raise before hours of work whatever would make them worthless."""
-    n_heads = loaded.shape.n_layers * loaded.shape.n_heads
+    n_heads = target.shape.n_layers * target.shape.n_heads
     if not 1 <= top_k <= n_heads:
-        raise ModelError(f"top_k: {top_k}; expected 1 to {n_heads}, the number of heads of {loaded.shape.id}")
+        raise ModelError(f"top_k: {top_k}; expected 1 to {n_heads}, the number of heads of {target.shape.id}")
     if not trials:
         raise ModelError("identification: no tasks; expected at least one with its prompts")
     for task, of_task in trials.items():
@@ -176,4 +204,4 @@ def _check(loaded: LoadedModel, trials: Mapping[str, Sequence[Trial]], method: M
                     f"{len(prompt.token_ids)}; expected a prompt that holds its needle"
                 )
             method.check(trial)
-            check_window(loaded, prompt.row_id, method.n_tokens(trial))
+            check_window(target.window, target.shape.id, prompt.row_id, method.n_tokens(trial))

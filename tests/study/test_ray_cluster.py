@@ -1,0 +1,94 @@
+"""A real cluster of Ray, of two nodes on this machine: the report of one process, whatever is killed meanwhile."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import ray_kills
+from ray_kills import Study, TwoNodes
+
+from harness.cli import main
+from harness.errors import ClusterError, SettingsError
+from harness.settings import Settings
+from harness.study import ray_cluster
+from harness.study.asked_model import AskedModel
+from harness.study.ray_cluster import crew_on_ray
+
+pytest.importorskip("ray", reason="Ray is not installed: pip install 'retrieval-heads[ray]'")
+ROWS = 27
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[TwoNodes]:
+    with ray_kills.two_nodes() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """The main job of the demo without Ray."""
+    study = Study(tmp_path_factory.mktemp("alone"), ROWS)
+    output, _ = study.start().communicate()
+    assert "45 passed" in output
+    return study
+
+
+def test_killed_in_every_part_it_gives_the_report_of_one_process(
+    cluster: TwoNodes, alone: Study, tmp_path: Path
+) -> None:
+    """A model, a node and the driver; a node joins late. `python -m tests.ray_kills` kills more."""
+    study = Study(tmp_path, ROWS)
+    tally = ray_kills.run_and_kill(study, cluster, ["model", "node", "driver"], seed=1)
+    assert tally.killed.total() == 3
+    assert tally.twice == 0
+    assert study.said() == alone.said()
+
+
+def test_identification_gives_the_same_file(
+    cluster: TwoNodes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["identify", "--max-rows=9", "--out"]
+    assert main([*asked, str(tmp_path / "alone.json")]) == 0
+    assert main([*asked, str(tmp_path / "together.json"), f"--ray={cluster.address}"]) == 0
+    assert (tmp_path / "together.json").read_bytes() == (tmp_path / "alone.json").read_bytes()
+
+
+def refused(**named: object) -> str:
+    settings = Settings(**named)  # type: ignore[arg-type]  # of its types
+    with pytest.raises((ClusterError, SettingsError)) as error, closing(crew_on_ray(AskedModel(settings))):
+        pass
+    return str(error.value)
+
+
+def test_an_address_where_nobody_answers() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    said = refused(ray=f"127.0.0.1:{port}")
+    assert said.startswith(f"Ray at 127.0.0.1:{port}: ")
+    assert "does not answer (Connection refused); expected the head of a running cluster" in said
+
+
+def test_too_few_gpus(cluster: TwoNodes) -> None:
+    assert refused(ray=cluster.address, device_map="cuda", gpus=2) == (
+        f"Ray at {cluster.address}: no node has more than 0 GPUs; expected 2 for a model; set gpus to fewer, or start "
+        "Ray on larger nodes"
+    )
+
+
+class Full:
+    """What an actor sends, where Ray has no room for it."""
+
+    def __next__(self) -> object:
+        from ray.exceptions import ObjectStoreFullError
+
+        raise ObjectStoreFullError("80 MB in use")
+
+
+def test_a_full_object_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ClusterError) as error:
+        ray_cluster._next(Full())
+    assert str(error.value).startswith("cluster: Ray's object store is full (80 MB in use")
+    assert "expected room for the prompts that are on their way; start Ray with more" in str(error.value)
