@@ -102,8 +102,9 @@ def identify_heads(
             try:
                 ranking = rank_by_scores(target, trials, **how)
             finally:
-                for notice in crew.notices if say is not None else ():
-                    say(notice)
+                if say is not None:
+                    for notice in crew.notices:
+                        say(notice)
     ranking = replace(
         ranking,
         filing_hashes=frozenset(filing_hash(row.filename, seed) for row in rows),
