@@ -144,8 +144,8 @@ CLUSTERS = (
 
 def clusters() -> str:
     """What to type where, and how long the study of the published size takes there."""
-    from harness.experiment.layout import lay_out
     from harness.options import Given, resolve_settings
+    from harness.study.layout import lay_out
 
     study, size = _published_study()
 
@@ -153,12 +153,12 @@ def clusters() -> str:
         if cluster is None:
             return have, type_, "", ""
         (nodes,) = resolve_settings({"cluster": Given("", cluster, ROOT)}, ROOT).cluster
-        layout = lay_out(size, nodes, study["longest"] + study["max_new_tokens"], gpus)
+        layout = lay_out(size, nodes, study["longest"] + study["max_new_tokens"], cards=gpus, work=study["work"])
         if layout is None:
             return have, type_, f"`{nodes}`: does not fit", ""
-        paces = [pace for pace in _paces(study, layout.stages) if pace.is_of(nodes.card, nodes.gigabytes)]
+        paces = [pace for pace in _paces(study, layout.cards) if pace.is_of(nodes.card, nodes.gigabytes)]
         hours = f"{_study_hours(paces[0], study['flops']) / layout.models:.2g}" if paces else "not measured"
-        over = "" if layout.stages == 1 else f" over {layout.stages} cards"
+        over = "" if layout.cards == 1 else f" over {layout.cards} cards"
         models = "1 model" if layout.models == 1 else f"{layout.models} models"
         return have, type_, f"`{nodes}`: {models}{over}", hours
 

@@ -110,6 +110,7 @@ def costs(found: Forecast) -> dict[str, object]:
         "flops": found.flops[1],
         "steps": found.steps,
         "positions": found.positions,
+        "work": list(found.work),
         "size": {**asdict(size), "layers": [asdict(size.layers[0])], "n_layers": len(size.layers)},
     }
 

@@ -17,10 +17,10 @@ from harness.experiment.bench_result import Pace, card_paces, read_pace
 from harness.experiment.conditions import Condition
 from harness.experiment.cost import ModelSize, decoding_bytes, group_flops, shared_flops, single_flops
 from harness.experiment.heads import Head
-from harness.experiment.layout import Layout, lay_out
 from harness.experiment.plan import Plan, RowWork, by_filing, rounds
 from harness.experiment.prefix_tree import LEAST_SHARED, prefix_tree, token_trie
 from harness.retrieval.prompts import PromptKind
+from harness.study.layout import Layout, lay_out
 from harness.study.run import Run
 
 
@@ -42,9 +42,9 @@ class Forecast:
     ones shared; `value_flops` of finding what ablated heads put out instead, where that is not zero. `steps` is how
     often decoding reads all weights, and `positions` how many positions' keys and values, where each row's conditions
     are decoded together, none of them ending early. `kept` is how this machine keeps the model, and a GPU would.
-    `facts` are those asked beside the study, which `plan` and all else do not count. `alone_flops` are those of prompts
-    where rows of a filing are read apart. `layouts` say how the model lies on each kind of a cluster's nodes (`None`
-    where none of them holds it), and at which measured pace.
+    `facts` are those asked beside the study, which `plan` and all else do not count. `work` counts the tokens that each
+    layer is given, and `alone_flops` the operations of prompts, where rows of a filing are read apart. `layouts` say
+    how the model lies on each kind of a cluster's nodes, and at which measured pace.
     """
 
     n_rows: int
@@ -61,6 +61,7 @@ class Forecast:
     kept: tuple[Kept, ...]
     quantization: str | None
     pace: Pace | None
+    work: tuple[int, ...] = ()
     alone_flops: float = 0.0
     layouts: "tuple[OnNodes, ...]" = ()
     facts: "Forecast | None" = None
@@ -127,7 +128,7 @@ def forecast(run: Run, conditions: Sequence[Condition]) -> Forecast:
     mine, kept = run.part_of_rows(conditions), _kept(run)
     size = kept[0].size
     n_layers = run.inputs.shape.n_layers
-    tokens: list[int] = []
+    tokens, work = list[int](), [0] * n_layers
     passes, flops, alone, positions, n_fed, n_prompts = [0, 0], [0.0, 0.0], 0.0, 0, 0, 0
     # a donor's outputs hang on the row: nothing is shared there
     least = LEAST_SHARED if settings.mode not in DONOR_MODES else sys.maxsize
@@ -142,7 +143,9 @@ def forecast(run: Run, conditions: Sequence[Condition]) -> Forecast:
                 # the prompt's own work; what its last token costs each condition is decoding's
                 sets.append([frozenset[Head]()] if settings.phase == "decode" else head_sets)
                 passes[0] += len(head_sets) * n_layers
-                passes[1] += prefix_tree(sets[-1], n_layers).n_nodes
+                nodes = [len(level.parents) for level in prefix_tree(sets[-1], n_layers).levels]
+                passes[1] += sum(nodes)
+                work = [done + n * len(prompts[-1]) for done, n in zip(work, nodes, strict=True)]
                 flops[0] += len(head_sets) * single_flops(size, len(prompts[-1]))
                 positions += settings.max_new_tokens * len(head_sets) * len(prompts[-1])
             flops[1] += group_flops(size, prompts, sets, least=least)
@@ -163,18 +166,19 @@ def forecast(run: Run, conditions: Sequence[Condition]) -> Forecast:
         kept=kept,
         quantization=settings.quantization,
         pace=pace,
+        work=tuple(work),
         alone_flops=alone,
-        layouts=_layouts(run, kept[-1], max(tokens, default=1), pace),
+        layouts=_layouts(run, kept[-1], max(tokens, default=1), work, pace),
     )
 
 
-def _layouts(run: Run, kept: Kept, longest: int, given: Pace | None) -> tuple[OnNodes, ...]:
+def _layouts(run: Run, kept: Kept, longest: int, work: Sequence[int], given: Pace | None) -> tuple[OnNodes, ...]:
     """The model on the nodes that were asked about, as a GPU keeps it; a pace that was given goes first."""
     settings = run.inputs.settings
     paces = ([] if given is None else [given]) + [*(card_paces() if settings.cluster else ())]
 
     def pace_of(layout: Layout) -> Pace | None:
-        kind = (len(layout.layers), len(kept.size.layers), kept.dtype, settings.quantization)
+        kind = (layout.cards, len(kept.size.layers), kept.dtype, settings.quantization)
         for pace in paces:
             measured = (pace.gpus, pace.n_layers, pace.dtype, pace.quantization)
             if measured == kind and pace.is_of(layout.nodes.card, layout.nodes.gigabytes):
@@ -183,7 +187,9 @@ def _layouts(run: Run, kept: Kept, longest: int, given: Pace | None) -> tuple[On
 
     found = []
     for nodes in settings.cluster:
-        layout = lay_out(kept.size, nodes, longest + settings.max_new_tokens, settings.gpus)
+        layout = lay_out(
+            kept.size, nodes, longest + settings.max_new_tokens, cards=settings.gpus, work=work if any(work) else ()
+        )
         found.append(OnNodes(nodes, layout, None if layout is None else pace_of(layout)))
     return tuple(found)
 

@@ -97,9 +97,9 @@ def _nodes_line(found: Forecast, each: OnNodes) -> str:
             "(--ablation-gpus), larger ones, or fewer bits (--ablation-quantization)"
         )
     over = "a card each"
-    if layout.stages > 1:
+    if layout.cards > 1:
         layers = "-".join(map(str, layout.layers))
-        over = f"each over {layout.stages} cards ({layers} layers), {counted(layout.in_flight, 'row')} in flight"
+        over = f"each over {layout.cards} cards ({layers} layers), {counted(layout.in_flight, 'row')} in flight"
     pace = "pace not measured"
     if each.pace is not None:
         hours = f"{found.hours_at(each.pace):.3g} hours for one{_apart(found, each.pace)}"
@@ -114,7 +114,7 @@ def _cluster_lines(found: Forecast) -> Iterator[str]:
         yield f"hours on the cluster: {hours:.3g}, rows shared out evenly, no answer ending early"
         return
     lacking = [
-        f"{each.layout.stages} x {each.nodes.card}-{each.nodes.gigabytes}GB"
+        f"{each.layout.cards} x {each.nodes.card}-{each.nodes.gigabytes}GB"
         for each in found.layouts
         if each.layout is not None and each.pace is None
     ]
