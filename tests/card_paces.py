@@ -6,7 +6,8 @@ A pace is one device's (or several's, which hold one model) with one size of mod
 the one of most completions stands; what was measured on a CPU, or of the reference alone, is none.
 
 The least time is that of one pass over the weights a row and new token, as a dry run counts. Files of version 1 told it
-by the engine's own passes, more where memory was short: theirs is told anew.
+by the engine's own passes, more where memory was short: theirs is told anew. Of files of `tests.rows_in_flight` the
+number of rows in flight that was fastest stands.
 """
 
 import json
@@ -20,22 +21,42 @@ from harness.files import write_text
 
 BENCH = Path(__file__).parents[1] / "reports" / "bench"
 KEPT = ("model", "device", "gpus", "n_layers", "dtype", "quantization", "speed", "fraction_of_floor", "prompt_tokens")
+KIND = ("device", "gpus", "n_layers", "dtype", "quantization")
+"""What two paces of one kind have in common."""
 
 
 def card_paces(folder: Path = BENCH) -> str:
     """The file's text."""
     files = {file: json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))}
     paces: dict[tuple[object, ...], dict[str, Any]] = {}
+    for file, found in files.items():
+        if "cards" in found and "speed" in found:
+            pace = _of_rows_in_flight(found)
+            paces[tuple(pace[name] for name in KIND)] = {"file": file.name} | pace
     for file, found in sorted(files.items(), key=lambda each: -each[1].get("n_completions", 0)):
         if "fraction_of_floor" not in found or found["device"].endswith("CPU") or found["engine"]["name"] != "shared":
             continue
-        pace = read_pace(file)
-        kind = (pace.device, pace.gpus, pace.n_layers, pace.dtype, pace.quantization)
         kept = {name: found.get(name) for name in KEPT}
-        told = {"gpus": pace.gpus, "fraction_of_floor": _fraction(found)}
-        paces.setdefault(kind, {"file": file.name} | kept | told)
+        kept |= {"gpus": read_pace(file).gpus, "fraction_of_floor": _fraction(found)}
+        paces.setdefault(tuple(kept[name] for name in KIND), {"file": file.name} | kept)
     of_size = sorted(paces.values(), key=lambda each: (each["n_layers"], each["device"], each["gpus"]))
     return json.dumps({"schema_version": 1, "paces": of_size}, indent=1) + "\n"
+
+
+def _of_rows_in_flight(found: dict[str, Any]) -> dict[str, Any]:
+    seconds = min(found[name]["seconds"] for name in found if name.startswith("in_flight_"))
+    least = least_seconds(found["flops"], found["read_bytes"], Speed(**found["speed"]))
+    return {
+        "model": found["shape"],
+        "device": found["cards"][0],
+        "gpus": len(found["cards"]),
+        "n_layers": sum(n for _, n in found["stages"]),
+        "dtype": found["dtype"],
+        "quantization": None,
+        "speed": found["speed"],
+        "fraction_of_floor": least / seconds,
+        "prompt_tokens": "-".join(map(str, found["prompt_tokens"])),
+    }
 
 
 def _fraction(found: dict[str, Any]) -> float:

@@ -18,6 +18,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -25,6 +26,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
+from harness.experiment.cost import ModelSize, decoding_bytes, shared_flops
 from harness.experiment.heads import Head
 from harness.experiment.prefix_tree import prefix_tree
 from harness.experiment.record import Ask, Completion
@@ -34,6 +36,7 @@ from harness.model.generation.stages import Stages, stages_of
 from harness.model.loading.architectures import architecture_of
 from harness.model.loading.loaded_model import LoadedModel
 from harness.model.loading.placement import Parts, balanced
+from harness.model.performance.measures import measure_speed
 from harness.model.performance.shapes import SHAPES, random_model
 from harness.retrieval.prompts import Prompt
 
@@ -50,6 +53,8 @@ def main() -> None:
     asked = _arguments()
     began = time.perf_counter()
     sets = _head_sets(json.loads(asked.heads.read_text(encoding="utf-8")))
+    speed = measure_speed(torch.device("cuda", 0), torch.bfloat16)
+    torch.cuda.empty_cache()
     loaded, places = _spread_model(asked.shape, list(sets.values()))
     found: dict[str, Any] = {
         "shape": asked.shape,
@@ -65,6 +70,7 @@ def main() -> None:
         "seconds_to_make": time.perf_counter() - began,
     }
     asks = _asks(sets, asked, loaded.model.config.vocab_size)
+    found |= {"speed": asdict(speed), **_least_work(loaded.size, asks, asked.new)}
     stages = stages_of(loaded)
     assert stages is not None, "the model lies on one device"
     short = _asks(sets, argparse.Namespace(**{**vars(asked), "rows": 3, "tokens": (300, 400)}), 1000)
@@ -175,6 +181,15 @@ def _asks(sets: dict[str, tuple[frozenset[Head], ...]], asked: argparse.Namespac
         )
         asks.append(Ask(prompt, sets[tasks[row % len(tasks)]], None, max_new_tokens=asked.new))
     return asks
+
+
+def _least_work(size: ModelSize, asks: Sequence[Ask], new: int) -> dict[str, float]:
+    """What the rows need at least, one by one, no answer ending early: what a pace is told by (`tests.card_paces`)."""
+    positions = sum(new * len(ask.head_sets) * len(ask.prompt.token_ids) for ask in asks)
+    return {
+        "flops": sum(shared_flops(size, ask.head_sets, len(ask.prompt.token_ids)) for ask in asks),
+        "read_bytes": decoding_bytes(size, new * len(asks), positions, 1),
+    }
 
 
 Answers = dict[int, tuple[Completion, ...]]

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import card_paces as committed
 import pytest
@@ -152,10 +153,21 @@ def test_paces_are_taken_out_of_benchmarks(tmp_path: Path) -> None:
     ):
         write_bench(tmp_path / f"{name}.json", Measured(SETTING | setting, result))
     (tmp_path / "other.json").write_text("{}")
+    flight: dict[str, Any] = {"shape": "demo", "cards": ["Z", "Z"], "stages": [[0, 5], [1, 3]], "dtype": "float32"}
+    flight |= {
+        "prompt_tokens": [20, 30],
+        "speed": {"flops": 1e12, "bandwidth": 1e11},
+        "flops": 3e11,
+        "read_bytes": 1e10,
+    }
+    flight |= {"in_flight_1": {"seconds": 1.0}, "in_flight_3": {"seconds": 0.5}}
+    (tmp_path / "f.json").write_text(json.dumps(flight))
     old = json.loads((tmp_path / "e.json").read_text()) | {"schema_version": 1}
     (tmp_path / "e.json").write_text(json.dumps(old))
     found = {each["file"]: each for each in json.loads(committed.card_paces(tmp_path))["paces"]}
-    assert {name: each["gpus"] for name, each in found.items()} == {"b.json": 1, "c.json": 2, "e.json": 1}
+    assert {name: each["gpus"] for name, each in found.items()} == {"b.json": 1, "c.json": 2, "e.json": 1, "f.json": 2}
     assert found["b.json"]["fraction_of_floor"] == pytest.approx(0.7)
     # 2 rows x 20 tokens instead of 4.5 passes: 0.3 s of products and 0.1 s x 40 / 4.5, in rounds of 0.5 s
     assert found["e.json"]["fraction_of_floor"] == pytest.approx((0.3 + 0.1 * 40 / 4.5) / 0.5)
+    assert (found["f.json"]["n_layers"], found["f.json"]["prompt_tokens"]) == (8, "20-30")
+    assert found["f.json"]["fraction_of_floor"] == pytest.approx(0.8)
