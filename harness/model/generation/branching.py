@@ -31,11 +31,12 @@ from transformers import Cache
 
 from harness.errors import AblationError
 from harness.experiment.heads import Head
-from harness.experiment.prefix_tree import PrefixTree
+from harness.experiment.prefix_tree import Level, PrefixTree
 from harness.model.generation.attention import BEHIND, attention, may_attend_behind
 from harness.model.intervention.projection_input import ZERO, HookInput, Replacement, as_call, projection_input
 from harness.model.intervention.thread_hooks import hooked, replaced
 from harness.model.loading.architectures import AttentionOutput
+from harness.model.loading.devices import uploaded
 from harness.model.loading.loaded_model import LoadedModel
 
 
@@ -106,8 +107,35 @@ def forward_with(
     return logits
 
 
-Pair = tuple[int, int]
-"""A row and the head that it loses."""
+class _Parting:
+    """Where the nodes of a level part, as index tensors on each device that they are asked for on: one copy serves all.
+
+    `parents` repeats rows for each child, `first` are each parent's first children, and `rows` and `heads` are pairs: a
+    row and a head that it loses.
+    """
+
+    def __init__(self, level: Level) -> None:
+        self.level = level
+        parents = level.parents
+        self._lists = (
+            parents,
+            [node for node, parent in enumerate(parents) if node == 0 or parent != parents[node - 1]],
+            [node for node, heads in enumerate(level.heads) for _ in heads],
+            [head for heads in level.heads for head in sorted(heads)],
+        )
+        self._on: dict[torch.device, tuple[torch.Tensor, ...]] = {}
+
+    @property
+    def ablates(self) -> bool:
+        """Whether any row loses a head."""
+        return bool(self._lists[3])
+
+    def on(self, device: torch.device) -> tuple[torch.Tensor, ...]:
+        """`parents`, `first`, `rows` and `heads`."""
+        if device not in self._on:
+            line = uploaded(torch.tensor([number for numbers in self._lists for number in numbers]), device)
+            self._on[device] = torch.split(line, [len(numbers) for numbers in self._lists])
+        return self._on[device]
 
 
 class Branching:
@@ -122,6 +150,7 @@ class Branching:
         self._outputs = loaded.outputs
         self.replacement = replacement
         self._others: dict[int, list[torch.Tensor]] = {}
+        self._partings: dict[int, _Parting] = {}
         self.fired: Counter[frozenset[Head]] = Counter()
 
     def run(self, call: LayerCall, layer: int, tree: PrefixTree, hidden: torch.Tensor, start: int) -> torch.Tensor:
@@ -134,18 +163,19 @@ class Branching:
             AblationError: the projection was not called, or with something else than one tensor of its width.
         """
         level = tree.levels[layer]
-        pairs = [(node, head) for node, heads in enumerate(level.heads) for head in sorted(heads)]
+        parting = self._partings.get(id(level))
+        if parting is None:
+            # it keeps the level, whose number is no other's then
+            parting = self._partings[id(level)] = _Parting(level)
         parted = len(level.parents) > hidden.shape[0]
-        if not pairs:
+        if not parting.ablates:
             return call(hidden)
-        projection = _Projection(
-            self._outputs[layer], level.parents if parted else None, pairs, self.replacement, start
-        )
+        projection = _Projection(self._outputs[layer], parting, parted, self.replacement, start)
         with ExitStack() as hooks:
             if parted:
-                hidden = hidden.index_select(0, torch.tensor(level.parents, device=hidden.device))
-                once = _OncePerParent(level.parents)
-                hooks.enter_context(hooked(self._attention[layer], once.narrow))
+                parents, *_ = parting.on(hidden.device)
+                hidden = hidden.index_select(0, parents)
+                hooks.enter_context(hooked(self._attention[layer], partial(_once_per_parent, parting)))
             hooks.enter_context(self.replacement.watching([layer]))
             hooks.enter_context(hooked(self._outputs[layer].module, projection.replace, projection.check))
             output = call(hidden)
@@ -163,7 +193,7 @@ class Branching:
     def check(self) -> None:
         """Raise an AblationError unless all that should have been replaced was; waits for the devices."""
         for layer, counts in self._others.items():
-            others = sum(int(count) for count in counts)
+            others = int(torch.stack(counts).sum())
             if others:
                 raise AblationError(
                     f"{self._outputs[layer].name}: {others} other elements entered it in ablated heads over "
@@ -174,37 +204,28 @@ class Branching:
         self.replacement.check()
 
 
-class _OncePerParent:
+def _once_per_parent(parting: _Parting, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> HookInput:
     """Hook before attention: of rows repeated for each child, the first of each parent."""
-
-    def __init__(self, parents: Sequence[int]) -> None:
-        self._first = [node for node, parent in enumerate(parents) if node == 0 or parent != parents[node - 1]]
-
-    def narrow(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> HookInput:
-        hidden = args[0] if args else kwargs["hidden_states"]
-        hidden = hidden.index_select(0, torch.tensor(self._first, device=hidden.device))
-        return ((hidden, *args[1:]), kwargs) if args else ((), {**kwargs, "hidden_states": hidden})
+    hidden = args[0] if args else kwargs["hidden_states"]
+    _, first, _, _ = parting.on(hidden.device)
+    hidden = hidden.index_select(0, first)
+    return ((hidden, *args[1:]), kwargs) if args else ((), {**kwargs, "hidden_states": hidden})
 
 
 class _Projection:
     """Hooks before and after one output projection, for one call.
 
-    `parents` are the rows to repeat, `None` where rows stay as they are; `start` is the position of the call's
-    first. `others` is, after the call, the number of elements that were read in ablated heads and were not the
-    replacement; nan counts as one.
+    Its rows are repeated for each child where they have `parted`; `start` is the position of the call's first. `others`
+    is, after the call, the number of elements that were read in ablated heads and were not the replacement; nan counts
+    as one.
     """
 
     def __init__(
-        self,
-        output: AttentionOutput,
-        parents: Sequence[int] | None,
-        pairs: Sequence[Pair],
-        replacement: Replacement,
-        start: int,
+        self, output: AttentionOutput, parting: _Parting, parted: bool, replacement: Replacement, start: int
     ) -> None:
         self._output = output
-        self._parents = parents
-        self._pairs = pairs
+        self._parting = parting
+        self._parted = parted
         self._replacement = replacement
         self._start = start
         self._values: torch.Tensor | None = None
@@ -212,21 +233,21 @@ class _Projection:
 
     def replace(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> HookInput:
         hidden, keyword = projection_input(self._output, args, kwargs)
-        if self._parents is None:
-            replaced = hidden.clone(memory_format=torch.contiguous_format)
+        parents, _, rows, heads = self._parting.on(hidden.device)
+        if self._parted:
+            replaced = hidden.index_select(0, parents)
         else:
-            replaced = hidden.index_select(0, torch.tensor(self._parents, device=hidden.device))
-        rows, heads = self._index(replaced)
+            replaced = hidden.clone(memory_format=torch.contiguous_format)
         values = self._replacement.values(self._output, self._start, hidden)
         # of each pair's row before rows were repeated, (pairs, positions or 1, width of a head)
-        of = rows if self._parents is None else torch.tensor(self._parents, device=hidden.device)[rows]
+        of = parents[rows] if self._parted else rows
         self._values = self._by_head(values.expand(len(hidden), -1, -1))[of, :, heads]
         self._by_head(replaced)[rows, :, heads] = self._values
         return as_call(replaced, keyword)
 
     def check(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: object) -> None:
         hidden, _ = projection_input(self._output, args, kwargs)
-        rows, heads = self._index(hidden)
+        _, _, rows, heads = self._parting.on(hidden.device)
         assert self._values is not None
         self.others = torch.count_nonzero(self._by_head(hidden)[rows, :, heads] != self._values.to(hidden.device))
         self._values = None
@@ -235,8 +256,3 @@ class _Projection:
         """(rows, positions, heads, width of a head), the same memory."""
         # splitting the last dimension never copies
         return hidden.reshape(*hidden.shape[:2], self._output.n_heads, self._output.head_dim)
-
-    def _index(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rows and heads of all pairs, on the tensor's device."""
-        rows, heads = torch.tensor(self._pairs, device=hidden.device).T
-        return rows, heads

@@ -62,12 +62,15 @@ class Reading:
         exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
         self._logprobs = torch.log_softmax(exact, dim=-1)
         # the first of equals, as the plain loop has it
-        self.best: list[list[int]] = exact.argmax(dim=-1).tolist()
-        self._best_logprobs: list[list[float]] = self._logprobs.amax(dim=-1).tolist()
+        best = exact.argmax(dim=-1)
         top = exact.topk(2, dim=-1).values
         spread = exact.std(dim=-1)
         gaps = torch.where(spread > 0, (top[..., 0] - top[..., 1]) / spread, 0.0)
-        self._gaps: list[list[float]] = gaps.tolist()
+        # a device is waited for once; float64 holds every token exactly
+        read = torch.stack([best.double(), gaps.double(), self._logprobs.amax(dim=-1).double()]).tolist()
+        self._gaps: list[list[float]] = read[1]
+        self._best_logprobs: list[list[float]] = read[2]
+        self.best: list[list[int]] = [[int(token) for token in row] for row in read[0]]
 
     def follow(self, row: int, draft: Sequence[int], greedy: Greedy) -> None:
         """Add what the row said along a draft whose first tokens are those that `greedy` has already.

@@ -20,6 +20,7 @@ from transformers.cache_utils import CacheLayerMixin
 from harness.model.generation.attention import HALVES, attention, sees_everything
 from harness.model.generation.node_attention import TO_NODES, Arrangement, HeldLayers, arranged, held_by
 from harness.model.generation.node_cache import NodeLayer
+from harness.model.loading.devices import uploaded
 from harness.model.loading.loaded_model import LoadedModel
 
 PLAIN_STEPS = 1
@@ -62,9 +63,8 @@ class LeafStep:
         self._nodes = nodes
         self._tails = [_LeafLayer(layer, of_rows, n_held, most) for layer, of_rows in zip(layers, nodes, strict=True)]
         self._held = self._held_now()
-        n_rows = len(nodes[0])
-        self._ids = torch.zeros(n_rows, 1, dtype=torch.long, device=loaded.device)
-        self._starts = torch.zeros(n_rows, 1, dtype=torch.long, device=loaded.device)
+        # tokens, and where they stand
+        self._fed = torch.zeros(2, len(nodes[0]), 1, dtype=torch.long, device=loaded.device)
         # of weights that lie elsewhere hooks move what is fed, or them
         devices = {parameter.device for parameter in loaded.model.parameters()}
         self._captures = {device.type for device in devices} == {"cuda"} and len(devices) == 1
@@ -89,13 +89,12 @@ class LeafStep:
 
         Returns the logits after the last: (rows, 1, vocabulary), overwritten by the next call.
         """
-        ids, first = torch.tensor(token_ids), torch.tensor(starts)[:, None]
-        to_come = self._tails[0].most - min(starts)
-        few = self._graph is None and to_come < WORTH_CAPTURING
+        ids = torch.tensor(token_ids)
+        fed = uploaded(torch.stack([ids, torch.tensor(starts)[:, None].expand_as(ids)]), self._loaded.device)
+        few = self._graph is None and self._tails[0].most - min(starts) < WORTH_CAPTURING
         if not self._captures or ids.shape[1] > 1 or few:
-            return self._forward(ids.to(self._loaded.device), first.to(self._loaded.device))
-        self._ids.copy_(ids)
-        self._starts.copy_(first)
+            return self._forward(fed)
+        self._fed.copy_(fed)
         self._steps += 1
         return self._beside() if self._steps <= PLAIN_STEPS else self._replay()
 
@@ -111,8 +110,9 @@ class LeafStep:
             held.append(held_by(keys, values, known[alike]))
         return HeldLayers(held)
 
-    def _forward(self, ids: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
+    def _forward(self, fed: torch.Tensor) -> torch.Tensor:
         # (rows, tokens)
+        ids, starts = fed
         places = starts + torch.arange(ids.shape[1], device=ids.device)
         rows = torch.arange(len(ids), device=ids.device)[:, None]
         devices = {tail.device for tail in self._tails}
@@ -135,18 +135,18 @@ class LeafStep:
 
     def _beside(self) -> torch.Tensor:
         with _another_stream(self._loaded.device):
-            return self._forward(self._ids, self._starts)
+            return self._forward(self._fed)
 
     def _replay(self) -> torch.Tensor:
         if self._graph is None:
             self._graph = torch.cuda.CUDAGraph()
             # hooks run now, while nothing is computed: they stand for the first replay
             with _captured(self._graph, self._loaded.device):
-                self._logits = self._forward(self._ids, self._starts)
+                self._logits = self._forward(self._fed)
         else:
             self.replays += 1
             for told in self._loaded.replay_hooks:
-                told(len(self._ids))
+                told(self._fed.shape[1])
         self._graph.replay()
         assert self._logits is not None
         return self._logits
@@ -197,7 +197,7 @@ class _LeafLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # the libra
         super().__init__()  # type: ignore[no-untyped-call]  # the library's
         self.most = most
         self.device = layer.buffers()[0].device
-        index = torch.tensor(nodes, device=self.device)
+        index = uploaded(torch.tensor(nodes), self.device)
         self.keys, self.values = (
             _tail(held[:, :, n_held : layer.length][:, :, :most], index, most) for held in layer.buffers()
         )
@@ -221,7 +221,7 @@ class _LeafLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # the libra
         """These rows alone, copied: it is little."""
         assert self.keys is not None
         assert self.values is not None
-        index = torch.tensor(rows, device=self.keys.device)
+        index = uploaded(torch.tensor(rows), self.keys.device)
         self.keys, self.values = self.keys.index_select(0, index), self.values.index_select(0, index)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from torch import nn
 from transformers import AttentionInterface
 
 from harness.model.generation.attention import HALVES
+from harness.model.loading.devices import uploaded
 
 TO_NODES = "retrieval_heads_to_nodes"
 """The name under which `transformers` knows this module's attention."""
@@ -84,8 +85,8 @@ def arranged(nodes: Sequence[int], device: torch.device, *, in_one: bool) -> Arr
     line = [row for _, rows in runs for row in rows]
     # the first, where a row stands in for others
     where = {row: place for place, row in reversed([*enumerate(line)])}
-    places = torch.tensor([where[row] for row in range(len(nodes))], device=device)
-    return [(part, torch.tensor(rows, device=device)) for part, rows in runs], places
+    places = uploaded(torch.tensor([where[row] for row in range(len(nodes))]), device)
+    return [(part, uploaded(torch.tensor(rows), device)) for part, rows in runs], places
 
 
 def held_by(keys: torch.Tensor, values: torch.Tensor, arrangement: Arrangement) -> HeldLayer:

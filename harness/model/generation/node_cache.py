@@ -14,6 +14,8 @@ import torch
 from transformers import Cache
 from transformers.cache_utils import CacheLayerMixin
 
+from harness.model.loading.devices import uploaded
+
 
 class NodeLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # the library's
     """One layer's keys and values: (rows, key heads, capacity, width), of which `length` positions are held."""
@@ -68,7 +70,7 @@ class NodeLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # the librar
         copied = NodeLayer(capacity or self.capacity)
         if self.length:
             keys, values = self.buffers()
-            index = torch.tensor(rows, device=keys.device)
+            index = uploaded(torch.tensor(rows), keys.device)
             for name, held in (("keys", keys), ("values", values)):
                 room = held.new_empty(len(rows), held.shape[1], copied.capacity, held.shape[3])
                 room[:, :, : self.length] = held[:, :, : self.length].index_select(0, index)

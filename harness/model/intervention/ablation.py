@@ -27,6 +27,7 @@ from harness.experiment.heads import Head
 from harness.model.intervention.projection_input import ZERO, HookInput, Replacement, as_call, projection_input
 from harness.model.intervention.thread_hooks import hooked
 from harness.model.loading.architectures import AttentionOutput
+from harness.model.loading.devices import uploaded
 
 
 class _InUse(threading.local):
@@ -222,7 +223,7 @@ class _Swap:
         """The mask for this input, on its device: (rows or 1, positions or 1, width)."""
         columns = self._columns.get(hidden.device)
         if columns is None:
-            columns = next(iter(self._columns.values())).to(hidden.device)
+            columns = uploaded(next(iter(self._columns.values())), hidden.device)
             self._columns[hidden.device] = columns
         rows, width = columns.shape
         if rows not in (1, hidden.shape[0]):

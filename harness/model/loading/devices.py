@@ -22,6 +22,13 @@ def visible_gpus() -> tuple[str, ...]:
     return gpu_names(n_visible, os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 
+def uploaded(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """These values on a device; a GPU is not waited for, as a copy from memory that may be paged out would be."""
+    if device.type != "cuda" or values.is_cuda:
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)
+
+
 KERNELS = "flash, efficient, math"
 """Kernels that may compute sdpa attention on a GPU: all of torch's but cuDNN's.
 
