@@ -28,6 +28,7 @@ _NOT_ARGUMENTS = frozenset("messages conversation chat_template tokenize add_gen
 _NODES = re.compile(
     r"((?P<n>[1-9]\d{0,5})x)?(?P<gpus>[1-9]\d{0,3})x(?P<card>[A-Za-z][\w. -]{0,40})-(?P<gb>[1-9]\d{0,3})GB", re.ASCII
 )
+_PART = re.compile(r"(\d{1,6})/(\d{1,6})", re.ASCII)
 _ENTRY = re.compile(r"\w+\s*=\s*[\w.]+\s*,\s*[\w.]+")
 
 
@@ -204,11 +205,11 @@ def _cluster(text: str) -> tuple[Nodes, ...]:
 
 
 def _part(text: str) -> tuple[int, int]:
-    number, slash, parts = text.partition("/")
-    digits = all(each.isascii() and each.isdigit() for each in (number, parts))
-    if not (slash and digits and 1 <= int(number) <= int(parts)):
+    found = _PART.fullmatch(text.strip())
+    number, parts = (int(each) for each in found.groups()) if found else (0, 0)
+    if not 1 <= number <= parts:
         raise SettingsError(f"{text!r}; expected I/N, part I of N, from 1/N to N/N")
-    return int(number), int(parts)
+    return number, parts
 
 
 def _run_name(text: str) -> str:

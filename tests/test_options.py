@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.choices import Nodes
 from harness.errors import SettingsError
 from harness.options import OPTIONS, Given, Option, resolve_settings
 from harness.settings import Settings, Value
@@ -72,6 +73,9 @@ def test_every_setting_has_its_option() -> None:
         ("gate_margin", "0.2", 0.2),
         ("gate_flat", "0", 0.0),
         ("gate_tasks", "true", True),
+        ("part", "2/8", (2, 8)),
+        ("cluster", "8xH100-80GB", (Nodes(1, 8, "H100", 80),)),
+        ("cluster", "2x4xA100-SXM4-40GB, 1xRTX 4090-24GB", (Nodes(2, 4, "A100-SXM4", 40), Nodes(1, 1, "RTX 4090", 24))),
         ("facts", "ours", "ours"),
         ("facts", "own.toml", ROOT / "own.toml"),
     ],
@@ -97,6 +101,9 @@ def test_values_are_read(name: str, text: Value, value: object) -> None:
         ("max_new_tokens", "0", "expected a whole number of at least 1"),
         ("seed", "-1", "expected a whole number of at least 0"),
         ("engine", "fast", "expected shared or reference"),
+        ("part", "9" * 5000 + "/2", "expected I/N, part I of N, from 1/N to N/N"),
+        ("cluster", "H100", "expected GPUs, card and memory of each kind of node, how many such nodes first"),
+        ("cluster", "9" * 5000 + "xH100-80GB", "expected GPUs, card and memory"),
         ("scorer", "mine", "expected value or published"),
         ("refresh", "maybe", "expected true or false"),
         ("gate_margin", "10", "expected a number from 0 to 1, as 0.1 for"),
@@ -179,3 +186,19 @@ def test_bytes_that_are_no_text_are_refused(name: str, bad: str) -> None:
     """As a shell hands them on; the report, which is UTF-8, could not be written after all the work."""
     with pytest.raises(SettingsError, match=r"^--ablation-\w+: 'a=.*'; expected characters in UTF-8; rename"):
         resolve_settings({name: Given(f"--ablation-{name}", f"a={bad}", Path("/x"))}, Path("/x"))
+
+
+@given(
+    st.builds(
+        Nodes, st.integers(1, 999), st.integers(1, 99), st.sampled_from(["H100", "A100-SXM4"]), st.integers(1, 999)
+    )
+)
+def test_nodes_are_written_as_they_are_asked_for(nodes: Nodes) -> None:
+    assert resolve(cluster=str(nodes)).cluster == (nodes,)
+
+
+def test_a_part_has_a_run_and_a_store_of_its_own() -> None:
+    part = resolve(part="2/8")
+    assert (part.run, part.store) == ("part-2-of-8", ROOT / "reports" / "part-2-of-8.sqlite")
+    named = resolve(part="2/8", run="mine", store="mine.sqlite")
+    assert (named.run, named.store) == ("mine", ROOT / "mine.sqlite")

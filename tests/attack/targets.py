@@ -20,6 +20,7 @@ from harness.experiment.bench_result import Measured, read_growth, read_pace, wr
 from harness.experiment.conditions import BASELINE
 from harness.experiment.head_files import read_ranking, write_ranking
 from harness.experiment.store import Store
+from harness.experiment.store_merge import merge_stores
 from harness.findings.report.report_writing import write_report
 from harness.options import OPTIONS, Given, resolve_settings
 from harness.retrieval.filings.filing import read_filings
@@ -49,6 +50,8 @@ SETTINGS = {
     "model": "demo",
     "data": "rows.csv",
     "seed": "3",
+    "part": "2/8",
+    "cluster": "8xH100-80GB,2x4xA100-40GB",
     "random-match": "layer",
     "architectures": "my_model = model.layers, self_attn.o_proj",
 }
@@ -155,13 +158,20 @@ def _make_store(folder: Path) -> None:
             store.put_row([(f"key of {record.job.row_id}", record)])
 
 
-def _read_store(folder: Path) -> object:
+def _read_store(folder: Path, name: str = "store.sqlite") -> object:
     """A record that is gone, or is as good as none, is computed again; one that is another is not what was said."""
-    with Store(folder / "store.sqlite") as store:
+    with Store(folder / name) as store:
         for key, record in _records().items():
             if (found := store.get(key)) is not None and found != record:
                 return f"{key}: another record"
     return "records as they were"
+
+
+def _read_merged(folder: Path) -> object:
+    """The damaged store merged into a new one, which must be as sound as any."""
+    (folder / "merged.sqlite").unlink(missing_ok=True)
+    merge_stores([folder / "store.sqlite"], folder / "merged.sqlite")
+    return _read_store(folder, "merged.sqlite")
 
 
 def _make_filings(folder: Path) -> None:
@@ -218,6 +228,7 @@ def targets() -> tuple[Target, ...]:
         Target("report", _make_report, _read_report, attacked=REPORT),
         Target("samples", _make_report, _read_report, sees_all=True, attacked=SAMPLES),
         Target("store", _make_store, _read_store, sees_all=True),
+        Target("store, merged", _make_store, _read_merged, sees_all=True, attacked=("store.sqlite",)),
         Target(
             "tasks",
             lambda folder: _ignored((folder / "tasks.toml").write_text(TOML)),
