@@ -17,6 +17,7 @@ from harness.model.generation.engines import ModelEngine
 from harness.retrieval.facts import FACTS, Fact
 from harness.retrieval.rows import write_rows
 from harness.settings import Settings
+from harness.study.asked_model import AskedModel
 from harness.study.facts import FactsRun, asked_facts, facts_lost, judged_sets
 from harness.study.inputs import Inputs, read_inputs
 from harness.study.judging import build_gate
@@ -65,6 +66,18 @@ def test_each_set_is_asked_every_fact_and_all_is_kept(inputs: Inputs) -> None:
     assert [(each.condition, each.row) for each in answers] == [
         (name, f"fact00{i}/fact00{i}") for name in (BASELINE.name, MINE.name) for i in (1, 2, 3)
     ]
+
+
+def test_parts_of_a_study_ask_facts_of_their_own(inputs: Inputs) -> None:
+    asked = []
+    for part in ((1, 2), (2, 2)):
+        of_part = replace(inputs, model=AskedModel(replace(inputs.settings, part=part)))
+        with Store(IN_MEMORY) as store:
+            facts = FactsRun.beside(Run(of_part, store, run_id="a"), FACTS[:5])
+            facts.ask([MINE], lambda: ModelEngine(inputs.model.load(), "shared"), lambda progress: None)
+            asked.append({each.row for each in facts.answers([MINE])})
+    assert sorted(map(len, asked)) == [2, 3]
+    assert len(asked[0] | asked[1]) == 5
 
 
 def test_what_a_gates_heads_cost_of_what_is_known(inputs: Inputs) -> None:
