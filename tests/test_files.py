@@ -91,12 +91,12 @@ def test_nothing_else_is_waited_for(tmp_path: Path) -> None:
         tmp_path / "loop": "Too many levels of symbolic links",
         tmp_path: "Is a directory",
         tmp_path / "none": "No such file or directory",
-        tmp_path / "a\0b": "embedded null byte",
+        tmp_path / "a\0b": "embedded null",
     }
     for path, reason in wanted.items():
         with pytest.raises(OSError, match=r".") as caught:
             read_bytes(path)
-        assert str(caught.value.strerror).startswith(reason)
+        assert reason in str(caught.value.strerror)
     os.close(reading)
     os.close(writing)
 
