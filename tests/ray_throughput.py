@@ -55,7 +55,8 @@ def sleeper(equipment: Equipment, seconds: float) -> type:
         def __init__(self, settings: Settings) -> None:
             self.settings = settings
 
-        def begin(self) -> Iterator[Equipment]:
+        def begin(self) -> Iterator[Equipment | None]:
+            yield None
             yield equipment
 
         def answer(self, asks: Sequence[Ask]) -> Iterator[tuple[int, object]]:

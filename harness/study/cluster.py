@@ -24,8 +24,8 @@ from harness.study.node_model import Equipment
 
 LOOK_SECONDS = 2.0
 """How often it is looked for new nodes, and for room on known ones."""
-PATIENCE_SECONDS = 60.0
-"""How long a run without any model waits for nodes to come."""
+PATIENCE_SECONDS = 120.0
+"""How long a run without any model waits for nodes to come, or for room on them."""
 MOST_LOSSES = 3
 """How many models in a row may end over one piece of work, or one after the other while they load on a node."""
 Task = Literal["answer", "means", "scores"]
@@ -74,7 +74,7 @@ class Hand(Protocol):
     """One model on a node."""
 
     def begin(self) -> None:
-        """Have it say its `Equipment`, and load."""
+        """Have it say that it is there, and what is there (`NodeModel.begin`), and load."""
 
     def send(self, task: Task, items: Sequence[object], /, *arguments: object) -> None:
         """Have it do something with these items; each comes back with its place among them."""
@@ -120,10 +120,12 @@ class _Work:
 
 @dataclass(eq=False, slots=True)
 class _Post:
-    """A hand and where it stands: `work` is what it does now, and `sent` the places of what it was sent of it."""
+    """A hand and where it stands: whether its process has begun, whether its model is loaded, `work` that it does now,
+    and `sent`, the places of what it was sent of it."""
 
     node: Node
     hand: Hand
+    here: bool = False
     ready: bool = False
     work: _Work | None = None
     sent: tuple[int, ...] = ()
@@ -157,7 +159,7 @@ class ClusterCrew(Crew):
         self._known = _Known()
         self._card: tuple[str, str] | None = None
         self._next_look = 0.0
-        self._served = time.monotonic()
+        self._served, self._has_served = time.monotonic(), False
 
     @property
     def size(self) -> int:
@@ -234,13 +236,15 @@ class ClusterCrew(Crew):
             return
         work = post.work
         match event:
-            case Came(value) if work is None:
-                self._check(post, value)
+            case Came(Equipment() as found) if work is None:
+                self._check(post, found)
+            case Came(_) if work is None:
+                post.here = True
             case Came((place, value)) if work is not None:
                 number = post.sent[place]
                 work.left.remove(number)
                 work.losses = 0
-                self._served = time.monotonic()
+                self._served, self._has_served = time.monotonic(), True
                 yield work.order, number, value, post
             case Ended() if work is None or not work.left:
                 post.work, post.ready = None, True
@@ -286,13 +290,20 @@ class ClusterCrew(Crew):
                 post = _Post(node, self._cluster.hire(node), remark=self._known.fit.get(node.id, ""))
                 self._posts[post.hand] = post
                 post.hand.begin()
-        if not self._posts:
-            unfit = [f"{node.name}: {self._known.unfit[node.id]}" for node in nodes if node.id in self._known.unfit]
-            if (unfit and not self._known.fit) or time.monotonic() > self._served + PATIENCE_SECONDS:
-                raise ClusterError(
-                    f"cluster: no model on any of {counted(len(nodes), 'node')}{f' ({unfit[0]})' if unfit else ''}; "
-                    "expected at least one; start nodes that can hold it, and the same command: finished rows are kept"
-                )
+        if any(post.here for post in self._posts.values()):
+            return
+        why = [f"{node.name}: {self._known.unfit[node.id]}" for node in nodes if node.id in self._known.unfit]
+        if not self._posts and why and not self._has_served:
+            raise self._no_model(nodes, why)
+        if time.monotonic() > self._served + PATIENCE_SECONDS:
+            busy = "others use its GPUs or CPUs, or its processes cannot start"
+            raise self._no_model(nodes, [*(f"{post.node.name}: {busy}" for post in self._posts.values()), *why])
+
+    def _no_model(self, nodes: Sequence[Node], why: Sequence[str]) -> ClusterError:
+        return ClusterError(
+            f"cluster: no model on any of {counted(len(nodes), 'node')}{f' ({why[0]})' if why else ''}; expected at "
+            "least one; start nodes that have room for it, and the same command: finished rows are kept"
+        )
 
     def _lost(self, post: _Post, why: str, again: deque[_Work]) -> None:
         """What it had not answered goes to others."""

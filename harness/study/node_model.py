@@ -46,12 +46,13 @@ class NodeModel:
         self._model = AskedModel(self._settings)
         self._leases = Leases(session="ray")
 
-    def begin(self) -> Iterator[Equipment]:
-        """Say what is here, from files alone, then load the model.
+    def begin(self) -> Iterator[Equipment | None]:
+        """Say that this is here (`None`), then what is here, from files alone; then load the model.
 
         Raises:
             HarnessError: the model cannot be had or loaded here.
         """
+        yield None
         yield Equipment(self._model.run_key, __version__, self._card())
         _ = self._engine
 

@@ -6,6 +6,7 @@ what is left to do. Ray is imported here alone, and only when somebody asks for 
 """
 
 import logging
+import os
 import re
 import signal
 import socket
@@ -75,7 +76,7 @@ class RayHand:
         _ray().kill(self._actor)
 
     def _call(self, method: str, *arguments: object) -> None:
-        with _full_store_named():
+        with _errors_named():
             self.stream = getattr(self._actor, method).options(num_returns="streaming").remote(*arguments)
 
 
@@ -114,7 +115,8 @@ class RayCluster:
 
         needs = {"num_gpus": self._gpus, "num_cpus": 0} if self._on_gpu else {"num_cpus": 1}
         there = NodeAffinitySchedulingStrategy(node.id, soft=False)
-        actor = self._actor.options(**needs, max_restarts=0, scheduling_strategy=there).remote(self._settings)
+        with _errors_named():
+            actor = self._actor.options(**needs, max_restarts=0, scheduling_strategy=there).remote(self._settings)
         hand = RayHand(actor)
         self._hands.add(hand)
         return hand
@@ -126,9 +128,10 @@ class RayCluster:
             time.sleep(seconds)
             return
         streams = [hand.stream for hand in at_work.values()]
-        ready, _ = _ray().wait(streams, num_returns=1, timeout=seconds)
-        if ready and len(streams) > 1:
-            ready, _ = _ray().wait(streams, num_returns=len(streams), timeout=0)
+        with _errors_named():
+            ready, _ = _ray().wait(streams, num_returns=1, timeout=seconds)
+            if ready and len(streams) > 1:
+                ready, _ = _ray().wait(streams, num_returns=len(streams), timeout=0)
         for stream in ready:
             hand = at_work[id(stream)]
             if hand.stream is not stream:  # let go of while others were listened to
@@ -188,7 +191,14 @@ def connect(address: str) -> bool:
             _try_out(address)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            ray.init(address=address, include_dashboard=None, log_to_driver=False, logging_level=logging.CRITICAL)
+            if address == "local":
+                os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody outside hears of it
+            ray.init(
+                address=address,
+                include_dashboard=False if address == "local" else None,
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,
+            )
     except (OSError, RuntimeError, ValueError) as error:
         raise ClusterError(
             f"{where}: {_first_line(error)}; expected the head of a running cluster, with this Ray and Python; start "
@@ -214,7 +224,7 @@ def _try_out(address: str) -> None:
 def _next(stream: Any) -> Event:
     """What came, or why nothing did."""
     errors = _ray().exceptions
-    with _full_store_named():
+    with _errors_named():
         try:
             return Came(_ray().get(next(stream)))
         except StopIteration:
@@ -233,8 +243,8 @@ def _next(stream: Any) -> Event:
 
 
 @contextmanager
-def _full_store_named() -> Iterator[None]:
-    """Raise a ClusterError of one line where Ray's object store has no room."""
+def _errors_named() -> Iterator[None]:
+    """Raise a ClusterError of one line where Ray's object store has no room, or Ray itself does not answer."""
     errors = _ray().exceptions
     try:
         yield
@@ -243,6 +253,11 @@ def _full_store_named() -> Iterator[None]:
             f"cluster: Ray's object store is full ({_first_line(error)}); expected room for the prompts that are on "
             "their way; start Ray with more (ray start --object-store-memory=BYTES), or free the disk that it spills "
             "to; finished rows are kept"
+        ) from None
+    except errors.RayError as error:
+        raise ClusterError(
+            f"cluster: {_first_line(error)}; expected its head, and Ray on this machine, to stay; start them, and the "
+            "same command: finished rows are kept"
         ) from None
 
 
@@ -258,7 +273,8 @@ def _first_line(error: BaseException) -> str:
 
 
 def _alive() -> list[dict[str, Any]]:
-    return [each for each in _ray().nodes() if each["Alive"]]
+    with _errors_named():
+        return [each for each in _ray().nodes() if each["Alive"]]
 
 
 def _has(node: dict[str, Any], what: str) -> int:

@@ -62,7 +62,7 @@ class FakeHand:
         self.sent = 0
 
     def begin(self) -> None:
-        self.events.extend(self.begins)
+        self.events.extend([Came(None), *self.begins])
 
     def send(self, task: Task, items: Sequence[object], *_: object) -> None:
         self.sent += 1
@@ -128,9 +128,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for nodes."""
+    """It is looked for nodes all the time."""
     monkeypatch.setattr(cluster_module, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(cluster_module, "PATIENCE_SECONDS", 0.0)
 
 
 def crew_of(cluster: FakeCluster, *, mixed: bool = False) -> ClusterCrew:
@@ -182,7 +181,7 @@ def test_two_nodes_say_what_one_engine_says(inputs: Inputs, equal: Equipment, tm
 
 
 @pytest.mark.usefixtures("half_right")
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kills=st.dictionaries(st.integers(0, 12), st.integers(0, 9), max_size=8))
 def test_whoever_is_killed_whenever_nothing_is_lost_or_kept_twice(
     kills: dict[int, int], inputs: Inputs, equal: Equipment, tmp_path_factory: pytest.TempPathFactory
@@ -202,7 +201,7 @@ def test_whoever_is_killed_whenever_nothing_is_lost_or_kept_twice(
 
 
 def test_a_death_is_told_and_the_next_model_is_on_the_same_node(inputs: Inputs, equal: Equipment, store: Store) -> None:
-    cluster = FakeCluster(equal, [A], kills={0: 3})
+    cluster = FakeCluster(equal, [A], kills={0: 4})
     crew = crew_of(cluster)
     execute(inputs, store, crew)
     assert [hand.node for hand in cluster.hands] == [A, A]
@@ -271,13 +270,27 @@ def test_where_no_node_can_serve_one_line_says_why(inputs: Inputs, equal: Equipm
     broken = (Came(equal), Raised(ModelError("weights: cut off")))
     said = refused(inputs, store, FakeCluster(equal, [A], begins={"a": broken}), ClusterError)
     assert said.startswith("cluster: no model on any of 1 node (node-a: weights: cut off); expected at least one; ")
-    assert refused(inputs, store, FakeCluster(equal, []), ClusterError).startswith(
-        "cluster: no model on any of 0 nodes;"
-    )
+
+
+class Pending(FakeHand):
+    """There is no room for it."""
+
+    def begin(self) -> None:
+        pass
+
+
+def test_nobody_waits_for_ever_for_nodes_or_room(
+    inputs: Inputs, equal: Equipment, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_module, "PATIENCE_SECONDS", 0.0)
+    said = refused(inputs, store, FakeCluster(equal, [B], hand=Pending), ClusterError)
+    assert said.startswith("cluster: no model on any of 1 node (node-b: others use its GPUs or CPUs, or its processes ")
+    said = refused(inputs, store, FakeCluster(equal, []), ClusterError)
+    assert said.startswith("cluster: no model on any of 0 nodes; expected at least one; ")
 
 
 def test_work_that_ends_every_model_names_its_rows(inputs: Inputs, equal: Equipment, store: Store) -> None:
-    said = refused(inputs, store, FakeCluster(equal, [A], kills=dict.fromkeys(range(9), 2)), ClusterError)
+    said = refused(inputs, store, FakeCluster(equal, [A], kills=dict.fromkeys(range(9), 3)), ClusterError)
     assert "3 models in a row ended over the same" in said
     assert inputs.rows[0].id in said
 
