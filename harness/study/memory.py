@@ -30,7 +30,10 @@ Plain = TypeVar("Plain", str, int, list[Any], dict[str, Any])
 
 APART = frozenset({"reports", "run", "store", "refresh", "dry_run", "bench", "no_texts", "annotate"})
 """Settings that say where things go and what is shown."""
-PROGRAMS = ("torch", "transformers", "tokenizers", "jinja2", "huggingface-hub", "safetensors", "gguf", "bitsandbytes")
+PROGRAMS = (
+    *("torch", "transformers", "tokenizers", "jinja2", "huggingface-hub", "safetensors", "gguf", "bitsandbytes"),
+    "matplotlib",
+)
 """Programs that have a say in what is found out."""
 DEVICE_VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "WORLD_SIZE")
 DEVICE_FILES = ("nvidia[0-9]*", "nvidiactl", "kfd", "dxg")
@@ -57,6 +60,11 @@ class Memory:
             known[name] = find()
             self._new = True
         return cast(Plain, known[name])
+
+    def note(self, kind: str, name: str, found: Plain) -> None:
+        """From now on this alone is known of its kind."""
+        self._known[kind] = {name: found}
+        self._new = True
 
     def knows(self, kind: str, name: str) -> bool:
         """Whether something is known by this name."""

@@ -355,7 +355,8 @@ class StudySession:
         try:
             from harness.study.to_look_at import row_texts, write_to_look_at
 
-            write_to_look_at(report, samples, row_texts(self.run), self.folder, stopped=stopped)
+            memory, texts = self.run.inputs.model.memory, row_texts(self.run)
+            write_to_look_at(report, samples, texts, self.folder, memory=memory, stopped=stopped)
         except HarnessError as error:
             raise ReportError(str(error)) from error
         except Exception as error:  # an installation that lacks a part, a name that a library cannot draw

@@ -3,11 +3,13 @@
 All of it is made of the report, its samples and its rows, and can be made again; knows nothing of pytest.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from harness.errors import ReportError
-from harness.findings.figures import plots
+from harness.files import is_file
 from harness.findings.page.page_data import page_data
 from harness.findings.page.page_writing import read_figures, write_page
 from harness.findings.report.markdown_summary import write_markdown
@@ -17,6 +19,7 @@ from harness.findings.report.row_texts import RowText, row_text, write_row_texts
 from harness.findings.report.tables import export_csv
 from harness.findings.samples import Sample
 from harness.retrieval.placement import place_needle
+from harness.study.memory import Memory
 from harness.study.run import Run
 
 
@@ -41,9 +44,12 @@ def write_to_look_at(
     texts: Sequence[RowText],
     folder: Path,
     *,
+    memory: Memory,
     stopped: Callable[[], bool] = lambda: False,
 ) -> None:
     """Write tables, figures, `rows.jsonl`, `summary.md` and the page into the report's folder, which is there.
+
+    Figures that `memory` knows to be there, of an equal report, are not drawn again.
 
     Without texts there is no `rows.jsonl`, and one of an earlier run goes: its rows may be others.
 
@@ -58,8 +64,33 @@ def write_to_look_at(
     write_markdown(report, folder)
     export_csv(report, folder / PLOTS)
     try:
-        drawn = plots.draw_plots(report, folder / PLOTS, stopped=stopped)
+        drawn = _figures(report, folder / PLOTS, memory, stopped)
     except ReportError as error:
         (folder / PAGE_FILE).unlink(missing_ok=True)
         raise ReportError(f"{error}; without them there is no {PAGE_FILE}") from None
     write_page(report, page_data(report, samples, texts), folder, read_figures(drawn))
+
+
+_OF_ONE_SESSION = frozenset({"started", "seconds", "commit", "command", "rows_from", "rows_to"})
+"""What a report says of its run that no figure shows."""
+
+
+def _figures(report: ReportData, folder: Path, memory: Memory, stopped: Callable[[], bool]) -> tuple[Path, ...]:
+    """The figures' files, drawn now or as they were left by an equal report."""
+    shown = report.model_dump_json(exclude={"run": set(_OF_ONE_SESSION)})
+    name = hashlib.sha256(f"{folder.resolve()}\n{shown}".encode()).hexdigest()
+    if memory.knows("figures", name):
+        left: dict[str, Any] = memory.recall("figures", name, lambda: {})
+        if all(_content(folder / file) == content for file, content in left.items()):
+            return tuple(folder / file for file in left)
+
+    from harness.findings.figures import plots
+
+    drawn = plots.draw_plots(report, folder, stopped=stopped)
+    memory.note("figures", name, {file.name: _content(file) for file in drawn})
+    return drawn
+
+
+def _content(file: Path) -> str | None:
+    """A hash of what is in a file; `None` where there is none."""
+    return hashlib.sha256(file.read_bytes()).hexdigest() if is_file(file) else None

@@ -8,16 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fake_study import make_report
 from tiny_models import save_checkpoint
 from transformers import AutoTokenizer
 
 import harness
 from harness.errors import ModelError
 from harness.experiment.store import Store
+from harness.findings.figures import plots
+from harness.findings.report.report_data import ReportData
 from harness.settings import Settings
 from harness.study import memory
 from harness.study.asked_model import AskedModel
 from harness.study.memory import Memory
+from harness.study.to_look_at import _figures
 
 
 def never() -> str:
@@ -153,21 +157,48 @@ import sys
 import pytest
 code = pytest.main(["evals", "-q", "-k", "{words}", "-p", "no:cacheprovider", "--ablation-max-rows=9", "--ablation-k=1",
     "--ablation-reports={reports}"])
-loaded = {{"torch", "transformers", "tokenizers"}} & set(sys.modules)
+loaded = {{"torch", "transformers", "tokenizers", "matplotlib"}} & set(sys.modules)
 print(int(code), sorted(loaded))
 """
 
 
 def test_a_session_whose_records_are_stored_loads_no_torch(tmp_path: Path) -> None:
     def last_line() -> str:
-        code = SESSION.format(words="baseline", reports=tmp_path)
+        code = SESSION.format(words="general", reports=tmp_path)
         root = Path(harness.__file__).parents[1]
         done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()[-1]
 
     report = tmp_path / "latest" / "samples.jsonl"
-    assert last_line() == "0 ['tokenizers', 'torch', 'transformers']"
+    assert last_line() == "0 ['matplotlib', 'tokenizers', 'torch', 'transformers']"
     first = report.read_bytes()
     assert last_line() == "0 []"
     assert report.read_bytes() == first
+
+
+def test_figures_of_an_equal_report_that_are_there_are_not_drawn_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Path] = []
+
+    def draw(report: ReportData, folder: Path, **_how: object) -> tuple[Path, ...]:
+        drawn.append(folder)
+        file = folder / f"figure{report.run.seconds}.svg"
+        file.write_text("<svg>")
+        return (file,)
+
+    monkeypatch.setattr(plots, "draw_plots", draw)
+    memory, report = Memory(Settings(dry_run=True)), make_report(n_filings=3)[0]
+    later = report.model_copy(update={"run": report.run.model_copy(update={"seconds": 99.0})})
+    other = report.model_copy(update={"run": report.run.model_copy(update={"exit": "interrupted"})})
+    (file,) = _figures(report, tmp_path, memory, lambda: False)
+    assert _figures(later, tmp_path, memory, lambda: False) == (file,)
+    assert len(drawn) == 1
+    file.write_text("another's")
+    assert _figures(report, tmp_path, memory, lambda: False) == (file,)
+    assert (len(drawn), file.read_text()) == (2, "<svg>")
+    _figures(other, tmp_path, memory, lambda: False)
+    file.unlink()
+    _figures(other, tmp_path, memory, lambda: False)
+    assert len(drawn) == 4

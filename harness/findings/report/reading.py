@@ -1,7 +1,7 @@
 """Reading a report: `load("reports/latest").frame()`.
 
 Reading is validating: what a file holds is exactly what `report_data` and `samples` say, or one error names the first
-place where it is not. A report of another version is refused. Writing is `report_writing`'s, which needs no pandas.
+place where it is not. A report of another version is refused. pandas is imported for a table alone.
 """
 
 import hashlib
@@ -9,8 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from harness.errors import ReportError, counted
 from harness.experiment.json_nodes import Node, parse_json
@@ -20,6 +19,9 @@ from harness.findings.report.report_files import REPORT_FILE, SAMPLES_FILE
 from harness.findings.report.tables import figures
 from harness.findings.samples import Sample
 from harness.findings.section import read_section
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ANEW = "run again to write it anew"
 
@@ -31,20 +33,24 @@ class Report:
     path: Path
     data: ReportData
 
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> "pd.DataFrame":
         """One line a condition and task, and one for all its tasks together, where `task` is `pooled`.
 
         Undefined figures are missing values; k and seed are whole numbers, missing where there are none.
         """
+        import pandas as pd
+
         frame = pd.DataFrame(figures(self.data))
         whole = [name for name in ("k", "seed", "lost", "gained") if name in frame]
         return frame.astype(dict.fromkeys(whole, "Int64"))
 
-    def samples(self) -> pd.DataFrame:
+    def samples(self) -> "pd.DataFrame":
         """One line a row and condition, from `samples.jsonl` beside the report; own metrics as `own.NAME`.
 
         Raises ReportError where the file is missing or a line of it is no sample.
         """
+        import pandas as pd
+
         return pd.DataFrame(
             [
                 {**sample.model_dump(exclude={"own"}), **{f"own.{name}": value for name, value in sample.own.items()}}
