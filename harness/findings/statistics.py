@@ -9,6 +9,7 @@ that importing this module costs nothing.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Interval:
         return self.low, self.high
 
 
+@cache
 def wilson(matches: int, n: int) -> Interval | None:
     """Wilson's 95 % score interval of a proportion, without continuity correction; `None` where n is 0.
 
