@@ -103,7 +103,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=16)
     parser.add_argument("--tokens", type=int, nargs=2, default=(6400, 7600), help="of the shortest and longest prompt")
     parser.add_argument("--new", type=int, default=20, help="tokens of each answer")
-    parser.add_argument("--in-flight", type=int, default=3)
+    parser.add_argument("--in-flight", type=int, default=4)
     parser.add_argument("--branches", type=int, help="conditions that a row holds at once; by default as many as fit")
     parser.add_argument("--json", type=Path, required=True)
     return parser.parse_args()
@@ -204,7 +204,7 @@ def _run(
     done: list[float] = []
     with _watched() as busy:
         began = time.perf_counter()
-        for number, completions in engine.run_rows(loaded, asks, stages=stages, in_flight=in_flight, branches=branches):
+        for number, completions in _answered(loaded, asks, stages, in_flight, branches):
             answers[number] = completions
             done.append(time.perf_counter() - began)
             print(f"{in_flight} in flight: row {number} after {done[-1]:.1f} s", flush=True)
@@ -218,6 +218,17 @@ def _run(
         "reserved_gib": [torch.cuda.max_memory_reserved(i) / 2**30 for i in range(torch.cuda.device_count())],
         "halvings": sum(each.halvings for row in answers.values() for each in row),
     }
+
+
+def _answered(
+    loaded: LoadedModel, asks: Sequence[Ask], stages: Stages | None, in_flight: int, branches: int | None
+) -> Iterator[tuple[int, tuple[Completion, ...]]]:
+    """One after the other where no stages are given, as one round else."""
+    if stages is None:
+        yield from engine.run_rows(loaded, asks, branches=branches)
+        return
+    answers = engine.run_rounds(loaded, iter([asks]), stages, in_flight=in_flight, branches=branches)
+    yield from ((number, completions) for _, number, completions in answers)
 
 
 @contextmanager

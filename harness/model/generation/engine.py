@@ -16,7 +16,7 @@ Knows nothing of experiments, of what tokens mean, nor of what is stored.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -40,6 +40,10 @@ MOST_SQUARE = 8192
 
 ENGINE_VERSION = 3
 """Changes whenever the meaning of what is computed does: part of the key of every record."""
+
+
+SPARE = 2
+"""Rows in flight beside one for each device: a row that decodes keeps none busy, and must not leave one idle."""
 
 
 def run_row(
@@ -68,67 +72,105 @@ def run_row(
 
 
 def run_rows(
-    loaded: LoadedModel,
-    asks: Sequence[Ask],
-    *,
-    branches: int | None = None,
-    least: int = LEAST_SHARED,
-    stages: Stages | None = None,
-    in_flight: int | None = None,
+    loaded: LoadedModel, asks: Sequence[Ask], *, branches: int | None = None, least: int = LEAST_SHARED
 ) -> Iterator[tuple[int, tuple[Completion, ...]]]:
     """Complete several prompts, what they begin with once for all: each ask's number and completions as it is done.
 
     `least` is how many tokens prompts must begin with alike to be read together. Of prompts whose heads put out what
-    hangs on the row (a donor) nothing is shared. Given a model's `stages`, prompts that have little in common are in
-    flight together: as many as are busy and one more, unless another number is given, and as fit into memory. Raises
-    what `run_row` raises.
+    hangs on the row (a donor) nothing is shared. Raises what `run_row` raises.
     """
+    for group in _groups(loaded, asks):
+        yield from _answers(loaded, group, branches, least)
+
+
+def run_rounds(
+    loaded: LoadedModel,
+    rounds: Iterator[Sequence[Ask] | None],
+    stages: Stages,
+    *,
+    branches: int | None = None,
+    least: int = LEAST_SHARED,
+    in_flight: int | None = None,
+) -> Iterator[tuple[int, int, tuple[Completion, ...]]]:
+    """Complete prompts round by round, in flight together: each one's round, number and completions as it is done.
+
+    In flight are prompts that have little in common, of one round or several: as many as the model's `stages` have
+    turns and `SPARE`, unless another number is given, and as fit into memory. Rounds are asked for when there is place
+    for one; `None` is none at the moment. Raises what `run_row` raises.
+    """
+    most, free = in_flight or stages.n_turns + SPARE, free_memory(loaded)
+
+    def rows(group: _Group) -> int:
+        longest = max(RowAnswers(loaded, ask).capacity for ask in group.asks)
+        return 1 if group.alone else rows_that_fit(loaded, longest, free, most=most)
+
+    def groups() -> Iterator[tuple[int, _Group] | None]:
+        number = 0
+        for asks in rounds:
+            if asks is None:
+                yield None
+                continue
+            yield from ((number, part) for group in _groups(loaded, asks) for part in _apart(group, least))
+            number += 1
+
+    def run(work: tuple[int, _Group], flight: Flight) -> Iterator[tuple[int, int, tuple[Completion, ...]]]:
+        share = _Share(flight, rows(work[1]), free)
+        return ((work[0], *answer) for answer in _answers(loaded, work[1], branches, least, share))
+
+    yield from stages.fly(groups(), run, part=lambda work: 1 / rows(work[1]), most=most)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Group:
+    """Prompts that may share what they begin with, and their numbers among all that are asked together.
+
+    `alone`: no other row may be in flight meanwhile.
+    """
+
+    numbers: Sequence[int]
+    asks: Sequence[Ask]
+    by_reference: bool = False
+    alone: bool = False
+
+
+def _groups(loaded: LoadedModel, asks: Sequence[Ask]) -> list[_Group]:
+    """Those that share nothing, each on its own, and all others."""
     for ask in asks:
         reference.check_request(loaded, ask.prompt, ask.baseline_ids, max_new_tokens=ask.max_new_tokens)
         check_heads(loaded.outputs, ask.head_sets)
     check_free(loaded.outputs)
-    left: list[int] = []
+    single: list[_Group] = []
+    together: list[int] = []
     for number, ask in enumerate(asks):
-        if not ask.head_sets:
-            yield number, ()
-        elif _is_for_the_reference(loaded, ask.prompt):
-            yield from ((number, completions) for _, completions in reference.run_rows(loaded, [ask]))
+        if not ask.head_sets or _is_for_the_reference(loaded, ask.prompt):
+            single.append(_Group([number], [ask], by_reference=True, alone=bool(ask.head_sets)))
+        elif isinstance(ask.intervention.values, Prompt):
+            single.append(_Group([number], [ask]))
         else:
-            left.append(number)
-
-    def walk(group: Sequence[int], share: _Share | None = None) -> Iterator[tuple[int, tuple[Completion, ...]]]:
-        return _Walk(loaded, [asks[number] for number in group], branches, share).run(group, least)
-
-    if stages is None:
-        for group in _together(asks, left):
-            yield from walk(group)
-        return
-    groups = [part for group in _together(asks, left) for part in _apart(asks, group, least)]
-    # which attention is noted is for the config to say, which all rows in flight have in common
-    flying = [group for group in groups if not isinstance(asks[group[0]].intervention.values, Edges)]
-    capacity = max((RowAnswers(loaded, asks[number]).capacity for group in flying for number in group), default=0)
-    free = free_memory(loaded)
-    most = rows_that_fit(loaded, capacity, free, most=min(in_flight or stages.n_turns + 1, len(flying)))
-    if most < 2:
-        flying = []
-    for group in groups:
-        if group not in flying:
-            yield from walk(group)
-    yield from stages.fly(flying, lambda group, flight: walk(group, _Share(flight, most, free)), most=most)
+            together.append(number)
+    if not together:
+        return single
+    # whose attention is noted is for the config to say, which all rows in flight have in common
+    noted = any(isinstance(asks[number].intervention.values, Edges) for number in together)
+    return [*single, _Group(together, [asks[number] for number in together], alone=noted)]
 
 
-def _together(asks: Sequence[Ask], numbers: Sequence[int]) -> list[list[int]]:
-    """Those whose beginnings are shared, those that share nothing before."""
-    single = [[number] for number in numbers if isinstance(asks[number].intervention.values, Prompt)]
-    rest = [number for number in numbers if [number] not in single]
-    return [*single, rest] if rest else single
-
-
-def _apart(asks: Sequence[Ask], group: Sequence[int], least: int) -> list[list[int]]:
+def _apart(group: _Group, least: int) -> Iterator[_Group]:
     """The same in groups that have less in common than a quarter of a prompt: a template, no document."""
-    prompts = [asks[number].prompt.token_ids for number in group]
-    fronts = token_trie(prompts, least=max(least, min(map(len, prompts)) // 4))
-    return [[group[member] for member in front.prompts] for front in fronts]
+    prompts = [ask.prompt.token_ids for ask in group.asks]
+    for front in token_trie(prompts, least=max(least, min(map(len, prompts)) // 4)):
+        asks = [group.asks[member] for member in front.prompts]
+        yield replace(group, numbers=[group.numbers[member] for member in front.prompts], asks=asks)
+
+
+def _answers(
+    loaded: LoadedModel, group: _Group, branches: int | None, least: int, share: "_Share | None" = None
+) -> Iterator[tuple[int, tuple[Completion, ...]]]:
+    if not group.by_reference:
+        yield from _Walk(loaded, group.asks, branches, share).run(group.numbers, least)
+        return
+    for number, completions in reference.run_rows(loaded, group.asks):
+        yield group.numbers[number], completions
 
 
 def _is_for_the_reference(loaded: LoadedModel, prompt: Prompt) -> bool:

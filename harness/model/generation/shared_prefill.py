@@ -146,13 +146,15 @@ class _Walk:
         if n_nodes <= self.room.nodes:
             self.slots[layer] = kept
             return self.branching.run(self.calls[layer], layer, tree, hidden, self.start)
-        output = hidden.new_empty(n_nodes, *hidden.shape[1:])
+        output: torch.Tensor | None = None
         for leaves in tree.split(layer, self.room.nodes):
             parents = tree.nodes(layer - 1, leaves)
             self.slots[layer] = kept.some(parents, len(hidden))
-            output[tree.nodes(layer, leaves)] = self.branching.run(
-                self.calls[layer], layer, tree.part(leaves), hidden[parents], self.start
-            )
+            part = self.branching.run(self.calls[layer], layer, tree.part(leaves), hidden[parents], self.start)
+            if output is None:  # where the layer is, which need not be where the one before is
+                output = part.new_empty(n_nodes, *part.shape[1:])
+            output[tree.nodes(layer, leaves)] = part
+        assert output is not None
         kept.length = self.start + hidden.shape[1]
         return output
 

@@ -9,8 +9,8 @@ https://arxiv.org/abs/1811.06965; there of micro-batches in training.)
 
 On GPUs all layers of a device run on one stream, whosever turn it is, so that what one row gives back to the allocator
 another can take. All else that a thread does (embedding, copies from device to device, logits) runs on streams of its
-own: a copy waits for the streams of both devices. A turn is asked for when what it needs is there, and a long prompt
-is launched one layer ahead at most, so that nobody waits behind work that itself waits.
+own: a copy waits for the streams of both devices. A turn is asked for when what it needs is there, and of a long
+prompt at most one layer is launched ahead, so that nobody waits long, nor behind work that itself waits.
 
 A row that runs out of memory gives up what it has, and waits until it is alone before it tries again.
 
@@ -18,6 +18,7 @@ Knows nothing of what rows are.
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -28,6 +29,7 @@ from typing import Any, Self, TypeVar
 import torch
 from torch import nn
 
+from harness.experiment.locks import WAIT_SECONDS
 from harness.model.generation.branching import attention_modules, decoder_layers
 from harness.model.intervention.thread_hooks import ready_for_forwards, ready_for_hooks, replaced
 from harness.model.loading.loaded_model import LoadedModel
@@ -39,7 +41,11 @@ SHORT = 64
 """Positions that may be fed before others: a decoding step or a draft, which takes a few milliseconds a stage."""
 
 AHEAD = 1
-"""Layers of a long prompt that are launched beside the one that runs."""
+"""Layers of a long prompt that are launched behind the one that runs, while no other row is decoding."""
+
+
+ROUNDING = 1e-9
+"""By how much parts of the memory may be more than one together."""
 
 
 class StoppedError(Exception):
@@ -91,48 +97,73 @@ class Stages:
         self.changed = threading.Condition()
         self.stopped = False
         self._hooked = [*attention_modules(loaded), *(output.module for output in loaded.outputs)]
-        self._flying: set[Flight] = set()
-        self._alone: Flight | None = None
-        self._want_alone = 0
+        # of those in flight the part of the memory that each may take; and works that wait to be
+        self._flying: dict[Flight, float] = {}
+        self._asking: list[int] = []
 
     @property
     def n_turns(self) -> int:
         """How many rows can be worked on at one moment."""
         return len(set(map(id, self.turns)))
 
-    def fly(self, works: Sequence[W], run: Callable[[W, "Flight"], Iterator[R]], *, most: int) -> Iterator[R]:
+    def fly(
+        self,
+        works: Iterator[W | None],
+        run: Callable[[W, "Flight"], Iterator[R]],
+        *,
+        part: Callable[[W], float],
+        most: int,
+    ) -> Iterator[R]:
         """What `run` gives for each of these works, as it comes, at most so many of them in flight.
 
         It is run in threads; what it raises there is raised here, and ends all of them, as closing the iterator does.
+        Works are asked for here, one when there is a place for it; `None` is none at the moment. A work is in flight
+        once its `part` of the memory is free.
         """
         self.stopped = False
-        numbered = enumerate(works)
+        handed: SimpleQueue[tuple[int, W] | None] = SimpleQueue()
         results: SimpleQueue[tuple[list[R], BaseException | None] | None] = SimpleQueue()
 
         def work_off() -> None:
             try:
                 with Flight(self) as flight:
-                    while (taken := next(numbered, None)) is not None:
-                        with flight.of(taken[0]):
+                    while (taken := handed.get()) is not None:
+                        with flight.of(taken[0], part(taken[1])):
                             for result in run(taken[1], flight):
                                 results.put(([result], None))
+                        results.put(None)
             except StoppedError:
                 pass
             except BaseException as error:  # whatever it is, the caller gets it
                 results.put(([], error))
-            results.put(None)
 
         threads = [threading.Thread(target=work_off, name=f"row in flight {number}") for number in range(most)]
         with ready_for_hooks(self._hooked), ready_for_forwards(self.layers), ExitStack() as ends:
             for thread in threads:
                 thread.start()
                 ends.callback(thread.join)
+            for _ in threads:
+                ends.callback(handed.put, None)
             ends.callback(self._stop)
-            n_left = len(threads)
-            while n_left:
+            n_begun = n_ended = 0
+            left = True
+            while left or n_begun > n_ended:
+                while left and n_begun - n_ended < most:
+                    try:
+                        work = next(works)
+                    except StopIteration:
+                        left = False
+                        break
+                    if work is None:
+                        break
+                    handed.put((n_begun, work))
+                    n_begun += 1
+                if n_begun == n_ended:
+                    time.sleep(WAIT_SECONDS if left else 0)
+                    continue
                 got = results.get()
                 if got is None:
-                    n_left -= 1
+                    n_ended += 1
                     continue
                 if got[1] is not None:
                     raise got[1]
@@ -154,36 +185,33 @@ class Stages:
         if self.stopped:
             raise StoppedError
 
-    def begin(self, flight: "Flight") -> None:
-        """One more row is in flight, as soon as none is alone or wants to be."""
+    def begin(self, flight: "Flight", part: float) -> None:
+        """In flight, as soon as this part of the memory is free, and no work that came before waits for its own."""
         with self.changed:
-            self.wait_for(lambda: self._alone is None and not self._want_alone)
-            self._flying.add(flight)
+            self._asking.append(flight.work)
+            try:
+                self.wait_for(
+                    lambda: min(self._asking) == flight.work and sum(self._flying.values()) + part <= 1 + ROUNDING
+                )
+            finally:
+                self._asking.remove(flight.work)
+                self.changed.notify_all()
+            self._flying[flight] = part
 
     def end(self, flight: "Flight") -> None:
-        """The row is out of flight."""
+        """Out of flight; what it held is free."""
         with self.changed:
-            self._flying.discard(flight)
-            if self._alone is flight:
-                self._alone = None
+            self._flying.pop(flight, None)
             self.changed.notify_all()
 
-    def be_alone(self, flight: "Flight") -> None:
-        """Out of flight until no other row is in flight, and then in flight alone."""
-        with self.changed:
-            self._flying.discard(flight)
-            self._want_alone += 1
-            self.changed.notify_all()
-            try:
-                self.wait_for(lambda: self._alone is None and not self._flying)
-            finally:
-                self._want_alone -= 1
-            self._flying.add(flight)
-            self._alone = flight
+    @property
+    def any_short(self) -> bool:
+        """Whether one of those in flight was last fed a few positions, and will be again."""
+        return any(flight.is_short for flight in [*self._flying])
 
-    def is_alone(self, flight: "Flight") -> bool:
-        """Whether it has waited to be alone."""
-        return self._alone is flight
+    def part_of(self, flight: "Flight") -> float:
+        """How much of the memory it may take."""
+        return self._flying[flight]
 
 
 class Flight:
@@ -191,7 +219,8 @@ class Flight:
 
     def __init__(self, stages: Stages) -> None:
         self._stages = stages
-        self._work = 0
+        self.work = 0
+        self.is_short = False
         self._turn: _Turn | None = None
         self._open = ExitStack()
         # its own, by device
@@ -214,27 +243,29 @@ class Flight:
         self._open.close()
 
     @contextmanager
-    def of(self, work: int) -> Iterator[None]:
+    def of(self, work: int, part: float) -> Iterator[None]:
         """In flight with this work while the context is open; works go before those of higher numbers."""
-        self._work = work
-        self._stages.begin(self)
+        self.work = work
+        self._stages.begin(self, part)
         try:
             yield
         finally:
-            self._hand_over()
-            self._brought.clear()
-            self._stages.end(self)
+            self._leave()
 
     def be_alone(self) -> None:
-        """Wait until no other row is in flight; to be asked for when what was held is freed."""
-        self._hand_over()
-        self._brought.clear()
-        self._stages.be_alone(self)
+        """Wait until no other row is in flight, and have all memory; to be asked for when what was held is freed."""
+        self._leave()
+        self._stages.begin(self, 1.0)
 
     @property
     def is_alone(self) -> bool:
         """Whether no other row is in flight, nor will be before this one is done."""
-        return self._stages.is_alone(self)
+        return self._stages.part_of(self) == 1.0
+
+    def _leave(self) -> None:
+        self._hand_over()
+        self._brought.clear()
+        self._stages.end(self)
 
     def _through(self, layer: int, own: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """One layer's call, in its turn."""
@@ -249,6 +280,7 @@ class Flight:
             kwargs["hidden_states"] = hidden
         else:
             args = (hidden, *args)
+        self.is_short = short
         self._take(turn, layer, short=short)
         used = [hidden]
         try:
@@ -264,7 +296,7 @@ class Flight:
 
     def _take(self, turn: _Turn, layer: int, *, short: bool) -> None:
         """Have the turn: the one that this thread holds only if nobody in more of a hurry waits for it."""
-        stages, mine = self._stages, (not short, self._work)
+        stages, mine = self._stages, (not short, self.work)
         stages.go_on()
         if turn is self._turn:
             if short or all(long for long, _ in turn.waiting):
@@ -285,7 +317,7 @@ class Flight:
             turn.stream.wait_stream(self._streams[turn.device])
             torch.cuda.set_stream(turn.stream)
         self._turn = turn
-        stages.note(self._work, stages.stage_of[layer])
+        stages.note(self.work, stages.stage_of[layer])
 
     def _pass_on(self, turn: _Turn) -> None:
         with self._stages.changed:
@@ -312,7 +344,8 @@ class Flight:
         done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # the library's
         done.record(turn.stream)
         self._launched.append(done)
-        while len(self._launched) > AHEAD:
+        ahead = 0 if self._stages.any_short else AHEAD
+        while len(self._launched) > ahead:
             self._launched.popleft().synchronize()
 
     def _keep(self, tensors: Sequence[torch.Tensor]) -> None:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -46,6 +47,17 @@ def expected_of(loaded: LoadedModel, ask: Ask) -> tuple[Completion, ...]:
     return expected
 
 
+def flown(
+    loaded: LoadedModel, asks: Sequence[Ask], stages: Stages, in_flight: int | None = None, **how: Any
+) -> Iterator[tuple[int, tuple[Completion, ...]]]:
+    """Each ask's number and completions, all of one round."""
+    for number_of_round, number, completions in engine.run_rounds(
+        loaded, iter([asks]), stages, in_flight=in_flight, **how
+    ):
+        assert number_of_round == 0
+        yield number, completions
+
+
 def assert_equal(got: Sequence[Completion], expected: Sequence[Completion]) -> None:
     assert [each.all_ids for each in got] == [each.all_ids for each in expected]
     for one, other in zip(got, expected, strict=True):
@@ -68,19 +80,19 @@ def test_any_number_in_flight_gives_the_plain_loops_answers(data: st.DataObject)
     """Rows of any length and heads, some of one document; two and three stages; heads zeroed, or rescued."""
     loaded = doubled(data.draw(st.sampled_from(ARCHITECTURES)))
     front = random_ids(20, seed=9)
+    how = Intervention(data.draw(st.sampled_from([None, Rescue(), random_prompt(7, seed=3), Edges((1, 2))])))
     asks = []
     for row in range(data.draw(st.integers(1, 5))):
         own = random_ids(data.draw(st.integers(1, 30)), seed=row)
         ids = (*front, *own) if data.draw(st.booleans()) else own
         sets = data.draw(st.lists(st.frozensets(st.sampled_from(HEADS), max_size=4), min_size=1, max_size=4))
-        how = Intervention(data.draw(st.sampled_from([None, Rescue(), random_prompt(7, seed=3), Edges((1, 2))])))
         asks.append(
             Ask(replace(random_prompt(1, seed=row), token_ids=ids), (frozenset(), *sets), None, how, max_new_tokens=4)
         )
     flying = Stages(loaded, data.draw(st.sampled_from(STARTS)))
     n = data.draw(st.integers(1, 5))
     branches = data.draw(st.none() | st.integers(1, 3))
-    answers = dict(engine.run_rows(loaded, asks, least=8, stages=flying, in_flight=n, branches=branches))
+    answers = dict(flown(loaded, asks, flying, in_flight=n, least=8, branches=branches))
     assert sorted(answers) == list(range(len(asks)))
     for number, got in answers.items():
         expected = expected_of(loaded, asks[number])
@@ -91,27 +103,29 @@ def test_any_number_in_flight_gives_the_plain_loops_answers(data: st.DataObject)
 
 
 class Turns:
-    """Notes who takes which stage, and can hold the first row up where it enters a stage until another has come in."""
+    """Holds up whoever comes first to the second stage, until another row is in the first one."""
 
     def __init__(self) -> None:
-        self.taken: list[tuple[int, int]] = []
-        self._meet = threading.Barrier(2, timeout=60)
-        self._met: set[int] = set()
+        self.met = False
+        self._at: dict[int, int] = {}
+        self._changed = threading.Condition()
 
     def __call__(self, row: int, stage: int) -> None:
-        self.taken.append((row, stage))
-        # row 0 in the last stage and row 1 in the first wait for each other, in the midst of their turns
-        if (row, stage) in ((0, 1), (1, 0)) and row not in self._met:
-            self._met.add(row)
-            self._meet.wait()
+        with self._changed:
+            self._at[row] = stage
+            self._changed.notify_all()
+            if stage == 1 and not self.met:
+                self.met = self._changed.wait_for(
+                    lambda: any(at == 0 for other, at in self._at.items() if other != row), timeout=60
+                )
 
 
 def test_two_rows_are_in_two_stages_at_one_time() -> None:
-    """Each waits inside its stage until the other is inside its own: one after the other, both would wait for ever."""
+    """One waits inside the second stage until the other is inside the first: one after the other, none would come."""
     loaded, turns = doubled("llama"), Turns()
     asks = asks_of(20, 20)
-    answers = dict(engine.run_rows(loaded, asks, stages=Stages(loaded, (0, 2), note=turns), in_flight=2))
-    assert turns._met == {0, 1}
+    answers = dict(flown(loaded, asks, Stages(loaded, (0, 2), note=turns), in_flight=2))
+    assert turns.met
     for number, ask in enumerate(asks):
         assert_equal(answers[number], expected_of(loaded, ask))
 
@@ -120,8 +134,8 @@ def test_with_one_in_flight_rows_follow_each_other() -> None:
     loaded = doubled("llama")
     taken: list[int] = []
     flying = Stages(loaded, (0, 2), note=lambda row, stage: taken.append(row))
-    assert [number for number, _ in engine.run_rows(loaded, asks_of(9, 9, 9), stages=flying, in_flight=1)] == [0, 1, 2]
-    assert taken == []  # nothing is handed over
+    assert [number for number, _ in flown(loaded, asks_of(9, 9, 9), flying, in_flight=1)] == [0, 1, 2]
+    assert taken == sorted(taken)
 
 
 def test_a_stage_is_one_rows_at_a_time_and_layers_of_a_row_come_in_order() -> None:
@@ -147,7 +161,7 @@ def test_a_stage_is_one_rows_at_a_time_and_layers_of_a_row_come_in_order() -> No
                     inside.pop(number)
 
             patch.setitem(vars(layer.get_submodule("self_attn")), "forward", slow)
-        assert len(dict(engine.run_rows(loaded, asks_of(12, 9, 10, 11), stages=flying, in_flight=4))) == 4
+        assert len(dict(flown(loaded, asks_of(12, 9, 10, 11), flying, in_flight=4))) == 4
     assert not wrong
 
 
@@ -175,7 +189,7 @@ def test_a_short_pass_goes_before_a_long_ones_next_layer() -> None:
         yield None
 
     with torch.inference_mode():
-        list(flying.fly(["long", "short"], work, most=2))
+        list(flying.fly(iter(["long", "short"]), work, part=lambda kind: 0.5, most=2))
     assert order == ["long 0", "short 0", "short 1", "short 2", "long 1", "long 2"]
 
 
@@ -193,7 +207,7 @@ def test_what_fails_in_a_row_reaches_the_caller_and_ends_all(in_flight: int) -> 
     handle = decoder_layers(loaded)[1].register_forward_hook(fails)
     try:
         with pytest.raises(RuntimeError, match="the card is gone"):
-            list(engine.run_rows(loaded, asks, stages=Stages(loaded, (0, 2)), in_flight=in_flight))
+            list(flown(loaded, asks, Stages(loaded, (0, 2)), in_flight=in_flight))
     finally:
         handle.remove()
     assert_clean(loaded)
@@ -206,7 +220,7 @@ def test_an_unsound_ablation_in_a_row_reaches_the_caller() -> None:
     def writes(module: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         return (args[0] + 1,)
 
-    answers = engine.run_rows(loaded, asks_of(*[9] * 12), stages=Stages(loaded, (0, 2)), in_flight=2)
+    answers = flown(loaded, asks_of(*[9] * 12), Stages(loaded, (0, 2)), in_flight=2)
     next(answers)
     handle = loaded.outputs[2].module.register_forward_pre_hook(writes)
     try:
@@ -220,12 +234,12 @@ def test_an_unsound_ablation_in_a_row_reaches_the_caller() -> None:
 def test_an_ablation_that_is_open_elsewhere_is_told_before_any_row_flies() -> None:
     loaded = doubled("llama")
     with Ablation(loaded.outputs, [SETS[0]]), pytest.raises(AblationError, match="another ablation"):
-        list(engine.run_rows(loaded, asks_of(9, 10), stages=Stages(loaded, (0, 2)), in_flight=2))
+        list(flown(loaded, asks_of(9, 10), Stages(loaded, (0, 2)), in_flight=2))
 
 
 def test_who_wants_no_more_answers_ends_all_rows() -> None:
     loaded = doubled("llama")
-    answers = engine.run_rows(loaded, asks_of(*[9] * 12), stages=Stages(loaded, (0, 2)), in_flight=3)
+    answers = flown(loaded, asks_of(*[9] * 12), Stages(loaded, (0, 2)), in_flight=3)
     next(answers)
     answers.close()  # type: ignore[attr-defined]  # it is a generator
     assert_clean(loaded)
@@ -246,7 +260,7 @@ def test_a_row_that_runs_out_of_memory_tries_again_alone_before_it_halves(monkey
         own(self, *args, room=room, **kwargs)  # type: ignore[arg-type]  # passed on
 
     monkeypatch.setattr(answering.RowAnswers, "answer", answer)
-    answers = dict(engine.run_rows(loaded, asks, stages=flying, in_flight=3, branches=4))
+    answers = dict(flown(loaded, asks, flying, in_flight=3, branches=4))
     of_row = [(alone, nodes) for n_tokens, alone, nodes in tried if n_tokens == 11]
     assert of_row[-2:] == [(True, 4), (True, 2)]
     assert len(of_row) == 3
@@ -264,7 +278,7 @@ def test_out_of_memory_at_one_condition_is_an_error(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(answering.RowAnswers, "answer", answer)
     with pytest.raises(ModelError, match="out of memory at one condition"):
-        list(engine.run_rows(loaded, asks_of(9, 10, 11), stages=Stages(loaded, (0, 2)), in_flight=3))
+        list(flown(loaded, asks_of(9, 10, 11), Stages(loaded, (0, 2)), in_flight=3))
 
 
 def test_as_many_rows_as_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,8 +293,8 @@ def test_as_many_rows_as_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     asks = asks_of(9, 10)
     taken: list[int] = []
     flying = Stages(loaded, (0, 2), note=lambda row, stage: taken.append(row))
-    assert len(list(engine.run_rows(loaded, asks, stages=flying))) == 2
-    assert not taken
+    assert len(list(flown(loaded, asks, flying))) == 2
+    assert taken == sorted(taken)
 
 
 @pytest.mark.parametrize("starts", [(1,), (0, 0), (0, 2, 1), (0, N_LAYERS)])
@@ -301,8 +315,27 @@ def test_zeroed_heads_are_the_rows_own() -> None:
         Ask(random_prompt(12, seed=1), (frozenset(), frozenset({head})), None, ZEROED, max_new_tokens=4)
         for head in HEADS[:6]
     ]
-    answers = dict(engine.run_rows(loaded, asks, least=100, stages=Stages(loaded, (0, 1, 2)), in_flight=4))
+    answers = dict(flown(loaded, asks, Stages(loaded, (0, 1, 2)), in_flight=4, least=100))
     golds = [answers[number][1].gold_logprob for number in range(6)]
     assert len(set(golds)) == 6
     for number, ask in enumerate(asks):
         assert_equal(answers[number], expected_of(loaded, ask))
+
+
+def test_rounds_are_asked_for_as_there_is_place() -> None:
+    """Of four rounds of two rows and a time in which there is none, at most two rows more are out than are answered."""
+    loaded, asks = doubled("llama"), asks_of(9, 10, 11, 12, 13, 14, 15, 16)
+    rounds: list[list[Ask] | None] = [asks[:2], None, asks[2:4], asks[4:6], None, asks[6:]]
+    given: list[tuple[int, int]] = []
+    ahead: list[int] = []
+
+    def come() -> Iterator[Sequence[Ask] | None]:
+        for number, each in enumerate(rounds):
+            ahead.append(sum(len(one or ()) for one in rounds[:number]) - len(given))
+            yield each
+
+    for number_of_round, number, completions in engine.run_rounds(loaded, come(), Stages(loaded, (0, 2)), in_flight=2):
+        given.append((number_of_round, number))
+        assert_equal(completions, expected_of(loaded, asks[2 * number_of_round + number]))
+    assert sorted(given) == [(each, number) for each in range(4) for number in range(2)]
+    assert max(ahead) <= 2
