@@ -244,7 +244,7 @@ def bench_lines(measured: Measured) -> Iterator[str]:
         extra = result.identify.extra_bytes
         memory = "" if extra is None else f", {extra / 2**30:+.2f} GiB at most"
         method, ratio = result.identify.method, result.identify.ratio
-        yield f"identify ({method}): {ratio:.2f} x the time of reading the prompts{memory}"
+        yield f"identify ({method}): {ratio:.2f} x the time of reading each prompt{memory}"
 
 
 def _figures(result: BenchResult) -> Iterator[str]:

@@ -151,7 +151,9 @@ class PromptBook:
         if self.settings.seq_len is None:
             return row
         together = self._with(row)
-        name = _name(_bare(row), [(each, self.tasks[each.task], depth_of(each)) for each in together])
+        # their text is this one's
+        beside = [(replace(each, haystack_text=""), self.tasks[each.task], depth_of(each)) for each in together]
+        name = _name(_bare(row), beside)
 
         def find() -> list[int]:
             text = self._cut_now(row, together, depth_of).haystack_text

@@ -138,7 +138,7 @@ def test_differences_are_told_and_memory_may_be_unknown() -> None:
 def test_identification_is_told_where_it_was_measured() -> None:
     cost = IdentifyCost("summed_attention", (1.2, 2.4), (1.0, 2.0), 3 * 2**29, 2**30)
     *_, line = bench_lines(Measured(SETTING, dataclasses.replace(make_result(), identify=cost)))
-    assert line == "identify (summed_attention): 1.20 x the time of reading the prompts, +0.50 GiB at most"
+    assert line == "identify (summed_attention): 1.20 x the time of reading each prompt, +0.50 GiB at most"
 
 
 def test_growth() -> None:
