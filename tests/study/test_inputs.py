@@ -181,6 +181,22 @@ class TestSeqLen:
             else:
                 assert len(build_prompt(after, EDGAR_TASKS[after.task], tokenizer, depth=0.5).token_ids) <= most
 
+    def test_a_rows_cut_does_not_hang_on_what_else_is_studied(self, checkpoint: Path, tmp_path: Path) -> None:
+        """The other task's needle is longer: asked alone, this one's prompt would hold more of the document."""
+        rows = tuple(replace(row, haystack_text=ROWS[0].haystack_text * 3, split="evaluation") for row in ROWS)
+        rows = tuple(
+            replace(row, needle_sentence=f"{row.needle_sentence} {'So it was. ' * 12}") if row.task == TASKS[1] else row
+            for row in rows
+        )
+        settings = replace(make_settings(checkpoint, tmp_path, rows=rows), seq_len=400)
+        every = {row.id: row for row in read_inputs(settings).rows}
+        fewer = read_inputs(replace(settings, tasks=TASKS[:1], max_rows=3)).rows
+        assert 0 < len(fewer) < len(rows) / 2
+        assert all(row == every[row.id] for row in fewer)
+        write_rows([row for row in rows if row.task == TASKS[0]], tmp_path / "rows.csv")
+        alone = read_inputs(replace(settings, tasks=TASKS[:1])).rows
+        assert all(len(row.haystack_text) > len(every[row.id].haystack_text) for row in alone), "cut together with less"
+
     def test_too_short_for_any_haystack(self, checkpoint: Path, tmp_path: Path) -> None:
         settings = replace(make_settings(checkpoint, tmp_path), seq_len=50)
         with pytest.raises(DataError, match=r"row .*: a prompt of \d+ tokens with no more than the needle in it; exp"):
