@@ -319,10 +319,10 @@ class StudySession:
     def finish(self, how: Exit, stopped: Callable[[], bool] = lambda: False) -> ReportData | None:
         """Write the report, its samples, tables, plots and page; `None` where no test declared anything.
 
-        `None` too where what went wrong, and was raised by `results`, leaves nothing to report. Tables, plots and a
-        page that cannot be written do not cost the report: what went wrong is `drawing_error`; `stopped` says whether
-        to leave out what is not drawn yet. Of another session's report in this one's place, `replaced` says what is
-        lost.
+        `None` too where what went wrong, and was raised by `results`, leaves nothing to report. Of a part of a study
+        report and samples are all there is. Tables, plots and a page that cannot be written do not cost the
+        report: what went wrong is `drawing_error`; `stopped` says whether to leave out what is not drawn yet. Of
+        another session's report in this one's place, `replaced` says what is lost.
 
         Raises:
             HarnessError: the report cannot be written.
@@ -345,7 +345,8 @@ class StudySession:
         self.repairs = self.run.store.repairs(self.place.run_id)
         self.run.store.forget_progress(self.place.run_id)
         try:
-            self._leave_to_look_at(report, outcome.samples, stopped)
+            if self.settings.part is None:
+                self._leave_to_look_at(report, outcome.samples, stopped)
         except ReportError as error:
             self.drawing_error = error
         return report

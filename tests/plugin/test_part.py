@@ -30,6 +30,10 @@ def test_parts_are_one_study(project: Project, monkeypatch: pytest.MonkeyPatch) 
         assert part["run"]["part"] == {"number": number, "of": 2, "rows": 3, "left": 0}
         assert (part["run"]["finished"], part["gates"]) == (False, [])
         assert all(condition["n"] <= 3 for condition in part["conditions"])
+        assert sorted(file.name for file in (project.path / "reports" / f"part-{number}-of-2").iterdir()) == [
+            "report.json",
+            "samples.jsonl",
+        ]
     assert not (project.path / "reports" / "latest").exists()
     stores = [str(project.path / "reports" / f"part-{number}-of-2.sqlite") for number in (1, 2)]
     assert main(["merge", *stores, "--into", str(project.path / "reports" / "store.sqlite")]) == 0
