@@ -32,7 +32,13 @@ from transformers import Cache
 from harness.errors import AblationError
 from harness.experiment.heads import Head
 from harness.experiment.prefix_tree import Level, PrefixTree
-from harness.model.generation.attention import BEHIND, attention, may_attend_behind
+from harness.model.generation.attention import (
+    BEHIND,
+    IN_BUCKETS,
+    attention,
+    may_attend_behind,
+    may_attend_in_buckets,
+)
 from harness.model.intervention.projection_input import ZERO, HookInput, Replacement, as_call, projection_input
 from harness.model.intervention.thread_hooks import hooked, replaced
 from harness.model.loading.architectures import AttentionOutput
@@ -86,8 +92,7 @@ def forward_with(
     """
     layers = decoder_layers(loaded)
     calls: list[LayerCall] = []
-    behind = len(token_ids) > 1 and cache.get_seq_length() > 0 and may_attend_behind(loaded)
-    attends = partial(attention, BEHIND) if behind else nullcontext
+    attends = _attention_of(loaded, len(token_ids), cache.get_seq_length())
     with attends(), ExitStack() as standing_in:
 
         def stand_in(layer: nn.Module, own: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -105,6 +110,13 @@ def forward_with(
         output = loaded.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=n_logits)
     logits: torch.Tensor = output.logits
     return logits
+
+
+def _attention_of(loaded: LoadedModel, n_tokens: int, n_held: int) -> Callable[[], AbstractContextManager[None]]:
+    """What opens the attention of tokens that are fed after what is held: the model's own, or one that is as good."""
+    if n_held == 0 and may_attend_in_buckets(loaded, n_tokens):
+        return partial(attention, IN_BUCKETS)
+    return partial(attention, BEHIND) if n_tokens > 1 and n_held > 0 and may_attend_behind(loaded) else nullcontext
 
 
 class _Parting:

@@ -29,18 +29,21 @@ def uploaded(values: torch.Tensor, device: torch.device) -> torch.Tensor:
     return values.pin_memory().to(device, non_blocking=True)
 
 
-KERNELS = "flash, efficient, math"
-"""Kernels that may compute sdpa attention on a GPU: all of torch's but cuDNN's.
+LONG = 4096
+"""Tokens from which on the shared engine reads a prompt by cuDNN's attention, on cards where it is the fastest."""
 
-That one makes a plan for every new number of rows and positions, about 50 ms each on an H100 (torch 2.11), where
+KERNELS = f"flash, efficient, math; long prompts by cudnn in buckets from {LONG} tokens on"
+"""Kernels that may compute sdpa attention on a GPU: all of torch's but cuDNN's, and that one for long prompts alone.
+
+cuDNN's makes a plan for every new number of rows and positions, about 50 ms each on an H100 (torch 2.11), where
 flash takes 0.02 ms for a prompt of 230 tokens and 1.3 ms for one of 7,000 (cuDNN's, once planned, 0.03 and 0.7 ms a
-layer). In a study nearly every prompt has another length. They are named once, and not measured in a run: kernels
-round differently, and the same study is to give the same report.
+layer). In a study nearly every prompt has another length; only long ones are filled up to one of a few. Kernels are
+named once, and not measured in a run: they round differently, and the same study is to give the same report.
 """
 
 
 def choose_kernels() -> None:
-    """Let only `KERNELS` compute attention on this process' GPUs."""
+    """Let cuDNN's attention on this process' GPUs compute only what asks for it by its name."""
     torch.backends.cuda.enable_cudnn_sdp(False)
 
 

@@ -6,14 +6,24 @@ import pytest
 import torch
 from tiny_models import doubled, random_ids, random_prompt, tiny_loaded
 from torch import nn
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from harness.experiment.heads import Head
 from harness.experiment.intervention import ZEROED, Edges, Intervention
 from harness.experiment.record import Ask
-from harness.model.generation import branching, engine, reference
-from harness.model.generation.attention import BEHIND, attend_behind, may_attend_behind, sees_everything
+from harness.model.generation import attention, branching, engine, reference
+from harness.model.generation.attention import (
+    BEHIND,
+    LONG_ON,
+    attend_behind,
+    attend_in_buckets,
+    may_attend_behind,
+    may_attend_in_buckets,
+    sees_everything,
+)
 from harness.model.loading.architectures import ARCHITECTURES
+from harness.model.loading.devices import LONG
 
 WINDOWED = {"mistral", "phi3"}
 """Whose tiny models here attend to a window."""
@@ -79,3 +89,39 @@ def test_on_a_cpu_the_library_attends() -> None:
     assert not may_attend_behind(tiny_loaded("llama"))
     assert sees_everything(tiny_loaded("llama"))
     assert not sees_everything(tiny_loaded("gemma3_text"))
+
+
+def causal(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None) -> torch.Tensor:
+    """What cuDNN's kernel computes, on any device; of one of a few lengths alone."""
+    assert query.shape[2] == key.shape[2] == value.shape[2]
+    assert query.shape[2] % attention.BUCKET == 0
+    return scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale, enable_gqa=True)
+
+
+@pytest.mark.parametrize("n_tokens", [1, 5, 8, 9])
+def test_what_is_filled_up_behind_changes_nothing(n_tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "BUCKET", 8)
+    monkeypatch.setattr(attention, "_causal", causal)
+    generator = torch.Generator().manual_seed(0)
+    query = torch.randn(3, n_tokens, 4, 8, generator=generator, dtype=torch.float64).transpose(1, 2)
+    key, value = (torch.randn(3, 2, n_tokens, 8, generator=generator, dtype=torch.float64) for _ in range(2))
+    got, _ = attend_in_buckets(nn.Identity(), query, key, value, None, scaling=0.3)
+    expected = scaled_dot_product_attention(query, key, value, is_causal=True, scale=0.3, enable_gqa=True)
+    torch.testing.assert_close(got, expected.transpose(1, 2), atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.skipif(
+    not torch.cuda.is_available() or torch.cuda.get_device_capability() not in LONG_ON, reason="no such GPU"
+)
+@pytest.mark.parametrize("n_tokens", [4096, 4097, 5000])
+def test_the_fastest_kernel_says_what_flash_says(n_tokens: int) -> None:
+    query, key, value = (
+        torch.randn(2, heads, n_tokens, 128, device="cuda", dtype=torch.bfloat16) for heads in (8, 2, 2)
+    )
+    got, _ = attend_in_buckets(nn.Identity(), query, key, value, None)
+    expected = scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=True)
+    torch.testing.assert_close(got, expected.transpose(1, 2), atol=2e-2, rtol=2e-2)
+
+
+def test_long_prompts_of_some_cards_alone() -> None:
+    assert not may_attend_in_buckets(tiny_loaded("llama"), LONG), "no fill on a CPU"

@@ -29,6 +29,7 @@ from tiny_models import (
     tiny_model,
     wrap,
 )
+from torch import nn
 
 from harness.choices import Phase
 from harness.demo import MODEL_FOLDER, RANKING_FILE
@@ -39,7 +40,7 @@ from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import Head
 from harness.experiment.intervention import ZEROED, Edges, Intervention, MeanValues, Rescue
 from harness.experiment.record import Ask, Completion
-from harness.model.generation import engine, reference, room
+from harness.model.generation import attention, branching, engine, reference, room
 from harness.model.generation.answering import RowAnswers
 from harness.model.generation.branching import Branching, decoder_layers
 from harness.model.intervention.ablation import Ablation
@@ -192,12 +193,21 @@ def test_rows_of_one_filing_are_each_what_the_plain_loop_says(data: st.DataObjec
     check_group(data, group, data.draw(st.sampled_from(REPRESENTATIVES)))
 
 
+def causal(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None) -> torch.Tensor:
+    """In place of a GPU's kernel."""
+    return nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale, enable_gqa=True)
+
+
 @settings(derandomize=True, deadline=None, max_examples=40)
 @given(data=st.data(), group=groups())
 def test_rows_of_one_filing_in_the_ways_of_a_gpu(data: st.DataObject, group: Group) -> None:
-    """Decoded at once by steps of one shape, no mask behind a front, prompts in pieces: tried here without a GPU."""
+    """Decoded at once by steps of one shape, no mask behind a front, prompts in pieces and filled up in attention."""
+    long = data.draw(st.integers(1, 3 * WINDOW))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LoadedModel, "waits_for_launches", True)
+        patch.setattr(branching, "may_attend_in_buckets", lambda loaded, n_tokens: n_tokens >= long)
+        patch.setattr(attention, "BUCKET", 8)
+        patch.setattr(attention, "_causal", causal)
         patch.setattr(room, "PIECE", data.draw(st.integers(1, WINDOW)))
         patch.setattr(room, "CPU_BYTES", data.draw(st.sampled_from([1, 2**12, 2**26])))
         patch.setattr(room, "CPU_HELD", data.draw(st.sampled_from([1, 2**16, 2**30])))
