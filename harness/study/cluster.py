@@ -9,7 +9,7 @@ Knows no Ray (`ray_cluster`): a cluster is nodes, hands that are hired on them, 
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Protocol
 
@@ -170,7 +170,7 @@ class ClusterCrew(Crew):
         """Let go of the cluster."""
         self._cluster.close()
 
-    def answer(self, rounds: Iterator[AnyRound | None]) -> Iterator[tuple[AnyRound, int, Said]]:
+    def answer(self, rounds: Iterator[AnyRound | None]) -> Generator[tuple[AnyRound, int, Said], None, None]:
         """Every round by one model, several at a time."""
         orders = (None if each is None else Order("answer", each.asks, each) for each in rounds)
         for order, number, (completions, seconds, device), post in self.carry_out(orders):

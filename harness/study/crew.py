@@ -6,9 +6,10 @@ stores; the cluster's crew is `harness.study.cluster`.
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from harness.experiment.intervention import MeanValues
 from harness.experiment.locks import WAIT_SECONDS
@@ -28,6 +29,23 @@ class Engine(Protocol):
 
     def mean_values(self, prompts: Sequence[Prompt], note: Callable[[int], None], /) -> MeanValues:
         """What every head puts out on average; tells after each prompt how many are done."""
+
+
+@runtime_checkable
+class InFlight(Protocol):
+    """An engine that may answer prompts of several rounds at once."""
+
+    @property
+    def flies(self) -> bool:
+        """Whether it does: where its model is split over several devices."""
+
+    def rounds(
+        self, rounds: Iterator[Sequence[Ask] | None], /
+    ) -> Generator[tuple[int, int, tuple[Completion, ...]], None, None]:
+        """Each prompt's round, number there and completions, as soon as it is answered.
+
+        A round is asked for when there is place for one; `None` is none at the moment.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +83,11 @@ class Crew(ABC):
         """How many of them there are, as far as is known."""
 
     @abstractmethod
-    def answer(self, rounds: Iterator[AnyRound | None]) -> Iterator[tuple[AnyRound, int, Said]]:
+    def answer(self, rounds: Iterator[AnyRound | None]) -> Generator[tuple[AnyRound, int, Said], None, None]:
         """Ask every round; each prompt's round, its number there and what was said, as soon as it is answered.
 
-        `rounds` gives `None` where there is none at the moment, though there may be one later.
+        `rounds` gives `None` where there is none at the moment, though there may be one later. To be closed: what is
+        under way is given up then.
         """
 
     @abstractmethod
@@ -77,15 +96,18 @@ class Crew(ABC):
 
 
 class Alone(Crew):
-    """The engine of this process, which answers one round after the other."""
+    """The engine of this process, which answers one round after the other, or several in flight."""
 
     size = 1
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def answer(self, rounds: Iterator[AnyRound | None]) -> Iterator[tuple[AnyRound, int, Said]]:
+    def answer(self, rounds: Iterator[AnyRound | None]) -> Generator[tuple[AnyRound, int, Said], None, None]:
         """As they come."""
+        if isinstance(self._engine, InFlight) and self._engine.flies:
+            yield from self._in_flight(self._engine, rounds)
+            return
         for each in rounds:
             if each is None:
                 time.sleep(WAIT_SECONDS)
@@ -93,6 +115,24 @@ class Alone(Crew):
             began = time.perf_counter()
             for number, completions in self._engine(each.asks):
                 yield each, number, Said(completions, time.perf_counter() - began, self._engine.device)
+                began = time.perf_counter()
+
+    def _in_flight(
+        self, engine: InFlight, rounds: Iterator[AnyRound | None]
+    ) -> Generator[tuple[AnyRound, int, Said], None, None]:
+        """Seconds are those since the answer before, whichever row's: together they are the time that all took."""
+        taken: list[AnyRound] = []
+
+        def asks() -> Iterator[Sequence[Ask] | None]:
+            for each in rounds:
+                if each is not None:
+                    taken.append(each)
+                yield None if each is None else each.asks
+
+        began = time.perf_counter()
+        with closing(engine.rounds(asks())) as answers:
+            for place, number, completions in answers:
+                yield taken[place], number, Said(completions, time.perf_counter() - began, self._engine.device)
                 began = time.perf_counter()
 
     def mean_values(self, prompts: Sequence[Prompt], note: Callable[[int], None]) -> MeanValues:

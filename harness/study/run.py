@@ -114,8 +114,11 @@ class Run:
         def tell(told: Progress) -> None:
             progress(replace(told, notices=tuple(crew.notices)))
 
-        with closing(_Rounds(self, [*groups[start:], *groups[:start]], tell)) as rounds:
-            for asked, number, said in crew.answer(rounds):
+        with (
+            closing(_Rounds(self, [*groups[start:], *groups[:start]], tell)) as rounds,
+            closing(crew.answer(rounds)) as answers,
+        ):
+            for asked, number, said in answers:
                 rounds.keep(asked, number, said)
 
     def records(

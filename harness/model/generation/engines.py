@@ -11,6 +11,7 @@ from types import MappingProxyType, ModuleType
 from harness.experiment.intervention import MeanValues
 from harness.experiment.record import Ask, Completion
 from harness.model.generation import engine, reference
+from harness.model.generation.stages import Stages, stages_of
 from harness.model.intervention.head_values import mean_values
 from harness.model.loading.devices import device_names
 from harness.model.loading.loaded_model import LoadedModel
@@ -34,8 +35,26 @@ class ModelEngine:
 
     def __call__(self, asks: Sequence[Ask]) -> Iterator[tuple[int, tuple[Completion, ...]]]:
         """Each ask's number and completions, as it is done (`harness.model.generation.reference.run_row`)."""
-        answers: Iterator[tuple[int, tuple[Completion, ...]]] = ENGINES[self.way].run_rows(self.loaded, asks)
-        return answers
+        if self.flies:
+            for _, number, completions in self.rounds(iter([asks])):
+                yield number, completions
+            return
+        yield from ENGINES[self.way].run_rows(self.loaded, asks)
+
+    @cached_property
+    def _stages(self) -> Stages | None:
+        return stages_of(self.loaded) if ENGINES[self.way] is engine else None
+
+    @property
+    def flies(self) -> bool:
+        """Whether rows of several rounds may be in flight at once: in a model that is split over GPUs."""
+        return self._stages is not None
+
+    def rounds(self, rounds: Iterator[Sequence[Ask] | None]) -> Iterator[tuple[int, int, tuple[Completion, ...]]]:
+        """Each prompt's round, number there and completions, as it is done; `None` is no round at the moment."""
+        if self._stages is None:
+            raise ValueError("a model on one device answers one round after the other")
+        yield from engine.run_rounds(self.loaded, rounds, self._stages)
 
     @cached_property
     def device(self) -> str:
