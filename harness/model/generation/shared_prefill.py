@@ -17,6 +17,7 @@ Knows nothing of what tokens mean; `harness.model.generation.decoding` reads the
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from math import ceil
 
 import torch
 
@@ -98,11 +99,11 @@ class _Walk:
         positions, width). As many `rows` of keys and values may be held here.
         """
         last = len(tree.levels) - 1
+        parting = self._parting(tree, first, layers, rows)
         for layer in range(first, last + 1):
-            runs = self._runs(tree, layer, layers, rows)
-            if len(runs) > 1:
+            if layer == parting:
                 rows -= self.room.hidden * len(hidden)
-                for leaves in runs:
+                for leaves in self._runs(tree, layer, layers, rows):
                     part, below = _part(tree, layers, leaves)
                     yield from self.descend(part, layer, below, hidden[tree.nodes(layer - 1, leaves)], rows)
                 return
@@ -118,12 +119,26 @@ class _Walk:
             part, below = _part(tree, layers, leaves)
             yield SharedPrompt(part, below, self.n_held, hidden[tree.nodes(last - 1, leaves)])
 
-    def _runs(self, tree: PrefixTree, layer: int, layers: Sequence[NodeLayer], rows: float) -> tuple[slice, ...]:
-        """Leaves that are followed together from this layer on: all of them, or those of as many nodes as fit."""
-        everything = slice(0, len(tree.leaves))
-        if tree.levels[layer].n_parents == 1 or self._rows(tree, layer, layers, everything) <= rows:
-            return (everything,)
-        rows -= self.room.hidden * tree.levels[layer].n_parents
+    def _parting(self, tree: PrefixTree, first: int, layers: Sequence[NodeLayer], rows: float) -> int | None:
+        """The layer from which on leaves are followed in runs, so that these are few; `None`: all of them together.
+
+        Above it all nodes are held; the later it is, the more of what runs have in common, and the finer they are cut.
+        """
+        found: dict[int, float] = {}
+        if self._rows(tree, first, layers, slice(0, len(tree.leaves))) <= rows:
+            return None
+        for layer in range(first, len(tree.levels)):
+            above = tree.levels[layer].n_parents
+            left = rows - self.room.hidden * above
+            if above > 1 and left > 0 and (layer == first or above > tree.levels[layer - 1].n_parents):
+                runs = self._runs(tree, layer, layers, left)
+                # a node that is too much is parted again below
+                found[layer] = sum(ceil(self._rows(tree, layer, layers, leaves) / left) for leaves in runs)
+            rows -= 0 if layers[layer].is_initialized else above
+        return min(found, key=lambda layer: (found[layer], layer), default=None)
+
+    def _runs(self, tree: PrefixTree, layer: int, layers: Sequence[NodeLayer], rows: float) -> list[slice]:
+        """Leaves that are followed together from this layer on: those of as many nodes of the level above as fit."""
         runs: list[slice] = []
         for node in tree.split(layer - 1, 1):
             longer = slice(runs[-1].start if runs else node.start, node.stop)
@@ -131,7 +146,7 @@ class _Walk:
                 runs[-1] = longer
             else:
                 runs.append(node)
-        return tuple(runs)
+        return runs
 
     def _rows(self, tree: PrefixTree, layer: int, layers: Sequence[NodeLayer], leaves: slice) -> float:
         """Rows that these leaves take from this layer on, beside what is held already."""

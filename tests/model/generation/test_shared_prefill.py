@@ -8,10 +8,11 @@ from slow_loop import slow_logits
 from tiny_models import N_LAYERS, cut_weights, random_ids, tiny_loaded
 
 from harness.experiment.heads import Head
-from harness.experiment.prefix_tree import prefix_tree
+from harness.experiment.prefix_tree import PrefixTree, prefix_tree
 from harness.model.generation.branching import Branching
+from harness.model.generation.node_cache import NodeLayer
 from harness.model.generation.room import Room
-from harness.model.generation.shared_prefill import gather, prefill, read_draft, read_prefilled, spread
+from harness.model.generation.shared_prefill import _Walk, gather, prefill, read_draft, read_prefilled, spread
 from harness.model.loading.loaded_model import LoadedModel
 from harness.model.performance.measures import LayerCounter
 
@@ -120,3 +121,27 @@ def test_what_fits_is_held_together_and_nothing_is_run_twice(room: Room, n_parts
     assert counter.prefill_passes == 2 + 3
     for part in parts:
         assert {layer.length for layer in part.layers} == {len(PROMPT)}
+
+
+def runs_of(walk: _Walk, tree: PrefixTree, first: int, rows: float) -> list[int]:
+    """How many leaves are read together, run by run, as the walk would part them."""
+    layers = [NodeLayer(1) for _ in tree.levels]
+    parting = walk._parting(tree, first, layers, rows)
+    if parting is None:
+        return [len(tree.leaves)]
+    left = rows - sum(level.n_parents for level in tree.levels[first:parting])
+    runs = walk._runs(tree, parting, layers, left)
+    return [found for leaves in runs for found in runs_of(walk, tree.part(leaves), parting, left)]
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(362, [6]), (361, [1, 5]), (234, [3, 3]), (96, [1] * 6)])
+def test_a_tree_is_parted_where_runs_are_few(rows: int, expected: list[int]) -> None:
+    """Nested sets part before layers 10, 15, 22, 30 and 41 of 80: 362 rows of keys and values.
+
+    With room for 234, parted where they part first, the untouched model would be read alone, and so the next.
+    """
+    heads = [Head(layer, 0) for layer in (9, 14, 21, 29, 40)]
+    tree = prefix_tree([heads[:k] for k in range(6)], 80)
+    assert sum(level.n_parents for level in tree.levels) == 362
+    walk = _Walk(Branching(tiny_loaded("llama")), [], [], 0, 0, Room(1, rows, 0, 80))
+    assert runs_of(walk, tree, 0, rows) == expected
