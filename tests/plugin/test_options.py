@@ -55,6 +55,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "store": ("a.sqlite", "b.sqlite"),
     "bench": ("a.json", "b.json"),
     "gpus": ("1", "2"),
+    "ray": ("local", "10.0.0.1:6379"),
+    "ray-mixed": ("true", "false"),
+    "part": ("2/3", "1/3"),
+    "cluster": ("8xH100-80GB,2x4xA100-40GB", "1xL4-24GB"),
     "refresh": ("true", "false"),
     "dry-run": ("true", "false"),
 }
