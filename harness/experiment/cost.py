@@ -69,6 +69,18 @@ class Speed:
     bandwidth: float
 
 
+def layer_bytes(size: ModelSize) -> tuple[float, ...]:
+    """Weights of each layer; those of few bits all lie in layers."""
+    in_layers = sum(layer.held for layer in size.layers)
+    each = (size.weight_bytes - outside_bytes(size)) / in_layers
+    return tuple(layer.held * each for layer in size.layers)
+
+
+def outside_bytes(size: ModelSize) -> float:
+    """Weights outside the layers: embedding and output matrix, which are not quantised."""
+    return (size.n_weights - sum(layer.held for layer in size.layers)) * size.bytes_per_number
+
+
 def shared_flops(size: ModelSize, head_sets: Iterable[Collection[Head]], n_tokens: int) -> float:
     """Operations of one prompt of `n_tokens` for all of these head sets, whatever they have in common done once."""
     return _part_flops(size, head_sets, 0, n_tokens, ends=True)

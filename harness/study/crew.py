@@ -39,6 +39,10 @@ class InFlight(Protocol):
     def flies(self) -> bool:
         """Whether it does: where its model is split over several devices."""
 
+    @property
+    def layout(self) -> str:
+        """Where its model's layers lie, and how many rows may be in flight, in words."""
+
     def rounds(
         self, rounds: Iterator[Sequence[Ask] | None], /
     ) -> Generator[tuple[int, int, tuple[Completion, ...]], None, None]:
@@ -102,6 +106,8 @@ class Alone(Crew):
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        if isinstance(engine, InFlight) and engine.flies:
+            self.notices = (engine.layout,)
 
     def answer(self, rounds: Iterator[AnyRound | None]) -> Generator[tuple[AnyRound, int, Said], None, None]:
         """As they come."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from harness.choices import Nodes
 from harness.errors import ModelError
-from harness.experiment.cost import ModelSize
+from harness.experiment.cost import ModelSize, layer_bytes, outside_bytes
 
 USABLE = 0.98
 """Of a card's gigabytes, taken as GiB, what a process can use: an H100 of 80 shows 79.1, an H200 of 141 shows 139.8."""
@@ -67,18 +67,6 @@ def lay_out(
         free = [(room - full) * n_layers / max(1, of_row * on) for full, on in zip(held, layers, strict=True)]
         return Layout(nodes, nodes.n * (nodes.gpus // n), layers, max(1, min(n, int(min(free)))), whole - max(held))
     return None
-
-
-def layer_bytes(size: ModelSize) -> tuple[float, ...]:
-    """Weights of each layer; those of few bits all lie in layers."""
-    in_layers = sum(layer.held for layer in size.layers)
-    each = (size.weight_bytes - outside_bytes(size)) / in_layers
-    return tuple(layer.held * each for layer in size.layers)
-
-
-def outside_bytes(size: ModelSize) -> float:
-    """Weights outside the layers: embedding and output matrix, which are not quantised."""
-    return (size.n_weights - sum(layer.held for layer in size.layers)) * size.bytes_per_number
 
 
 def _activations(size: ModelSize, n_tokens: int) -> float:

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from harness.choices import Nodes
-from harness.experiment.cost import LayerSize, ModelSize
-from harness.study.layout import USABLE, lay_out, layer_bytes, outside_bytes
+from harness.experiment.cost import LayerSize, ModelSize, layer_bytes, outside_bytes
+from harness.study.layout import USABLE, lay_out
 
 GIB = 2**30
 LAYER = LayerSize(attention=0, rest=3 * 2**10, width=2**10, cached=0, held=GIB)

@@ -15,6 +15,7 @@ from harness.model.generation.stages import Stages, stages_of
 from harness.model.intervention.head_values import mean_values
 from harness.model.loading.devices import device_names
 from harness.model.loading.loaded_model import LoadedModel
+from harness.model.loading.spread import stages_in_words
 from harness.retrieval.prompts import Prompt
 
 ENGINES = MappingProxyType[str, ModuleType]({"shared": engine, "reference": reference})
@@ -44,6 +45,14 @@ class ModelEngine:
     @cached_property
     def _stages(self) -> Stages | None:
         return stages_of(self.loaded) if ENGINES[self.way] is engine else None
+
+    @property
+    def layout(self) -> str:
+        """Where layers lie, and how many rows may be in flight, in words."""
+        if self._stages is None:
+            return ""
+        places = [str(turn.device) for turn in self._stages.turns]
+        return f"{stages_in_words(places)}; up to {self._stages.n_turns + engine.SPARE} rows in flight"
 
     @property
     def flies(self) -> bool:

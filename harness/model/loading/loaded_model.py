@@ -40,9 +40,10 @@ from harness.model.loading.architectures import (
 )
 from harness.model.loading.blueprints import rotates_by_length
 from harness.model.loading.checkpoint import Checkpoint
-from harness.model.loading.devices import choose_kernels, device_map_of, move_once, room_of
+from harness.model.loading.devices import choose_kernels, device_map_of, gpus_of, move_once, room_of
 from harness.model.loading.gguf_files import check_biases, full_weights, read_content
 from harness.model.loading.sources import Source, fetch, opened, quiet
+from harness.model.loading.spread import spread
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -135,7 +136,10 @@ def load_model(checkpoint: Checkpoint, *, device_map: str | None = None) -> Load
 def _load_weights(checkpoint: Checkpoint, device_map: str | None) -> tuple[PreTrainedModel, Mapping[str, set[Any]]]:
     """The model, and which weights had no match; what is offloaded to disk lies there as long as the model lives."""
     source, expected, bits = checkpoint.source, checkpoint.blueprint, checkpoint.asked.quantization
-    placed = device_map_of(device_map) or ("cuda" if expected.device_type == "cuda" else None)
+    placed: Any = device_map_of(device_map) or ("cuda" if expected.device_type == "cuda" else None)
+    if len(gpus := gpus_of(device_map)) > 1:
+        layers, size = checkpoint.architecture.layers, checkpoint.size(expected.dtype)
+        placed = spread(checkpoint.config, layers, size, gpus) or placed
     with opened(source) as place, _offload_folder() as offloaded:
         pair: tuple[PreTrainedModel, dict[str, set[Any]]] = AutoModelForCausalLM.from_pretrained(  # type: ignore[assignment]  # a pair, as asked
             place,
@@ -143,7 +147,7 @@ def _load_weights(checkpoint: Checkpoint, device_map: str | None) -> tuple[PreTr
             revision=source.revision,
             dtype=getattr(torch, expected.dtype),
             device_map=placed,
-            max_memory=room_of(device_map),
+            max_memory=room_of(device_map) if isinstance(placed, str) else None,
             offload_folder=offloaded,
             attn_implementation=expected.attention,
             quantization_config=full_weights() if source.gguf else quantization_config(bits, expected.dtype),

@@ -16,6 +16,7 @@ from harness.model.loading.architectures import architecture_of, attention_outpu
 from harness.model.loading.blueprints import model_size, usable_attention
 from harness.model.loading.devices import choose_kernels, move_once
 from harness.model.loading.loaded_model import LoadedModel
+from harness.model.loading.spread import device_map_of_layers
 
 
 def _llama_3(n_layers: int, n_heads: int, hidden_size: int, intermediate_size: int) -> LlamaConfig:
@@ -82,19 +83,9 @@ def random_model(
 
 
 def _lay_out(model: PreTrainedModel, layers: str, places: Sequence[torch.device]) -> None:
-    """Draw the weights of a model that has none: layers on their places, the rest with the first or the last of them.
-
-    Which of these: what the model runs before its layers is registered before them.
-    """
-    device_map: dict[str, str] = {}
-    passed = False
-    for name, module in model.named_modules():
-        if name == layers:
-            passed = True
-            device_map |= {f"{layers}.{number}": str(place) for number, place in enumerate(places)}
-        elif not any(module.children()) and not name.startswith(f"{layers}."):
-            rotary = any(True for _ in module.buffers(recurse=False))
-            device_map[name] = str(places[-1] if passed and not rotary else places[0])
+    """Draw the weights of a model that has none: layers on their places, the rest with the first or the last."""
+    device_map = device_map_of_layers(model, layers, [str(place) for place in places])
+    assert device_map is not None, "a published shape's weights all belong to parts"
     for name, place in device_map.items():
         model.get_submodule(name).to_empty(device=place)
     model.apply(model._init_weights)
