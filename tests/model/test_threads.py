@@ -1,0 +1,21 @@
+"""Threads that wait give way, unless somebody has said how they are to wait."""
+
+import importlib
+import os
+
+import pytest
+
+import harness.model
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
+)
+def test_how_threads_wait(given: dict[str, str], expected: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    importlib.reload(harness.model)
+    assert os.environ.get("GOMP_SPINCOUNT") == expected
