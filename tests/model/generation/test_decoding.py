@@ -11,6 +11,7 @@ from harness.experiment.heads import Head
 from harness.model.generation.decoding import Feeding, Greedy, GrowingRows, Reading, decode
 from harness.model.generation.leaf_step import LeafStep
 from harness.model.generation.node_cache import NodeCache, NodeLayer
+from harness.model.intervention.ablation import Ablation
 from harness.model.loading.loaded_model import LoadedModel
 
 # two rows, three positions, four tokens; row 0 says 2, 1, 3 and row 1 says 2, 0, 3
@@ -135,3 +136,30 @@ def test_each_row_ends_at_its_own_end(way: str) -> None:
     assert together == [alone(heads, [], ends) for heads in SETS]
     assert together[0] == endless[0][:2]
     assert len({len(tokens) for tokens in together}) > 1
+
+
+@torch.inference_mode()
+def test_a_row_goes_on_from_as_much_of_a_draft_as_it_says() -> None:
+    """The nodes hold a draft whose first token all rows say; two know more of their answer than that, one as much."""
+    loaded = tiny_loaded("qwen3")
+    heads = SETS[2]
+    answer = alone(heads, [])
+    draft = (answer[0], *(token for token in (5, 6, 7) if token != answer[1]))
+    cache = NodeCache([NodeLayer(len(PROMPT) + MOST) for _ in range(N_LAYERS)])
+    loaded.model(input_ids=torch.tensor([PROMPT[:-1]]), past_key_values=cache, use_cache=True)
+    with Ablation(loaded.outputs, [heads]):
+        loaded.model(input_ids=torch.tensor([[PROMPT[-1], *draft]]), past_key_values=cache, use_cache=True)
+    known = [answer[:4], answer[:2], answer[:1]]
+    greedy = [Greedy(frozenset(), MOST, [*each], [1.0] * len(each), [0.0] * len(each)) for each in known]
+    fed: list[list[int]] = []
+    step = LeafStep(loaded, cache.node_layers, [[0] * len(known)] * N_LAYERS, len(PROMPT) - 1, MOST)
+    feed = step.feed
+
+    def noted(token_ids: Sequence[Sequence[int]], starts: Sequence[int]) -> torch.Tensor:
+        fed.append([*starts])
+        return feed(token_ids, starts)
+
+    step.feed = noted  # type: ignore[method-assign]  # to see what is fed
+    decode(loaded, step, PROMPT[-1], [heads] * len(known), greedy, draft=draft)
+    assert [each.token_ids for each in greedy] == [answer] * len(known)
+    assert fed[0] == [2, 2, 1], "the prompt's last token and the draft's first are held, what is said last never is"
