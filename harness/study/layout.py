@@ -4,7 +4,7 @@ A model is kept whole within a node, on as few cards as hold it. Over several it
 a study does in them and by memory, as those of a model that is loaded over several GPUs; what stands outside them,
 embedding and output matrix, lies half with the first and half with the last. Beside the weights a card holds what one
 row needs at least: keys and values of its prompt twice (the path of the tree that is walked, and what parted from it),
-and the widest activations of one layer. As many rows are in flight as there are cards and as memory holds.
+and the widest activations of one layer. Of several cards two rows more than these are in flight, if memory holds them.
 
 Numbers alone: what a loaded model really takes, only loading it shows. Knows no devices, nor what is asked of a model.
 """
@@ -48,6 +48,7 @@ def lay_out(
     `cards` is how many one model takes, where that was asked for; else it takes as few as hold it. `work[l]` is what is
     done in layer l, in any unit; where nothing is said, in all alike.
     """
+    from harness.model.generation.engine import SPARE
     from harness.model.loading.placement import Parts, balanced
 
     n_layers = len(size.layers)
@@ -65,7 +66,8 @@ def lay_out(
             held[place] += weights
         layers = tuple(map(places.count, range(n)))
         free = [(room - full) * n_layers / max(1, of_row * on) for full, on in zip(held, layers, strict=True)]
-        return Layout(nodes, nodes.n * (nodes.gpus // n), layers, max(1, min(n, int(min(free)))), whole - max(held))
+        in_flight = max(1, min(n + SPARE, int(min(free)))) if n > 1 else 1
+        return Layout(nodes, nodes.n * (nodes.gpus // n), layers, in_flight, whole - max(held))
     return None
 
 

@@ -279,7 +279,7 @@ def test_a_cluster_is_laid_out(settings: Settings, tmp_path: Path) -> None:
         h200,
     )
     assert re.fullmatch(
-        r"on 2 nodes of 4 x NONE-80GB: 4 models, each over 2 cards \(40-40 layers\), 2 rows in flight, 12\.\d GiB "
+        r"on 2 nodes of 4 x NONE-80GB: 4 models, each over 2 cards \(40-40 layers\), 4 rows in flight, 12\.\d GiB "
         r"beside the weights on the fullest card; pace not measured",
         h100,
     )
@@ -302,7 +302,7 @@ def test_a_pace_that_is_given_goes_before_the_committed_one(settings: Settings, 
     setting = SETTING | {"n_layers": 80, "dtype": "bfloat16", "device": "NVIDIA H200", "gpus": 2}
     write_bench(tmp_path / "bench.json", Measured(setting, make_result()))
     line, total = of_70b(settings, tmp_path, "2xH200-141GB", bench=tmp_path / "bench.json", gpus=2)
-    assert " each over 2 cards (40-40 layers), 2 rows in flight, " in line
+    assert " each over 2 cards (40-40 layers), 4 rows in flight, " in line
     assert total.startswith("hours on the cluster: ")
     line, total = of_70b(settings, tmp_path, "2xH200-141GB", gpus=2)
     assert line.endswith("; pace not measured")

@@ -51,7 +51,7 @@ def test_a_model_takes_as_few_cards_as_hold_it() -> None:
     assert whole.left == pytest.approx(11 * GIB * USABLE - 10 * GIB)
     halves = lay_out(SIZE, Nodes(3, 5, "X", 6), 10)
     assert halves is not None
-    assert (halves.models, halves.layers, halves.in_flight) == (6, (4, 4), 2)
+    assert (halves.models, halves.layers, halves.in_flight) == (6, (4, 4), 4)
     assert lay_out(SIZE, Nodes(1, 2, "X", 5), 10) is None
     assert lay_out(SIZE, Nodes(1, 4, "X", 6), 10, cards=1) is None
     asked = lay_out(SIZE, Nodes(1, 4, "X", 11), 10, cards=4)
@@ -63,9 +63,9 @@ def test_a_model_takes_as_few_cards_as_hold_it() -> None:
 def test_rows_in_flight_are_as_many_as_memory_holds() -> None:
     """Each keeps half a GiB on either card: 2 x 128 tokens of 4 MiB in 8 layers."""
     size = replace(SIZE, layers=(replace(LAYER, cached=2**19),) * 8)
-    rows = {gb: lay_out(size, Nodes(1, 2, "X", gb), 128, cards=2) for gb in (5, 6, 7)}
+    rows = {gb: lay_out(size, Nodes(1, 2, "X", gb), 128, cards=2) for gb in (5, 6, 7, 9)}
     assert rows[5] is None
-    assert [found.in_flight for found in rows.values() if found] == [1, 2]
+    assert [found.in_flight for found in rows.values() if found] == [1, 3, 4]
 
 
 def test_a_70b_on_cards_that_there_are() -> None:
@@ -74,7 +74,7 @@ def test_a_70b_on_cards_that_there_are() -> None:
     assert lay_out(LLAMA_70B, Nodes(1, 8, "H200", 141), 7060) is not None
     h100 = lay_out(LLAMA_70B, Nodes(1, 8, "H100", 80), 7060)
     assert h100 is not None
-    assert (h100.models, h100.layers, h100.in_flight) == (4, (40, 40), 2)
+    assert (h100.models, h100.layers, h100.in_flight) == (4, (40, 40), 4)
     a100 = lay_out(LLAMA_70B, Nodes(2, 4, "A100", 40), 7060)
     assert a100 is not None
     assert (a100.models, a100.layers) == (2, (20, 20, 20, 20))
