@@ -135,6 +135,7 @@ class Stages:
             except StoppedError:
                 pass
             except BaseException as error:  # whatever it is, the caller gets it
+                self._stop()
                 results.put(([], error))
 
         threads = [threading.Thread(target=work_off, name=f"row in flight {number}") for number in range(most)]

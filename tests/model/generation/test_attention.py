@@ -1,5 +1,6 @@
 """Attention behind a front, against a mask written out, and in the models that use it."""
 
+import threading
 from dataclasses import replace
 
 import pytest
@@ -125,3 +126,24 @@ def test_the_fastest_kernel_says_what_flash_says(n_tokens: int) -> None:
 
 def test_long_prompts_of_some_cards_alone() -> None:
     assert not may_attend_in_buckets(tiny_loaded("llama"), LONG), "no fill on a CPU"
+
+
+def test_what_a_thread_has_chosen_no_other_attends_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded, found = tiny_loaded("llama"), []
+
+    def asked(*args: object, **kwargs: object) -> object:
+        found.append(threading.current_thread().name)
+        return attend_behind(*args, **kwargs)  # type: ignore[arg-type]  # as it is called
+
+    def run() -> None:
+        loaded.model(input_ids=torch.tensor([random_ids(5)]))
+
+    monkeypatch.setitem(AttentionInterface._global_mapping, BEHIND, asked)
+    with attention.attention(BEHIND):
+        other = threading.Thread(target=run)
+        other.start()
+        other.join()
+        assert not found
+        run()
+    run()
+    assert len(found) == len(loaded.outputs)
