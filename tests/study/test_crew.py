@@ -21,6 +21,7 @@ from harness.model.generation.engines import ModelEngine
 from harness.model.generation.stages import Stages
 from harness.retrieval.rows import write_rows
 from harness.settings import Settings
+from harness.study.crew import Alone
 from harness.study.inputs import Inputs, read_inputs
 from harness.study.run import Run
 
@@ -107,8 +108,15 @@ def test_what_is_unsound_in_flight_ends_the_run(
         done(inputs, tmp_path / "store.sqlite")
 
 
+@pytest.mark.usefixtures("threads")
+def test_how_a_model_is_laid_out_is_told(inputs: Inputs) -> None:
+    told = Alone(ModelEngine(inputs.model.load(), "shared")).notices
+    assert told == ("layers 0-2 on cpu; up to 4 rows in flight",)
+
+
 def test_a_model_on_one_device_does_not_fly(inputs: Inputs) -> None:
     engine = ModelEngine(inputs.model.load(), "shared")
     assert not engine.flies
+    assert not Alone(engine).notices
     with pytest.raises(ValueError, match="one round after the other"):
         list(engine.rounds(iter([])))

@@ -43,7 +43,6 @@ SHORT = 64
 AHEAD = 1
 """Layers of a long prompt that are launched behind the one that runs, while no other row is decoding."""
 
-
 ROUNDING = 1e-9
 """By how much parts of the memory may be more than one together."""
 
@@ -160,7 +159,8 @@ class Stages:
                     handed.put((n_begun, work))
                     n_begun += 1
                 if n_begun == n_ended:
-                    time.sleep(WAIT_SECONDS if left else 0)
+                    if left:
+                        time.sleep(WAIT_SECONDS)
                     continue
                 got = results.get()
                 if got is None:
@@ -207,7 +207,7 @@ class Stages:
 
     @property
     def any_short(self) -> bool:
-        """Whether one of those in flight was last fed a few positions, and will be again."""
+        """Whether one of those in flight was fed a few positions last."""
         return any(flight.is_short for flight in [*self._flying])
 
     def part_of(self, flight: "Flight") -> float:

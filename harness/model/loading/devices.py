@@ -99,17 +99,6 @@ def device_map_of(text: str | None) -> str | dict[str, str | int] | None:
     return places
 
 
-def gpus_of(text: str | None) -> dict[int, int]:
-    """Free bytes of each GPU that a device map names, as `cuda:0,cuda:3`, or of all where it is `auto`; else none."""
-    if text == "auto" and torch.cuda.is_available():
-        numbers = [*range(torch.cuda.device_count())]
-    elif text is not None and _SEVERAL.fullmatch(text.strip()):
-        numbers = [int(number) for number in re.findall(r"\d+", text)]
-    else:
-        return {}
-    return {gpu: torch.cuda.mem_get_info(gpu)[0] for gpu in numbers}
-
-
 def room_of(text: str | None) -> dict[int, int] | None:
     """Free bytes of each GPU where a device map names several, as `cuda:0,cuda:3`; no others are used, and no disk.
 
@@ -118,3 +107,10 @@ def room_of(text: str | None) -> dict[int, int] | None:
     if text is None or not _SEVERAL.fullmatch(text.strip()):
         return None
     return {gpu: torch.cuda.mem_get_info(gpu)[0] for gpu in map(int, re.findall(r"\d+", text))}
+
+
+def gpus_of(text: str | None) -> dict[int, int]:
+    """The same of all GPUs where a device map is `auto`; none where it leaves no choice."""
+    if text == "auto" and torch.cuda.is_available():
+        return {gpu: torch.cuda.mem_get_info(gpu)[0] for gpu in range(torch.cuda.device_count())}
+    return room_of(text) or {}

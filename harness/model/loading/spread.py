@@ -78,6 +78,6 @@ def stages_in_words(places: Sequence[str]) -> str:
     start = 0
     for end in range(1, len(places) + 1):
         if end == len(places) or places[end] != places[start]:
-            runs.append(f"{start}-{end - 1} on {places[start]}")
+            runs.append(f"{start if end - start == 1 else f'{start}-{end - 1}'} on {places[start]}")
             start = end
     return f"layers {', '.join(runs)}"

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from harness.errors import ModelError
-from harness.model.loading.devices import device_map_of, device_names, room_of, visible_gpus
+from harness.model.loading.devices import device_map_of, device_names, gpus_of, room_of, visible_gpus
 
 
 class Weight(NamedTuple):
@@ -64,3 +64,13 @@ def test_several_gpus_are_all_that_is_used(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda gpu: (100 + gpu, 1000))
     assert room_of("cuda:0, cuda:13") == {0: 100, 13: 113}
     assert [room_of(text) for text in (None, "auto", "cuda:3", "cpu", '{"": "cpu"}')] == [None] * 5
+
+
+def test_auto_is_over_all_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda gpu: (100 + gpu, 1000))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    for on_gpus in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda on_gpus=on_gpus: on_gpus)
+        assert gpus_of("auto") == ({0: 100, 1: 101, 2: 102} if on_gpus else {})
+    assert gpus_of("cuda:0,cuda:13") == {0: 100, 13: 113}
+    assert [gpus_of(text) for text in (None, "cuda:3", "cpu")] == [{}] * 3

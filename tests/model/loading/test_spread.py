@@ -72,4 +72,4 @@ def test_a_weight_outside_of_parts_is_left_to_the_library() -> None:
 
 
 def test_in_words() -> None:
-    assert stages_in_words(["a", "a", "b", "a"]) == "layers 0-1 on a, 2-2 on b, 3-3 on a"
+    assert stages_in_words(["a", "a", "b", "a"]) == "layers 0-1 on a, 2 on b, 3 on a"
