@@ -116,8 +116,11 @@ class AskedModel:
         """How large the model is in a dtype."""
         return self._checkpoint.size(dtype)
 
-    def load(self, *, device_map: str | None = None) -> "LoadedModel":
+    def load(self, *, device_map: str | None = None, work: Sequence[float] = ()) -> "LoadedModel":
         """The model, ready for inference; `device_map` in place of the settings' own.
+
+        `work` is what is done in each layer, in any unit, by default alike: what layers of a model over several GPUs
+        are dealt out by.
 
         Raises ModelError too where it is not as it was remembered, which no earlier session is believed in again.
         """
@@ -129,7 +132,7 @@ class AskedModel:
                 f"model {self.settings.model!r}: it, or this machine, is not as the store remembers it; expected the "
                 "same files and devices; start again: it is found out anew"
             )
-        return loaded_model.load_model(self._checkpoint, device_map=device_map)
+        return loaded_model.load_model(self._checkpoint, device_map=device_map, work=work)
 
     def write_without(self, heads: Collection[Head], out: Path, means: MeanValues | None = None) -> None:
         """Write its checkpoint without these heads, put to zero or to these means, as a folder of its own."""

@@ -28,6 +28,7 @@ from harness.experiment.plan import (
     share_out,
     untouched,
 )
+from harness.experiment.prefix_tree import prefix_tree
 from harness.experiment.record import Ask, Record, job_key
 from harness.experiment.store import Store
 from harness.retrieval.prompts import PROMPT_KINDS, Prompt, PromptKind, most_new_tokens
@@ -87,6 +88,21 @@ class Run:
             mine = (group for group, part in zip(groups, part_of, strict=True) if part == number - 1)
             self._parts[asked] = frozenset(work.row.id for group in mine for work in group)
         return self._parts[asked]
+
+    def work_by_layer(self, conditions: Sequence[Condition]) -> tuple[float, ...]:
+        """How often each layer is run over a prompt for all of these conditions, what they share done once.
+
+        Whatever the store holds: as a model is to be laid out for. Nothing where a prompt is read for all at once.
+        """
+        n_layers, rows = self.inputs.shape.n_layers, Counter(row.task for row in self.inputs.rows)
+        if self.inputs.manner.phase == "decode":
+            return ()
+        work = [0.0] * n_layers
+        for task, n_rows in rows.items():
+            sets = {frozenset(each.heads) for each in conditions if each.tasks is None or task in each.tasks}
+            for layer, level in enumerate(prefix_tree({frozenset[Head](), *sets}, n_layers).levels):
+                work[layer] += n_rows * len(level.parents)
+        return tuple(work)
 
     def execute(
         self, conditions: Sequence[Condition], load: Callable[[], Engine | Crew], progress: Callable[[Progress], None]

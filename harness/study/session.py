@@ -213,7 +213,7 @@ class StudySession:
         if self.place.worker is not None:
             device_map = own_device_map(self.settings, self._leases)
             share_threads(self.place.workers)
-        return self.inputs.model.load(device_map=device_map)
+        return self.inputs.model.load(device_map=device_map, work=self.run.work_by_layer(self.conditions))
 
     @memory_is_named()
     def results(self, progress: Callable[[Progress], None]) -> Mapping[str, Result]:

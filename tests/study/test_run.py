@@ -567,3 +567,12 @@ def test_parts_of_one_study_cost_about_the_same(inputs: Inputs, store: Path) -> 
     first, second = (part or frozenset() for part in found)
     assert (len(first), len(second), first & second) == (3, 3, frozenset())
     assert first | second == set(ids_of(inputs))
+
+
+def test_the_work_of_each_layer(inputs: Inputs, store: Path) -> None:
+    """Six rows: untouched and TWO part in layer 0, ONE and TWO in layer 2; one task's three rows lose a head more."""
+    with Store(store) as opened:
+        run = Run(inputs, opened, run_id="a")
+        assert run.work_by_layer([BASELINE, TWO, ONE]) == (12, 12, 18)
+        mine = Condition("mine", "of_one", (Head(1, 0),), tasks=("ceo_lastname",))
+        assert run.work_by_layer([TWO, ONE, mine]) == (12, 15, 21)

@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import uuid
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,8 +89,10 @@ def check_window(loaded: LoadedModel, row_id: str, n_tokens: int) -> None:
     blueprint.check_window(loaded.window, loaded.shape.id, row_id, n_tokens)
 
 
-def load_model(checkpoint: Checkpoint, *, device_map: str | None = None) -> LoadedModel:
+def load_model(checkpoint: Checkpoint, *, device_map: str | None = None, work: Sequence[float] = ()) -> LoadedModel:
     """Load a checkpoint's model, as it was asked for; `device_map` in place of the one asked for then.
+
+    `work` is what is done in each layer, by which a model over several GPUs is laid out (`spread`).
 
     Raises:
         ModelError: weights missing or broken, a gated model without a token, no tokenizer that can be used, a package
@@ -101,7 +103,7 @@ def load_model(checkpoint: Checkpoint, *, device_map: str | None = None) -> Load
     checkpoint.check_weights()
     fetch(source)
     tokenizer = checkpoint.tokenizer
-    model, report = _load_weights(checkpoint, device_map or asked.device_map)
+    model, report = _load_weights(checkpoint, device_map or asked.device_map, work)
     check_fit(source.asked, report, layers=checkpoint.architecture.layers, optional_from=_optional_from(config))
     if source.gguf_path is not None:
         check_biases(source.gguf_path, (name for name, _ in model.named_parameters()))
@@ -133,13 +135,15 @@ def load_model(checkpoint: Checkpoint, *, device_map: str | None = None) -> Load
     return loaded
 
 
-def _load_weights(checkpoint: Checkpoint, device_map: str | None) -> tuple[PreTrainedModel, Mapping[str, set[Any]]]:
+def _load_weights(
+    checkpoint: Checkpoint, device_map: str | None, work: Sequence[float]
+) -> tuple[PreTrainedModel, Mapping[str, set[Any]]]:
     """The model, and which weights had no match; what is offloaded to disk lies there as long as the model lives."""
     source, expected, bits = checkpoint.source, checkpoint.blueprint, checkpoint.asked.quantization
     placed: Any = device_map_of(device_map) or ("cuda" if expected.device_type == "cuda" else None)
     if len(gpus := gpus_of(device_map)) > 1:
         layers, size = checkpoint.architecture.layers, checkpoint.size(expected.dtype)
-        placed = spread(checkpoint.config, layers, size, gpus) or placed
+        placed = spread(checkpoint.config, layers, size, gpus, work=work) or placed
     with opened(source) as place, _offload_folder() as offloaded:
         pair: tuple[PreTrainedModel, dict[str, set[Any]]] = AutoModelForCausalLM.from_pretrained(  # type: ignore[assignment]  # a pair, as asked
             place,
