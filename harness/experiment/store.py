@@ -32,6 +32,7 @@ from harness.experiment.store_file import (
     is_means,
     sound_record,
 )
+from harness.files import is_file
 
 __all__ = ["IN_MEMORY", "SCHEMA_VERSION", "Repair", "Store", "has_declared", "progress_notes", "remembered"]
 
@@ -227,6 +228,8 @@ def remembered(path: Path, key: str) -> str | None:
 
 def _looked_up(path: Path, query: str, name: str) -> list[tuple[Any, ...]]:
     """What a query about a name finds in this file; nothing where it cannot be asked."""
+    if not is_file(path):  # SQLite would wait for somebody to write into a pipe
+        return []
     try:
         with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
             return database.execute(query, (name,)).fetchall()

@@ -23,7 +23,7 @@ from harness.experiment.heads import Head
 from harness.experiment.intervention import MeanValues
 from harness.experiment.plan import Job
 from harness.experiment.record import Completion, Record
-from harness.experiment.store import SCHEMA_VERSION, Store
+from harness.experiment.store import SCHEMA_VERSION, Store, has_declared, progress_notes, remembered
 from harness.experiment.store_file import StoreFile
 
 JOB = Job("f1/ceo", frozenset({Head(17, 24), Head(3, 1)}))
@@ -524,3 +524,12 @@ def test_means_come_back_to_the_last_bit_and_the_first_stay(tmp_path: Path) -> N
         assert found is not None
         assert found.vectors.tobytes() == vectors.tobytes()
         assert found.sha256 == MeanValues(vectors).sha256
+
+
+def test_who_only_looks_does_not_wait_for_a_pipe(tmp_path: Path) -> None:
+    """SQLite opened it, and waited for somebody to write into it, past every signal."""
+    os.mkfifo(tmp_path / "pipe")
+    for file in (tmp_path / "pipe", tmp_path, tmp_path / "none"):
+        assert not has_declared(file, "run")
+        assert progress_notes(file, "run") == ()
+        assert remembered(file, "key") is None
