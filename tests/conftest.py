@@ -12,7 +12,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 pytest_plugins = ["pytester"]
 
-LONGEST = ("test_killed.py", "test_demo_gates.py")
+LONGEST = ("test_killed.py", "test_ray_cluster.py", "test_demo_gates.py")
 """Begun first, so that with two workers none is left alone with one of them at the end."""
 
 

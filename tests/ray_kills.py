@@ -71,6 +71,16 @@ class TwoNodes:
         self._cluster.remove_node(self._second, allow_graceful=False)
         self._second = self._cluster.add_node(num_cpus=1)
 
+    @contextmanager
+    def third(self, code: str, folder: Path) -> Iterator[None]:
+        """One node more, on which every Python runs this first."""
+        (folder / "sitecustomize.py").write_text(code)
+        more = self._cluster.add_node(num_cpus=1, env_vars={"PYTHONPATH": f"{folder}:{ROOT}"})
+        try:
+            yield
+        finally:
+            self._cluster.remove_node(more)
+
     def close(self) -> None:
         """End it."""
         self._cluster.shutdown()  # type: ignore[no-untyped-call]  # Ray's

@@ -1,19 +1,23 @@
 """A real cluster of Ray, of two nodes on this machine: the report of one process, whatever is killed meanwhile."""
 
+import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 import ray_kills
 from ray_kills import Study, TwoNodes
 
+from harness import __version__
 from harness.cli import main
+from harness.demo import MODEL_FOLDER
 from harness.errors import ClusterError, SettingsError
 from harness.settings import Settings
 from harness.study import ray_cluster
 from harness.study.asked_model import AskedModel
+from harness.study.cluster import Order
 from harness.study.ray_cluster import crew_on_ray
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'retrieval-heads[ray]'")
@@ -53,6 +57,33 @@ def test_identification_gives_the_same_file(
     assert main([*asked, str(tmp_path / "alone.json")]) == 0
     assert main([*asked, str(tmp_path / "together.json"), f"--ray={cluster.address}"]) == 0
     assert (tmp_path / "together.json").read_bytes() == (tmp_path / "alone.json").read_bytes()
+
+
+UNLIKE = {
+    "import harness; harness.__version__ = '0.0.1'": f"retrieval-heads 0.0.1, expected {__version__}",
+    "from pathlib import Path; import harness.demo; harness.demo.MODEL_FOLDER = Path(__file__).parent / 'model'": (
+        "weights "
+    ),
+}
+
+
+def test_nodes_unlike_this_one_are_named_before_their_first_row(cluster: TwoNodes, tmp_path: Path) -> None:
+    other = shutil.copytree(MODEL_FOLDER, tmp_path / "weights" / "model") / "model.safetensors"
+    other.write_bytes(other.read_bytes()[:-1] + b"!")
+    (tmp_path / "version").mkdir()
+    with ExitStack() as more:
+        for code, folder in zip(UNLIKE, ("version", "weights"), strict=True):
+            more.enter_context(cluster.third(code, tmp_path / folder))
+        crew = more.enter_context(closing(crew_on_ray(AskedModel(Settings(ray=cluster.address)))))
+
+        def until_both_are_named() -> Iterator[Order | None]:
+            while len(crew.notices) < len(UNLIKE):
+                yield None
+
+        assert not list(crew.carry_out(until_both_are_named()))
+    for said in UNLIKE.values():
+        (notice,) = [notice for notice in crew.notices if said in notice]
+        assert ": left out: " in notice
 
 
 def refused(**named: object) -> str:
