@@ -52,7 +52,7 @@ def sleeper(equipment: Equipment, seconds: float) -> type:
     """A model of this equipment which takes so long for each prompt; it goes to its node as it stands here."""
 
     class Sleeper:
-        def __init__(self, settings: Settings) -> None:
+        def __init__(self, settings: Settings, work: Sequence[float]) -> None:
             self.settings = settings
 
         def begin(self) -> Iterator[Equipment | None]:
@@ -101,7 +101,7 @@ def with_models(inputs: Inputs, models: int, seconds: float) -> float:
         ray.init(num_cpus=models, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     settings = replace(inputs.settings, ray="local")
     equipment = Equipment(inputs.run_key, __version__, "cpu")
-    cluster = RayCluster(settings, on_gpu=False, model=sleeper(equipment, seconds))
+    cluster = RayCluster(settings, (), on_gpu=False, model=sleeper(equipment, seconds))
     crew = ClusterCrew(cluster, inputs.run_key, mixed=False)
 
     def until_all_are_there() -> Iterator[Order | None]:

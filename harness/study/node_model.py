@@ -16,6 +16,7 @@ from harness.errors import BusyError
 from harness.experiment.intervention import MeanValues
 from harness.experiment.locks import WAIT_SECONDS, Leases
 from harness.experiment.record import Ask, Completion, RunKey
+from harness.experiment.store import IN_MEMORY
 from harness.retrieval.prompts import Prompt, Trial
 from harness.settings import Settings
 from harness.study.asked_model import AskedModel
@@ -39,10 +40,12 @@ Answer = tuple[tuple[Completion, ...], float, str]
 
 
 class NodeModel:
-    """One model on one node."""
+    """One model on one node; `work` is what layers are dealt out by (`AskedModel.load`)."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = replace(settings, ray=None)  # here is where it is
+    def __init__(self, settings: Settings, work: Sequence[float]) -> None:
+        # here is where it is, and the store is the driver's alone: what is here is found out, not remembered
+        self._settings = replace(settings, ray=None, store=IN_MEMORY)
+        self._work = work
         self._model = AskedModel(self._settings)
         self._leases = Leases(session="ray")
 
@@ -84,7 +87,7 @@ class NodeModel:
     def _engine(self) -> "ModelEngine":
         from harness.model.generation.engines import ModelEngine
 
-        return ModelEngine(self._model.load(device_map=self._device_map()), self._settings.engine)
+        return ModelEngine(self._model.load(device_map=self._device_map(), work=self._work), self._settings.engine)
 
     def _device_map(self) -> str | None:
         """The GPUs that Ray gave; one that ended a moment ago may hold them still."""

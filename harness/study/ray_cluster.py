@@ -41,8 +41,8 @@ def check_ray() -> None:
         )
 
 
-def crew_on_ray(model: AskedModel) -> ClusterCrew:
-    """The model of these settings on the nodes of their cluster.
+def crew_on_ray(model: AskedModel, work: Sequence[float] = ()) -> ClusterCrew:
+    """The model of these settings on the nodes of their cluster; `work` is what layers are dealt out by.
 
     Raises:
         SettingsError: Ray is not installed, or the cluster's devices and the settings do not go together.
@@ -51,7 +51,7 @@ def crew_on_ray(model: AskedModel) -> ClusterCrew:
     """
     check_ray()
     key = model.run_key
-    cluster = RayCluster(model.settings, on_gpu=key.device_type == "cuda")
+    cluster = RayCluster(model.settings, work, on_gpu=key.device_type == "cuda")
     return ClusterCrew(cluster, key, mixed=model.settings.ray_mixed)
 
 
@@ -83,11 +83,11 @@ class RayHand:
 class RayCluster:
     """The nodes of a running cluster, or of one that is started here and ends with this process.
 
-    `model` is made on each node from the settings: `NodeModel`, or what does as it does.
+    `model` is made on each node from settings and work: `NodeModel`, or what does as it does.
     """
 
-    def __init__(self, settings: Settings, *, on_gpu: bool, model: type = NodeModel) -> None:
-        self._settings, self._on_gpu = settings, on_gpu
+    def __init__(self, settings: Settings, work: Sequence[float], *, on_gpu: bool, model: type = NodeModel) -> None:
+        self._settings, self._work, self._on_gpu = settings, tuple(work), on_gpu
         self._hands: set[RayHand] = set()
         self._ours = connect(str(settings.ray))
         self._actor = _ray().remote(model)
@@ -116,7 +116,8 @@ class RayCluster:
         needs = {"num_gpus": self._gpus, "num_cpus": 0} if self._on_gpu else {"num_cpus": 1}
         there = NodeAffinitySchedulingStrategy(node.id, soft=False)
         with _errors_named():
-            actor = self._actor.options(**needs, max_restarts=0, scheduling_strategy=there).remote(self._settings)
+            options = self._actor.options(**needs, max_restarts=0, scheduling_strategy=there)
+            actor = options.remote(self._settings, self._work)
         hand = RayHand(actor)
         self._hands.add(hand)
         return hand

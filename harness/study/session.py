@@ -383,7 +383,7 @@ class StudySession:
 
     @cached_property
     def _cluster(self) -> ClusterCrew:
-        return crew_on_ray(self.inputs.model)
+        return crew_on_ray(self.inputs.model, self.run.work_by_layer(self.conditions))
 
     def _worked_out(self, how: Exit) -> Outcome:
         """What came of the run, worked out once: after `results`, nothing more comes in."""
