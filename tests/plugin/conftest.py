@@ -58,6 +58,7 @@ def project(world: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(harness.findings.figures.plots, "draw_plots", lambda report, folder, **named: ())
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY), prepend=":")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(world / "cache"))  # pytester's home is the project's folder
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # the run's own process is no worker, whoever runs these
     (pytester.path / "tiny").symlink_to(world / "tiny")
     shutil.copy(world / "rows.csv", pytester.path)
