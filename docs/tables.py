@@ -122,7 +122,8 @@ CLUSTERS = (
     ("one GPU of 24 GB", "`pytest evals`", "1xL4-24GB", None),
     ("one GPU of 80 GB", "`pytest evals`", "1xH100-80GB", None),
     ("one GPU of 141 GB", "`pytest evals`", "1xH200-141GB", None),
-    ("two GPUs that hold the model together", "`pytest evals --ablation-device-map auto`", "2xH100-80GB", None),
+    ("two GPUs of 80 GB, which hold it together", "`pytest evals --ablation-device-map auto`", "2xH100-80GB", None),
+    ("two GPUs of 141 GB, and one model on both", "the same", "2xH200-141GB", 2),
     ("eight GPUs that each hold it", "`pytest evals -n auto`", "8xH200-141GB", None),
     (
         "eight GPUs that hold it in pairs",
