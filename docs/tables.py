@@ -132,9 +132,14 @@ CLUSTERS = (
         2,
     ),
     ("eight GPUs that hold it in fours", "the same with `--ablation-gpus 4`", "8xA100-40GB", 4),
-    ("four such machines, and Ray", "`pytest evals --ablation-ray auto --ablation-gpus 2`", "4x8xH100-80GB", 2),
     (
-        "four machines, and a queue of jobs",
+        "four machines of eight GPUs of 80 GB, and Ray",
+        "`pytest evals --ablation-ray auto --ablation-gpus 2`",
+        "4x8xH100-80GB",
+        2,
+    ),
+    (
+        "four machines of eight GPUs of 141 GB, and a queue of jobs",
         "`pytest evals -n auto --ablation-part I/4` on each, `retrieval-heads merge`, `pytest evals`",
         "4x8xH200-141GB",
         None,
