@@ -17,8 +17,8 @@ ROOT = Path(__file__).parents[1]
 BENCHMARKS = (
     ("demo-main-job", "the demo, the main job", "the plugin's own plain loop"),
     ("demo-all", "the demo, all default experiments", "the plugin's own plain loop"),
-    ("llama-3-8b-published", "8B shape", "the published notebook's loop"),
     ("llama-3-8b-plain", "8B shape", "a plain loop, sdpa"),
+    ("llama-3-8b-published", "8B shape", "the published notebook's loop"),
     ("llama-3.3-70b-within", "70B shape", "a plain loop, sdpa"),
 )
 
