@@ -35,7 +35,7 @@ OneFiling = Literal["middle", "in_place"]
 NEEDLE_TOKENS, QUESTION_TOKENS, VALUE_TOKENS = range(20, 41), range(30, 61), 3
 """Tokens of made-up needles, questions and gold values."""
 WARM_ROWS = 2
-"""Rows of the made-up filing that warms up."""
+"""Rows of the filing that warms up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +102,13 @@ def measure(request: Request) -> Measured:
 
 
 def _real_work(request: Request) -> "tuple[LoadedModel, list[Group]]":
-    """As many rows as asked for and those of one more filing, grouped as the study does."""
-    settings = request.settings
+    """As many rows as asked for and some of one more filing, grouped as the study does."""
+    n_rows = request.n_rows
     with Store(IN_MEMORY) as store:
-        inputs = read_inputs(settings)
+        inputs = read_inputs(request.settings)
         run = Run(inputs, store, run_id="bench")
         plan = run.plan(conditions_of(request.experiments, run.inputs.study()))
-        parts = [*by_filing(plan.work[: request.n_rows]), *by_filing(plan.work[request.n_rows :])[:1]]
+        parts = [*by_filing(plan.work[:n_rows]), *(part[:WARM_ROWS] for part in by_filing(plan.work[n_rows:])[:1])]
         groups = [group_of(run, part) for part in parts]
     return inputs.model.load(), groups
 
