@@ -98,7 +98,7 @@ def with_models(inputs: Inputs, models: int, seconds: float) -> float:
         warnings.simplefilter("ignore")
         import ray
 
-        ray.init(num_cpus=models, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init("local", num_cpus=models, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     settings = replace(inputs.settings, ray="local")
     equipment = Equipment(inputs.run_key, __version__, "cpu")
     cluster = RayCluster(settings, (), on_gpu=False, model=sleeper(equipment, seconds))

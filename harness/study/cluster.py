@@ -130,13 +130,13 @@ class _Post:
     work: _Work | None = None
     sent: tuple[int, ...] = ()
     remark: str = ""
+    answers: int = 0
 
 
 @dataclass(slots=True)
 class _Known:
-    """What is known of nodes: which are fit, with what is said of each answer, which are not, and models lost there."""
+    """What is known of nodes: why some are unfit, and how many models in a row were lost there as they were loaded."""
 
-    fit: dict[str, str] = field(default_factory=dict)
     unfit: dict[str, str] = field(default_factory=dict)
     losses: Counter[str] = field(default_factory=Counter)
 
@@ -156,6 +156,7 @@ class ClusterCrew(Crew):
         self._mixed = mixed
         self.notices: list[str] = []
         self._posts: dict[Hand, _Post] = {}
+        self._gone: list[_Post] = []
         self._known = _Known()
         self._card: tuple[str, str] | None = None
         self._next_look = 0.0
@@ -165,6 +166,14 @@ class ClusterCrew(Crew):
     def size(self) -> int:
         """How many models the cluster has room for now."""
         return max(1, sum(node.room for node in self._cluster.nodes()))
+
+    @property
+    def shares(self) -> str:
+        """How many prompts each model has answered, node by node, in words."""
+        by_node: dict[str, list[str]] = {}
+        for post in (*self._gone, *self._posts.values()):
+            by_node.setdefault(post.node.name, []).append(str(post.answers))
+        return "prompts by model: " + ", ".join(f"{name} {' + '.join(n)}" for name, n in by_node.items())
 
     def close(self) -> None:
         """Let go of the cluster."""
@@ -243,7 +252,7 @@ class ClusterCrew(Crew):
             case Came((place, value)) if work is not None:
                 number = post.sent[place]
                 work.left.remove(number)
-                work.losses = 0
+                work.losses, post.answers = 0, post.answers + 1
                 self._served, self._has_served = time.monotonic(), True
                 yield work.order, number, value, post
             case Ended() if work is None or not work.left:
@@ -272,11 +281,10 @@ class ClusterCrew(Crew):
                 self._tell(f"{post.node.name}: {'; '.join(other)}; allowed, and said in its records")
             self._card = self._card or (found.card, f", as {post.node.name} has")
             versions = [words.partition(",")[0] for words in other if not words.startswith("card")]
-            post.remark = self._known.fit[post.node.id] = f" ({', '.join(versions)})" if versions else ""
-            self._next_look = 0.0
+            post.remark = f" ({', '.join(versions)})" if versions else ""
 
     def _hire(self) -> None:
-        """Fill the room that there is: on a new node with one model at first, which says what is there."""
+        """Fill the room that there is."""
         if time.monotonic() < self._next_look:
             return
         self._next_look = time.monotonic() + LOOK_SECONDS
@@ -286,8 +294,8 @@ class ClusterCrew(Crew):
             self._let_go(post)
         taken = Counter(post.node.id for post in self._posts.values())
         for node in [node for node in nodes if node.id not in self._known.unfit]:
-            for _ in range((node.room if node.id in self._known.fit else min(1, node.room)) - taken[node.id]):
-                post = _Post(node, self._cluster.hire(node), remark=self._known.fit.get(node.id, ""))
+            for _ in range(node.room - taken[node.id]):
+                post = _Post(node, self._cluster.hire(node))
                 self._posts[post.hand] = post
                 post.hand.begin()
         if any(post.here for post in self._posts.values()):
@@ -336,7 +344,8 @@ class ClusterCrew(Crew):
         self._next_look = 0.0
 
     def _let_go(self, post: _Post) -> None:
-        self._posts.pop(post.hand, None)
+        if self._posts.pop(post.hand, None) is not None and post.answers:
+            self._gone.append(post)
         post.hand.dismiss()
         post.work = None
         self._next_look = 0.0

@@ -5,16 +5,19 @@ as a list of items, and each item's number and result goes back as soon as it is
 travel (`ray_cluster`), and nothing of rows.
 """
 
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import __version__
 from harness.errors import BusyError
 from harness.experiment.intervention import MeanValues
-from harness.experiment.locks import WAIT_SECONDS, Leases
+from harness.experiment.locks import WAIT_SECONDS, Leases, try_claim
 from harness.experiment.record import Ask, Completion, RunKey
 from harness.experiment.store import IN_MEMORY
 from harness.retrieval.prompts import Prompt, Trial
@@ -56,7 +59,9 @@ class NodeModel:
             HarnessError: the model cannot be had or loaded here.
         """
         yield None
-        yield Equipment(self._model.run_key, __version__, self._card())
+        with self._turn():
+            key = self._model.run_key
+        yield Equipment(key, __version__, self._card())
         _ = self._engine
 
     def answer(self, asks: Sequence[Ask]) -> Iterator[tuple[int, Answer]]:
@@ -88,6 +93,16 @@ class NodeModel:
         from harness.model.generation.engines import ModelEngine
 
         return ModelEngine(self._model.load(device_map=self._device_map(), work=self._work), self._settings.engine)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """While files are hashed, which is remembered on this machine: others wait, and need not do it again."""
+        while True:
+            with try_claim(Path(tempfile.gettempdir()) / "retrieval-heads", self._settings.model) as mine:
+                if mine:
+                    yield
+                    return
+            time.sleep(WAIT_SECONDS)
 
     def _device_map(self) -> str | None:
         """The GPUs that Ray gave; one that ended a moment ago may hold them still."""

@@ -203,7 +203,7 @@ def connect(address: str) -> bool:
     except (OSError, RuntimeError, ValueError) as error:
         raise ClusterError(
             f"{where}: {_first_line(error)}; expected the head of a running cluster, with this Ray and Python; start "
-            "one with `ray start --head`, look at it with `ray status`, or use local"
+            "one with `ray start --head`, set RAY_AUTH_MODE=token where it asks for its token, or use local"
         ) from None
     finally:
         if main:

@@ -266,7 +266,7 @@ class StudySession:
     def _let_go_of_cluster(self) -> None:
         """What is not needed any more is others'."""
         if (crew := self.__dict__.pop("_cluster", None)) is not None:
-            self.notices = tuple(crew.notices)
+            self.notices = (*crew.notices, crew.shares)
             crew.close()
 
     def _ask_facts(self, progress: Callable[[Progress], None]) -> None:

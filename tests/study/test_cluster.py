@@ -205,6 +205,7 @@ def test_a_death_is_told_and_the_next_model_is_on_the_same_node(inputs: Inputs, 
     crew = crew_of(cluster)
     execute(inputs, store, crew)
     assert [hand.node for hand in cluster.hands] == [A, A]
+    assert crew.shares.startswith("prompts by model: node-a 1 + ")
     assert crew.notices == ["node-a: a model ended (killed); 1 prompt of its go to others"]
 
 
