@@ -38,13 +38,13 @@ SMALL_DEMO = f"""
     from dataclasses import replace
     from pathlib import Path
     import harness.demo.filings
-    import harness.study.asked_model
+    import harness.study.memory
     import harness.study.inputs
 
     here, rows = Path(__file__).parent, harness.demo.filings.demo_rows(3, n_sentences=2)
     evaluated = tuple(replace(row, split="evaluation") for row in rows if row.task in {TASKS})
     harness.demo.filings.demo_rows = lambda **_: evaluated
-    harness.study.asked_model.MODEL_FOLDER = here / "tiny"
+    harness.study.memory.MODEL_FOLDER = here / "tiny"
     harness.study.inputs.RANKING_FILE = here / "heads.json"
 """
 """The project's own files are the demo's: a study of which no setting tells."""

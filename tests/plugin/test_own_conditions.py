@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import harness.demo.filings
-import harness.study.asked_model
 import harness.study.inputs
+import harness.study.memory
 from harness.demo.filings import demo_rows
 from plugin.project import TASKS, Project, names, usage_error
 
@@ -30,7 +30,7 @@ def small_demo(project: Project, world: Path, monkeypatch: pytest.MonkeyPatch) -
     """Nothing is configured, and the demo's model, ranking and rows are small ones."""
     rows = [replace(row, split="evaluation") for row in demo_rows(3, n_sentences=2) if row.task in TASKS]
     monkeypatch.setattr(harness.demo.filings, "demo_rows", lambda **_: tuple(rows))
-    monkeypatch.setattr(harness.study.asked_model, "MODEL_FOLDER", world / "tiny")
+    monkeypatch.setattr(harness.study.memory, "MODEL_FOLDER", world / "tiny")
     monkeypatch.setattr(harness.study.inputs, "RANKING_FILE", world / "heads.json")
     project.only_ini(filterwarnings="error")
     return project
