@@ -18,6 +18,9 @@ BENCHMARKS = (
     ("demo-main-job", "the demo, the main job", "the plugin's own plain loop"),
     ("demo-all", "the demo, all default experiments", "the plugin's own plain loop"),
     ("llama-3-8b-plain", "8B shape", "a plain loop, sdpa"),
+    ("llama-3-8b-middle", "8B shape, 8 rows of one filing", "the engine row by row"),
+    ("llama-3-8b-in_place", "the same, needles in place", "the engine row by row"),
+    ("llama-3-8b-in_place-all", "the same, with heads that hang on the task", "the engine row by row"),
     ("llama-3-8b-published", "8B shape", "the published notebook's loop"),
     ("llama-3.3-70b-within", "70B shape", "a plain loop, sdpa"),
 )
