@@ -3,7 +3,8 @@
     python -m tests.card_paces
 
 A pace is one device's (or several's, which hold one model) with one size of model in one dtype. Of files of one kind
-the one of most completions stands; what was measured on a CPU, or of the reference alone, is none.
+the one of most completions stands; what was measured on a CPU, of the reference alone, or of rows of one filing against
+the same apart, is none.
 
 The least time is that of one pass over the weights a row and new token, as a dry run counts. Files of version 1 told it
 by the engine's own passes, more where memory was short: theirs is told anew. Of files of `tests.rows_in_flight` the
@@ -34,7 +35,13 @@ def card_paces(folder: Path = BENCH) -> str:
             pace = _of_rows_in_flight(found)
             paces[tuple(pace[name] for name in KIND)] = {"file": file.name} | pace
     for file, found in sorted(files.items(), key=lambda each: -each[1].get("n_completions", 0)):
-        if "fraction_of_floor" not in found or found["device"].endswith("CPU") or found["engine"]["name"] != "shared":
+        sides = [found[side]["name"] for side in ("engine", "baseline") if side in found]
+        if (
+            "fraction_of_floor" not in found
+            or found["device"].endswith("CPU")
+            or sides[:1] != ["shared"]
+            or "apart" in sides
+        ):
             continue
         kept = {name: found.get(name) for name in KEPT}
         kept |= {"gpus": read_pace(file).gpus, "fraction_of_floor": _fraction(found)}
