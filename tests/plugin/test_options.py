@@ -134,7 +134,6 @@ def test_what_is_asked_and_where_it_is_written(project: Project) -> None:
     result.assert_outcomes(passed=2, deselected=36)
     assert project.left() == sorted(
         [
-            *(".cache", ".cache/retrieval-heads", ".cache/retrieval-heads/file-hashes.json"),
             *("elsewhere", "elsewhere/records.sqlite"),
             *("out", "out/sweep", "out/sweep/plots", "out/sweep/report.json", "out/sweep/samples.jsonl"),
             *("out/sweep/index.html", "out/sweep/rows.jsonl", "out/sweep/summary.md"),

@@ -304,7 +304,10 @@ def test_a_pace_that_is_given_goes_before_the_committed_one(settings: Settings, 
     line, total = of_70b(settings, tmp_path, "2xH200-141GB", bench=tmp_path / "bench.json", gpus=2)
     assert " each over 2 cards (40-40 layers), 4 rows in flight, " in line
     assert total.startswith("hours on the cluster: ")
-    line, total = of_70b(settings, tmp_path, "2xH200-141GB", gpus=2)
+    _, committed = of_70b(settings, tmp_path, "2xH200-141GB", gpus=2)
+    assert committed.startswith("hours on the cluster: ")
+    assert committed != total
+    line, _ = of_70b(settings, tmp_path, "2xH100-80GB", gpus=2)
     assert line.endswith("; pace not measured")
 
 
