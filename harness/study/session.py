@@ -18,11 +18,10 @@ from harness.experiment.experiments import EXPERIMENTS, Builder, in_order
 from harness.experiment.gate_conditions import Gate
 from harness.experiment.locks import Leases
 from harness.experiment.store import IN_MEMORY, Repair, Store
-from harness.files import try_folder
 from harness.findings.report.gate_message import gate_message, not_alone
 from harness.findings.report.report_data import Exit, ReportData
 from harness.findings.report.report_files import REPORT_FILE
-from harness.findings.report.report_writing import what_is_replaced, write_report
+from harness.findings.report.report_writing import make_report_folder, what_is_replaced, write_report
 from harness.findings.samples import OwnScore, Sample
 from harness.findings.verdicts.verdict_data import GateResult
 from harness.settings import Settings
@@ -122,7 +121,7 @@ class StudySession:
                 check_ray()
             inputs = self.inputs
             if self.writes:
-                _make_folder(self.folder)
+                make_report_folder(self.folder)
             place = self.place
             share = 0.0 if place.worker is None else place.worker / place.workers
             path = self.settings.store_file
@@ -399,14 +398,3 @@ class StudySession:
             return ()
         with Store(self.settings.store_file) as store:
             return read_conditions(store.declarations(self.place.run_id))
-
-
-def _make_folder(folder: Path) -> None:
-    """Make the report's folder; a ReportError where it cannot be written to."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        try_folder(folder)
-    except OSError as error:
-        raise ReportError(
-            f"{folder}: {error.strerror}; expected a folder that can be written; name another with --ablation-reports"
-        ) from None

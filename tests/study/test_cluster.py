@@ -11,24 +11,19 @@ import pytest
 from fake_engine import FakeEngine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny_models import save_checkpoint
+from small_inputs import small_inputs
 
 from harness import __version__
-from harness.demo.filings import demo_rows
 from harness.errors import AblationError, ClusterError, HarnessError, ModelError
 from harness.experiment.conditions import BASELINE, Condition
-from harness.experiment.head_files import write_ranking
-from harness.experiment.heads import Head, ModelShape
+from harness.experiment.heads import Head
 from harness.experiment.intervention import MeanValues
-from harness.experiment.rankings import rank
 from harness.experiment.record import Ask, Record
 from harness.experiment.store import Store
 from harness.retrieval.prompts import Prompt
-from harness.retrieval.rows import write_rows
-from harness.settings import Settings
 from harness.study import cluster as cluster_module
 from harness.study.cluster import Came, ClusterCrew, Ended, Event, Lost, Node, Order, Raised, Task
-from harness.study.inputs import Inputs, read_inputs
+from harness.study.inputs import Inputs
 from harness.study.node_model import Equipment
 from harness.study.progress import Progress
 from harness.study.run import Run
@@ -41,16 +36,7 @@ A, B, C = Node("a", "node-a", 1), Node("b", "node-b", 2), Node("c", "node-c", 1)
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     """Two tasks' rows of three filings, and a tiny checkpoint for its tokenizer."""
-    folder = tmp_path_factory.mktemp("inputs")
-    save_checkpoint(folder / "tiny")
-    tasks = ("ceo_lastname", "incorporation_year")
-    rows = [replace(row, split="evaluation") for row in demo_rows(3, n_sentences=2) if row.task in tasks]
-    write_rows(rows, folder / "rows.jsonl")
-    scores = {task: [[float(layer + head) for head in range(4)] for layer in range(3)] for task in tasks}
-    write_ranking(rank(scores, top_k=2, model=ModelShape(3, 4)), folder / "heads.json")
-    return read_inputs(
-        Settings(model=str(folder / "tiny"), data=folder / "rows.jsonl", heads=folder / "heads.json", k=(1, 2))
-    )
+    return small_inputs(tmp_path_factory.mktemp("inputs"), 3)
 
 
 class FakeHand:

@@ -1,28 +1,22 @@
 """Who answers: one engine, round after round, or with several rounds in flight through a model in stages."""
 
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny_models import save_checkpoint
+from small_inputs import small_inputs
 
-from harness.demo.filings import demo_rows
 from harness.errors import AblationError
 from harness.experiment.conditions import BASELINE, Condition
-from harness.experiment.head_files import write_ranking
-from harness.experiment.heads import Head, ModelShape
+from harness.experiment.heads import Head
 from harness.experiment.plan import Job
-from harness.experiment.rankings import rank
 from harness.experiment.record import Record
 from harness.experiment.store import Store
 from harness.model.generation import engines
 from harness.model.generation.engines import ModelEngine
 from harness.model.generation.stages import Stages
-from harness.retrieval.rows import write_rows
-from harness.settings import Settings
 from harness.study.crew import Alone
-from harness.study.inputs import Inputs, read_inputs
+from harness.study.inputs import Inputs
 from harness.study.run import Run
 
 CONDITIONS = [BASELINE, Condition("mine", "one", (Head(0, 1),)), Condition("mine", "two", (Head(0, 1), Head(2, 3)))]
@@ -32,16 +26,7 @@ RIGHT = Condition("mine", "right", (Head(1, 2),), only_right=True)
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     """Two tasks' rows of four short filings, and a tiny checkpoint."""
-    folder = tmp_path_factory.mktemp("inputs")
-    save_checkpoint(folder / "tiny")
-    tasks = ("ceo_lastname", "incorporation_year")
-    rows = [replace(row, split="evaluation") for row in demo_rows(4, n_sentences=2) if row.task in tasks]
-    write_rows(rows, folder / "rows.jsonl")
-    scores = {task: [[float(layer + head) for head in range(4)] for layer in range(3)] for task in tasks}
-    write_ranking(rank(scores, top_k=2, model=ModelShape(3, 4)), folder / "heads.json")
-    return read_inputs(
-        Settings(model=str(folder / "tiny"), data=folder / "rows.jsonl", heads=folder / "heads.json", k=(1, 2))
-    )
+    return small_inputs(tmp_path_factory.mktemp("inputs"), 4)
 
 
 @pytest.fixture

@@ -14,23 +14,18 @@ import numpy as np
 import pytest
 from fake_engine import END, FakeEngine, ids_in
 from other_settings import under
-from tiny_models import save_checkpoint
+from small_inputs import small_inputs
 
-from harness.demo.filings import demo_rows
 from harness.errors import ModelError
 from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
 from harness.experiment.gate_conditions import PLAIN_TEXT, over_plain_text
-from harness.experiment.head_files import write_ranking
-from harness.experiment.heads import Blueprint, Head, ModelShape
+from harness.experiment.heads import Blueprint, Head
 from harness.experiment.intervention import ZEROED, Intervention, MeanValues
 from harness.experiment.locks import try_claim
 from harness.experiment.plan import jobs_of
-from harness.experiment.rankings import rank
 from harness.experiment.record import Ask, Completion
 from harness.experiment.store import Store
 from harness.experiment.store_merge import merge_stores
-from harness.retrieval.rows import write_rows
-from harness.settings import Settings
 from harness.study.asked_model import AskedModel
 from harness.study.inputs import Inputs, read_inputs
 from harness.study.progress import Progress
@@ -44,16 +39,7 @@ TWO = Condition("mine", "two", (Head(0, 1), Head(2, 3)))
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     """Two tasks' rows of three filings, all for evaluation, and a tiny checkpoint for its tokenizer."""
-    folder = tmp_path_factory.mktemp("inputs")
-    save_checkpoint(folder / "tiny")
-    tasks = ("ceo_lastname", "incorporation_year")
-    rows = [replace(row, split="evaluation") for row in demo_rows(3, n_sentences=2) if row.task in tasks]
-    write_rows(rows, folder / "rows.jsonl")
-    scores = {task: [[float(layer + head) for head in range(4)] for layer in range(3)] for task in tasks}
-    write_ranking(rank(scores, top_k=2, model=ModelShape(3, 4)), folder / "heads.json")
-    return read_inputs(
-        Settings(model=str(folder / "tiny"), data=folder / "rows.jsonl", heads=folder / "heads.json", k=(1, 2))
-    )
+    return small_inputs(tmp_path_factory.mktemp("inputs"), 3)
 
 
 @pytest.fixture

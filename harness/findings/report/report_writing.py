@@ -22,7 +22,7 @@ from harness.experiment.json_nodes import Node, read_json
 from harness.experiment.plan import covers
 from harness.experiment.rankings import HeadRanking, ScoredHead
 from harness.experiment.stability import ListStability, Stability
-from harness.files import replacing
+from harness.files import replacing, try_folder
 from harness.findings.damage import DamageShare
 from harness.findings.rankings.ranking_summary import ranking_notes
 from harness.findings.report.condition_results import ConditionSamples, condition_result
@@ -153,6 +153,17 @@ def assemble_report(
         claim=further.claim,
         damage=tuple(further.damage),
     )
+
+
+def make_report_folder(folder: Path) -> None:
+    """Make the report's folder; a ReportError where it cannot be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try_folder(folder)
+    except OSError as error:
+        raise ReportError(
+            f"{folder}: {error.strerror}; expected a folder that can be written; name another with --ablation-reports"
+        ) from None
 
 
 def write_report(report: ReportData, samples: Sequence[Sample], folder: Path) -> ReportData:
