@@ -4,7 +4,8 @@ A head ablated at layer l changes nothing below l's output. So sets of ablated h
 the same output of layer l for one prompt: one node of the tree's level l. Keys and values of layer l, made from the
 layer's input, have one copy for each node of the level before it; the input of layer 0 is one for all. Leaves stand in
 depth-first order, the set that loses least first: the leaves of any node, and the nodes that any run of leaves has in a
-level, stand together, and are slices.
+level, stand together, and are slices. Prompts that have nothing in common may be read side by side: their trees stand
+one behind the other, a forest, with a root for each prompt.
 
 Rows of one filing ask different questions of one document: their prompts have a front in common, and what a model
 makes of it is the same for all of them. A node of the trie is a run of tokens that its prompts share, from where the
@@ -23,7 +24,7 @@ from harness.experiment.heads import Head
 class Level:
     """One layer's nodes, each a distinct output of that layer, in the order of the leaves.
 
-    `parents[i]` is node i's node in the level before (0 for all in the first: the prompt itself), `heads[i]`
+    `parents[i]` is node i's node in the level before (in the first: its root, the prompt itself), `heads[i]`
     the heads of this layer that it loses. `node_of_leaf[j]` is the node that leaf j passes through.
     """
 
@@ -39,9 +40,14 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class PrefixTree:
-    """The tree of distinct head sets: `leaves[i]` is a leaf's set, `levels[l]` are layer l's nodes."""
+    """The tree of distinct head sets: `leaves[i]` is a leaf's set, `levels[l]` are layer l's nodes.
+
+    `prompts[i]` is the number of the prompt that leaf i is of, in ascending order without gaps, and stays what it is in
+    parts of the tree: with the head set it tells a leaf from all others.
+    """
 
     leaves: tuple[frozenset[Head], ...]
+    prompts: tuple[int, ...]
     levels: tuple[Level, ...]
 
     @property
@@ -51,18 +57,16 @@ class PrefixTree:
 
     def part(self, leaves: slice) -> "PrefixTree":
         """The tree of a run of leaves alone, in all layers."""
-        return prefix_tree(self.leaves[leaves], len(self.levels))
+        return _tree(self.leaves[leaves], self.prompts[leaves], len(self.levels))
 
     def nodes(self, layer: int, leaves: slice) -> slice:
-        """The nodes of a level that a run of leaves passes through; layer -1 is the prompt, one node."""
-        if layer < 0:
-            return slice(0, 1)
-        nodes = self.levels[layer].node_of_leaf[leaves]
+        """The nodes of a level that a run of leaves passes through; those of layer -1 are the prompts."""
+        nodes = self._node_of_leaf(layer)[leaves]
         return slice(nodes[0], nodes[-1] + 1)
 
     def split(self, layer: int, most: int) -> tuple[slice, ...]:
         """Runs of leaves that have at most this many nodes in a level; together all leaves."""
-        node_of_leaf = self.levels[layer].node_of_leaf
+        node_of_leaf = self._node_of_leaf(layer)
         starts = [
             leaf
             for leaf, node in enumerate(node_of_leaf)
@@ -70,18 +74,41 @@ class PrefixTree:
         ]
         return tuple(slice(start, stop) for start, stop in zip(starts, [*starts[1:], len(node_of_leaf)], strict=True))
 
+    def _node_of_leaf(self, layer: int) -> tuple[int, ...]:
+        return self.levels[layer].node_of_leaf if layer >= 0 else _roots(self.prompts)
+
 
 def prefix_tree(head_sets: Iterable[Collection[Head]], n_layers: int) -> PrefixTree:
     """The tree of these sets, equal ones merged; heads of layers past the last are an IndexError."""
-    by_layers = {_by_layer(heads, n_layers): frozenset(heads) for heads in head_sets}
-    order = sorted(by_layers)
+    return prefix_forest([head_sets], n_layers)
+
+
+def prefix_forest(sets_of_prompts: Sequence[Iterable[Collection[Head]]], n_layers: int) -> PrefixTree:
+    """The trees of several prompts' sets, at least one of each, one behind the other (`prefix_tree`)."""
+    leaves: list[frozenset[Head]] = []
+    prompts: list[int] = []
+    for prompt, head_sets in enumerate(sets_of_prompts):
+        by_layers = {_by_layer(heads, n_layers): frozenset(heads) for heads in head_sets}
+        leaves += [by_layers[heads] for heads in sorted(by_layers)]
+        prompts += [prompt] * len(by_layers)
+    return _tree(leaves, prompts, n_layers)
+
+
+def _tree(leaves: Sequence[frozenset[Head]], prompts: Sequence[int], n_layers: int) -> PrefixTree:
+    """Of leaves in their order."""
+    by_layers = [_by_layer(heads, n_layers) for heads in leaves]
     levels = []
-    above = (0,) * len(order)
+    above = _roots(prompts)
     for layer in range(n_layers):
-        level = _level(above, [heads[layer] for heads in order])
+        level = _level(above, [heads[layer] for heads in by_layers])
         levels.append(level)
         above = level.node_of_leaf
-    return PrefixTree(tuple(by_layers[heads] for heads in order), tuple(levels))
+    return PrefixTree(tuple(leaves), tuple(prompts), tuple(levels))
+
+
+def _roots(prompts: Sequence[int]) -> tuple[int, ...]:
+    """The prompts, counted from the first one."""
+    return tuple(prompt - prompts[0] for prompt in prompts)
 
 
 def _by_layer(heads: Collection[Head], n_layers: int) -> tuple[tuple[int, ...], ...]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import Head
-from harness.experiment.prefix_tree import Front, prefix_tree, token_trie
+from harness.experiment.prefix_tree import Front, prefix_forest, prefix_tree, token_trie
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "reference" / "edgar_haystack"
 N_LAYERS = 4
@@ -71,6 +71,50 @@ def test_parts_are_slices_of_the_whole(sets: list[frozenset[Head]], layer: int, 
         assert 1 <= len(part.levels[layer].parents) <= most
         for i, level in enumerate(part.levels):
             assert level.heads == tree.levels[i].heads[tree.nodes(i, run)]
+
+
+def test_a_forest_by_hand() -> None:
+    """Two prompts: of the first both sets, of the second one of them."""
+    late, early = frozenset({Head(2, 1)}), frozenset({Head(0, 0)})
+    forest = prefix_forest([[early, late], [early]], 3)
+    assert forest.leaves == (late, early, early)
+    assert forest.prompts == (0, 0, 1)
+    first, second, third = forest.levels
+    assert first.parents == (0, 0, 1)
+    assert first.n_parents == 2
+    assert first.heads == (frozenset(), frozenset({0}), frozenset({0}))
+    assert second.parents == third.parents == (0, 1, 2)
+    assert forest.nodes(-1, slice(1, 3)) == slice(0, 2)
+    assert forest.split(-1, 1) == (slice(0, 2), slice(2, 3))
+    assert forest.split(-1, 2) == (slice(0, 3),)
+    last = forest.part(slice(2, 3))
+    assert (last.prompts, last.leaves) == ((1,), (early,))
+    assert last.nodes(-1, slice(0, 1)) == slice(0, 1)
+    assert last.levels == prefix_tree([early], 3).levels
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.lists(head_sets, min_size=1, max_size=4), st.data())
+def test_a_forest_is_its_trees_side_by_side(of_prompts: list[list[frozenset[Head]]], data: st.DataObject) -> None:
+    forest, trees = prefix_forest(of_prompts, N_LAYERS), [prefix_tree(sets, N_LAYERS) for sets in of_prompts]
+    assert forest.leaves == tuple(leaf for tree in trees for leaf in tree.leaves)
+    assert forest.n_nodes == sum(tree.n_nodes for tree in trees)
+    runs = forest.split(-1, 1)
+    assert [forest.prompts[run] for run in runs] == [(i,) * len(tree.leaves) for i, tree in enumerate(trees)]
+    for prompt, (run, tree) in enumerate(zip(runs, trees, strict=True)):
+        assert forest.nodes(-1, run) == slice(prompt, prompt + 1)
+        assert forest.part(run).levels == tree.levels
+        for layer in range(N_LAYERS):
+            nodes = forest.nodes(layer, run)
+            assert forest.levels[layer].heads[nodes] == tree.levels[layer].heads
+            above = forest.nodes(layer - 1, run).start
+            assert [parent - above for parent in forest.levels[layer].parents[nodes]] == list(
+                tree.levels[layer].parents
+            )
+    start = data.draw(st.integers(0, len(forest.leaves) - 1))
+    part = forest.part(slice(start, data.draw(st.integers(start + 1, len(forest.leaves)))))
+    assert part.prompts == forest.prompts[start : start + len(part.leaves)]
+    assert part.part(slice(0, 1)).leaves == (forest.leaves[start],)
 
 
 def test_a_layer_past_the_last_is_refused() -> None:

@@ -196,8 +196,8 @@ class RowAnswers:
                 answer.baseline_logprob, answer.baseline_logprobs = sums[leaf], noted(each[leaf])
                 reading.follow(leaf, draft, answer.greedy)
         self._decode(shared, branching, answers, fed)
-        for heads, answer in zip(tree.leaves, answers, strict=True):
-            answer.hooks_fired += branching.fired[heads]
+        for prompt, heads, answer in zip(tree.prompts, tree.leaves, answers, strict=True):
+            answer.hooks_fired += branching.fired[prompt, heads]
         return answers
 
     def _decode(

@@ -67,7 +67,7 @@ class LayerCall:
 
 
 Walk = Callable[[torch.Tensor, Sequence[LayerCall]], torch.Tensor]
-"""From embedded tokens (1, positions, width) and the layers' calls to the last layer's output."""
+"""From embedded tokens (prompts, positions, width) and the layers' calls to the last layer's output."""
 
 
 def decoder_layers(loaded: LoadedModel) -> tuple[nn.Module, ...]:
@@ -83,16 +83,16 @@ def attention_modules(loaded: LoadedModel) -> tuple[nn.Module, ...]:
 
 
 def forward_with(
-    loaded: LoadedModel, token_ids: Sequence[int], cache: Cache, walk: Walk, *, n_logits: int = 0
+    loaded: LoadedModel, token_ids: Sequence[Sequence[int]], cache: Cache, walk: Walk, *, n_logits: int = 0
 ) -> torch.Tensor:
-    """Run tokens after what the cache holds, `walk` in place of the layers.
+    """Run as many tokens of each prompt after what the cache holds, `walk` in place of the layers.
 
     Returns the logits of the last `n_logits` positions (0: all) of each row that `walk` returned:
     (rows, positions, vocabulary). The cache itself is what layers are handed; the model reads its length.
     """
     layers = decoder_layers(loaded)
     calls: list[LayerCall] = []
-    attends = _attention_of(loaded, len(token_ids), cache.get_seq_length())
+    attends = _attention_of(loaded, len(token_ids[0]), cache.get_seq_length())
     with attends(), ExitStack() as standing_in:
 
         def stand_in(layer: nn.Module, own: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -106,7 +106,7 @@ def forward_with(
 
         for layer in layers:
             standing_in.enter_context(replaced(layer, partial(stand_in, layer)))
-        ids = torch.tensor([token_ids], device=loaded.device)
+        ids = torch.tensor(token_ids, device=loaded.device)
         output = loaded.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=n_logits)
     logits: torch.Tensor = output.logits
     return logits
@@ -153,8 +153,8 @@ class _Parting:
 class Branching:
     """Runs a model's layers on nodes of a tree, and keeps account of what was ablated.
 
-    `replacement` says what ablated heads put out. `fired` counts, for each leaf's head set, the calls of
-    projections in which it lost a head.
+    `replacement` says what ablated heads put out. `fired` counts, for each leaf, named by its prompt and its head set,
+    the calls of projections in which it lost a head.
     """
 
     def __init__(self, loaded: LoadedModel, replacement: Replacement = ZERO) -> None:
@@ -163,7 +163,7 @@ class Branching:
         self.replacement = replacement
         self._others: dict[int, list[torch.Tensor]] = {}
         self._partings: dict[int, _Parting] = {}
-        self.fired: Counter[frozenset[Head]] = Counter()
+        self.fired: Counter[tuple[int, frozenset[Head]]] = Counter()
 
     def run(self, call: LayerCall, layer: int, tree: PrefixTree, hidden: torch.Tensor, start: int) -> torch.Tensor:
         """The layer's output for each of its nodes.
@@ -196,9 +196,8 @@ class Branching:
                 f"{self._outputs[layer].name}: its hook never fired; expected a forward call in its layer; is "
                 "its projection called past its module?"
             )
-        self.fired.update(
-            heads for heads, node in zip(tree.leaves, level.node_of_leaf, strict=True) if level.heads[node]
-        )
+        leaves = zip(tree.prompts, tree.leaves, level.node_of_leaf, strict=True)
+        self.fired.update((prompt, heads) for prompt, heads, node in leaves if level.heads[node])
         self._others.setdefault(layer, []).append(projection.others)
         return output
 

@@ -272,7 +272,8 @@ class _Walk:
         for shared in _inferring(read):
             branching.check()
             for child in front.children:
-                yield from self._read(child, shared, Counter(branching.fired) + Counter(fired), room)
+                so_far = Counter({heads: n for (_, heads), n in branching.fired.items()})
+                yield from self._read(child, shared, so_far + Counter(fired), room)
 
 
 def _of(row: RowAnswers, above: SharedPrompt | None) -> list[frozenset[Head]]:

@@ -1,4 +1,4 @@
-"""A prompt run once for many conditions: the walk over the layer-prefix tree, breadth-first or depth-first.
+"""Prompts run once for many conditions: the walk over the layer-prefix tree, breadth-first or depth-first.
 
 Each node of a level is one row of a batch, and a level is run before the next: in pieces, where a layer may not compute
 all of it at once. Where the keys and values of all nodes may not be held together, the nodes of a level are cut into
@@ -7,6 +7,9 @@ values, and the hidden states where paths part.
 
 Of the last layer only keys and values are made here: what it says is asked for afterwards (`draft`), at the
 few positions where it matters.
+
+Several prompts may be read side by side, each with its own tree: the shorter ones are filled up behind their ends,
+which causal attention lets no token before them see, and what is filled is held by none of them.
 
 What several prompts begin with, a front, is read in the same way; each prompt's own part is then read after it, with
 the front's keys and values of the nodes that its conditions pass through (`handed_down`).
@@ -26,6 +29,9 @@ from harness.model.generation.branching import Branching, LayerCall, forward_wit
 from harness.model.generation.node_cache import KeysKnownError, KeysOnlyLayer, NodeCache, NodeLayer, rewind
 from harness.model.generation.room import Room
 from harness.model.loading.loaded_model import LoadedModel
+
+FILLED = 0
+"""The token that prompts are filled up with: any does."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -54,11 +60,30 @@ def prefill(
     room: Room,
     held: Sequence[NodeLayer] = (),
 ) -> Iterator[SharedPrompt]:
-    """Run prompt and draft over the tree, as much of it at once as there is room for; leaves come in the tree's order.
+    """`prefill_together` of one prompt."""
+    prompt, drafted = [token_ids], [draft]
+    for parts in prefill_together(loaded, branching, tree, prompt, drafted, capacity=capacity, room=room, held=held):
+        yield from parts
 
-    `capacity` positions are made room for. `held` are layers of this tree with a front that was read before: then
-    `token_ids` are what comes after it. What was given out before is not to be used any more once the next is asked
-    for.
+
+def prefill_together(
+    loaded: LoadedModel,
+    branching: Branching,
+    tree: PrefixTree,
+    prompts: Sequence[Sequence[int]],
+    drafts: Sequence[Sequence[int]],
+    *,
+    capacity: int,
+    room: Room,
+    held: Sequence[NodeLayer] = (),
+) -> Iterator[list[SharedPrompt]]:
+    """Run each prompt with its draft over the tree, as much of it at once as there is room for.
+
+    Leaves come in the tree's order; each of those given out is of one prompt, and what is given out together is held
+    together. What was given out before is not to be used any more once the next is asked for.
+
+    `capacity` positions are made room for, the filled ones included. `held` are layers of this tree with a front that
+    was read before: then `prompts` are what comes after it.
     """
     noted: list[tuple[torch.Tensor, Sequence[LayerCall]]] = []
 
@@ -69,10 +94,13 @@ def prefill(
     layers = list(held) or [NodeLayer(capacity) for _ in tree.levels]
     start = layers[0].length
     cache = NodeCache(layers)
-    forward_with(loaded, (*token_ids, *draft), cache, note, n_logits=1)
+    fed = [(*prompt, *draft) for prompt, draft in zip(prompts, drafts, strict=True)]
+    longest = max(map(len, fed))
+    forward_with(loaded, [each + (FILLED,) * (longest - len(each)) for each in fed], cache, note, n_logits=1)
     ((embedded, calls),) = noted
     noted.clear()
-    walk = _Walk(branching, calls, cache.node_layers, start, start + len(token_ids) - 1, room)
+    spans = [slice(len(prompt) - 1, len(each)) for prompt, each in zip(prompts, fed, strict=True)]
+    walk = _Walk(branching, calls, cache.node_layers, start, spans, room)
     yield from walk.descend(tree, 0, layers, embedded, room.rows)
 
 
@@ -80,19 +108,20 @@ def prefill(
 class _Walk:
     """What stays the same on the way down: `slots` are the layers of the cache that the calls hold.
 
-    `start` is the position of the first token that is fed, `n_held` that of the prompt's last one.
+    `start` is the position of the first token that is fed. `spans[prompt]` are, counted from there, the prompt's last
+    token and its draft.
     """
 
     branching: Branching
     calls: Sequence[LayerCall]
     slots: list[NodeLayer]
     start: int
-    n_held: int
+    spans: Sequence[slice]
     room: Room
 
     def descend(
         self, tree: PrefixTree, first: int, layers: list[NodeLayer], hidden: torch.Tensor, rows: float
-    ) -> Iterator[SharedPrompt]:
+    ) -> Iterator[list[SharedPrompt]]:
         """From layer `first` to the leaves.
 
         `layers` are the tree's, those before `first` with what is fed in them; `hidden` is (nodes of the level before,
@@ -111,13 +140,18 @@ class _Walk:
             if layer < last:
                 hidden = self._through(tree, layer, layers[layer], hidden)
         self._read_keys(layers[last], hidden)
-        hidden = hidden[:, self.n_held - self.start :].clone()
-        if not self.room.is_least:
-            yield SharedPrompt(tree, layers, self.n_held, hidden)
-            return
-        for leaves in tree.split(last, 1):
-            part, below = _part(tree, layers, leaves)
-            yield SharedPrompt(part, below, self.n_held, hidden[tree.nodes(last - 1, leaves)])
+        one_by_one = self.room.is_least
+        shared = [self._shared(tree, layers, hidden, leaves) for leaves in tree.split(last if one_by_one else -1, 1)]
+        del hidden  # not to be held while answers are made
+        yield from [[each] for each in shared] if one_by_one else [shared]
+
+    def _shared(self, tree: PrefixTree, layers: list[NodeLayer], hidden: torch.Tensor, leaves: slice) -> SharedPrompt:
+        """What has been read for these leaves, of one prompt; `hidden` is the last layer's input for all leaves."""
+        span, all_of_them = self.spans[tree.prompts[leaves.start]], leaves == slice(0, len(tree.leaves))
+        part, below = (tree, layers) if all_of_them else _part(tree, layers, leaves)
+        rewind(below, self.start + span.stop)
+        nodes = tree.nodes(len(layers) - 2, leaves)
+        return SharedPrompt(part, below, self.start + span.start, hidden[nodes, span].clone())
 
     def _parting(self, tree: PrefixTree, first: int, layers: Sequence[NodeLayer], rows: float) -> int | None:
         """The layer from which on leaves are followed in runs, so that these are few; `None`: all of them together.
@@ -248,7 +282,7 @@ def read_prefilled(
         return branching.run(calls[layer], layer, prompt.tree, hidden, prompt.n_held)
 
     rewind(prompt.layers, prompt.n_held)
-    logits = forward_with(loaded, tokens, NodeCache(prompt.layers), last_layer)
+    logits = forward_with(loaded, [tokens], NodeCache(prompt.layers), last_layer)
     # the other layers were fed with the prompt
     rewind(prompt.layers, prompt.n_held + len(tokens))
     return logits
@@ -266,4 +300,4 @@ def read_draft(loaded: LoadedModel, branching: Branching, prompt: SharedPrompt, 
         return hidden
 
     rewind(prompt.layers, prompt.n_held)
-    return forward_with(loaded, tokens, NodeCache(prompt.layers), all_layers)
+    return forward_with(loaded, [tokens], NodeCache(prompt.layers), all_layers)

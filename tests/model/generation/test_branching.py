@@ -43,8 +43,8 @@ def test_what_a_layer_returns_is_known(model_type: str) -> None:
 def test_running_every_layer_gives_the_models_logits(model_type: str) -> None:
     loaded = tiny_loaded(model_type)
     cache = NodeCache([NodeLayer(len(IDS)) for _ in range(N_LAYERS)])
-    first = forward_with(loaded, IDS[:9], cache, as_ever)
-    second = forward_with(loaded, IDS[9:], cache, as_ever, n_logits=2)
+    first = forward_with(loaded, [IDS[:9]], cache, as_ever)
+    second = forward_with(loaded, [IDS[9:]], cache, as_ever, n_logits=2)
     expected = loaded.model(input_ids=torch.tensor([IDS])).logits
     torch.testing.assert_close(torch.cat([first, second], dim=1), expected[:, [*range(9), 12, 13]])
 
@@ -53,7 +53,7 @@ def test_running_every_layer_gives_the_models_logits(model_type: str) -> None:
 def test_more_rows_may_come_back_than_went_in() -> None:
     loaded = tiny_loaded("llama")
     cache = NodeCache([NodeLayer(3) for _ in range(N_LAYERS)])
-    logits = forward_with(loaded, IDS[:3], cache, lambda hidden, calls: as_ever(hidden, calls).expand(4, -1, -1))
+    logits = forward_with(loaded, [IDS[:3]], cache, lambda hidden, calls: as_ever(hidden, calls).expand(4, -1, -1))
     assert logits.shape[:2] == (4, 3)
 
 
@@ -71,7 +71,7 @@ def test_layers_are_put_back_on_every_way_out(fails_at: str) -> None:
     decoder_layers(loaded)[0].__dict__["forward"] = placed
     ids = [10**6] if fails_at == "embedding" else IDS[:3]
     with pytest.raises((RuntimeError, IndexError)):
-        forward_with(loaded, ids, NodeCache([NodeLayer(3) for _ in range(N_LAYERS)]), fail)
+        forward_with(loaded, [ids], NodeCache([NodeLayer(3) for _ in range(N_LAYERS)]), fail)
     assert decoder_layers(loaded)[0].__dict__.pop("forward") is placed
     assert not any("forward" in vars(layer) for layer in decoder_layers(loaded))
 
@@ -90,7 +90,7 @@ def run_tree(loaded: LoadedModel, branching: Branching, tree: PrefixTree) -> tor
 
     with torch.inference_mode():
         return forward_with(
-            loaded, BRANCHING_IDS, NodeCache([NodeLayer(len(BRANCHING_IDS)) for _ in tree.levels]), walk
+            loaded, [BRANCHING_IDS], NodeCache([NodeLayer(len(BRANCHING_IDS)) for _ in tree.levels]), walk
         )
 
 
@@ -109,7 +109,7 @@ def test_layers_may_be_branched_unless_the_architecture_says_why_not(model_type:
         with torch.inference_mode():
             expected = cut_weights(loaded.model, heads)(input_ids=torch.tensor([BRANCHING_IDS])).logits[0]
         torch.testing.assert_close(logits[leaf], expected, atol=1e-4, rtol=1e-4)
-        assert branching.fired[heads] == len({head.layer for head in heads})
+        assert branching.fired[0, heads] == len({head.layer for head in heads})
 
 
 def test_attention_runs_once_for_children_of_one_node() -> None:

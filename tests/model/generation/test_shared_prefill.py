@@ -1,18 +1,27 @@
 """A prompt shared by many conditions: breadth-first and depth-first give the same, and pass what they must."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 import torch
 from slow_loop import slow_logits
-from tiny_models import N_LAYERS, cut_weights, random_ids, tiny_loaded
+from tiny_models import N_LAYERS, cut_weights, doubled, random_ids, tiny_loaded
 
 from harness.experiment.heads import Head
-from harness.experiment.prefix_tree import PrefixTree, prefix_tree
+from harness.experiment.prefix_tree import PrefixTree, prefix_forest, prefix_tree
 from harness.model.generation.branching import Branching
 from harness.model.generation.node_cache import NodeLayer
 from harness.model.generation.room import Room
-from harness.model.generation.shared_prefill import _Walk, gather, prefill, read_draft, read_prefilled, spread
+from harness.model.generation.shared_prefill import (
+    _Walk,
+    gather,
+    prefill,
+    prefill_together,
+    read_draft,
+    read_prefilled,
+    spread,
+)
 from harness.model.loading.loaded_model import LoadedModel
 from harness.model.performance.measures import LayerCounter
 
@@ -68,6 +77,54 @@ def test_drafts_are_read_for_every_leaf_in_any_order(model_type: str, room: Room
         seen += shared.tree.leaves
     branching.check()
     assert tuple(seen) == tree.leaves
+
+
+PROMPTS = [random_ids(9, seed=4), random_ids(1, seed=5), PROMPT, random_ids(12, seed=6)]
+DRAFTS = [GOLD, OTHER, GOLD, ()]
+SETS_OF_PROMPTS = [SETS, SETS[:1], SETS[2:], SETS[1:4]]
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=str)
+@torch.inference_mode()
+def test_prompts_side_by_side_are_read_as_each_alone(room: Room) -> None:
+    """Of four lengths, with drafts of their own and one with none, each for other conditions."""
+    loaded, forest = doubled("llama"), prefix_forest(SETS_OF_PROMPTS, N_LAYERS)
+    branching, alone = Branching(loaded), Branching(loaded)
+    assert_equal = partial(torch.testing.assert_close, rtol=1e-12, atol=1e-12)
+    seen: list[tuple[int, frozenset[Head]]] = []
+    for together in prefill_together(loaded, branching, forest, PROMPTS, DRAFTS, capacity=25, room=room):
+        for shared in together:
+            (number,) = set(shared.tree.prompts)
+            prompt, draft = PROMPTS[number], DRAFTS[number]
+            tree = prefix_tree(shared.tree.leaves, N_LAYERS)
+            (other,) = prefill(loaded, alone, tree, prompt, draft, capacity=25, room=PLENTY)
+            assert shared.n_held == other.n_held == len(prompt) - 1
+            assert shared.hidden is not None
+            assert other.hidden is not None
+            assert_equal(shared.hidden, other.hidden)
+            for layer, expected in zip(shared.layers, other.layers, strict=True):
+                assert layer.length == expected.length == len(prompt) + len(draft)
+                for held, single in zip(layer.buffers(), expected.buffers(), strict=True):
+                    assert_equal(held[:, :, : layer.length], single[:, :, : layer.length])
+            fed = (prompt[-1], *draft)
+            logits = read_prefilled(loaded, branching, shared, fed)
+            assert_equal(logits, read_prefilled(loaded, alone, other, fed))
+        for shared in together:  # what is fed behind one leaves no trace in another
+            prompt, draft = PROMPTS[shared.tree.prompts[0]], DRAFTS[shared.tree.prompts[0]]
+            logits = read_draft(loaded, branching, shared, (prompt[-1], *OTHER))
+            for leaf, heads in enumerate(shared.tree.leaves):
+                expected_logits = slow_logits(loaded.model, [*prompt, *OTHER], heads)[len(prompt) - 1 :]
+                torch.testing.assert_close(logits[leaf], expected_logits, rtol=1e-10, atol=1e-10)
+            # of leaves that are given out one by one the next has nodes in common with this
+            read_draft(loaded, branching, shared, (prompt[-1], *draft))
+            seen += zip(shared.tree.prompts, shared.tree.leaves, strict=True)
+    branching.check()
+    assert seen == [*zip(forest.prompts, forest.leaves, strict=True)]
+    # prompt, draft read with it, and the other draft
+    assert branching.fired[0, SETS[2]] >= 4
+    assert branching.fired[0, SETS[2]] == branching.fired[2, SETS[2]]
+    assert branching.fired[3, SETS[2]] > 0
+    assert branching.fired[1, SETS[2]] == 0
 
 
 @torch.inference_mode()
@@ -143,5 +200,5 @@ def test_a_tree_is_parted_where_runs_are_few(rows: int, expected: list[int]) -> 
     heads = [Head(layer, 0) for layer in (9, 14, 21, 29, 40)]
     tree = prefix_tree([heads[:k] for k in range(6)], 80)
     assert sum(level.n_parents for level in tree.levels) == 362
-    walk = _Walk(Branching(tiny_loaded("llama")), [], [], 0, 0, Room(1, rows, 0, 80))
+    walk = _Walk(Branching(tiny_loaded("llama")), [], [], 0, [], Room(1, rows, 0, 80))
     assert runs_of(walk, tree, 0, rows) == expected
