@@ -20,6 +20,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import psutil
@@ -36,8 +37,9 @@ from harness.retrieval.prompts import Prompt
 from harness.retrieval.rows import write_rows
 from harness.settings import Settings
 from harness.study.cluster import ClusterCrew, Order
+from harness.study.crew import Said
 from harness.study.inputs import Inputs, read_inputs
-from harness.study.node_model import Equipment
+from harness.study.node_model import Equipment, Loaded
 from harness.study.progress import Progress
 from harness.study.ray_cluster import RayCluster
 from harness.study.run import Run
@@ -55,14 +57,20 @@ def sleeper(equipment: Equipment, seconds: float) -> type:
         def __init__(self, settings: Settings, work: Sequence[float]) -> None:
             self.settings = settings
 
-        def begin(self) -> Iterator[Equipment | None]:
+            self.sent: SimpleQueue[tuple[int, Sequence[Ask]]] = SimpleQueue()
+
+        def take(self, number: int, task: str, asks: Sequence[Ask]) -> None:
+            self.sent.put((number, asks))
+
+        def serve(self) -> Iterator[object]:
             yield None
             yield equipment
-
-        def answer(self, asks: Sequence[Ask]) -> Iterator[tuple[int, object]]:
-            for number, ask in enumerate(asks):
-                time.sleep(seconds)
-                yield number, ((SAID,) * len(ask.head_sets), seconds, "cpu")
+            yield Loaded(at_once=1)
+            while True:
+                number, asks = self.sent.get()
+                for place, ask in enumerate(asks):
+                    time.sleep(seconds)
+                    yield number, place, Said((SAID,) * len(ask.head_sets), seconds, "cpu")
 
     return Sleeper
 
@@ -105,7 +113,7 @@ def with_models(inputs: Inputs, models: int, seconds: float) -> float:
     crew = ClusterCrew(cluster, inputs.run_key, mixed=False)
 
     def until_all_are_there() -> Iterator[Order | None]:
-        while sum(post.ready for post in crew._posts.values()) < models:
+        while sum(post.at_once for post in crew._posts.values()) < models:
             yield None
 
     try:

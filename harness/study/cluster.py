@@ -7,11 +7,12 @@ alone writes; so nothing that dies here loses more than what it had not said.
 Knows no Ray (`ray_cluster`): a cluster is nodes, hands that are hired on them, and what is heard from these.
 """
 
+import itertools
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Protocol
 
 from harness import __version__
 from harness.errors import ClusterError, HarnessError, counted
@@ -19,8 +20,8 @@ from harness.experiment.intervention import MeanValues
 from harness.experiment.locks import WAIT_SECONDS
 from harness.experiment.record import Ask, RunKey
 from harness.retrieval.prompts import Prompt, Trial
-from harness.study.crew import AnyRound, Crew, Said
-from harness.study.node_model import Equipment
+from harness.study.crew import Answers, AnyRound, Crew
+from harness.study.node_model import Equipment, Loaded, Task
 
 LOOK_SECONDS = 2.0
 """How often it is looked for new nodes, and for room on known ones."""
@@ -28,8 +29,6 @@ PATIENCE_SECONDS = 120.0
 """How long a run without any model waits for nodes to come, or for room on them."""
 MOST_LOSSES = 3
 """How many models in a row may end over one piece of work, or one after the other while they load on a node."""
-Task = Literal["answer", "means", "scores"]
-"""Methods of `NodeModel`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +42,9 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Came:
-    """Something came of what a hand was sent."""
+    """Something that a hand said (`NodeModel.serve`)."""
 
     value: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """All came that there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +61,17 @@ class Lost:
     why: str
 
 
-Event = Came | Ended | Raised | Lost
+Event = Came | Raised | Lost
 
 
 class Hand(Protocol):
     """One model on a node."""
 
     def begin(self) -> None:
-        """Have it say that it is there, and what is there (`NodeModel.begin`), and load."""
+        """Have it say that it is there, and what is there, load, and do what it is sent (`NodeModel.serve`)."""
 
-    def send(self, task: Task, items: Sequence[object], /, *arguments: object) -> None:
-        """Have it do something with these items; each comes back with its place among them."""
+    def send(self, number: int, task: Task, items: Sequence[object], /, *arguments: object) -> None:
+        """Have it do something with these items, after what it was sent before (`NodeModel.take`)."""
 
     def dismiss(self) -> None:
         """Let it go, whatever it does."""
@@ -120,17 +114,22 @@ class _Work:
 
 @dataclass(eq=False, slots=True)
 class _Post:
-    """A hand and where it stands: whether its process has begun, whether its model is loaded, `work` that it does now,
-    and `sent`, the places of what it was sent of it."""
+    """A hand and where it stands: whether its process has begun, how many pieces of work its model does at once (none
+    before it is loaded), and what it was sent and has not done, by number, with the places of the items."""
 
     node: Node
     hand: Hand
     here: bool = False
-    ready: bool = False
-    work: _Work | None = None
-    sent: tuple[int, ...] = ()
+    at_once: int = 0
+    sent: dict[int, tuple[_Work, tuple[int, ...]]] = field(default_factory=dict)
     remark: str = ""
     answers: int = 0
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether it would soon wait for work: a piece of which one item is left counts as done, once."""
+        more_than_one = sum(len(work.left) > 1 for work, _ in self.sent.values())
+        return more_than_one < self.at_once >= len(self.sent)
 
 
 @dataclass(slots=True)
@@ -139,6 +138,10 @@ class _Known:
 
     unfit: dict[str, str] = field(default_factory=dict)
     losses: Counter[str] = field(default_factory=Counter)
+
+
+_Result = tuple[Order, int, Any, _Post]
+"""Of one item its order, its place there, what came of it, and from where."""
 
 
 class ClusterCrew(Crew):
@@ -155,6 +158,7 @@ class ClusterCrew(Crew):
         self._expected = expected
         self._mixed = mixed
         self.notices: list[str] = []
+        self._numbers = itertools.count()
         self._posts: dict[Hand, _Post] = {}
         self._gone: list[_Post] = []
         self._known = _Known()
@@ -179,11 +183,14 @@ class ClusterCrew(Crew):
         """Let go of the cluster."""
         self._cluster.close()
 
-    def answer(self, rounds: Iterator[AnyRound | None]) -> Generator[tuple[AnyRound, int, Said], None, None]:
+    def answer(self, rounds: Iterator[AnyRound | None]) -> Generator[Answers[AnyRound], None, None]:
         """Every round by one model, several at a time."""
         orders = (None if each is None else Order("answer", each.asks, each) for each in rounds)
-        for order, number, (completions, seconds, device), post in self.carry_out(orders):
-            yield order.key, number, Said(completions, seconds, device + post.remark, post.node.name)
+        for together in self.carry_out(orders):
+            yield [
+                (order.key, number, replace(said, device=said.device + post.remark, who=post.node.name))
+                for order, number, said, post in together
+            ]
 
     def mean_values(self, prompts: Sequence[Prompt], note: Callable[[int], None]) -> MeanValues:
         """As one engine finds them, to the last bit: each prompt's by any model, added in the order of the prompts."""
@@ -191,7 +198,8 @@ class ClusterCrew(Crew):
         early: dict[int, Any] = {}
         total: Any = 0.0
         added = 0
-        for n_came, (order, _, means, _post) in enumerate(self.carry_out(orders), start=1):
+        came = itertools.chain.from_iterable(self.carry_out(orders))
+        for n_came, (order, _, means, _post) in enumerate(came, start=1):
             early[order.key] = means.vectors
             while added in early:
                 total = total + early.pop(added)
@@ -207,65 +215,84 @@ class ClusterCrew(Crew):
             Order("scores", [trial for _, trial in group], [number for number, _ in group], (method, variant))
             for group in groups
         )
-        for order, place, scores, _ in self.carry_out(orders):
+        for order, place, scores, _ in itertools.chain.from_iterable(self.carry_out(orders)):
             yield order.key[place], scores
 
-    def carry_out(self, orders: Iterator[Order | None]) -> Iterator[tuple[Order, int, Any, _Post]]:
-        """Have orders carried out; each item's order, its place there, what came of it and from where, as it comes."""
+    def carry_out(self, orders: Iterator[Order | None]) -> Iterator[list[_Result]]:
+        """Have orders carried out; what came of their items, as it comes, all that came together."""
         again: deque[_Work] = deque()
-        self._served, more = time.monotonic(), True
+        self._served, more, waits = time.monotonic(), True, False
+
+        def next_work() -> _Work | None:
+            nonlocal more, waits
+            if not again and more:
+                order = next(orders, _NO_MORE)
+                more, waits = order is not _NO_MORE, order is None
+                if order is not None and order is not _NO_MORE:
+                    again.append(_Work(order, [*range(len(order.items))]))
+            return again.popleft() if again else None
+
         try:
             while True:
                 self._hire()
                 waits = False
-                for post in [post for post in self._posts.values() if post.ready and post.work is None]:
-                    if not again and more:
-                        order = next(orders, _NO_MORE)
-                        more, waits = order is not _NO_MORE, order is None
-                        if order is not None and order is not _NO_MORE:
-                            again.append(_Work(order, [*range(len(order.items))]))
-                    if not again:
-                        break
-                    self._send(post, again.popleft())
-                if not more and not again and not any(post.work for post in self._posts.values()):
+                for post in self._posts.values():
+                    while post.wants_more and (work := next_work()) is not None:
+                        self._send(post, work)
+                if not more and not again and not any(post.sent for post in self._posts.values()):
                     return
-                for hand, event in self._cluster.listen(WAIT_SECONDS if waits else LOOK_SECONDS):
-                    yield from self._heard(hand, event, again)
+                yield from self._listened(WAIT_SECONDS if waits else LOOK_SECONDS, again)
         finally:
-            for post in [post for post in self._posts.values() if post.work is not None]:
+            for post in [post for post in self._posts.values() if post.sent]:
                 self._let_go(post)
 
     def _send(self, post: _Post, work: _Work) -> None:
-        post.work, post.sent = work, tuple(work.left)
-        post.hand.send(work.order.task, [work.order.items[place] for place in post.sent], *work.order.arguments)
+        number, places = next(self._numbers), tuple(work.left)
+        post.sent[number] = work, places
+        post.hand.send(number, work.order.task, [work.order.items[each] for each in places], *work.order.arguments)
 
-    def _heard(self, hand: Hand, event: Event, again: deque[_Work]) -> Iterator[tuple[Order, int, Any, _Post]]:
+    def _listened(self, seconds: float, again: deque[_Work]) -> Iterator[list[_Result]]:
+        """What came of items, if anything did; before an error is raised, all that came before it."""
+        came, wrong = list[_Result](), None
+        for hand, event in self._cluster.listen(seconds):
+            try:
+                came.extend(self._heard(hand, event, again))
+            except HarnessError as error:
+                wrong = error
+                break
+        if came:
+            yield came
+        if wrong is not None:
+            raise wrong
+
+    def _heard(self, hand: Hand, event: Event, again: deque[_Work]) -> Iterator[_Result]:
         """One event; a hand that was let go of is not listened to."""
         if (post := self._posts.get(hand)) is None:
             return
-        work = post.work
         match event:
-            case Came(Equipment() as found) if work is None:
-                self._check(post, found)
-            case Came(_) if work is None:
+            case Came(None):
                 post.here = True
-            case Came((place, value)) if work is not None:
-                number = post.sent[place]
-                work.left.remove(number)
-                work.losses, post.answers = 0, post.answers + 1
-                self._served, self._has_served = time.monotonic(), True
-                yield work.order, number, value, post
-            case Ended() if work is None or not work.left:
-                post.work, post.ready = None, True
+            case Came(Equipment() as found):
+                self._check(post, found)
+            case Came(Loaded(at_once, layout)):
+                post.at_once = at_once
                 self._known.losses[post.node.id] = 0
-            case Raised(error) if work is None:
+                if layout:
+                    self._tell(f"{post.node.name}: {layout}")
+            case Came((number, place, value)):
+                work, places = post.sent[number]
+                work.left.remove(places[place])
+                work.losses, post.answers = 0, post.answers + 1
+                if not work.left:
+                    del post.sent[number]
+                self._served, self._has_served = time.monotonic(), True
+                yield work.order, places[place], value, post
+            case Raised(error) if not post.sent:
                 self._leave_out(post, str(error))
             case Raised(error):
                 raise error
             case Lost(why):
                 self._lost(post, why, again)
-            case _:
-                self._lost(post, "it stopped before all was done", again)
 
     def _check(self, post: _Post, found: Equipment) -> None:
         """Take a node in, or leave it out."""
@@ -290,7 +317,7 @@ class ClusterCrew(Crew):
         self._next_look = time.monotonic() + LOOK_SECONDS
         nodes = self._cluster.nodes()
         there = {node.id for node in nodes}
-        for post in [post for post in self._posts.values() if post.node.id not in there and post.work is None]:
+        for post in [post for post in self._posts.values() if post.node.id not in there and not post.sent]:
             self._let_go(post)
         taken = Counter(post.node.id for post in self._posts.values())
         for node in [node for node in nodes if node.id not in self._known.unfit]:
@@ -314,30 +341,32 @@ class ClusterCrew(Crew):
         )
 
     def _lost(self, post: _Post, why: str, again: deque[_Work]) -> None:
-        """What it had not answered goes to others."""
-        work, node = post.work, post.node
+        """What it had not answered goes to others; over what it did at the time, one model more was lost."""
+        works, node = [work for work, _ in post.sent.values()], post.node
         self._let_go(post)
-        if work is None:
-            if not post.ready:
+        if not works:
+            if not post.at_once:
                 self._known.losses[node.id] += 1
             if self._known.losses[node.id] >= MOST_LOSSES:
                 self._leave_out(post, f"{MOST_LOSSES} models in a row ended as they were loaded, the last: {why}")
             else:
                 self._tell(f"{node.name}: a model ended before it was asked anything ({why})")
             return
-        work.losses += 1
-        if work.losses >= MOST_LOSSES:
-            raise ClusterError(
-                f"cluster: {MOST_LOSSES} models in a row ended over the same {counted(len(work.left), 'prompt')}"
-                f"{_named(work)}, the last on {node.name}: {why}; expected an answer; finished rows are kept"
-            )
-        self._tell(f"{node.name}: a model ended ({why}); {counted(len(work.left), 'prompt')} of its go to others")
-        again.appendleft(work)
+        for work in works[: post.at_once]:
+            work.losses += 1
+            if work.losses >= MOST_LOSSES:
+                raise ClusterError(
+                    f"cluster: {MOST_LOSSES} models in a row ended over the same {counted(len(work.left), 'prompt')}"
+                    f"{_named(work)}, the last on {node.name}: {why}; expected an answer; finished rows are kept"
+                )
+        n_prompts = sum(len(work.left) for work in works)
+        self._tell(f"{node.name}: a model ended ({why}); {counted(n_prompts, 'prompt')} of its go to others")
+        again.extendleft(reversed(works))
 
     def _leave_out(self, post: _Post, why: str) -> None:
         """Hire nobody on a node any more."""
         self._known.unfit[post.node.id] = why
-        for other in [other for other in self._posts.values() if other.node.id == post.node.id and other.work is None]:
+        for other in [other for other in self._posts.values() if other.node.id == post.node.id and not other.sent]:
             self._let_go(other)
         if not any(notice.endswith(why) for notice in self.notices):
             self.notices.append(f"{post.node.name}: left out: {why}")
@@ -347,7 +376,7 @@ class ClusterCrew(Crew):
         if self._posts.pop(post.hand, None) is not None and post.answers:
             self._gone.append(post)
         post.hand.dismiss()
-        post.work = None
+        post.sent = {}
         self._next_look = 0.0
 
     def _tell(self, what: str) -> None:

@@ -36,8 +36,8 @@ class InFlight(Protocol):
     """An engine that may answer prompts of several rounds at once."""
 
     @property
-    def flies(self) -> bool:
-        """Whether it does: where its model is split over several devices."""
+    def at_once(self) -> int:
+        """Of how many: more than one where its model is split over several devices."""
 
     @property
     def layout(self) -> str:
@@ -75,6 +75,9 @@ class Asked(Protocol):
 
 AnyRound = TypeVar("AnyRound", bound=Asked)
 
+Answers = Sequence[tuple[AnyRound, int, Said]]
+"""Of each prompt its round, its number there and what was said to it."""
+
 
 class Crew(ABC):
     """Models that answer rounds of prompts; `notices` are what a user should know of them meanwhile."""
@@ -87,8 +90,8 @@ class Crew(ABC):
         """How many of them there are, as far as is known."""
 
     @abstractmethod
-    def answer(self, rounds: Iterator[AnyRound | None]) -> Generator[tuple[AnyRound, int, Said], None, None]:
-        """Ask every round; each prompt's round, its number there and what was said, as soon as it is answered.
+    def answer(self, rounds: Iterator[AnyRound | None]) -> Generator[Answers[AnyRound], None, None]:
+        """Ask every round; what was said, as soon as a prompt is answered, together with what else came just then.
 
         `rounds` gives `None` where there is none at the moment, though there may be one later. To be closed: what is
         under way is given up then.
@@ -106,12 +109,12 @@ class Alone(Crew):
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        if isinstance(engine, InFlight) and engine.flies:
+        if isinstance(engine, InFlight) and engine.at_once > 1:
             self.notices = (engine.layout,)
 
-    def answer(self, rounds: Iterator[AnyRound | None]) -> Generator[tuple[AnyRound, int, Said], None, None]:
-        """As they come."""
-        if isinstance(self._engine, InFlight) and self._engine.flies:
+    def answer(self, rounds: Iterator[AnyRound | None]) -> Generator[Answers[AnyRound], None, None]:
+        """One by one, as they come."""
+        if isinstance(self._engine, InFlight) and self._engine.at_once > 1:
             yield from self._in_flight(self._engine, rounds)
             return
         for each in rounds:
@@ -120,12 +123,12 @@ class Alone(Crew):
                 continue
             began = time.perf_counter()
             for number, completions in self._engine(each.asks):
-                yield each, number, Said(completions, time.perf_counter() - began, self._engine.device)
+                yield [(each, number, Said(completions, time.perf_counter() - began, self._engine.device))]
                 began = time.perf_counter()
 
     def _in_flight(
         self, engine: InFlight, rounds: Iterator[AnyRound | None]
-    ) -> Generator[tuple[AnyRound, int, Said], None, None]:
+    ) -> Generator[Answers[AnyRound], None, None]:
         """Seconds are those since the answer before, whichever row's: together they are the time that all took."""
         taken: list[AnyRound] = []
 
@@ -138,7 +141,7 @@ class Alone(Crew):
         began = time.perf_counter()
         with closing(engine.rounds(asks())) as answers:
             for place, number, completions in answers:
-                yield taken[place], number, Said(completions, time.perf_counter() - began, self._engine.device)
+                yield [(taken[place], number, Said(completions, time.perf_counter() - began, self._engine.device))]
                 began = time.perf_counter()
 
     def mean_values(self, prompts: Sequence[Prompt], note: Callable[[int], None]) -> MeanValues:

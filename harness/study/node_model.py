@@ -1,8 +1,9 @@
 """What runs on a node of a cluster: one model, which says what it is, is loaded, and then does what it is sent.
 
 It is made from the settings alone, in a process of its own that has neither pytest nor a store. What it is sent comes
-as a list of items, and each item's number and result goes back as soon as it is there. Knows nothing of how these
-travel (`ray_cluster`), and nothing of rows.
+as a list of items, and what comes of each goes back as soon as it is there. It may be sent more before it is done:
+then it never waits for work, and a model that is split over GPUs keeps rows of several pieces in flight. Knows nothing
+of how these travel (`ray_cluster`), and nothing of rows.
 """
 
 import tempfile
@@ -12,17 +13,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Literal
 
 from harness import __version__
 from harness.errors import BusyError
 from harness.experiment.intervention import MeanValues
 from harness.experiment.locks import WAIT_SECONDS, Leases, try_claim
-from harness.experiment.record import Ask, Completion, RunKey
+from harness.experiment.record import RunKey
 from harness.experiment.store import IN_MEMORY
 from harness.retrieval.prompts import Prompt, Trial
 from harness.settings import Settings
 from harness.study.asked_model import AskedModel
+from harness.study.crew import Alone
 from harness.study.workers import own_device_map
 
 if TYPE_CHECKING:
@@ -38,8 +41,25 @@ class Equipment:
     card: str
 
 
-Answer = tuple[tuple[Completion, ...], float, str]
-"""Completions of one prompt, the seconds that they took, and the names of the cards."""
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Its model is there: how many pieces of work it does at once, and how it is laid out where it is split."""
+
+    at_once: int
+    layout: str = ""
+
+
+Task = Literal["answer", "means", "scores"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A piece of work, by the number that whoever sent it gave it."""
+
+    number: int
+    task: Task
+    asks: Sequence[Any]
+    arguments: tuple[Any, ...]
 
 
 class NodeModel:
@@ -51,32 +71,58 @@ class NodeModel:
         self._work = work
         self._model = AskedModel(self._settings)
         self._leases = Leases(session="ray")
+        self._sent: SimpleQueue[_Sent] = SimpleQueue()
+        self._next: _Sent | None = None
 
-    def begin(self) -> Iterator[Equipment | None]:
-        """Say that this is here (`None`), then what is here, from files alone; then load the model.
+    def take(self, number: int, task: Task, items: Sequence[object], *arguments: object) -> None:
+        """Have `serve`, in another thread, do something with these items, after what was sent before."""
+        self._sent.put(_Sent(number, task, items, arguments))
+
+    def serve(self) -> Iterator[Equipment | Loaded | tuple[int, int, Any] | None]:
+        """Say that this is here (`None`), then what is here, from files alone; load the model, and do what is sent.
+
+        Of each item the number of the piece that it came with, its place there, and what came of it: an answer
+        (`Said`), a prompt's `MeanValues`, or scores. Without end.
 
         Raises:
-            HarnessError: the model cannot be had or loaded here.
+            HarnessError: the model cannot be had or loaded here, or what was sent cannot be done.
         """
         yield None
         with self._turn():
             key = self._model.run_key
         yield Equipment(key, __version__, self._card())
-        _ = self._engine
+        yield Loaded(self._engine.at_once, self._engine.layout)
+        while True:
+            sent, self._next = self._next or self._sent.get(), None
+            if sent.task == "answer":
+                for answers in Alone(self._engine).answer(self._rounds(sent)):
+                    yield from ((each.number, place, said) for each, place, said in answers)
+            else:
+                found = self._means(sent.asks) if sent.task == "means" else self._scores(sent.asks, *sent.arguments)
+                yield from ((sent.number, place, value) for place, value in found)
 
-    def answer(self, asks: Sequence[Ask]) -> Iterator[tuple[int, Answer]]:
-        """What the engine says to each prompt."""
-        began = time.perf_counter()
-        for number, completions in self._engine(asks):
-            yield number, (completions, time.perf_counter() - began, self._engine.device)
-            began = time.perf_counter()
+    def _rounds(self, first: _Sent) -> Iterator[_Sent | None]:
+        """This one, and all to answer that are sent meanwhile; `None` is none at the moment."""
+        yield first
+        while True:
+            try:
+                sent = self._sent.get_nowait()
+            except Empty:
+                if self._engine.at_once == 1:
+                    return
+                yield None
+                continue
+            if sent.task != "answer":
+                self._next = sent
+                return
+            yield sent
 
-    def means(self, prompts: Sequence[Prompt]) -> Iterator[tuple[int, MeanValues]]:
+    def _means(self, prompts: Sequence[Prompt]) -> Iterator[tuple[int, MeanValues]]:
         """What every head puts out over each prompt, on average over its positions."""
         for number, prompt in enumerate(prompts):
             yield number, self._engine.mean_values([prompt], lambda _: None)
 
-    def scores(self, trials: Sequence[Trial], method: str, variant: str | None) -> Iterator[tuple[int, object]]:
+    def _scores(self, trials: Sequence[Trial], method: str, variant: str | None) -> Iterator[tuple[int, object]]:
         """What every head scores on each trial: (layers, heads), or `None` where it does not count."""
         from harness.model.identification.identify import find_method, scored
 

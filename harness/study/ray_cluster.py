@@ -1,8 +1,9 @@
 """A cluster of Ray (https://docs.ray.io), as a crew sees one: machines, models as actors on them, and what these send.
 
-A model is an actor that is put on one node and takes as many of its GPUs as asked; without GPUs one of its CPUs. What
-it does it yields, and Ray streams that here. Nothing is restarted by Ray: who ends is replaced by the crew, which knows
-what is left to do. Ray is imported here alone, and only when somebody asks for it.
+A model is an actor that is put on one node and takes as many of its GPUs as asked; without GPUs one of its CPUs. One
+of its threads takes what it is sent; the other does it and yields what comes of it, which Ray streams here. Nothing is
+restarted by Ray: who ends is replaced by the crew, which knows what is left to do.
+Ray is imported here alone, and only when somebody asks for it.
 """
 
 import logging
@@ -23,12 +24,16 @@ from typing import Any
 from harness.errors import ClusterError, HarnessError, SettingsError, counted, plain
 from harness.settings import Settings
 from harness.study.asked_model import AskedModel
-from harness.study.cluster import Came, ClusterCrew, Ended, Event, Lost, Node, Raised, Task
-from harness.study.node_model import NodeModel
+from harness.study.cluster import Came, ClusterCrew, Event, Lost, Node, Raised
+from harness.study.node_model import NodeModel, Task
 from harness.study.workers import gpus_per_model
 
 ANSWER_SECONDS = 5.0
 """How long the head of a cluster may take to answer at all."""
+THREADS = 2
+"""Of a model's process: `serve` has one, `take` the other."""
+MOST_HEARD = 64
+"""What is said at most that is taken in before it is kept."""
 _DETAIL = re.compile(r"(?:Worker exit detail|exit reason|error message|Reason):\s*(.+)")
 
 
@@ -56,7 +61,7 @@ def crew_on_ray(model: AskedModel, work: Sequence[float] = ()) -> ClusterCrew:
 
 
 class RayHand:
-    """One model, in an actor; `stream` gives what comes of what it does."""
+    """One model, in an actor; `stream` gives what it says."""
 
     def __init__(self, actor: Any) -> None:
         self.stream: Any = None
@@ -64,20 +69,18 @@ class RayHand:
 
     def begin(self) -> None:
         """As the crew asks."""
-        self._call("begin")
+        with _errors_named():
+            self.stream = self._actor.serve.options(num_returns="streaming").remote()
 
-    def send(self, task: Task, items: Sequence[object], *arguments: object) -> None:
+    def send(self, number: int, task: Task, items: Sequence[object], *arguments: object) -> None:
         """As the crew asks."""
-        self._call(task, list(items), *arguments)
+        with _errors_named():
+            self._actor.take.remote(number, task, list(items), *arguments)
 
     def dismiss(self) -> None:
         """End its process."""
         self.stream = None
         _ray().kill(self._actor)
-
-    def _call(self, method: str, *arguments: object) -> None:
-        with _errors_named():
-            self.stream = getattr(self._actor, method).options(num_returns="streaming").remote(*arguments)
 
 
 class RayCluster:
@@ -116,31 +119,37 @@ class RayCluster:
         needs = {"num_gpus": self._gpus, "num_cpus": 0} if self._on_gpu else {"num_cpus": 1}
         there = NodeAffinitySchedulingStrategy(node.id, soft=False)
         with _errors_named():
-            options = self._actor.options(**needs, max_restarts=0, scheduling_strategy=there)
+            options = self._actor.options(**needs, max_restarts=0, max_concurrency=THREADS, scheduling_strategy=there)
             actor = options.remote(self._settings, self._work)
         hand = RayHand(actor)
         self._hands.add(hand)
         return hand
 
     def listen(self, seconds: float) -> Iterator[tuple[RayHand, Event]]:
-        """The next thing from every actor that has one."""
-        at_work = {id(hand.stream): hand for hand in self._hands if hand.stream is not None}
-        if not at_work:
+        """The next thing from every actor that has one, again and again while there is any."""
+        heard = 0
+        while heard < MOST_HEARD and (ready := self._ready(0 if heard else seconds)):
+            heard += len(ready)
+            for hand, stream in ready:
+                if hand.stream is not stream:  # let go of while others were listened to
+                    continue
+                event = _next(stream)
+                if not isinstance(event, Came):
+                    hand.stream = None
+                yield hand, event
+
+    def _ready(self, seconds: float) -> list[tuple[RayHand, Any]]:
+        """Who has something to say, and its stream, after at most so many seconds."""
+        hands = [hand for hand in self._hands if hand.stream is not None]
+        if not hands:
             time.sleep(seconds)
-            return
-        streams = [hand.stream for hand in at_work.values()]
+            return []
+        streams = [hand.stream for hand in hands]
         with _errors_named():
             ready, _ = _ray().wait(streams, num_returns=1, timeout=seconds)
             if ready and len(streams) > 1:
                 ready, _ = _ray().wait(streams, num_returns=len(streams), timeout=0)
-        for stream in ready:
-            hand = at_work[id(stream)]
-            if hand.stream is not stream:  # let go of while others were listened to
-                continue
-            event = _next(stream)
-            if not isinstance(event, Came):
-                hand.stream = None
-            yield hand, event
+        return [(hand, stream) for hand, stream in zip(hands, streams, strict=True) if stream in ready]
 
     def close(self) -> None:
         """End every actor, and let go of the cluster; one that was started here ends."""
@@ -229,7 +238,7 @@ def _next(stream: Any) -> Event:
         try:
             return Came(_ray().get(next(stream)))
         except StopIteration:
-            return Ended()
+            return Lost("it stopped")
         except errors.RayTaskError as error:
             cause = error.cause
             if isinstance(cause, HarnessError):

@@ -33,7 +33,7 @@ from harness.experiment.record import Ask, Record, job_key
 from harness.experiment.store import Store
 from harness.retrieval.prompts import PROMPT_KINDS, Prompt, PromptKind, most_new_tokens
 from harness.retrieval.rows import Row
-from harness.study.crew import Alone, Crew, Engine, Said
+from harness.study.crew import Alone, Answers, Crew, Engine, Said
 from harness.study.inputs import Inputs
 from harness.study.interventions import Interventions
 from harness.study.progress import Progress
@@ -134,8 +134,8 @@ class Run:
             closing(_Rounds(self, [*groups[start:], *groups[:start]], tell)) as rounds,
             closing(crew.answer(rounds)) as answers,
         ):
-            for asked, number, said in answers:
-                rounds.keep(asked, number, said)
+            for together in answers:
+                rounds.keep(together)
 
     def records(
         self, conditions: Iterable[Condition], rows: Sequence[Row] | None = None, manner: Manner | None = None
@@ -184,11 +184,20 @@ class Run:
         missing.sort(key=lambda job: PROMPT_KINDS.index(job.prompt))
         return [tuple(found) for _, found in itertools.groupby(missing, key=lambda job: job.prompt)]
 
-    def keep(self, jobs: Sequence[Job], said: Said) -> None:
-        """Store what was said to the prompt of these jobs."""
-        seconds = said.seconds / len(said.completions)
+    def keep(self, answers: Iterable[tuple[Sequence[Job], Said]]) -> None:
+        """Store what was said to each of these jobs' prompts: all of it, or nothing."""
         records = [
-            (self._key(job), Record(job, answer, self.decode(list(answer.token_ids)), seconds, said.device))
+            (
+                self._key(job),
+                Record(
+                    job,
+                    answer,
+                    self.decode(list(answer.token_ids)),
+                    said.seconds / len(said.completions),
+                    said.device,
+                ),
+            )
+            for jobs, said in answers
             for job, answer in zip(jobs, said.completions, strict=True)
         ]
         self.store.put_row(records, run=self.id, refresh=self.inputs.settings.refresh or self._needs_likelihood)
@@ -276,9 +285,9 @@ class _Rounds(Iterator[_Round | None]):
     """A run's work on its way, round by round: each group is claimed while it is asked, and its rows are told of when
     all that was said of them is kept.
 
-    What is said to one prompt is kept at once: a process that ends in the middle leaves little to do again. Where jobs
-    hang on whether the untouched model is right, it is asked first. `None` is given where all that is left hangs on
-    rounds that are out, or is held by others. To be closed.
+    What is said to a prompt is kept as it comes: a process that ends in the middle leaves little to do again. Where
+    jobs hang on whether the untouched model is right, it is asked first. `None` is given where all that is left hangs
+    on rounds that are out, or is held by others. To be closed.
     """
 
     def __init__(self, run: Run, groups: Sequence[Sequence[RowWork]], progress: Callable[[Progress], None]) -> None:
@@ -304,17 +313,21 @@ class _Rounds(Iterator[_Round | None]):
             return None
         raise StopIteration
 
-    def keep(self, asked: _Round, number: int, said: Said) -> None:
-        """Keep what was said to one of a round's prompts."""
-        self._run.keep(asked.jobs[number], said)
-        row_id = asked.jobs[number][0].row_id
-        self._asked.add(row_id)
-        asked.left[row_id] -= 1
-        if not asked.left[row_id] and not asked.hanging:
-            self._tell(row_id, said.who)
-        if not asked.left.total():
-            self._out.remove(asked)
-            self._go_on(asked)
+    def keep(self, answers: Answers[_Round]) -> None:
+        """Keep what was said to some of the rounds' prompts, in one transaction: one takes a disk as long as many.
+
+        Rows are told of, and let go of, when that is done.
+        """
+        self._run.keep((asked.jobs[number], said) for asked, number, said in answers)
+        for asked, number, said in answers:
+            row_id = asked.jobs[number][0].row_id
+            self._asked.add(row_id)
+            asked.left[row_id] -= 1
+            if not asked.left[row_id] and not asked.hanging:
+                self._tell(row_id, said.who)
+            if not asked.left.total():
+                self._out.remove(asked)
+                self._go_on(asked)
 
     def close(self) -> None:
         """Let go of every row that is claimed."""

@@ -22,9 +22,10 @@ from harness.experiment.record import Ask, Record
 from harness.experiment.store import Store
 from harness.retrieval.prompts import Prompt
 from harness.study import cluster as cluster_module
-from harness.study.cluster import Came, ClusterCrew, Ended, Event, Lost, Node, Order, Raised, Task
+from harness.study.cluster import Came, ClusterCrew, Event, Lost, Node, Order, Raised
+from harness.study.crew import Said
 from harness.study.inputs import Inputs
-from harness.study.node_model import Equipment
+from harness.study.node_model import Equipment, Loaded, Task
 from harness.study.progress import Progress
 from harness.study.run import Run
 
@@ -45,15 +46,15 @@ class FakeHand:
     def __init__(self, node: Node, begins: Sequence[Event]) -> None:
         self.node, self.begins = node, begins
         self.events: deque[Event] = deque()
-        self.sent = 0
+        self.sent = self.most = 0
 
     def begin(self) -> None:
         self.events.extend([Came(None), *self.begins])
 
-    def send(self, task: Task, items: Sequence[object], *_: object) -> None:
+    def send(self, number: int, task: Task, items: Sequence[object], *_: object) -> None:
         self.sent += 1
-        self.events.extend(Came((place, answered(task, item))) for place, item in enumerate(items))
-        self.events.append(Ended())
+        self.most = max(self.most, 1 + len({event.value[0] for event in self.events if isinstance(event, Came)}))
+        self.events.extend(Came((number, place, answered(task, item))) for place, item in enumerate(items))
 
     def dismiss(self) -> None:
         self.events.clear()
@@ -61,7 +62,7 @@ class FakeHand:
 
 def answered(task: Task, item: object) -> object:
     if isinstance(item, Ask):
-        return FakeEngine().answer(item), 0.5, FakeEngine.device
+        return Said(FakeEngine().answer(item), 0.5, FakeEngine.device)
     assert task == "means"
     assert isinstance(item, Prompt)
     return MeanValues(np.full((3, 32), 1 / len(item.token_ids)))
@@ -84,7 +85,7 @@ class FakeCluster:
         return self.there
 
     def hire(self, node: Node) -> FakeHand:
-        self.hands.append(self.hand(node, self.begins.get(node.id, (Came(self.expected), Ended()))))
+        self.hands.append(self.hand(node, self.begins.get(node.id, (Came(self.expected), Came(Loaded(1))))))
         return self.hands[-1]
 
     def listen(self, seconds: float) -> Iterator[tuple[FakeHand, Event]]:
@@ -187,12 +188,13 @@ def test_whoever_is_killed_whenever_nothing_is_lost_or_kept_twice(
 
 
 def test_a_death_is_told_and_the_next_model_is_on_the_same_node(inputs: Inputs, equal: Equipment, store: Store) -> None:
+    """Of the first piece one prompt is left, of the next both."""
     cluster = FakeCluster(equal, [A], kills={0: 4})
     crew = crew_of(cluster)
     execute(inputs, store, crew)
     assert [hand.node for hand in cluster.hands] == [A, A]
     assert crew.shares.startswith("prompts by model: node-a 1 + ")
-    assert crew.notices == ["node-a: a model ended (killed); 1 prompt of its go to others"]
+    assert crew.notices == ["node-a: a model ended (killed); 3 prompts of its go to others"]
 
 
 @pytest.mark.parametrize("mixed", [False, True])
@@ -212,7 +214,7 @@ def test_a_node_that_is_unlike_is_named_and_left_out_or_allowed(
     """Other weights are never allowed: their answers would be another model's."""
     changed: Any = replace(equal.key, **change) if what == "key" else change
     unlike = replace(equal, **{what: changed})
-    cluster = FakeCluster(equal, [A, B], begins={"b": (Came(unlike), Ended())})
+    cluster = FakeCluster(equal, [A, B], begins={"b": (Came(unlike), Came(Loaded(1)))})
     crew = crew_of(cluster, mixed=mixed)
     execute(inputs, store, crew)
     (notice,) = crew.notices
@@ -285,7 +287,7 @@ def test_work_that_ends_every_model_names_its_rows(inputs: Inputs, equal: Equipm
 class Unsound(FakeHand):
     """Whatever it is sent is unsound."""
 
-    def send(self, task: Task, items: Sequence[object], *_: object) -> None:
+    def send(self, *_: object) -> None:
         self.events.append(Raised(AblationError("no hook fired")))
 
 
@@ -295,12 +297,16 @@ def test_what_is_unsound_ends_the_run(inputs: Inputs, equal: Equipment, store: S
 
 def test_a_node_may_join_late(inputs: Inputs, equal: Equipment, store: Store) -> None:
     cluster = FakeCluster(equal, [A])
+    run = Run(inputs, store, run_id="a")
+    ask = run.ask(run.plan([BASELINE]).work[0].jobs)
 
-    def join(progress: Progress) -> None:
-        if progress.rows_done == 1:
-            cluster.there = [A, C]
+    def orders() -> Iterator[Order]:
+        for number in range(20):
+            if number == 2:
+                cluster.there = [A, C]
+            yield Order("answer", (ask,), number)
 
-    execute(inputs, store, crew_of(cluster), join)
+    assert sum(map(len, crew_of(cluster).carry_out(orders()))) == 20
     assert [hand.node for hand in cluster.hands] == [A, C]
     assert cluster.hands[1].sent
 
@@ -320,5 +326,40 @@ def test_orders_that_are_not_there_yet_are_asked_for_again(inputs: Inputs, equal
     run = Run(inputs, store, run_id="a")
     ask = run.ask(run.plan([BASELINE]).work[0].jobs)
     orders = iter([None, Order("answer", (ask,), "first"), None, None, Order("answer", (ask,), "second")])
-    found = [order.key for order, *_ in crew_of(FakeCluster(equal, [A, B])).carry_out(orders)]
-    assert sorted(found) == ["first", "second"]
+    together = crew_of(FakeCluster(equal, [A, B])).carry_out(orders)
+    assert sorted(order.key for came in together for order, *_ in came) == ["first", "second"]
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_the_next_piece_is_sent_before_the_last_answer_is_in(
+    at_once: int, inputs: Inputs, equal: Equipment, store: Store
+) -> None:
+    """And no sooner: one more than the model does at once, when one item is left of what it has."""
+    run = Run(inputs, store, run_id="a")
+    asks = [run.ask(work.jobs) for work in run.plan([BASELINE]).work[:3]]
+    cluster = FakeCluster(equal, [A], begins={"a": (Came(equal), Came(Loaded(at_once)))})
+    orders = (Order("answer", asks, number) for number in range(7))
+    came = [result for together in crew_of(cluster).carry_out(orders) for result in together]
+    assert Counter(order.key for order, *_ in came) == dict.fromkeys(range(7), 3)
+    assert [hand.most for hand in cluster.hands] == [at_once + 1]
+
+
+def test_what_waited_behind_another_piece_did_not_end_a_model(inputs: Inputs, equal: Equipment, store: Store) -> None:
+    """Twice it is sent behind the first piece, and once alone, when its model ends: that is one loss, not three."""
+    cluster = FakeCluster(equal, [A], kills={0: 4, 1: 3, 2: 4})
+    assert execute(inputs, store, crew_of(cluster))
+    assert [hand.sent > 1 for hand in cluster.hands] == [True] * 4
+
+
+def test_what_came_before_an_error_is_kept(inputs: Inputs, equal: Equipment, store: Store) -> None:
+    """Two models: one answers, and in the same moment what the other was sent turns out to be unsound."""
+
+    class Second(FakeHand):
+        def send(self, number: int, task: Task, items: Sequence[object], *more: object) -> None:
+            super().send(number, task, items, *more)
+            if self.node is C:
+                self.events.clear()
+                self.events.append(Raised(AblationError("no hook fired")))
+
+    assert refused(inputs, store, FakeCluster(equal, [A, C], hand=Second), AblationError) == "no hook fired"
+    assert Run(inputs, store, run_id="b").records([BASELINE, TWO])

@@ -101,7 +101,7 @@ def test_how_a_model_is_laid_out_is_told(inputs: Inputs) -> None:
 
 def test_a_model_on_one_device_does_not_fly(inputs: Inputs) -> None:
     engine = ModelEngine(inputs.model.load(), "shared")
-    assert not engine.flies
+    assert engine.at_once == 1
     assert not Alone(engine).notices
     with pytest.raises(ValueError, match="one round after the other"):
         list(engine.rounds(iter([])))

@@ -36,7 +36,7 @@ class ModelEngine:
 
     def __call__(self, asks: Sequence[Ask]) -> Iterator[tuple[int, tuple[Completion, ...]]]:
         """Each ask's number and completions, as it is done (`harness.model.generation.reference.run_row`)."""
-        if self.flies:
+        if self._stages is not None:
             for _, number, completions in self.rounds(iter([asks])):
                 yield number, completions
             return
@@ -52,12 +52,12 @@ class ModelEngine:
         if self._stages is None:
             return ""
         places = [str(turn.device) for turn in self._stages.turns]
-        return f"{stages_in_words(places)}; up to {self._stages.n_turns + engine.SPARE} rows in flight"
+        return f"{stages_in_words(places)}; up to {self.at_once} rows in flight"
 
     @property
-    def flies(self) -> bool:
-        """Whether rows of several rounds may be in flight at once: in a model that is split over GPUs."""
-        return self._stages is not None
+    def at_once(self) -> int:
+        """Of how many rounds rows may be in flight at once: of more than one in a model that is split over GPUs."""
+        return 1 if self._stages is None else self._stages.n_turns + engine.SPARE
 
     def rounds(self, rounds: Iterator[Sequence[Ask] | None]) -> Iterator[tuple[int, int, tuple[Completion, ...]]]:
         """Each prompt's round, number there and completions, as it is done; `None` is no round at the moment."""
