@@ -2,7 +2,8 @@
 
 Where several tokens are fed after what a cache holds, the library writes out a mask of fed x all positions, and asks
 sdpa with it. Torch knows causal attention that is aligned at the last position by itself (`causal_lower_right`), and
-its kernels need no mask for it.
+its kernels need no mask for it. Where several query heads share a key head, the library asks torch for heads in groups,
+which only kernels of half precision know; in float32 torch then writes all scores out, so keys are copied here instead.
 
 Long prompts are read by the fastest kernel of the card, from a committed table, in buckets. cuDNN's makes a plan for
 every new shape, about 60 ms each, and nearly every prompt of a study has a length of its own. So each row is attended
@@ -123,7 +124,7 @@ def attend_behind(
     scaling: float | None = None,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Causal attention of the last positions.
+    """Causal attention of the last positions, or of all.
 
     From query (rows, heads, fed, width), key and value (rows, key heads, all, width) to (rows, fed, heads, width).
     """

@@ -34,6 +34,7 @@ from harness.experiment.heads import Head
 from harness.experiment.prefix_tree import Level, PrefixTree
 from harness.model.generation.attention import (
     BEHIND,
+    HALVES,
     IN_BUCKETS,
     attention,
     may_attend_behind,
@@ -116,7 +117,9 @@ def _attention_of(loaded: LoadedModel, n_tokens: int, n_held: int) -> Callable[[
     """What opens the attention of tokens that are fed after what is held: the model's own, or one that is as good."""
     if n_held == 0 and may_attend_in_buckets(loaded, n_tokens):
         return partial(attention, IN_BUCKETS)
-    return partial(attention, BEHIND) if n_tokens > 1 and n_held > 0 and may_attend_behind(loaded) else nullcontext
+    # of a whole prompt in float32 the library asks for heads in groups, which no kernel but the slowest knows there
+    behind = n_held > 0 or loaded.model.dtype not in HALVES
+    return partial(attention, BEHIND) if n_tokens > 1 and behind and may_attend_behind(loaded) else nullcontext
 
 
 class _Parting:

@@ -1,11 +1,13 @@
 """Attention behind a front, against a mask written out, and in the models that use it."""
 
+import copy
 import threading
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 import torch
-from tiny_models import doubled, random_ids, random_prompt, tiny_loaded
+from tiny_models import doubled, random_ids, random_prompt, tiny_loaded, wrap
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
@@ -84,6 +86,17 @@ def test_rows_behind_a_front_are_what_the_plain_loop_says(
         assert [each.all_ids for each in answers[number]] == [each.all_ids for each in expected]
         for one, other in zip(answers[number], expected, strict=True):
             assert one.gold_logprob == pytest.approx(other.gold_logprob, abs=1e-10)
+
+
+@pytest.mark.parametrize("halved", [False, True])
+def test_whole_prompts_in_float32_are_read_by_a_kernel_too(halved: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU, where heads in groups are known to kernels of half precision alone."""
+    model = copy.deepcopy(tiny_loaded("llama").model)
+    loaded = wrap(model.bfloat16() if halved else model)
+    monkeypatch.setattr(branching, "may_attend_behind", sees_everything)
+    assert (branching._attention_of(loaded, 9, 0) is nullcontext) is halved
+    assert branching._attention_of(loaded, 9, 3) is not nullcontext
+    assert branching._attention_of(loaded, 1, 0) is nullcontext
 
 
 def test_on_a_cpu_the_library_attends() -> None:
