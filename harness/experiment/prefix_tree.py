@@ -158,16 +158,6 @@ class Front:
         """How many fronts lie above each other before a prompt's own part, at most."""
         return 1 + max(child.depth for child in self.children) if self.children else 0
 
-    def cut(self, most: int) -> "Front":
-        """The same in runs of at most so many tokens, one below the other, each about as long as the others."""
-        below = tuple(child.cut(most) for child in self.children)
-        n_runs = -(-self.n_tokens // most)
-        starts = [self.start + run * self.n_tokens // n_runs for run in range(n_runs)]
-        cut = Front(starts.pop(), self.stop, self.prompts, below)
-        while starts:
-            cut = Front(starts.pop(), cut.start, self.prompts, (cut,))
-        return cut
-
     def nodes(self) -> "Iterator[Front]":
         """This node and all below it, each before its children."""
         yield self

@@ -209,11 +209,3 @@ def test_what_two_prompts_share_is_read_for_both_together(prompts: list[tuple[in
             # less than `least` further tokens are not worth a pass of their own
             assert shared - LEAST < together <= shared
             assert together == 0 or together >= LEAST
-
-
-def test_a_trie_may_be_cut_into_shorter_runs() -> None:
-    """Seven tokens in runs of at most three, two and three; those below each as theirs."""
-    front = Front(0, 7, (0, 1), (Front(7, 8, (0,)), Front(7, 11, (1,))))
-    below = (Front(7, 8, (0,)), Front(7, 9, (1,), (Front(9, 11, (1,)),)))
-    assert front.cut(3) == Front(0, 2, (0, 1), (Front(2, 4, (0, 1), (Front(4, 7, (0, 1), below),)),))
-    assert front.cut(7) == front

@@ -213,7 +213,7 @@ class _Walk:
         room = self._room(front)
         while True:
             try:
-                yield from self._read(front.cut(room.tokens or front.stop), None, NOTHING, room)
+                yield from self._read(front, None, NOTHING, room)
                 return
             except RuntimeError as error:
                 if not is_out_of_memory(error):

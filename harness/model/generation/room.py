@@ -39,8 +39,8 @@ PIECE = 1024
 class Room:
     """`nodes` may be run through a layer at once; `rows` is how many nodes' keys and values of one layer may be held.
 
-    `hidden` is what the hidden states of a node take, in such rows. `least` rows are one condition's. A prompt is fed
-    in runs of `tokens`; `None`: whole.
+    `hidden` is what the hidden states of a node take at all positions, in such rows. `least` rows are one condition's.
+    A prompt is fed in runs of `tokens`; `None`: whole.
     """
 
     nodes: int
@@ -127,7 +127,7 @@ def _room(loaded: LoadedModel, n_positions: int, free: Free) -> Room:
     held = {device: each - (nodes * share * node if on_gpu else 0) for device, each in free.items()}
     rows = min(held[device] * len(layers) / (size * each) for device, each in cached.items() if each)
     row = sum(cached.values()) / len(layers)
-    hidden = share * int(loaded.model.config.get_text_config().hidden_size) / row
+    hidden = int(loaded.model.config.get_text_config().hidden_size) / row
     tokens = None if share == 1 else max(PIECE, int(share * n_positions))
     return Room(nodes, rows, hidden, len(layers) + hidden, tokens)
 

@@ -3,7 +3,8 @@
 Each node of a level is one row of a batch, and a level is run before the next: in pieces, where a layer may not compute
 all of it at once. Where the keys and values of all nodes may not be held together, the nodes of a level are cut into
 runs, and each run is followed down to its leaves before the next begins. What is alive then is the path's keys and
-values, and the hidden states where paths part.
+values, and the hidden states where paths part. A long prompt may be fed in pieces: between partings each goes through
+all layers before the next, and of no node any token is run twice.
 
 Of the last layer only keys and values are made here: what it says is asked for afterwards (`draft`), at the
 few positions where it matters.
@@ -20,6 +21,7 @@ Knows nothing of what tokens mean; `harness.model.generation.decoding` reads the
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil
 
 import torch
@@ -85,73 +87,134 @@ def prefill_together(
     `capacity` positions are made room for, the filled ones included. `held` are layers of this tree with a front that
     was read before: then `prompts` are what comes after it.
     """
+    layers = list(held) or [NodeLayer(capacity) for _ in tree.levels]
+    start = layers[0].length
+    fed = [(*prompt, *draft) for prompt, draft in zip(prompts, drafts, strict=True)]
+    longest = max(map(len, fed))
+    filled = [each + (FILLED,) * (longest - len(each)) for each in fed]
+    noted = [
+        _noted(loaded, [each[part] for each in filled], start + part.start, len(layers), capacity)
+        for part in _parts(longest, room.tokens)
+    ]
+    hidden = [embedded for embedded, _ in noted]
+    pieces = [piece for _, piece in noted]
+    del noted
+    spans = [slice(start + len(prompt) - 1, start + len(each)) for prompt, each in zip(prompts, fed, strict=True)]
+    yield from _Walk(branching, pieces, spans, room).descend(tree, 0, layers, hidden, room.rows)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Piece:
+    """Tokens that are fed at once: the layers' calls, and the layers of the cache that these hold (`slots`).
+
+    `start` is the position of the first of them.
+    """
+
+    calls: Sequence[LayerCall]
+    slots: list[NodeLayer]
+    start: int
+
+
+def _parts(n_tokens: int, most: int | None) -> list[slice]:
+    """Runs of at most so many tokens, each about as long as the others."""
+    n_runs = 1 if most is None else ceil(n_tokens / most)
+    ends = [run * n_tokens // n_runs for run in range(n_runs + 1)]
+    return [slice(*each) for each in pairwise(ends)]
+
+
+def _noted(
+    loaded: LoadedModel, rows: Sequence[Sequence[int]], start: int, n_layers: int, capacity: int
+) -> tuple[torch.Tensor, _Piece]:
+    """Rows of tokens, embedded, and what the model hands to its layers where `start` positions are held before them."""
     noted: list[tuple[torch.Tensor, Sequence[LayerCall]]] = []
 
     def note(hidden: torch.Tensor, calls: Sequence[LayerCall]) -> torch.Tensor:
         noted.append((hidden, calls))
         return hidden
 
-    layers = list(held) or [NodeLayer(capacity) for _ in tree.levels]
-    start = layers[0].length
-    cache = NodeCache(layers)
-    fed = [(*prompt, *draft) for prompt, draft in zip(prompts, drafts, strict=True)]
-    longest = max(map(len, fed))
-    forward_with(loaded, [each + (FILLED,) * (longest - len(each)) for each in fed], cache, note, n_logits=1)
+    # layers put their own in these places
+    cache = NodeCache([NodeLayer(capacity) for _ in range(n_layers)])
+    rewind(cache.node_layers, start)
+    forward_with(loaded, rows, cache, note, n_logits=1)
     ((embedded, calls),) = noted
-    noted.clear()
-    spans = [slice(len(prompt) - 1, len(each)) for prompt, each in zip(prompts, fed, strict=True)]
-    walk = _Walk(branching, calls, cache.node_layers, start, spans, room)
-    yield from walk.descend(tree, 0, layers, embedded, room.rows)
+    return embedded, _Piece(calls, cache.node_layers, start)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Cut:
+    """Nodes of a level that are run at once, their parents, and the tree of their leaves."""
+
+    tree: PrefixTree
+    parents: slice
+    nodes: slice
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Walk:
-    """What stays the same on the way down: `slots` are the layers of the cache that the calls hold.
+    """What stays the same on the way down.
 
-    `start` is the position of the first token that is fed. `spans[prompt]` are, counted from there, the prompt's last
-    token and its draft.
+    `spans[prompt]` are the positions of the prompt's last token and its draft.
     """
 
     branching: Branching
-    calls: Sequence[LayerCall]
-    slots: list[NodeLayer]
-    start: int
+    pieces: Sequence[_Piece]
     spans: Sequence[slice]
     room: Room
 
     def descend(
-        self, tree: PrefixTree, first: int, layers: list[NodeLayer], hidden: torch.Tensor, rows: float
+        self, tree: PrefixTree, first: int, layers: list[NodeLayer], hidden: list[torch.Tensor], rows: float
     ) -> Iterator[list[SharedPrompt]]:
         """From layer `first` to the leaves.
 
-        `layers` are the tree's, those before `first` with what is fed in them; `hidden` is (nodes of the level before,
-        positions, width). As many `rows` of keys and values may be held here.
+        `layers` are the tree's, those before `first` with what is fed in them; `hidden`, which is used up, is (nodes of
+        the level before, positions, width) of each piece. As many `rows` of keys and values may be held here.
+
+        Piece after piece goes down to where leaves part into runs, or to the end: hidden states of all positions are
+        held only there.
         """
         last = len(tree.levels) - 1
         parting = self._parting(tree, first, layers, rows)
-        for layer in range(first, last + 1):
-            if layer == parting:
-                rows -= self.room.hidden * len(hidden)
-                for leaves in self._runs(tree, layer, layers, rows):
-                    part, below = _part(tree, layers, leaves)
-                    yield from self.descend(part, layer, below, hidden[tree.nodes(layer - 1, leaves)], rows)
-                return
-            rows -= 0 if layers[layer].is_initialized else len(hidden)
-            if layer < last:
-                hidden = self._through(tree, layer, layers[layer], hidden)
-        self._read_keys(layers[last], hidden)
+        stop = last if parting is None else parting
+        rows -= sum(tree.levels[layer].n_parents for layer in range(first, stop) if not layers[layer].is_initialized)
+        cuts = {layer: self._cuts(tree, layer) for layer in range(first, stop)}
+        for number, piece in enumerate(self.pieces):
+            for layer, cut in cuts.items():
+                hidden[number] = self._through(piece, layer, cut, layers[layer], hidden[number])
+            if parting is None:
+                self._read_keys(piece, layers[last], hidden[number])
+                hidden[number] = hidden[number][:, max(0, self._tail - piece.start) :].clone()
+        if parting is None:
+            yield from self._given_out(tree, layers, torch.cat(hidden, dim=1))
+            return
+        rows -= self.room.hidden * tree.levels[parting].n_parents
+        for leaves in self._runs(tree, parting, layers, rows):
+            part, below = _part(tree, layers, leaves)
+            nodes = tree.nodes(parting - 1, leaves)
+            yield from self.descend(part, parting, below, [each[nodes] for each in hidden], rows)
+
+    @property
+    def _tail(self) -> int:
+        """The first position of which the last layer's input is asked for."""
+        first: int = min(span.start for span in self.spans)
+        return first
+
+    def _given_out(
+        self, tree: PrefixTree, layers: list[NodeLayer], hidden: torch.Tensor
+    ) -> Iterator[list[SharedPrompt]]:
+        """What has been read, prompt by prompt, or leaf by leaf where memory is short."""
         one_by_one = self.room.is_least
-        shared = [self._shared(tree, layers, hidden, leaves) for leaves in tree.split(last if one_by_one else -1, 1)]
-        del hidden  # not to be held while answers are made
+        level = len(layers) - 1 if one_by_one else -1
+        shared = [self._shared(tree, layers, hidden, leaves) for leaves in tree.split(level, 1)]
         yield from [[each] for each in shared] if one_by_one else [shared]
 
     def _shared(self, tree: PrefixTree, layers: list[NodeLayer], hidden: torch.Tensor, leaves: slice) -> SharedPrompt:
-        """What has been read for these leaves, of one prompt; `hidden` is the last layer's input for all leaves."""
+        """What has been read for these leaves, of one prompt; `hidden` is the last layer's input, from `_tail` on."""
         span, all_of_them = self.spans[tree.prompts[leaves.start]], leaves == slice(0, len(tree.leaves))
         part, below = (tree, layers) if all_of_them else _part(tree, layers, leaves)
-        rewind(below, self.start + span.stop)
+        rewind(below, span.stop)
         nodes = tree.nodes(len(layers) - 2, leaves)
-        return SharedPrompt(part, below, self.start + span.start, hidden[nodes, span].clone())
+        of_span = hidden[nodes, span.start - self._tail : span.stop - self._tail]
+        return SharedPrompt(part, below, span.start, of_span.clone())
 
     def _parting(self, tree: PrefixTree, first: int, layers: Sequence[NodeLayer], rows: float) -> int | None:
         """The layer from which on leaves are followed in runs, so that these are few; `None`: all of them together.
@@ -187,34 +250,46 @@ class _Walk:
         nodes = [tree.nodes(i - 1, leaves) for i in range(layer, len(layers)) if not layers[i].is_initialized]
         n_rows: int = sum(each.stop - each.start for each in nodes)
         n_leaves: int = leaves.stop - leaves.start
-        return n_rows + self.room.hidden * n_leaves
+        # what goes into a layer, and what comes out of it
+        return n_rows + 2 * self.room.hidden / len(self.pieces) * n_leaves
 
-    def _through(self, tree: PrefixTree, layer: int, kept: NodeLayer, hidden: torch.Tensor) -> torch.Tensor:
+    def _cuts(self, tree: PrefixTree, layer: int) -> list[_Cut]:
+        """A level's nodes, as many at once as a layer may compute."""
+        level = tree.levels[layer]
+        if len(level.parents) <= self.room.nodes:
+            return [_Cut(tree, slice(0, level.n_parents), slice(0, len(level.parents)))]
+        return [
+            _Cut(tree.part(leaves), tree.nodes(layer - 1, leaves), tree.nodes(layer, leaves))
+            for leaves in tree.split(layer, self.room.nodes)
+        ]
+
+    def _through(
+        self, piece: _Piece, layer: int, cuts: Sequence[_Cut], kept: NodeLayer, hidden: torch.Tensor
+    ) -> torch.Tensor:
         """The layer's output for each of its nodes, from hidden states of their parents."""
-        n_nodes = len(tree.levels[layer].parents)
-        if n_nodes <= self.room.nodes:
-            self.slots[layer] = kept
-            return self.branching.run(self.calls[layer], layer, tree, hidden, self.start)
+        call, n_parents = piece.calls[layer], len(hidden)
+        if len(cuts) == 1:
+            piece.slots[layer] = kept
+            return self.branching.run(call, layer, cuts[0].tree, hidden, piece.start)
         output: torch.Tensor | None = None
-        for leaves in tree.split(layer, self.room.nodes):
-            parents = tree.nodes(layer - 1, leaves)
-            self.slots[layer] = kept.some(parents, len(hidden))
-            part = self.branching.run(self.calls[layer], layer, tree.part(leaves), hidden[parents], self.start)
+        for cut in cuts:
+            piece.slots[layer] = kept.some(cut.parents, n_parents)
+            part = self.branching.run(call, layer, cut.tree, hidden[cut.parents], piece.start)
             if output is None:  # where the layer is, which need not be where the one before is
-                output = part.new_empty(n_nodes, *part.shape[1:])
-            output[tree.nodes(layer, leaves)] = part
+                output = part.new_empty(cuts[-1].nodes.stop, *part.shape[1:])
+            output[cut.nodes] = part
         assert output is not None
-        kept.length = self.start + hidden.shape[1]
+        kept.length = piece.start + hidden.shape[1]
         return output
 
-    def _read_keys(self, kept: NodeLayer, hidden: torch.Tensor) -> None:
+    def _read_keys(self, piece: _Piece, kept: NodeLayer, hidden: torch.Tensor) -> None:
         """Run the last layer for its keys and values."""
         for start in range(0, len(hidden), self.room.nodes):
             part = slice(start, min(start + self.room.nodes, len(hidden)))
-            self.slots[-1] = KeysOnlyLayer(kept.some(part, len(hidden)))
+            piece.slots[-1] = KeysOnlyLayer(kept.some(part, len(hidden)))
             with suppress(KeysKnownError):
-                self.calls[-1](hidden[part])
-        kept.length = self.start + hidden.shape[1]
+                piece.calls[-1](hidden[part])
+        kept.length = piece.start + hidden.shape[1]
 
 
 def _part(tree: PrefixTree, layers: Sequence[NodeLayer], leaves: slice) -> tuple[PrefixTree, list[NodeLayer]]:
