@@ -11,6 +11,7 @@ Python: of the generator only `random()` is used.
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from types import MappingProxyType
 
 from harness.choices import GateHeads, RandomMatch
@@ -315,9 +316,13 @@ def shuffled(pool: Sequence[Head], shape: ModelShape, *, seed: int, draw: int) -
     Every head of the model gets a random number from a generator of its own, seeded by (seed, draw), and the
     pool is sorted by these: heads that join or leave the pool do not change the order of the others.
     """
+    return tuple(sorted(pool, key=_places(shape, seed, draw).__getitem__))
+
+
+@cache
+def _places(shape: ModelShape, seed: int, draw: int) -> Mapping[Head, tuple[float, Head]]:
     generator = random.Random(f"random control: seed {seed}, draw {draw}")
-    place = {head: (generator.random(), head) for head in shape.heads()}
-    return tuple(sorted(pool, key=place.__getitem__))
+    return {head: (generator.random(), head) for head in shape.heads()}
 
 
 def matched(order: Sequence[Head], controlled: Sequence[Head]) -> tuple[Head, ...]:

@@ -7,6 +7,7 @@ a blueprint is found.
 
 import re
 from dataclasses import dataclass
+from functools import cache
 
 from harness.errors import HeadsError, ModelError
 
@@ -54,13 +55,18 @@ class ModelShape:
 
     def heads(self) -> tuple[Head, ...]:
         """All heads, layer by layer."""
-        return tuple(Head(layer, head) for layer in range(self.n_layers) for head in range(self.n_heads))
+        return _heads(self.n_layers, self.n_heads)
 
     def check(self, head: Head, where: str) -> None:
         """Raise a HeadsError that opens with `where` unless the model has this head."""
         for what, number, count in (("layer", head.layer, self.n_layers), ("head", head.head, self.n_heads)):
             if number >= count:
                 raise HeadsError(f"{where}: {what} {number}, but the model has {count} {what}s (0-{count - 1})")
+
+
+@cache
+def _heads(n_layers: int, n_heads: int) -> tuple[Head, ...]:
+    return tuple(Head(layer, head) for layer in range(n_layers) for head in range(n_heads))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ task's list counts with that list's lowest score (`harness.findings.rankings.ran
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeVar
 
 from harness.errors import HeadsError
@@ -181,6 +182,10 @@ class HeadRanking:
         Recomputed from the full scores where they are known, each task weighing as much as it has samples;
         else what the file lists; else the same mean over the cut lists.
         """
+        return self._global_heads
+
+    @cached_property
+    def _global_heads(self) -> tuple[ScoredHead, ...]:
         if self.mean_scores is None and self.listed_global is not None:
             return self.listed_global
         return self._by_mean(self.tasks, self.samples)

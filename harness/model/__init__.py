@@ -5,9 +5,24 @@ sleep. Where others want the same cores that loop is all that is done: nine shor
 7 s with one. Unless somebody has said otherwise, they turn for some 50 microseconds, which bridges what lies between
 two operations (https://gcc.gnu.org/onlinedocs/libgomp/GOMP_005fSPINCOUNT.html). It is read when torch is first
 imported.
+
+Three thousand modules are a million objects that stay to the end. The collector of cyclic garbage rests while they are
+made, and looks at none of them afterwards (https://docs.python.org/3/library/gc.html#gc.freeze).
 """
 
+import gc
 import os
 
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+"""Threads that wait give way, unless somebody has said how they are to wait."""
+
+_collects = gc.isenabled()
+gc.disable()
+try:
+    import transformers.modeling_utils
+    import transformers.models.auto.modeling_auto  # noqa: F401  # with it torch, and nearly all that this floor needs
+finally:
+    if _collects:
+        gc.enable()
+gc.freeze()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import permutation_test, t
+from scipy.stats import binomtest, permutation_test, t
 
 from harness.findings.statistics import (
     FilingSums,
@@ -68,6 +68,13 @@ def test_wilson_shrinks_with_n_and_is_symmetric(pair: tuple[int, int]) -> None:
     assert mirrored is not None
     assert four_times.high - four_times.low < once.high - once.low
     assert (1 - mirrored.high, 1 - mirrored.low) == pytest.approx((once.low, once.high), abs=1e-12)
+
+
+def test_wilson_is_that_of_scipy_to_the_last_bit() -> None:
+    for n in (1, 2, 27, 189):
+        for matches in range(n + 1):
+            theirs = binomtest(matches, n).proportion_ci(confidence_level=0.95, method="wilson")
+            assert wilson(matches, n) == Interval(theirs.low, theirs.high)
 
 
 def test_wilson_of_nothing_is_undefined_and_of_nonsense_an_error() -> None:

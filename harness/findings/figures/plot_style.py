@@ -181,6 +181,14 @@ def as_percent(axes: Axes) -> None:
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100 %"])
 
 
+def lay_out(figure: Figure) -> None:
+    """Settle where everything stands, once for all files: each `save` would work it out anew, in two more draws."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine(None)
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write the figure at once under its name; the ending says the format. Equal figures give equal files.
 

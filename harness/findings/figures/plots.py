@@ -24,7 +24,7 @@ from harness.files import write_text
 from harness.findings.figures.curve_drawing import LEVELS
 from harness.findings.figures.curve_plots import accuracy_by_k, accuracy_by_task, forest, retrieval_against_random
 from harness.findings.figures.map_plots import head_map, transfer_cells, transfer_map
-from harness.findings.figures.plot_style import STYLES, Style, house_style, new_figure, provenance, save
+from harness.findings.figures.plot_style import STYLES, Style, house_style, lay_out, new_figure, provenance, save
 from harness.findings.report.curves import Curve, Level, curves, envelope, level
 from harness.findings.report.report_data import ReportData
 from harness.findings.wording import participle, percent, points, points_between, span
@@ -118,6 +118,7 @@ def _draw(figure: Figure | None, stem: Path, formats: Sequence[Format]) -> Itera
     if figure is None:
         return
     stem.parent.mkdir(parents=True, exist_ok=True)
+    lay_out(figure)
     for ending in formats:
         path = stem.with_name(f"{stem.name}.{ending}")
         save(figure, path)

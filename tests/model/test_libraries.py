@@ -1,5 +1,6 @@
 """Threads that wait give way, unless somebody has said how they are to wait."""
 
+import gc
 import importlib
 import os
 
@@ -19,3 +20,16 @@ def test_how_threads_wait(given: dict[str, str], expected: str | None, monkeypat
         monkeypatch.setenv(name, value)
     importlib.reload(harness.model)
     assert os.environ.get("GOMP_SPINCOUNT") == expected
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_what_libraries_leave_is_not_looked_through(collects: bool) -> None:
+    """And whether cyclic garbage is collected stays as it was."""
+    before = gc.isenabled()
+    try:
+        gc.enable() if collects else gc.disable()
+        importlib.reload(harness.model)
+        assert gc.isenabled() == collects
+        assert gc.get_freeze_count() > 100_000
+    finally:
+        gc.enable() if before else gc.disable()
