@@ -52,7 +52,7 @@ def room_of(module: str) -> str:
 
 def is_heavy(module: str) -> bool:
     """Whether importing it imports torch."""
-    return module.partition(".")[0] in TORCH or module in TORCH_MODULES or module.startswith("harness.model.")
+    return module.partition(".")[0] in TORCH or module in TORCH_MODULES or f"{module}.".startswith("harness.model.")
 
 
 def test_the_modules_are_seen() -> None:
