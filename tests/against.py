@@ -1,0 +1,266 @@
+"""Two trees of this project against each other: whole commands, taking turns, and every completion of both.
+
+    python -m tests.against --other TREE --json FILE -- evals -k "within_task or random_control"
+
+`TREE` is a checkout of another version, down to 0.1.0; this tree is the one that the command is run in. What stands
+after `--` is given to `pytest` in each tree, with a fresh store each time; files in it are named by absolute paths. The
+first command of each tree also reads its libraries from the disk: it counts only where it is the only one.
+
+Completions are read from the last store of each tree and paired by row, prompt and heads. Kernels that round
+differently may choose the other of two tokens that are as good as equal: a difference counts as a tie where the best
+two logits came that near on either side. How near is a multiple of the dtype's precision (`TIE`), the same for all; the
+gaps of those that differ are written down. What one tree computes and the other does not is counted, not compared.
+
+Where others want the same cores, seconds say little: `cpu_seconds` are those in which a command computed.
+
+Knows nothing of what the completions say.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from harness.experiment.plan import Job
+from harness.experiment.record import Record, read_record, upgraded
+from harness.files import write_text
+
+ROOT = Path(__file__).parents[1]
+DONE = (0, 1)
+"""What pytest ends with where tests passed, or a gate's failed."""
+QUIET = ("-W", "ignore::DeprecationWarning")
+"""0.1.0 asks SQLite in a way that Python 3.12 deprecates."""
+PRECISION = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+TIE = 84
+"""Times a dtype's precision: the gap of the best two logits, in standard deviations, up to which rounding may choose.
+
+In float32 that is the benchmark's 1e-5.
+"""
+N_SHOWN = 200
+"""Differences that are written down, those of the largest gaps first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A whole command: when it came where, and what its store holds.
+
+    `before`, `rows` and `after` are the seconds to the first row, of the rows, and from the last one to the end; `None`
+    where the tree's report does not say.
+    """
+
+    seconds: float
+    cpu_seconds: float
+    before: float | None
+    rows: float | None
+    after: float | None
+    records: Mapping[Job, Record]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A completion that the two trees do not agree in.
+
+    `at` is the first token that differs, `tokens` what each says there, `None` past its end; `gap` the least distance
+    of the best two logits at any step of either.
+    """
+
+    row: str
+    prompt: str
+    heads: tuple[str, ...]
+    at: int
+    tokens: tuple[int | None, int | None]
+    texts: tuple[str, str]
+    gap: float
+
+
+def main() -> None:
+    """Run, print and write."""
+    asked = _arguments()
+    trees = {"this": ROOT, "other": asked.other.resolve()}
+    turns: dict[str, list[Whole]] = {name: [] for name in trees}
+    for number in range(asked.rounds):
+        for name in list(trees) if number % 2 == 0 else reversed(list(trees)):
+            turns[name].append(run_whole(trees[name], asked.pytest))
+            print(f"{name}: {turns[name][-1].seconds:.1f} s", flush=True)
+    found = {
+        "command": " ".join(["pytest", *asked.pytest]),
+        "trees": {name: commit_of(tree) for name, tree in trees.items()},
+        "machine": machine(),
+        **against(turns["this"], turns["other"], tie=TIE * PRECISION[asked.dtype]),
+    }
+    write_text(asked.json, json.dumps(found, indent=1) + "\n")
+    print(json.dumps({name: found[name] for name in ("seconds", "ratio", "completions")}, indent=1))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--other", type=Path, required=True, help="a checkout of another version")
+    parser.add_argument("--rounds", type=int, default=2, help="commands of each tree")
+    parser.add_argument("--dtype", choices=sorted(PRECISION), default="float32", help="that logits are rounded in")
+    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("pytest", nargs="+", help="pytest's arguments, after --")
+    return parser.parse_args()
+
+
+def run_whole(tree: Path, arguments: Sequence[str]) -> Whole:
+    """One command in a tree, as a user types it; a RuntimeError, with the end of what it said, where it fails."""
+    with tempfile.TemporaryDirectory() as place:
+        paths = [str(tree), *filter(None, [os.environ.get("PYTHONPATH")])]
+        began, seconds, cpu = time.time(), time.perf_counter(), _cpu_seconds()
+        done = subprocess.run(
+            [sys.executable, *QUIET, "-m", "pytest", *arguments, *QUIET, "-q", "--ablation-reports", place],
+            cwd=tree,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        seconds, cpu = time.perf_counter() - seconds, _cpu_seconds() - cpu
+        if done.returncode not in DONE:
+            raise RuntimeError(f"{tree}: pytest ended with {done.returncode}:\n{(done.stdout + done.stderr)[-3000:]}")
+        run: Mapping[str, Any] = json.loads((Path(place) / "latest" / "report.json").read_text(encoding="utf-8"))["run"]
+        records = read_records(Path(place) / "store.sqlite")
+    times = [datetime.fromisoformat(run[name]).timestamp() for name in ("rows_from", "rows_to") if run.get(name)]
+    if len(times) < 2:
+        return Whole(seconds, cpu, None, None, None, records)
+    first, last = times
+    return Whole(seconds, cpu, first - began, last - first, seconds - (last - began), records)
+
+
+def _cpu_seconds() -> float:
+    """Of all commands that have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def read_records(store: Path) -> dict[Job, Record]:
+    """What a store of any version holds, without regard to keys, which every version of an engine has of its own."""
+    with contextlib.closing(sqlite3.connect(store)) as database:
+        texts = [text for (text,) in database.execute("SELECT record FROM records")]
+    records = [_record(text) for text in texts]
+    return {record.job: record for record in records}
+
+
+def _record(text: str) -> Record:
+    try:
+        return read_record(text)
+    except ValueError:
+        return read_record(upgraded(text))  # of 0.1.0
+
+
+def against(these: Sequence[Whole], others: Sequence[Whole], *, tie: float) -> dict[str, Any]:
+    """Seconds of both trees' commands, how many times as fast this one is, and how their completions differ."""
+    seconds = {"this": _seconds(these), "other": _seconds(others)}
+    return {
+        "seconds": seconds,
+        "ratio": seconds["other"]["seconds"] / seconds["this"]["seconds"],
+        "completions": compared(these[-1].records, others[-1].records, tie=tie),
+    }
+
+
+def _seconds(turns: Sequence[Whole]) -> dict[str, Any]:
+    """The median of the commands after the first, and of their parts; `all` are those of every command, in order."""
+    counted = turns[1:] or turns
+
+    def middle(part: Callable[[Whole], float | None]) -> float | None:
+        known = [seconds for each in counted if (seconds := part(each)) is not None]
+        return median(known) if known else None
+
+    return {
+        "seconds": middle(lambda each: each.seconds),
+        "cpu_seconds": middle(lambda each: each.cpu_seconds),
+        "before_first_row": middle(lambda each: each.before),
+        "rows": middle(lambda each: each.rows),
+        "after_last_row": middle(lambda each: each.after),
+        "all": [each.seconds for each in turns],
+    }
+
+
+def compared(these: Mapping[Job, Record], others: Mapping[Job, Record], *, tie: float) -> dict[str, Any]:
+    """How many completions both hold, and how many of them differ, in tokens and in text; ties among them."""
+    both = [(these[job], others[job]) for job in these if job in others]
+    found = sorted(_differences(both), key=lambda each: -each.gap)
+    return {
+        "both": len(both),
+        "this_alone": len(these) - len(both),
+        "other_alone": len(others) - len(both),
+        "different": len(found),
+        "different_texts": sum(each.texts[0] != each.texts[1] for each in found),
+        "ties": sum(each.gap < tie for each in found),
+        "tie": tie,
+        "least_gap_of_equal": min((_gap(pair) for pair in both if _ids(pair[0]) == _ids(pair[1])), default=None),
+        "differences": [asdict(each) for each in found[:N_SHOWN]],
+    }
+
+
+def _differences(pairs: Sequence[tuple[Record, Record]]) -> Iterator[Difference]:
+    for pair in pairs:
+        this, other = (_ids(record) for record in pair)
+        if this == other:
+            continue
+        at = next((i for i, (a, b) in enumerate(zip(this, other, strict=False)) if a != b), min(len(this), len(other)))
+        job = pair[0].job
+        yield Difference(
+            row=job.row_id,
+            prompt=job.prompt,
+            heads=tuple(map(str, sorted(job.heads))),
+            at=at,
+            tokens=(this[at] if at < len(this) else None, other[at] if at < len(other) else None),
+            texts=(pair[0].text, pair[1].text),
+            gap=_gap(pair),
+        )
+
+
+def _ids(record: Record) -> tuple[int, ...]:
+    return record.completion.all_ids
+
+
+def _gap(pair: tuple[Record, Record]) -> float:
+    return min(record.completion.smallest_gap for record in pair)
+
+
+def commit_of(tree: Path) -> str | None:
+    """The commit of a checkout, with a `+` where files were changed since; `None` where it is none."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", "-C", str(tree), *words], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def machine() -> dict[str, Any]:
+    """What the commands ran on; cards as their driver names them, those alone that a command sees."""
+    cards: list[str] = []
+    if os.environ.get("CUDA_VISIBLE_DEVICES") != "" and (asks := shutil.which("nvidia-smi")):
+        query = [asks, "--query-gpu=name", "--format=csv,noheader"]
+        told = subprocess.run(query, capture_output=True, text=True, check=False)
+        cards = told.stdout.split("\n")[:-1] if told.returncode == 0 else []
+    return {
+        "processor": platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "cards": cards,
+        "python": platform.python_version(),
+        "threads": os.environ.get("OMP_NUM_THREADS"),
+        "load": os.getloadavg()[0],
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Stores of two versions: what they have in common is paired, what differs is found, and ties are told apart."""
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+from against import TIE, Whole, against, compared, read_records, run_whole
+
+from harness.experiment.heads import Head
+from harness.experiment.plan import Job
+from harness.experiment.record import Completion, Record
+from harness.experiment.store import Store
+from harness.model.performance import bench
+
+HEADS = frozenset({Head(1, 2), Head(0, 3)})
+BASELINE = Record(Job("a", frozenset()), Completion((5, 6, 7), 2, -0.5, -0.5, 0, 0.9), "Relsan Ltd", 0.1)
+ABLATED = Record(Job("a", HEADS), Completion((5, 6), None, -9.0, -8.0, 4, 0.3), "Relsan", 0.1)
+OTHER_ROW = Record(Job("b", frozenset()), Completion((9,), 2, -0.1, -0.1, 0, 2.0), "42", 0.1)
+TIE_HERE = 1e-5
+
+
+def by_job(*records: Record) -> Mapping[Job, Record]:
+    return {record.job: record for record in records}
+
+
+def saying(record: Record, *token_ids: int, gap: float, text: str = "another") -> Record:
+    return replace(record, completion=replace(record.completion, token_ids=token_ids, smallest_gap=gap), text=text)
+
+
+def first_version(record: Record) -> str:
+    """A record as 0.1.0 kept it: the completion's fields beside the others."""
+    job = {**asdict(record.job), "heads": [str(head) for head in sorted(record.job.heads)]}
+    fields = {**asdict(record), **asdict(record.completion), "job": job}
+    del fields["completion"], fields["device"], fields["baseline_logprobs"]
+    return json.dumps(fields)
+
+
+def test_stores_of_both_versions_hold_the_same_records(tmp_path: Path) -> None:
+    with Store(tmp_path / "now.sqlite") as store:
+        store.put_row([("key", BASELINE), ("another", ABLATED)])
+    now = read_records(tmp_path / "now.sqlite")
+    assert now == by_job(BASELINE, ABLATED)
+    database = sqlite3.connect(tmp_path / "old.sqlite")
+    database.execute("CREATE TABLE records (key TEXT PRIMARY KEY, record TEXT NOT NULL)")
+    database.executemany(
+        "INSERT INTO records VALUES (?, ?)", [(i, first_version(r)) for i, r in enumerate(now.values())]
+    )
+    database.commit()
+    database.close()
+    assert read_records(tmp_path / "old.sqlite") == now
+
+
+def test_equal_completions() -> None:
+    found = compared(by_job(BASELINE, ABLATED), by_job(ABLATED, BASELINE, OTHER_ROW), tie=TIE_HERE)
+    assert (found["both"], found["this_alone"], found["other_alone"], found["different"]) == (2, 0, 1, 0)
+    assert found["least_gap_of_equal"] == 0.3
+
+
+def test_differences_and_ties() -> None:
+    theirs = by_job(saying(BASELINE, 5, 8, gap=2e-6), saying(ABLATED, 5, 6, 1, gap=0.2, text=ABLATED.text))
+    found = compared(by_job(BASELINE, ABLATED), theirs, tie=TIE_HERE)
+    assert (found["different"], found["different_texts"], found["ties"]) == (2, 1, 1)
+    real, tie = found["differences"]
+    assert (real["heads"], real["at"], real["tokens"], real["gap"]) == (("L0H3", "L1H2"), 2, (None, 1), 0.2)
+    assert (tie["at"], tie["tokens"], tie["texts"]) == (1, (6, 8), ("Relsan Ltd", "another"))
+
+
+def test_an_end_token_counts() -> None:
+    theirs = by_job(replace(BASELINE, completion=replace(BASELINE.completion, end_token_id=None)))
+    assert compared(by_job(BASELINE), theirs, tie=TIE_HERE)["different"] == 1
+
+
+def test_the_first_command_of_a_tree_counts_only_alone() -> None:
+    def turn(seconds: float, rows: float | None = None) -> Whole:
+        return Whole(seconds, 2 * seconds, None, rows, None, by_job(BASELINE))
+
+    found = against([turn(90.0), turn(10.0, 6.0), turn(12.0, 8.0)], [turn(44.0)], tie=TIE_HERE)
+    assert found["seconds"]["this"]["seconds"] == 11.0
+    assert found["seconds"]["this"]["rows"] == 7.0
+    assert found["seconds"]["this"]["all"] == [90.0, 10.0, 12.0]
+    assert found["seconds"]["other"]["before_first_row"] is None
+    assert found["ratio"] == 4.0
+
+
+def test_precision_of_float32_is_the_benchmarks_tie() -> None:
+    assert pytest.approx(bench.TIE, rel=0.01) == TIE * 2.0**-23
+
+
+def test_a_command_that_fails_is_told(tmp_path: Path) -> None:
+    """A tree without tests: pytest says that there is no such file."""
+    with pytest.raises(RuntimeError, match="pytest ended with 4"):
+        run_whole(tmp_path, ["no_such_folder"])
