@@ -261,6 +261,11 @@ def _figures(result: BenchResult) -> Iterator[str]:
         f"{result.speed.bandwidth / 1e9:.3g} GB/s measured now, in {result.least_steps:,} passes; the engine "
         f"takes {slower:.2f} x that"
     )
+    if result.held_flops is not None and (held := result.held_floor_seconds) is not None:
+        yield (
+            f"at the {result.held_flops / 1e12:.3g} TFLOP/s that it holds for seconds: {held:.3f} s; "
+            f"the engine takes {result.engine.total_seconds / held:.2f} x that"
+        )
 
 
 def growth_lines(growth: Mapping[int, BenchResult]) -> Iterator[str]:

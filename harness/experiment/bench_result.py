@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from harness.errors import ReportError
@@ -79,7 +79,8 @@ class BenchResult:
     baseline's, `n_ties` of them where the best two logits are so near that rounding may choose. `own_flips` are those
     in which the plain loop differs from itself when a prompt is run beside a copy of it, where that was asked for.
     `flops` and `read_bytes` are what the work needs at least, whoever does it, and `least_steps` its passes over all
-    weights; `speed` is what the device can do. `identify` is there where it was asked for.
+    weights; `speed` is what the device can do at best, after a pause, and `held_flops` the operations a second that it
+    holds for seconds (`None` where nothing limits them). `identify` is there where it was asked for.
     """
 
     engine: SideResult
@@ -95,6 +96,7 @@ class BenchResult:
     read_bytes: float
     least_steps: int
     identify: IdentifyCost | None = None
+    held_flops: float | None = None
 
     @property
     def ratios(self) -> tuple[float, ...]:
@@ -117,6 +119,13 @@ class BenchResult:
         return self.floor_seconds / self.engine.total_seconds
 
     @property
+    def held_floor_seconds(self) -> float | None:
+        """The same at the speed that the device holds."""
+        if self.held_flops is None:
+            return None
+        return least_seconds(self.flops, self.read_bytes, replace(self.speed, flops=self.held_flops))
+
+    @property
     def tokens_identical(self) -> bool:
         """Whether every completion has the baseline's tokens, ties aside."""
         return self.n_different == self.n_ties
@@ -132,6 +141,7 @@ class BenchResult:
                 "ratios": self.ratios,
                 "floor_seconds": self.floor_seconds,
                 "fraction_of_floor": self.fraction_of_floor,
+                "held_floor_seconds": self.held_floor_seconds,
                 "tokens_identical": self.tokens_identical,
             }
         )

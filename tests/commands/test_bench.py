@@ -116,6 +116,12 @@ def test_every_line() -> None:
         "12 of 12 completions equal, token by token",
     ]
     assert list(bench_lines(Measured(SETTING, make_result()))) == whole
+    held = [*bench_lines(Measured(SETTING, dataclasses.replace(make_result(), held_flops=5e11)))]
+    assert held == [
+        *whole[:-1],
+        "at the 0.5 TFLOP/s that it holds for seconds: 0.700 s; the engine takes 1.43 x that",
+        whole[-1],
+    ]
     with_prefill = list(bench_lines(Measured(SETTING, make_result(), make_result())))
     assert with_prefill == [*whole, "to the first new token alone, on 2 rows of another filing", *sides]
 

@@ -28,6 +28,8 @@ def test_what_follows_from_the_figures() -> None:
     assert slower.ratio == pytest.approx(3.2)
     assert result.floor_seconds == pytest.approx(0.4)
     assert result.fraction_of_floor == pytest.approx(0.4)
+    assert result.held_floor_seconds is None
+    assert replace(result, held_flops=5e11).held_floor_seconds == pytest.approx(0.7)
 
 
 def test_the_file_holds_what_a_reader_looks_for(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from harness.experiment.record import Ask, Completion
 from harness.model.generation.engines import ModelEngine
 from harness.model.intervention.ablation import Ablation
 from harness.model.loading.loaded_model import LoadedModel
-from harness.model.performance.measures import LayerCounter, PeakMemory, finish, measure_speed
+from harness.model.performance.measures import LayerCounter, PeakMemory, finish, measure_held_flops, measure_speed
 from harness.retrieval.prompts import Prompt, Trial
 
 TIE = 1e-5
@@ -133,6 +133,7 @@ def compare(  # what is run, against what, how far
         n_ties=ties,
         own_flips=_own_flips(loaded, works, max_new_tokens) if own_flips else None,
         speed=measure_speed(loaded.device, loaded.model.dtype),
+        held_flops=measure_held_flops(loaded.device, loaded.model.dtype),
         flops=sum(_flops(loaded, group) for group in groups),
         read_bytes=sum(
             passes_bytes(loaded.size, each, len(work.prompt.token_ids))

@@ -1,7 +1,9 @@
 """What a benchmark measures beside time: how fast a device is at best, passes through layers, and the peak of memory.
 
 A benchmark that says "half of what the card can do" needs a device's speed (large matrix products, and copies of
-memory) from the same minutes as its own figures.
+memory) from the same minutes as its own figures. At best is one product after a pause; a GPU whose power or heat is
+limited clocks down under products without a pause, which is what reading long prompts is, so there what it holds is
+measured too.
 
 A pass over more positions than an answer has is prefill; anything shorter reads weights and caches for a few tokens,
 as decoding and the checking of drafts do. Passes are seen after the output projection, where conditions
@@ -27,19 +29,45 @@ GPU_SIDE, CPU_SIDE = 8192, 1024
 """Rows and columns of the matrices that are multiplied."""
 GPU_BYTES, CPU_BYTES = 2**31, 2**28
 """Bytes that are copied; far more than any cache holds."""
+HELD_SECONDS = 2.0
+"""Seconds of products before those that are measured, and of these: clocks settle within one."""
 
 
 def measure_speed(device: torch.device, dtype: torch.dtype) -> Speed:
     """The best of several: 2 n^3 operations of an n x n product; bytes read plus bytes written of a copy."""
     on_gpu = device.type == "cuda"
-    side = GPU_SIDE if on_gpu else CPU_SIDE
-    left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    product = torch.empty(side, side, device=device, dtype=dtype)
-    seconds = _best(lambda: torch.mm(left, right, out=product), device)
+    multiply, flops = _product(device, dtype)
+    seconds = _best(multiply, device)
     source = torch.zeros(GPU_BYTES if on_gpu else CPU_BYTES, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     copy_seconds = _best(lambda: target.copy_(source), device)
-    return Speed(flops=2 * side**3 / seconds, bandwidth=2 * source.numel() / copy_seconds)
+    return Speed(flops=flops / seconds, bandwidth=2 * source.numel() / copy_seconds)
+
+
+def measure_held_flops(device: torch.device, dtype: torch.dtype) -> float | None:
+    """Operations a second of the same products one behind the other for `HELD_SECONDS`, after as many seconds of them.
+
+    `None` on a CPU, where nothing but other work slows them down.
+    """
+    if device.type != "cuda":
+        return None
+    multiply, flops = _product(device, dtype)
+    n_products = max(1, int(HELD_SECONDS / _best(multiply, device)))
+    for _ in range(2):
+        began = time.perf_counter()
+        for _ in range(n_products):
+            multiply()
+        finish(device)
+        seconds = time.perf_counter() - began
+    return n_products * flops / seconds
+
+
+def _product(device: torch.device, dtype: torch.dtype) -> tuple[Callable[[], object], float]:
+    """What multiplies two n x n matrices of random numbers, and the 2 n^3 operations that it takes."""
+    side = GPU_SIDE if device.type == "cuda" else CPU_SIDE
+    left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    product = torch.empty(side, side, device=device, dtype=dtype)
+    return lambda: torch.mm(left, right, out=product), 2.0 * side**3
 
 
 def finish(device: torch.device) -> None:
