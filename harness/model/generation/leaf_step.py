@@ -20,6 +20,7 @@ from transformers.cache_utils import CacheLayerMixin
 from harness.model.generation.attention import HALVES, attention, sees_everything
 from harness.model.generation.node_attention import TO_NODES, Arrangement, HeldLayers, arranged, held_by
 from harness.model.generation.node_cache import NodeLayer
+from harness.model.generation.norms import fused_norms
 from harness.model.loading.devices import uploaded
 from harness.model.loading.loaded_model import LoadedModel
 
@@ -120,7 +121,7 @@ class LeafStep:
         for tail in self._tails:
             tail.where = where[tail.device]
         known = torch.arange(self._tails[0].most, device=ids.device) <= places[..., None]
-        with attention(TO_NODES):
+        with attention(TO_NODES), fused_norms(self._loaded.model):
             output = self._loaded.model(
                 input_ids=ids,
                 position_ids=self.n_held + places,

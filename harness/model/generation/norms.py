@@ -29,14 +29,19 @@ _norms: WeakKeyDictionary[nn.Module, tuple[tuple[nn.Module, float], ...]] = Weak
 _kinds: dict[type[nn.Module], str | None] = {}
 
 
-@contextmanager
-def fused_norms(module: nn.Module) -> Iterator[None]:
-    """RMS norms within this module by one kernel, in this thread, while the context is open."""
+def norms_within(module: nn.Module) -> tuple[tuple[nn.Module, float], ...]:
+    """The RMS norms within a module that one kernel may compute, each with its epsilon."""
     if module not in _norms:
         found = ((part, _epsilon(part)) for part in module.modules())
         _norms[module] = tuple((part, epsilon) for part, epsilon in found if epsilon is not None)
+    return _norms[module]
+
+
+@contextmanager
+def fused_norms(module: nn.Module) -> Iterator[None]:
+    """These by that kernel, as this thread calls them, while the context is open."""
     with ExitStack() as standing_in:
-        for norm, epsilon in _norms[module]:
+        for norm, epsilon in norms_within(module):
             standing_in.enter_context(replaced(norm, partial(_by_kernel, norm, epsilon)))
         yield
 
@@ -45,7 +50,7 @@ def _by_kernel(
     norm: nn.Module, epsilon: float, own: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     """Of what is given alone, and is of the weight's dtype; else the module's own."""
-    weight = norm.weight
+    weight = norm.get_parameter("weight")
     if kwargs or len(args) != 1 or args[0].dtype != weight.dtype:
         return own(*args, **kwargs)
     return nn.functional.rms_norm(args[0], weight.shape, weight, epsilon)
@@ -69,16 +74,17 @@ def may_be_fused(weight: torch.Tensor) -> bool:
 
 
 def _says_the_same(module: nn.Module, name: str) -> bool:
-    """Whether a copy of the module, with random weights, says what torch's function does with the epsilon of this name."""
+    """Whether a copy of the module with random weights says what torch's function does; `name` is its epsilon's."""
     epsilon = getattr(module, name, None)
     if not isinstance(epsilon, float) or [*dict(module.named_parameters())] != ["weight"]:
         return False
     random = torch.Generator().manual_seed(0)
-    (width,) = module.weight.shape
     trial = copy.deepcopy(module).to("cpu", torch.float32)
+    weight = trial.get_parameter("weight")
+    (width,) = weight.shape
     with torch.no_grad():
-        trial.weight.copy_(torch.randn(width, generator=random))
+        weight.copy_(torch.randn(width, generator=random))
         # small, so that the epsilon shows
         hidden = torch.randn(3, width, generator=random) * epsilon**0.5
-        said, expected = trial(hidden), nn.functional.rms_norm(hidden, (width,), trial.weight, epsilon)
+        said, expected = trial(hidden), nn.functional.rms_norm(hidden, (width,), weight, epsilon)
     return isinstance(said, torch.Tensor) and said.shape == expected.shape and torch.allclose(said, expected, rtol=1e-4)

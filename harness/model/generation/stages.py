@@ -31,6 +31,7 @@ from torch import nn
 
 from harness.experiment.locks import WAIT_SECONDS
 from harness.model.generation.branching import attention_modules, decoder_layers
+from harness.model.generation.norms import norms_within
 from harness.model.intervention.thread_hooks import ready_for_forwards, ready_for_hooks, replaced
 from harness.model.loading.loaded_model import LoadedModel
 
@@ -96,6 +97,7 @@ class Stages:
         self.changed = threading.Condition()
         self.stopped = False
         self._hooked = [*attention_modules(loaded), *(output.module for output in loaded.outputs)]
+        self._replaced = [*self.layers, *(norm for norm, _ in norms_within(loaded.model))]
         # of those in flight the part of the memory that each may take; and works that wait to be
         self._flying: dict[Flight, float] = {}
         self._asking: list[int] = []
@@ -138,7 +140,7 @@ class Stages:
                 results.put(([], error))
 
         threads = [threading.Thread(target=work_off, name=f"row in flight {number}") for number in range(most)]
-        with ready_for_hooks(self._hooked), ready_for_forwards(self.layers), ExitStack() as ends:
+        with ready_for_hooks(self._hooked), ready_for_forwards(self._replaced), ExitStack() as ends:
             for thread in threads:
                 thread.start()
                 ends.callback(thread.join)
