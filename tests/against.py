@@ -1,10 +1,11 @@
-"""Two trees of this project against each other: whole commands, taking turns, and every completion of both.
+"""Whole commands in two trees of this project, taking turns, and every completion of both against the other's.
 
     python -m tests.against --other TREE --json FILE -- evals -k "within_task or random_control"
 
-`TREE` is a checkout of another version, down to 0.1.0; this tree is the one that the command is run in. What stands
-after `--` is given to `pytest` in each tree, with a fresh store each time; files in it are named by absolute paths. The
-first command of each tree also reads its libraries from the disk: it counts only where it is the only one.
+`TREE` is a checkout of another version, down to 0.1.0; this tree is the one that the command is run in. Without another
+one this tree alone is measured. What stands after `--` is given to `pytest` in each tree, with a fresh store each time;
+files in it are named by absolute paths. Tests are collected first, without the clock, so that libraries are read from
+the disk by nobody's turn.
 
 Completions are read from the last store of each tree and paired by row, prompt and heads. Kernels that round
 differently may choose the other of two tokens that are as good as equal: a difference counts as a tie where the best
@@ -89,26 +90,28 @@ class Difference:
 def main() -> None:
     """Run, print and write."""
     asked = _arguments()
-    trees = {"this": ROOT, "other": asked.other.resolve()}
+    trees = {"this": ROOT} if asked.other is None else {"this": ROOT, "other": asked.other.resolve()}
+    for tree in trees.values():
+        run_whole(tree, [*asked.pytest, "--collect-only"])
     turns: dict[str, list[Whole]] = {name: [] for name in trees}
-    for number in range(asked.rounds):
-        for name in list(trees) if number % 2 == 0 else reversed(list(trees)):
-            turns[name].append(run_whole(trees[name], asked.pytest))
-            print(f"{name}: {turns[name][-1].seconds:.1f} s", flush=True)
+    for name in asked.turns.split(",") if asked.turns else trees:
+        turns[name].append(run_whole(trees[name], asked.pytest))
+        print(f"{name}: {turns[name][-1].seconds:.1f} s", flush=True)
     found = {
         "command": " ".join(["pytest", *asked.pytest]),
-        "trees": {name: commit_of(tree) for name, tree in trees.items()},
+        "trees": dict(zip(trees, asked.names, strict=False)) or {name: commit_of(tree) for name, tree in trees.items()},
         "machine": machine(),
-        **against(turns["this"], turns["other"], tie=TIE * PRECISION[asked.dtype]),
+        **against(turns, tie=TIE * PRECISION[asked.dtype]),
     }
     write_text(asked.json, json.dumps(found, indent=1) + "\n")
-    print(json.dumps({name: found[name] for name in ("seconds", "ratio", "completions")}, indent=1))
+    print(json.dumps(found, indent=1))
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--other", type=Path, required=True, help="a checkout of another version")
-    parser.add_argument("--rounds", type=int, default=2, help="commands of each tree")
+    parser.add_argument("--other", type=Path, help="a checkout of another version")
+    parser.add_argument("--turns", help="whose command is run when, as this,other,this; by default each tree's once")
+    parser.add_argument("--names", nargs="+", default=(), help="of trees that are no checkouts, this one first")
     parser.add_argument("--dtype", choices=sorted(PRECISION), default="float32", help="that logits are rounded in")
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("pytest", nargs="+", help="pytest's arguments, after --")
@@ -131,8 +134,9 @@ def run_whole(tree: Path, arguments: Sequence[str]) -> Whole:
         seconds, cpu = time.perf_counter() - seconds, _cpu_seconds() - cpu
         if done.returncode not in DONE:
             raise RuntimeError(f"{tree}: pytest ended with {done.returncode}:\n{(done.stdout + done.stderr)[-3000:]}")
-        run: Mapping[str, Any] = json.loads((Path(place) / "latest" / "report.json").read_text(encoding="utf-8"))["run"]
-        records = read_records(Path(place) / "store.sqlite")
+        report, store = Path(place) / "latest" / "report.json", Path(place) / "store.sqlite"
+        run = json.loads(report.read_text(encoding="utf-8"))["run"] if report.is_file() else {}
+        records = read_records(store) if store.is_file() else {}
     times = [datetime.fromisoformat(run[name]).timestamp() for name in ("rows_from", "rows_to") if run.get(name)]
     if len(times) < 2:
         return Whole(seconds, cpu, None, None, None, records)
@@ -161,22 +165,23 @@ def _record(text: str) -> Record:
         return read_record(upgraded(text))  # of 0.1.0
 
 
-def against(these: Sequence[Whole], others: Sequence[Whole], *, tie: float) -> dict[str, Any]:
-    """Seconds of both trees' commands, how many times as fast this one is, and how their completions differ."""
-    seconds = {"this": _seconds(these), "other": _seconds(others)}
+def against(turns: Mapping[str, Sequence[Whole]], *, tie: float) -> dict[str, Any]:
+    """Seconds of each tree's commands; of two how many times as fast this one is, and how their completions differ."""
+    seconds = {name: _seconds(commands) for name, commands in turns.items()}
+    if "other" not in turns:
+        return {"seconds": seconds, "completions": len(turns["this"][-1].records)}
     return {
         "seconds": seconds,
         "ratio": seconds["other"]["seconds"] / seconds["this"]["seconds"],
-        "completions": compared(these[-1].records, others[-1].records, tie=tie),
+        "completions": compared(turns["this"][-1].records, turns["other"][-1].records, tie=tie),
     }
 
 
 def _seconds(turns: Sequence[Whole]) -> dict[str, Any]:
-    """The median of the commands after the first, and of their parts; `all` are those of every command, in order."""
-    counted = turns[1:] or turns
+    """The median of these commands, and of their parts; `all` are those of every command, in order."""
 
     def middle(part: Callable[[Whole], float | None]) -> float | None:
-        known = [seconds for each in counted if (seconds := part(each)) is not None]
+        known = [seconds for each in turns if (seconds := part(each)) is not None]
         return median(known) if known else None
 
     return {

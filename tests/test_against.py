@@ -73,16 +73,18 @@ def test_an_end_token_counts() -> None:
     assert compared(by_job(BASELINE), theirs, tie=TIE_HERE)["different"] == 1
 
 
-def test_the_first_command_of_a_tree_counts_only_alone() -> None:
+def test_seconds_are_medians_and_parts_those_that_a_report_tells() -> None:
     def turn(seconds: float, rows: float | None = None) -> Whole:
         return Whole(seconds, 2 * seconds, None, rows, None, by_job(BASELINE))
 
-    found = against([turn(90.0), turn(10.0, 6.0), turn(12.0, 8.0)], [turn(44.0)], tie=TIE_HERE)
-    assert found["seconds"]["this"]["seconds"] == 11.0
+    these = [turn(90.0), turn(10.0, 6.0), turn(12.0, 8.0)]
+    found = against({"this": these, "other": [turn(48.0)]}, tie=TIE_HERE)
+    assert found["seconds"]["this"]["seconds"] == 12.0
     assert found["seconds"]["this"]["rows"] == 7.0
     assert found["seconds"]["this"]["all"] == [90.0, 10.0, 12.0]
     assert found["seconds"]["other"]["before_first_row"] is None
     assert found["ratio"] == 4.0
+    assert against({"this": these}, tie=TIE_HERE)["completions"] == 1
 
 
 def test_precision_of_float32_is_the_benchmarks_tie() -> None:
