@@ -1,8 +1,9 @@
-"""Threads that wait give way, unless somebody has said how they are to wait."""
+"""How threads wait and memory is taken, unless somebody has said otherwise; what libraries leave for the collector."""
 
 import gc
 import importlib
 import os
+import sys
 
 import pytest
 
@@ -20,6 +21,27 @@ def test_how_threads_wait(given: dict[str, str], expected: str | None, monkeypat
         monkeypatch.setenv(name, value)
     importlib.reload(harness.model)
     assert os.environ.get("GOMP_SPINCOUNT") == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "expandable_segments:True"),
+        ({"PYTORCH_CUDA_ALLOC_CONF": "backend:native"}, "backend:native"),
+        ({"PYTORCH_ALLOC_CONF": "backend:native"}, None),
+    ],
+)
+def test_how_a_gpus_memory_is_taken(
+    given: dict[str, str], expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    for name in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    importlib.reload(harness.model)
+    assert os.environ.get("PYTORCH_CUDA_ALLOC_CONF") == expected
 
 
 @pytest.mark.parametrize("collects", [True, False])

@@ -12,6 +12,7 @@ Knows nothing of trees, heads or tokens.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import ceil
 
 import torch
 
@@ -25,7 +26,7 @@ CPU_BYTES = 2**26
 CPU_HELD = 2**30
 """Keys and values that may be held on a CPU, where the memory that is free says little."""
 
-SHARE = 0.9
+SHARE = 0.93
 """Of a GPU's free memory: the rest is left to fragments and to kernels' own scratch."""
 
 COMPUTED = 0.1
@@ -117,7 +118,8 @@ def _room(loaded: LoadedModel, n_positions: int, free: Free) -> Room:
     node = _node_bytes(loaded, n_positions)
     computed = COMPUTED * min(free.values()) if on_gpu else CPU_BYTES
     # where a prompt may go on behind a front at no price
-    share = min(1, max(computed / node, PIECE / n_positions)) if may_attend_behind(loaded) else 1
+    n_pieces = max(1, min(ceil(node / computed), n_positions // PIECE)) if may_attend_behind(loaded) else 1
+    share = 1 / n_pieces
     nodes = max(1, int(computed / (share * node)))
     # keys and values of a tree are spread over devices as its layers are
     cached = dict.fromkeys(free, 0)
@@ -128,7 +130,7 @@ def _room(loaded: LoadedModel, n_positions: int, free: Free) -> Room:
     rows = min(held[device] * len(layers) / (size * each) for device, each in cached.items() if each)
     row = sum(cached.values()) / len(layers)
     hidden = int(loaded.model.config.get_text_config().hidden_size) / row
-    tokens = None if share == 1 else max(PIECE, int(share * n_positions))
+    tokens = None if n_pieces == 1 else ceil(share * n_positions)
     return Room(nodes, rows, hidden, len(layers) + hidden, tokens)
 
 

@@ -82,7 +82,7 @@ def prefill_together(
     """Run each prompt with its draft over the tree, as much of it at once as there is room for.
 
     Leaves come in the tree's order; each of those given out is of one prompt, and what is given out together is held
-    together. What was given out before is not to be used any more once the next is asked for.
+    together. What was given out before is not to be used any more once the next is asked for, and holds nothing then.
 
     `capacity` positions are made room for, the filled ones included. `held` are layers of this tree with a front that
     was read before: then `prompts` are what comes after it.
@@ -187,10 +187,14 @@ class _Walk:
             yield from self._given_out(tree, layers, torch.cat(hidden, dim=1))
             return
         rows -= self.room.hidden * tree.levels[parting].n_parents
+        given: list[SharedPrompt] = []
         for leaves in self._runs(tree, parting, layers, rows):
+            for each in given:  # whoever still knows them, their memory is needed
+                each.layers.clear()
             part, below = _part(tree, layers, leaves)
             nodes = tree.nodes(parting - 1, leaves)
-            yield from self.descend(part, parting, below, [each[nodes] for each in hidden], rows)
+            for given in self.descend(part, parting, below, [each[nodes] for each in hidden], rows):
+                yield given
 
     @property
     def _tail(self) -> int:

@@ -56,7 +56,7 @@ def test_where_one_node_is_too_much_a_prompt_is_fed_in_pieces(monkeypatch: pytes
     assert found.tokens == pytest.approx(2_500, rel=0.01)
     assert found.hidden == whole.hidden
     monkeypatch.setattr(room, "CPU_BYTES", 1)
-    assert room_of(loaded, 10_000).tokens == room.PIECE
+    assert room_of(loaded, 10_000).tokens == 1_112  # nine, as ten would be shorter than what keeps a GPU busy
 
 
 def test_half_the_room_down_to_one_condition() -> None:

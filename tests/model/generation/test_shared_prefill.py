@@ -14,6 +14,7 @@ from harness.model.generation.branching import Branching
 from harness.model.generation.node_cache import NodeLayer
 from harness.model.generation.room import Room
 from harness.model.generation.shared_prefill import (
+    SharedPrompt,
     _Piece,
     _Walk,
     gather,
@@ -180,15 +181,20 @@ def test_the_last_layer_is_run_for_keys_and_values_alone() -> None:
 )
 @torch.inference_mode()
 def test_what_fits_is_held_together_and_nothing_is_run_twice(room: Room, n_parts: int) -> None:
-    """The tree's keys and values are 1 + 2 + 3 rows: room for five makes two parts, which share the first layers."""
+    """The tree's keys and values are 1 + 2 + 3 rows: room for five makes two parts, which share the first layers.
+
+    Whoever still knows the first while the second is read keeps no memory.
+    """
     loaded, tree = tiny_loaded("llama"), prefix_tree(SETS, N_LAYERS)
     with LayerCounter(loaded, len(PROMPT), most_short=0) as counter:
-        parts = list(prefill(loaded, Branching(loaded), tree, PROMPT, (), capacity=25, room=room))
+        parts: list[SharedPrompt] = []
+        for part in prefill(loaded, Branching(loaded), tree, PROMPT, (), capacity=25, room=room):
+            assert not any(each.layers for each in parts)
+            assert {layer.length for layer in part.layers} == {len(PROMPT)}
+            parts.append(part)
     assert len(parts) == n_parts
     assert [level.n_parents for level in tree.levels] == [1, 2, 3]
     assert counter.prefill_passes == pytest.approx(2 + 3)
-    for part in parts:
-        assert {layer.length for layer in part.layers} == {len(PROMPT)}
 
 
 def runs_of(walk: _Walk, tree: PrefixTree, first: int, rows: float) -> list[int]:
