@@ -1,11 +1,15 @@
-"""The conditions of one prompt answered: drafts checked, and what departs from them decoded.
+"""The conditions of prompts answered: drafts checked, and what departs from them decoded.
 
-1. The prompt, with the gold value after it, is run once over the layer-prefix tree of the conditions' heads
+1. A prompt, with the gold value after it, is run once over the layer-prefix tree of the conditions' heads
    (`harness.experiment.prefix_tree`); in the last layer only keys and values.
 2. Drafts are checked: the last layer at the last positions gives every condition's own choice after the
    prompt and after each token of the gold value. A condition that says the draft and then ends needs no
    decoding. The untouched model's answer is a draft for the others, where it is another than the gold value.
 3. What departs is decoded, all such conditions in one batch, which shrinks as they end.
+
+On a GPU, which waits for launches, prompts that were read are answered together: their leaves are one batch, over what
+each prompt's nodes hold, to which the untouched model's answers are fed as well. Elsewhere drafts are read over the
+tree's nodes, prompt by prompt.
 
 Where heads are ablated from the prompt's last token on, the prompt before it is run once for all conditions, and
 what was read is copied for those that part after it.
@@ -14,27 +18,29 @@ Knows nothing of other prompts, but that what comes first of this one may have b
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import fsum
 
 from harness.experiment.heads import Head
-from harness.experiment.intervention import Rescue
+from harness.experiment.intervention import MeanValues, Rescue
 from harness.experiment.prefix_tree import PrefixTree, prefix_tree
 from harness.experiment.record import Ask, Completion, noted
 from harness.model.generation.branching import Branching
-from harness.model.generation.decoding import Greedy, GrowingRows, Reading, decode
+from harness.model.generation.decoding import Greedy, GrowingRows, Leaf, Reading, decode, filled
 from harness.model.generation.leaf_step import LeafStep, can_step_by_leaf
 from harness.model.generation.node_cache import NodeLayer
 from harness.model.generation.room import Room
 from harness.model.generation.shared_prefill import (
     SharedPrompt,
     gather,
-    nodes_of,
+    parts_of,
     prefill,
     read_draft,
     read_prefilled,
     spread,
 )
+from harness.model.intervention.ablation import Ablation
 from harness.model.intervention.head_values import replacement_of
 from harness.model.intervention.projection_input import ZERO, Replacement
 from harness.model.loading.loaded_model import LoadedModel
@@ -42,42 +48,47 @@ from harness.model.loading.loaded_model import LoadedModel
 NOTHING: Mapping[frozenset[Head], int] = Counter()
 
 
+LOGITS_BYTES = 2**32
+"""What the logits of drafts that are fed by leaf may take."""
+
+
 @dataclass(slots=True)
 class _Answer:
     """What is known of one condition so far."""
 
-    greedy: Greedy
-    gold_logprob: float = 0.0
+    leaf: Leaf
+    gold_logprob: float
     baseline_logprob: float | None = None
     baseline_logprobs: tuple[float, ...] | None = None
-    hooks_fired: int = 0
     halvings: int = 0
 
     def completion(self, with_baseline: bool) -> Completion:
-        ids, ended = self.greedy.token_ids, self.greedy.ended
+        greedy = self.leaf.greedy
+        ids, ended = greedy.token_ids, greedy.ended
         return Completion(
             token_ids=tuple(ids[:-1] if ended else ids),
             end_token_id=ids[-1] if ended else None,
             gold_logprob=self.gold_logprob,
             baseline_logprob=self.baseline_logprob if with_baseline else None,
-            hooks_fired=self.hooks_fired,
-            smallest_gap=min(self.greedy.gaps),
+            hooks_fired=self.leaf.hooks_fired,
+            smallest_gap=min(greedy.gaps),
             halvings=self.halvings,
             baseline_logprobs=self.baseline_logprobs if with_baseline else None,
         )
 
 
 class RowAnswers:
-    """One prompt's conditions on their way; `answers` holds those that are done."""
+    """One prompt's conditions on their way; `answers` holds those that are done.
+
+    `baseline_ids` are what the untouched model said, its end token included, once that is known.
+    """
 
     def __init__(self, loaded: LoadedModel, ask: Ask) -> None:
         self.ask = ask
         self.answers: dict[frozenset[Head], _Answer] = {}
+        self.baseline_ids = ask.baseline_ids
         self._loaded = loaded
-        self._last = ask.prompt.token_ids[-1]
-        self._baseline_ids = ask.baseline_ids
         self._replacement: Replacement | None = None
-        self._by_leaf = can_step_by_leaf(loaded)
 
     @property
     def capacity(self) -> int:
@@ -106,7 +117,14 @@ class RowAnswers:
         """The same before the prompt's last token, where it does not hang on the row: of any row that begins alike."""
         return ZERO if isinstance(self.ask.intervention.values, Rescue) else self.replacement
 
-    def answer(
+    @property
+    def goes_with_others(self) -> bool:
+        """Whether it may be answered together with other prompts, and gains by it."""
+        values, phase = self.ask.intervention.values, self.ask.intervention.phase
+        steady = values is None or isinstance(values, MeanValues)
+        return steady and phase == "all" and self._loaded.waits_for_launches and can_step_by_leaf(self._loaded)
+
+    def read(
         self,
         head_sets: Sequence[frozenset[Head]],
         held: Sequence[NodeLayer] = (),
@@ -114,21 +132,17 @@ class RowAnswers:
         room: Room,
         halvings: int = 0,
         fired: Mapping[frozenset[Head], int] = NOTHING,
-    ) -> None:
-        """Answer these head sets, as many at once as there is room for.
+    ) -> Iterator["ReadPrompt"]:
+        """The prompt read for these head sets, as many at once as there is room for.
 
         `held` are the layers of `read_tree(head_sets)` with the prompt's first tokens in them, which `fired` calls of
-        ablated projections were needed for.
+        ablated projections were needed for. What was given out before is to be answered, or put aside, before the next
+        is asked for.
         """
         tree = prefix_tree(head_sets, len(self._loaded.outputs))
         branching = Branching(self._loaded, self.replacement)
         for shared in self._read_prompt(tree, held, branching, room):
-            answers = self._answer(shared, branching)
-            branching.check()
-            for heads, answer in zip(shared.tree.leaves, answers, strict=True):
-                answer.hooks_fired += fired.get(heads, 0)
-                answer.halvings = halvings
-                self.answers[heads] = answer
+            yield ReadPrompt(self, shared, branching, fired, halvings)
 
     def read_tree(self, head_sets: Sequence[frozenset[Head]]) -> PrefixTree:
         """The tree over which the prompt is read, but for its last token."""
@@ -171,54 +185,216 @@ class RowAnswers:
         for leaves in tree.split(len(tree.levels) - 1, max(1, int(room.rows / len(tree.levels)))):
             yield spread(untouched, tree.part(leaves))
 
-    def _answer(self, shared: SharedPrompt, branching: Branching) -> list[_Answer]:
-        """Check drafts, then decode what departs from them; one answer for each leaf."""
-        loaded, tree, gold = self._loaded, shared.tree, self.ask.prompt.value_ids
-        ends, most = loaded.end_token_ids, self.ask.max_new_tokens
-        answers = [_Answer(Greedy(ends, most)) for _ in tree.leaves]
-        fed: Sequence[int] = gold
-        reading = Reading(read_prefilled(loaded, branching, shared, (self._last, *gold)))
-        for leaf, (answer, logprob) in enumerate(zip(answers, reading.logprobs(gold), strict=True)):
-            answer.gold_logprob = logprob
-            reading.follow(leaf, gold, answer.greedy)
-        if self._baseline_ids is None and not tree.leaves[0]:
-            # on a GPU a step costs about the same for one condition as for all
-            first = answers if self._loaded.waits_for_launches and not answers[0].greedy.done else answers[:1]
-            self._decode(shared, branching, first, fed)
-            self._baseline_ids = tuple(answers[0].greedy.token_ids)
-        if self._baseline_ids is not None:
-            draft = self._baseline_ids[:-1]
-            if draft != gold[: len(draft)]:
-                fed = draft
-                reading = Reading(read_draft(loaded, branching, shared, (self._last, *draft)))
-            sums, each = reading.logprobs(self._baseline_ids), reading.token_logprobs(self._baseline_ids)
-            for leaf, answer in enumerate(answers):
-                answer.baseline_logprob, answer.baseline_logprobs = sums[leaf], noted(each[leaf])
-                reading.follow(leaf, draft, answer.greedy)
-        self._decode(shared, branching, answers, fed)
-        for prompt, heads, answer in zip(tree.prompts, tree.leaves, answers, strict=True):
-            answer.hooks_fired += branching.fired[prompt, heads]
-        return answers
 
-    def _decode(
-        self, shared: SharedPrompt, branching: Branching, answers: Sequence[_Answer], fed: Sequence[int]
+class ReadPrompt:
+    """A prompt that has been read for some leaves, which are to be answered.
+
+    `branching` read it, and reads on; `fired` are calls of ablated projections before that, by head set.
+    """
+
+    def __init__(
+        self,
+        row: RowAnswers,
+        shared: SharedPrompt,
+        branching: Branching,
+        fired: Mapping[frozenset[Head], int] = NOTHING,
+        halvings: int = 0,
     ) -> None:
-        """Decode to their ends those of the first leaves, whose answers are given, that are not done.
+        self.row = row
+        self.shared = shared
+        self.branching = branching
+        self.answers: list[_Answer] = []
+        self._fired = fired
+        self._halvings = halvings
+        self._reading: Reading | None = None
 
-        `fed` is the draft that was read last.
+    @property
+    def leaves(self) -> list[Leaf]:
+        """Of all answers."""
+        return [answer.leaf for answer in self.answers]
+
+    @property
+    def draft(self) -> tuple[int, ...]:
+        """What the untouched model said, but the last of it."""
+        return (self.row.baseline_ids or ())[:-1]
+
+    @property
+    def draft_is_read(self) -> bool:
+        """Whether the gold value begins with it."""
+        return self.row.ask.prompt.value_ids[: len(self.draft)] == self.draft
+
+    def follow_gold(self, loaded: LoadedModel) -> None:
+        """Begin the answers: as far as the leaves say the gold value, which was fed after the prompt."""
+        ask, gold, last_id = self.row.ask, self.row.ask.prompt.value_ids, self.row.ask.prompt.token_ids[-1]
+        self._reading = Reading(read_prefilled(loaded, self.branching, self.shared, (last_id, *gold)))
+        logprobs = self._reading.logprobs(gold, range(len(self.shared.tree.leaves)))
+        for place, heads in enumerate(self.shared.tree.leaves):
+            leaf = Leaf(heads, last_id, Greedy(loaded.end_token_ids, ask.max_new_tokens), gold)
+            self._reading.follow(place, gold, leaf.greedy)
+            self.answers.append(_Answer(leaf, fsum(logprobs[place]), halvings=self._halvings))
+        self.note_baseline()
+
+    def note_baseline(self) -> None:
+        """The untouched model's answer, where it is one of these and done."""
+        untouched = self.answers[0].leaf
+        if self.row.baseline_ids is None and not untouched.heads and untouched.greedy.done:
+            self.row.baseline_ids = tuple(untouched.greedy.token_ids)
+
+    def follow_baseline(self, reading: Reading | None = None, first: int = 0) -> None:
+        """As far as the leaves say what the untouched model said.
+
+        Their rows in the reading of it begin with `first`; without one it is that of the gold value.
         """
-        leaves = [leaf for leaf, answer in enumerate(answers) if not answer.greedy.done]
-        if not leaves:
-            return
-        loaded, replacement = self._loaded, branching.replacement
-        sets = [shared.tree.leaves[leaf] for leaf in leaves]
-        greedy = [answers[leaf].greedy for leaf in leaves]
-        if self._by_leaf and replacement.steady:
-            most = self.ask.max_new_tokens
-            step = LeafStep(loaded, shared.layers, nodes_of(shared, leaves), shared.n_held, most)
-            fired = decode(loaded, step, self._last, sets, greedy, replacement, draft=fed)
-        else:
-            growing = GrowingRows(loaded, gather(shared, leaves))
-            fired = decode(loaded, growing, self._last, sets, greedy, replacement)
+        reading = reading or self._reading
+        assert reading is not None
+        assert self.row.baseline_ids is not None
+        each = reading.logprobs(self.row.baseline_ids, range(first, first + len(self.answers)))
+        for place, (answer, logprobs) in enumerate(zip(self.answers, each, strict=True)):
+            answer.baseline_logprob, answer.baseline_logprobs = fsum(logprobs), noted(logprobs)
+            reading.follow(first + place, self.draft, answer.leaf.greedy)
+
+    def keep(self) -> None:
+        """The answers, which are done, are the row's."""
+        tree, fired = self.shared.tree, self.branching.fired
+        for prompt, heads, answer in zip(tree.prompts, tree.leaves, self.answers, strict=True):
+            answer.leaf.hooks_fired += fired[prompt, heads] + self._fired.get(heads, 0)
+            self.row.answers[heads] = answer
+
+
+def answer_together(loaded: LoadedModel, reads: Sequence[ReadPrompt]) -> None:
+    """Answer prompts that were read, of one replacement; those that were put aside have followed the gold value.
+
+    Raises:
+        AblationError: an ablation that was not sound.
+    """
+    for read in reads:
+        if not read.answers:
+            read.follow_gold(loaded)
+    by_leaf = loaded.waits_for_launches and can_step_by_leaf(loaded)
+    if by_leaf and all(read.branching.replacement.steady for read in reads):
+        for some in _in_runs(loaded, reads):
+            _answer_by_leaf(loaded, some)
+    else:
+        for read in reads:
+            _answer_by_node(loaded, read)
+    for branching in {id(read.branching): read.branching for read in reads}.values():
+        branching.check()
+    for read in reads:
+        read.keep()
+
+
+def _in_runs(loaded: LoadedModel, reads: Sequence[ReadPrompt]) -> Iterator[Sequence[ReadPrompt]]:
+    """As many at once as the logits of their drafts have room for."""
+    logit_bytes = loaded.model.config.get_text_config().vocab_size * loaded.model.dtype.itemsize
+    run: list[ReadPrompt] = []
+    for read in reads:
+        run.append(read)
+        width = max(1 + max(each.row.ask.max_new_tokens, len(each.draft)) for each in run)
+        if len(run) > 1 and sum(len(each.answers) for each in run) * width * logit_bytes > LOGITS_BYTES:
+            yield run[:-1]
+            run = [read]
+    yield run
+
+
+def _answer_by_leaf(loaded: LoadedModel, reads: Sequence[ReadPrompt]) -> None:
+    """All leaves at once: a step costs about the same for one as for all."""
+    known, unknown = _by_whether(lambda read: read.row.baseline_ids is not None, reads)
+    for read in known:
+        if read.draft_is_read:
+            read.follow_baseline()
+    _go_on(loaded, known, drafts=not all(read.draft_is_read for read in known))
+    _go_on(loaded, unknown)
+    for read in unknown:
+        read.note_baseline()
+    known, _ = _by_whether(lambda read: read.row.baseline_ids is not None, unknown)
+    read_already, to_read = _by_whether(lambda read: read.draft_is_read, known)
+    for read in read_already:
+        read.follow_baseline()
+    _go_on(loaded, to_read, drafts=True)
+
+
+def _go_on(loaded: LoadedModel, reads: Sequence[ReadPrompt], *, drafts: bool = False) -> None:
+    """Decode to their ends all leaves that are not done, after their `drafts` were read, if they are to be."""
+    leaves = [leaf for read in reads for leaf in read.leaves]
+    if not leaves or not (drafts or any(not leaf.greedy.done for leaf in leaves)):
+        return
+    replacement = reads[0].branching.replacement
+    step: LeafStep | None = None
+    if drafts:
+        step = _step(loaded, reads, [range(len(read.leaves)) for read in reads])
+        for read in reads:
+            for leaf in read.leaves:
+                leaf.draft = read.draft
+        reading, first = _fed_drafts(loaded, step, leaves, replacement), 0
+        for read in reads:
+            read.follow_baseline(reading, first)
+            first += len(read.leaves)
+    left = [row for row, leaf in enumerate(leaves) if not leaf.greedy.done]
+    if not left:
+        return
+    if step is None:
+        step = _step(loaded, reads, [_left(read.leaves) for read in reads])
+    else:
+        step.keep(left)
+    decode(loaded, step, [leaves[row] for row in left], replacement)
+
+
+def _step(loaded: LoadedModel, reads: Sequence[ReadPrompt], leaves: Sequence[Sequence[int]]) -> LeafStep:
+    """Steps of these leaves of prompts that were read."""
+    most = max(max(read.row.ask.max_new_tokens, 1 + len(read.draft)) for read in reads)
+    prompts = [parts_of(read.shared, some) for read, some in zip(reads, leaves, strict=True) if some]
+    return LeafStep(loaded, prompts, most)
+
+
+def _fed_drafts(loaded: LoadedModel, step: LeafStep, leaves: Sequence[Leaf], replacement: Replacement) -> Reading:
+    """What each leaf says at its prompt's last token and along its draft; what is filled up behind is not read."""
+    feed = [[leaf.last_id, *(leaf.draft or ())] for leaf in leaves]
+    width = max(map(len, feed))
+    with Ablation(loaded.outputs, [leaf.heads for leaf in leaves], replacement):
+        logits = step.feed([filled(tokens, width) for tokens in feed], [0] * len(leaves), every_logit=True)
+    for leaf in leaves:
+        leaf.hooks_fired += leaf.fires
+    return Reading(logits)
+
+
+def _answer_by_node(loaded: LoadedModel, read: ReadPrompt) -> None:
+    """One prompt's drafts over the tree's nodes, and those leaves at once that depart from them."""
+    if read.row.baseline_ids is None and not read.leaves[0].heads:
+        # on a GPU a step costs about the same for one condition as for all
+        _decode(loaded, read, len(read.leaves) if loaded.waits_for_launches else 1)
+        read.note_baseline()
+    if read.row.baseline_ids is not None:
+        reading = None
+        if not read.draft_is_read:
+            last_id = read.leaves[0].last_id
+            reading = Reading(read_draft(loaded, read.branching, read.shared, (last_id, *read.draft)))
+            for leaf in read.leaves:
+                leaf.draft = read.draft
+        read.follow_baseline(reading)
+    _decode(loaded, read, len(read.leaves))
+
+
+def _decode(loaded: LoadedModel, read: ReadPrompt, n_leaves: int) -> None:
+    """Decode to their ends those of the first leaves that are not done."""
+    left = _left(read.leaves[:n_leaves])
+    if not left:
+        return
+    leaves, replacement = [read.leaves[leaf] for leaf in left], read.branching.replacement
+    if can_step_by_leaf(loaded) and replacement.steady:
+        decode(loaded, _step(loaded, [read], [left]), leaves, replacement)
+    else:
         for leaf in leaves:
-            answers[leaf].hooks_fired += fired[shared.tree.leaves[leaf]]
+            leaf.draft = None
+        decode(loaded, GrowingRows(loaded, gather(read.shared, left)), leaves, replacement)
+
+
+def _left(leaves: Sequence[Leaf]) -> list[int]:
+    """The places of those that are not done."""
+    return [place for place, leaf in enumerate(leaves) if not leaf.greedy.done]
+
+
+def _by_whether(
+    holds: Callable[[ReadPrompt], bool], reads: Sequence[ReadPrompt]
+) -> tuple[list[ReadPrompt], list[ReadPrompt]]:
+    """Those of which it holds, and the others."""
+    return [read for read in reads if holds(read)], [read for read in reads if not holds(read)]

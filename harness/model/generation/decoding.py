@@ -1,4 +1,4 @@
-"""Greedy decoding: what logits say, and several conditions of one prompt decoded as one batch, each to its own end.
+"""Greedy decoding: what logits say, and conditions of one prompt or several decoded as one batch, each to its own end.
 
 A draft is tokens that were fed after a prompt before anyone knew whether the model would say them. The logits
 after the prompt and after each of them show how far it would have: as long as its own choice is the draft's
@@ -14,7 +14,6 @@ of 19 calls, for as many more tokens fed.
 Knows nothing of trees, nor of where keys and values lie.
 """
 
-from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -22,10 +21,15 @@ from typing import Protocol
 import torch
 
 from harness.experiment.heads import Head
+from harness.experiment.prefix_tree import n_common
 from harness.model.generation.node_cache import NodeCache
 from harness.model.intervention.ablation import Ablation
 from harness.model.intervention.projection_input import ZERO, Replacement
+from harness.model.loading.devices import uploaded
 from harness.model.loading.loaded_model import LoadedModel
+
+EXACT = 2**28
+"""Logits that are read at once in float32: a gibibyte, and as much again for what is found out of them."""
 
 
 @dataclass(slots=True)
@@ -59,15 +63,12 @@ class Reading:
     """What the logits of some rows say at each position: (rows, positions, vocabulary)."""
 
     def __init__(self, logits: torch.Tensor) -> None:
-        exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        self._logprobs = torch.log_softmax(exact, dim=-1)
-        # the first of equals, as the plain loop has it
-        best = exact.argmax(dim=-1)
-        top = exact.topk(2, dim=-1).values
-        spread = exact.std(dim=-1)
-        gaps = torch.where(spread > 0, (top[..., 0] - top[..., 1]) / spread, 0.0)
+        self._logits = logits
+        some = max(1, EXACT // logits[0].numel())
+        found = torch.cat([_said(each) for each in torch.split(logits, some)], dim=1)
+        self._totals = found[3]
         # a device is waited for once; float64 holds every token exactly
-        read = torch.stack([best.double(), gaps.double(), self._logprobs.amax(dim=-1).double()]).tolist()
+        read = found.tolist()
         self._gaps: list[list[float]] = read[1]
         self._best_logprobs: list[list[float]] = read[2]
         self.best: list[list[int]] = [[int(token) for token in row] for row in read[0]]
@@ -77,7 +78,7 @@ class Reading:
 
         Position i is the one after the first i tokens of the draft.
         """
-        for position in range(len(self.best[row])):
+        for position in range(min(1 + len(draft), len(self.best[row]))):
             if greedy.done or list(draft[:position]) != greedy.token_ids[:position]:
                 return
             if len(greedy.token_ids) == position:
@@ -87,29 +88,31 @@ class Reading:
         """Add the row's choice at one position."""
         greedy.add(self.best[row][position], self._gaps[row][position], self._best_logprobs[row][position])
 
-    def logprobs(self, token_ids: Sequence[int]) -> list[float]:
-        """For each row the sum of log p(token i | position i), summed in float64."""
-        sums: list[float] = self._chosen(token_ids).sum(dim=(1, 2)).tolist()
-        return sums
+    def logprobs(self, token_ids: Sequence[int], rows: range) -> list[list[float]]:
+        """For each of these rows log p(token i | position i) of each token."""
+        part = slice(rows.start, rows.stop), slice(0, len(token_ids))
+        index = uploaded(torch.tensor(token_ids, dtype=torch.long), self._logits.device)
+        chosen = self._logits[part].gather(2, index[None, :, None].expand(len(rows), -1, 1))[..., 0]
+        read: list[list[float]] = (chosen.double() - self._totals[part]).tolist()
+        return read
 
-    def token_logprobs(self, token_ids: Sequence[int]) -> list[list[float]]:
-        """For each row log p(token i | position i) of each token."""
-        each: list[list[float]] = self._chosen(token_ids)[..., 0].tolist()
-        return each
 
-    def _chosen(self, token_ids: Sequence[int]) -> torch.Tensor:
-        """(rows, tokens, 1), float64."""
-        positions = self._logprobs[:, : len(token_ids)]
-        index = torch.tensor(token_ids, dtype=torch.long, device=positions.device)[None, :, None]
-        return positions.gather(2, index.expand(len(positions), -1, 1)).double()
+def _said(logits: torch.Tensor) -> torch.Tensor:
+    """Of each row and position the best token, its gap, its log-probability, and what all sum up to: (4, ...)."""
+    exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    top = exact.topk(2, dim=-1).values.double()
+    spread, total = exact.std(dim=-1).double(), exact.logsumexp(dim=-1).double()
+    gaps = torch.where(spread > 0, (top[..., 0] - top[..., 1]) / spread, 0.0)
+    # the first of equals, as the plain loop has it
+    return torch.stack([exact.argmax(dim=-1).double(), gaps, top[..., 0] - total, total])
 
 
 class Feeding(Protocol):
-    """Rows of a batch that tokens are fed for, after what is held of their prompt."""
+    """Rows of a batch that tokens are fed for, after what is held of their prompts."""
 
     @property
     def n_held(self) -> int:
-        """How many of its positions are held."""
+        """How many positions of the first row's prompt are held."""
 
     @property
     def keeps_shape(self) -> bool:
@@ -129,53 +132,80 @@ class Feeding(Protocol):
         """Go on with these rows alone."""
 
 
-def decode(
-    loaded: LoadedModel,
-    feeding: Feeding,
-    last_id: int,
-    head_sets: Sequence[frozenset[Head]],
-    greedy: Sequence[Greedy],
-    replacement: Replacement = ZERO,
-    *,
-    draft: Sequence[int] | None = None,
-) -> Counter[frozenset[Head]]:
-    """Carry each row's tokens on until it is done; in row i the heads of `head_sets[i]` are replaced.
+@dataclass(slots=True)
+class Leaf:
+    """One condition of one prompt, whose last token is `last_id`; `heads` are replaced in it.
 
-    Nothing of a row is done yet, and `feeding` holds the prompt but its last token `last_id`; where a `draft` is given,
-    it and the draft were fed after that. Returns how many calls of ablated projections each head set saw.
+    What is held of the prompt may have been fed with it, its last token and a draft. `hooks_fired` counts calls of
+    projections in which it lost heads.
+    """
+
+    heads: frozenset[Head]
+    last_id: int
+    greedy: Greedy
+    draft: Sequence[int] | None = None
+    hooks_fired: int = 0
+
+    @property
+    def known(self) -> list[int]:
+        """The prompt's last token, and what the leaf said."""
+        return [self.last_id, *self.greedy.token_ids]
+
+    @property
+    def n_held(self) -> int:
+        """How many of them are held; never the last that it said."""
+        own = self.greedy.token_ids
+        return 0 if self.draft is None else min(1 + n_common([self.draft, own]), len(own))
+
+    @property
+    def fires(self) -> int:
+        """Projections in which it loses heads."""
+        return len({head.layer for head in self.heads})
+
+
+def decode(loaded: LoadedModel, feeding: Feeding, leaves: Sequence[Leaf], replacement: Replacement = ZERO) -> None:
+    """Carry each leaf's tokens on until it is done; row i of what is fed is `leaves[i]`.
+
+    Nothing of a leaf is done yet. Where positions matter to the replacement, all leaves are of one prompt.
 
     Raises:
         AblationError: the ablation was not sound.
     """
-    fired: Counter[frozenset[Head]] = Counter()
-    n_fed = [0 if draft is None else min(1 + _n_alike(draft, each.token_ids), len(each.token_ids)) for each in greedy]
-    batch = list(range(len(greedy)))
+    n_fed = [leaf.n_held for leaf in leaves]
+    batch = list(range(len(leaves)))
     while batch:
-        with Ablation(loaded.outputs, [head_sets[row] for row in batch], replacement) as ablation:
+        with Ablation(loaded.outputs, [leaves[row].heads for row in batch], replacement) as ablation:
             before, alive = feeding.replays, batch
             while alive and (feeding.keeps_shape or len(alive) == len(batch)):
                 # as many as all have that are not fed yet
-                width = min(1 + len(greedy[row].token_ids) - n_fed[row] for row in alive)
+                width = min(len(leaves[row].known) - n_fed[row] for row in alive)
+                goes_on = set(alive)
                 # of a row that is done, what was fed last
-                starts = [n_fed[row] - (0 if row in alive else width) for row in batch]
-                feed = [
-                    [last_id, *greedy[row].token_ids][start : start + width]
-                    for row, start in zip(batch, starts, strict=True)
-                ]
+                starts = [n_fed[row] if row in goes_on else max(0, n_fed[row] - width) for row in batch]
                 ablation.start = feeding.n_held + starts[0]
-                reading = Reading(feeding.feed(feed, starts))
+                reading = Reading(
+                    feeding.feed(
+                        [filled(leaves[row].known[start:], width) for row, start in zip(batch, starts, strict=True)],
+                        starts,
+                    )
+                )
                 for position, row in enumerate(batch):
-                    if row in alive:
-                        fired[head_sets[row]] += len(_layers(head_sets[row]))
+                    leaf = leaves[row]
+                    if row in goes_on:
+                        leaf.hooks_fired += leaf.fires
                         n_fed[row] += width
-                        if n_fed[row] > len(greedy[row].token_ids):
-                            reading.take(position, 0, greedy[row])
-                alive = [row for row in alive if not greedy[row].done]
+                        if n_fed[row] == len(leaf.known):
+                            reading.take(position, 0, leaf.greedy)
+                alive = [row for row in alive if not leaves[row].greedy.done]
             ablation.replayed(feeding.replays - before)
         if alive:
             feeding.keep([position for position, row in enumerate(batch) if row in alive])
         batch = alive
-    return fired
+
+
+def filled(tokens: Sequence[int], width: int) -> list[int]:
+    """The first tokens, as many as asked for; zeros behind where there are fewer."""
+    return [*tokens, *[0] * width][:width]
 
 
 class GrowingRows:
@@ -199,14 +229,3 @@ class GrowingRows:
     def keep(self, rows: Sequence[int]) -> None:
         """Their keys and values, copied."""
         self._cache = self._cache.gather([rows] * len(self._cache.node_layers))
-
-
-def _n_alike(draft: Sequence[int], token_ids: Sequence[int]) -> int:
-    """How many first tokens the two have in common."""
-    pairs = enumerate(zip(draft, token_ids, strict=False))
-    return next((i for i, (one, other) in pairs if one != other), min(len(draft), len(token_ids)))
-
-
-def _layers(heads: frozenset[Head]) -> set[int]:
-    """The layers in which these heads are."""
-    return {head.layer for head in heads}

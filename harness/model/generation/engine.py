@@ -26,10 +26,10 @@ from harness.experiment.intervention import ZEROED, Edges, Intervention
 from harness.experiment.prefix_tree import LEAST_SHARED, Front, token_trie
 from harness.experiment.record import Ask, Completion
 from harness.model.generation import reference
-from harness.model.generation.answering import NOTHING, RowAnswers
+from harness.model.generation.answering import NOTHING, ReadPrompt, RowAnswers, answer_together
 from harness.model.generation.branching import Branching
 from harness.model.generation.room import Free, Room, free_memory, is_out_of_memory, room_for, room_of, rows_that_fit
-from harness.model.generation.shared_prefill import SharedPrompt, handed_down, prefill
+from harness.model.generation.shared_prefill import Aside, SharedPrompt, handed_down, prefill
 from harness.model.generation.stages import Flight, Stages
 from harness.model.intervention.ablation import check_free, check_heads
 from harness.model.loading.loaded_model import LoadedModel, takes_square_memory
@@ -198,6 +198,9 @@ class _Walk:
         self._rows = [RowAnswers(loaded, ask) for ask in asks]
         self._given = branches
         self._halvings = 0
+        # prompts that may be answered together, and those that are about to be
+        self._most = len(asks)
+        self._waiting: list[ReadPrompt] = []
 
     def run(self, numbers: Sequence[int], least: int) -> Iterator[tuple[int, tuple[Completion, ...]]]:
         """Each prompt's number and completions, as soon as all of its head sets are answered."""
@@ -218,7 +221,7 @@ class _Walk:
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                if room.is_least and self._alone:
+                if room.is_least and self._alone and not self._waiting:
                     row = next(self._rows[member] for member in front.prompts if self._rows[member].left)
                     raise ModelError(
                         f"{row.ask.prompt.row_id}: out of memory at one condition of {row.capacity} tokens; "
@@ -227,9 +230,12 @@ class _Walk:
             torch.cuda.empty_cache()
             if self._share is not None and not self._alone:
                 self._share.flight.be_alone()
-                continue
-            room = room.halved()
-            self._halvings += 1
+            elif self._waiting:
+                self._most = len(self._waiting) // 2
+            else:
+                room = room.halved()
+                self._halvings += 1
+            self._waiting.clear()
 
     @property
     def _alone(self) -> bool:
@@ -248,11 +254,16 @@ class _Walk:
         return max(self._rows[member].capacity for member in front.prompts)
 
     def _read(
-        self, front: Front, above: SharedPrompt | None, fired: Mapping[frozenset[Head], int], room: Room
+        self,
+        front: Front,
+        above: SharedPrompt | None,
+        fired: Mapping[frozenset[Head], int],
+        room: Room,
+        aside: Aside | None = None,
     ) -> Iterator[int]:
         """Answer what is left of the front's prompts, as far as `above` has read for it; numbers of prompts with news.
 
-        `fired` are calls of ablated projections so far, by head set.
+        `fired` are calls of ablated projections so far, by head set. One prompt is put `aside`, where there is such.
         """
         rows = [self._rows[member] for member in front.prompts]
         sets = list(dict.fromkeys(heads for row in rows for heads in _of(row, above)))
@@ -263,7 +274,8 @@ class _Walk:
         held = () if above is None else handed_down(above, tree, capacity)
         if not front.children:
             with torch.inference_mode():
-                first.answer(sets, held, room=room, halvings=self._halvings, fired=fired)
+                for one in first.read(sets, held, room=room, halvings=self._halvings, fired=fired):
+                    self._take(one, aside)
             yield front.prompts[0]
             return
         branching = Branching(self._loaded, first.front_replacement)
@@ -271,9 +283,48 @@ class _Walk:
         read = prefill(self._loaded, branching, tree, tokens, (), capacity=capacity, room=room, held=held)
         for shared in _inferring(read):
             branching.check()
+            aside = self._aside(front, shared, room)
             for child in front.children:
+                if child.children:
+                    self._answer_waiting(aside)
                 so_far = Counter({heads: n for (_, heads), n in branching.fired.items()})
-                yield from self._read(child, shared, so_far + Counter(fired), room)
+                yield from self._read(child, shared, so_far + Counter(fired), room, aside)
+                if not self._waiting:
+                    yield from front.prompts
+            self._answer_waiting(aside)
+            yield from front.prompts
+
+    def _take(self, read: ReadPrompt, aside: Aside | None) -> None:
+        """Answer a prompt that was read, or put it aside: not where all of it is the front."""
+        if aside is None or not aside.is_behind(read.shared):
+            answer_together(self._loaded, [read])
+            return
+        read.follow_gold(self._loaded)
+        read.shared = aside.put(read.shared)
+        self._waiting.append(read)
+        if len(self._waiting) == aside.n_prompts:
+            self._answer_waiting(aside)
+
+    @torch.inference_mode()
+    def _answer_waiting(self, aside: Aside | None) -> None:
+        """Answer what was put aside."""
+        if self._waiting and aside is not None:
+            answer_together(self._loaded, self._waiting)
+            self._waiting.clear()
+            aside.clear()
+
+    def _aside(self, front: Front, read: SharedPrompt, room: Room) -> Aside | None:
+        """For as many of the front's prompts as may wait beside one that is read, where they are answered together."""
+        rows = [self._rows[child.prompts[0]] for child in front.children if not child.children]
+        if len(rows) < 2 or not all(row.goes_with_others for row in rows):
+            return None
+        trees = [row.read_tree(sets) for row in rows if (sets := _of(row, read))]
+        n_rows = [max(level.n_parents for level in levels) for levels in zip(*(t.levels for t in trees), strict=True)]
+        capacity, most = self._capacity(front), max(row.ask.max_new_tokens for row in rows)
+        n_leaves = max((len(tree.leaves) for tree in trees), default=0)
+        each = (sum(n_rows) * (capacity - front.stop) + n_leaves * len(n_rows) * most) / capacity
+        fit = min(len(trees), self._most, int((room.rows - sum(n_rows)) / each))
+        return Aside(read, fit, n_rows, capacity - front.stop) if fit > 1 else None
 
 
 def _of(row: RowAnswers, above: SharedPrompt | None) -> list[frozenset[Head]]:

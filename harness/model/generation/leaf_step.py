@@ -1,4 +1,4 @@
-"""Tokens fed for each leaf after what the prefix tree holds of a prompt (`node_attention`).
+"""Tokens fed for each leaf after what the prefix tree holds of its prompt, one or several (`node_attention`).
 
 The model's own forward is run, and nothing in it changes shape from step to step: so a GPU can repeat it without the
 CPU. The kernels of one step are captured (`torch.cuda.CUDAGraph`,
@@ -11,6 +11,7 @@ Knows nothing of what tokens mean.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 
 import torch
@@ -18,7 +19,7 @@ from transformers import Cache
 from transformers.cache_utils import CacheLayerMixin
 
 from harness.model.generation.attention import HALVES, attention, sees_everything
-from harness.model.generation.node_attention import TO_NODES, Arrangement, HeldLayers, arranged, held_by
+from harness.model.generation.node_attention import TO_NODES, Arrangement, HeldLayers, Place
 from harness.model.generation.node_cache import NodeLayer
 from harness.model.generation.norms import fused_norms
 from harness.model.loading.devices import uploaded
@@ -41,37 +42,49 @@ def can_step_by_leaf(loaded: LoadedModel) -> bool:
     return sees_everything(loaded) and (fast or not halves)
 
 
-class LeafStep:
-    """Feeds tokens for leaves, again and again, after the first `n_held` positions of what their nodes hold.
+@dataclass(frozen=True, eq=False, slots=True)
+class Held:
+    """`length` positions of a prompt for some leaves: the rows `nodes[layer]` of layers, one for each leaf.
 
-    `layers` are a tree's, and `nodes[layer]` says which node each row of the batch passes through, in the tree's order.
-    Their memory is only read; what is fed is written to memory of its own, `most` tokens a row, where what the layers
-    hold from `n_held` on, a draft, is copied to first. `replays` counts the steps in which hooks did not run; of each
-    the model's `replay_hooks` are told.
+    Behind the last part of a prompt its layers may hold a draft.
     """
 
-    def __init__(
-        self, loaded: LoadedModel, layers: Sequence[NodeLayer], nodes: Sequence[Sequence[int]], n_held: int, most: int
-    ) -> None:
-        if len({layer.length for layer in layers}) > 1:
+    layers: Sequence[NodeLayer]
+    nodes: Sequence[Sequence[int]]
+    length: int
+
+
+class LeafStep:
+    """Feeds tokens for the leaves of some prompts, again and again, after what nodes hold of these.
+
+    Each prompt is given by its parts, one behind the other, as many for all. Their memory is only read; what is fed is
+    written to memory of its own, `most` tokens a row, where a draft that layers hold is copied to first. `replays`
+    counts the steps in which hooks did not run; of each the model's `replay_hooks` are told.
+    """
+
+    def __init__(self, loaded: LoadedModel, prompts: Sequence[Sequence[Held]], most: int) -> None:
+        if len({len(parts) for parts in prompts}) > 1:
+            raise ValueError("a step by leaf needs prompts of as many parts")
+        if any(len({layer.length for layer in parts[-1].layers}) > 1 for parts in prompts):
             raise ValueError("a step by leaf needs layers that hold as much")
-        if any(list(of_rows) != sorted(of_rows) for of_rows in nodes):
-            raise ValueError("a step by leaf needs rows in the tree's order")
-        self.n_held = n_held
         self.replays = 0
         self._loaded = loaded
-        self._layers = layers
-        self._nodes = nodes
-        self._tails = [_LeafLayer(layer, of_rows, n_held, most) for layer, of_rows in zip(layers, nodes, strict=True)]
-        self._held = self._held_now()
-        # tokens, and where they stand
-        self._fed = torch.zeros(2, len(nodes[0]), 1, dtype=torch.long, device=loaded.device)
+        self._n_held = [sum(part.length for part in parts) for parts in prompts for _ in parts[0].nodes[0]]
+        # of each layer its parts
+        self._parts = [
+            [_Memories([parts[number] for parts in prompts], layer) for number in range(len(prompts[0]))]
+            for layer in range(len(loaded.outputs))
+        ]
+        self._tails = [_LeafLayer(parts[-1], most) for parts in self._parts]
         # of weights that lie elsewhere hooks move what is fed, or them
         devices = {parameter.device for parameter in loaded.model.parameters()}
         self._captures = {device.type for device in devices} == {"cuda"} and len(devices) == 1
-        self._steps = 0
-        self._graph: torch.cuda.CUDAGraph | None = None
-        self._logits: torch.Tensor | None = None
+        self._begin()
+
+    @property
+    def n_held(self) -> int:
+        """How many positions of the first row's prompt are held."""
+        return self._n_held[0]
 
     @property
     def keeps_shape(self) -> bool:
@@ -80,38 +93,56 @@ class LeafStep:
 
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these rows alone."""
-        self._nodes = [[nodes[row] for row in rows] for nodes in self._nodes]
-        for tail in self._tails:
+        self._n_held = [self._n_held[row] for row in rows]
+        for parts, tail in zip(self._parts, self._tails, strict=True):
+            for part in parts:
+                part.keep(rows)
             tail.keep(rows)
-        self._held = self._held_now()
+        self._begin()
 
-    def feed(self, token_ids: Sequence[Sequence[int]], starts: Sequence[int]) -> torch.Tensor:
+    def _begin(self) -> None:
+        """With the rows that there are."""
+        self._held = self._held_now()
+        self._before = uploaded(torch.tensor(self._n_held), self._loaded.device)[:, None]
+        # tokens, and where they stand
+        self._fed = torch.zeros(2, len(self._n_held), 1, dtype=torch.long, device=self._loaded.device)
+        self._steps = 0
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._logits: torch.Tensor | None = None
+
+    def feed(
+        self, token_ids: Sequence[Sequence[int]], starts: Sequence[int], *, every_logit: bool = False
+    ) -> torch.Tensor:
         """Run as many tokens for each row, the first of them `starts[row]` tokens after what is held.
 
-        Returns the logits after the last: (rows, 1, vocabulary), overwritten by the next call.
+        Returns the logits after the last, or after each: (rows, 1 or tokens, vocabulary), overwritten by the next call.
         """
         ids = torch.tensor(token_ids)
         fed = uploaded(torch.stack([ids, torch.tensor(starts)[:, None].expand_as(ids)]), self._loaded.device)
         few = self._graph is None and self._tails[0].most - min(starts) < WORTH_CAPTURING
-        if not self._captures or ids.shape[1] > 1 or few:
-            return self._forward(fed)
+        if not self._captures or ids.shape[1] > 1 or few or every_logit:
+            return self._forward(fed, n_logits=0 if every_logit else 1)
         self._fed.copy_(fed)
         self._steps += 1
         return self._beside() if self._steps <= PLAIN_STEPS else self._replay()
 
-    def _held_now(self) -> "HeldLayers":
+    def _held_now(self) -> HeldLayers:
         """Where each row finds what its node holds; layers whose rows part alike have it in common."""
         known: dict[object, Arrangement] = {}
         held = []
-        for layer, nodes in zip(self._layers, self._nodes, strict=True):
-            keys, values = (each[:, :, : self.n_held] for each in layer.buffers())
-            alike = (tuple(nodes), keys.device)
-            if alike not in known:
-                known[alike] = arranged(nodes, keys.device, in_one=self.keeps_shape)
-            held.append(held_by(keys, values, known[alike]))
+        for layer in self._parts:
+            parts = []
+            for part in layer:
+                alike = (tuple(part.places), part.device)
+                if alike not in known:
+                    known[alike] = Arrangement(
+                        part.places, part.device, self._loaded.model.dtype, in_one=self.keeps_shape
+                    )
+                parts.append(known[alike].of([memory.buffers() for memory in part.memories]))
+            held.append(parts)
         return HeldLayers(held)
 
-    def _forward(self, fed: torch.Tensor) -> torch.Tensor:
+    def _forward(self, fed: torch.Tensor, n_logits: int = 1) -> torch.Tensor:
         # (rows, tokens)
         ids, starts = fed
         places = starts + torch.arange(ids.shape[1], device=ids.device)
@@ -124,11 +155,11 @@ class LeafStep:
         with attention(TO_NODES), fused_norms(self._loaded.model):
             output = self._loaded.model(
                 input_ids=ids,
-                position_ids=self.n_held + places,
+                position_ids=self._before + places,
                 attention_mask=known[:, None],
                 past_key_values=Cache(layers=[*self._tails]),
                 use_cache=True,
-                logits_to_keep=1,
+                logits_to_keep=n_logits,
                 held=self._held,
             )
         logits: torch.Tensor = output.logits
@@ -186,6 +217,29 @@ def _captured(graph: torch.cuda.CUDAGraph, device: torch.device) -> Iterator[Non
             graph.capture_end()
 
 
+class _Memories:
+    """A part of the prompts in one layer: the layers whose memory holds it, and where each row finds its own.
+
+    Of prompts that are views of one layer the memory is one.
+    """
+
+    def __init__(self, parts: Sequence[Held], layer: int) -> None:
+        held = [part.layers[layer] for part in parts]
+        self.memories = list({id(each.whole): each.whole for each in held}.values())
+        number = {id(memory): place for place, memory in enumerate(self.memories)}
+        self.device = held[0].buffers()[0].device
+        self.places: list[Place] = []
+        # of each row, how many positions are held behind: a draft's
+        self.n_drafted: list[int] = []
+        for part, each in zip(parts, held, strict=True):
+            self.places += [Place(number[id(each.whole)], each.first + node, part.length) for node in part.nodes[layer]]
+            self.n_drafted += [each.length - part.length] * len(part.nodes[layer])
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """These rows alone; drafts were copied."""
+        self.places = [self.places[row] for row in rows]
+
+
 class _LeafLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # the library's
     """One layer's keys and values of what is fed, (rows, key heads, `most`, width), all of which is handed out.
 
@@ -194,14 +248,11 @@ class _LeafLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # the libra
 
     where: tuple[torch.Tensor, torch.Tensor]
 
-    def __init__(self, layer: NodeLayer, nodes: Sequence[int], n_held: int, most: int) -> None:
+    def __init__(self, part: _Memories, most: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # the library's
         self.most = most
-        self.device = layer.buffers()[0].device
-        index = uploaded(torch.tensor(nodes), self.device)
-        self.keys, self.values = (
-            _tail(held[:, :, n_held : layer.length][:, :, :most], index, most) for held in layer.buffers()
-        )
+        self.device = part.device
+        self.keys, self.values = _tails(part, most)
         self.is_initialized = True
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
@@ -238,9 +289,24 @@ class _LeafLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # the libra
         return self.most
 
 
-def _tail(drafted: torch.Tensor, nodes: torch.Tensor, most: int) -> torch.Tensor:
-    """Room for `most` positions of each row, with those of its node first; zero behind: masked places are read too."""
-    _, heads, n_drafted, width = drafted.shape
-    room = drafted.new_zeros(len(nodes), heads, most, width)
-    room[:, :, :n_drafted] = drafted.index_select(0, nodes)
-    return room
+def _tails(part: _Memories, most: int) -> list[torch.Tensor]:
+    """Room for `most` positions of each row, keys and values, with the draft of its node first.
+
+    Zero behind: masked places are read too.
+    """
+    n_rows = len(part.places)
+    tails = [held.new_zeros(n_rows, held.shape[1], most, held.shape[3]) for held in part.memories[0].buffers()]
+    for number, memory in enumerate(part.memories):
+        rows = [row for row, place in enumerate(part.places) if place.memory == number]
+        n_drafted = min(most, max(part.n_drafted[row] for row in rows))
+        numbers = [(row, part.places[row].node, part.places[row].length, part.n_drafted[row]) for row in rows]
+        row, node, start, drafted = uploaded(torch.tensor(numbers).T.contiguous(), part.device)
+        places = torch.arange(n_drafted, device=part.device)
+        behind = (places >= drafted[:, None])[..., None, None]
+        # of a draft that is shorter than others, what is behind it is not read
+        from_here = (start[:, None] + places).clamp(max=memory.capacity - 1)
+        for tail, held in zip(tails, memory.buffers(), strict=True):
+            # (rows, positions, key heads, width)
+            draft = held[node[:, None], :, from_here].masked_fill(behind, 0)
+            tail[row, :, :n_drafted] = draft.transpose(1, 2)
+    return tails

@@ -1,8 +1,9 @@
 """Attention to the prefix tree's nodes: keys and values of a prompt once for all leaves of a node.
 
-A batch has one row for each leaf. At each layer a row attends to two parts, which are put together by the sums of their
-weights: the prompt, of which the layer holds one copy for all leaves of a node, so that these are queries side by side
-of its keys, nothing copied and nothing masked; and what was fed for the leaf itself, a few places behind a mask.
+A batch has one row for each leaf, of one prompt or several. At each layer a row attends to parts, which are put
+together by the sums of their weights: its prompt, in one part or two (a front, and what comes after it), of which
+layers hold one copy for all leaves of a node, so that these are queries side by side of its keys and nothing is copied;
+and what was fed for the leaf itself, a few places behind a mask.
 (T. Dao et al. 2023, Flash-Decoding, https://crfm.stanford.edu/2023/10/12/flashdecoding.html, splits keys and joins the
 parts in the same way; J. Juravsky et al. 2024, Hydragen, https://arxiv.org/abs/2402.05099, reads common keys once for
 many queries.)
@@ -12,7 +13,8 @@ Knows nothing of trees beyond which row reads which node, nor of tokens.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import reduce
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -24,75 +26,127 @@ from harness.model.loading.devices import uploaded
 TO_NODES = "retrieval_heads_to_nodes"
 """The name under which `transformers` knows this module's attention."""
 
+UNSEEN = -6e4
+"""Added to the score of a place that nothing is held at: it weighs nothing then, and a node without any is no nan."""
+
+BIAS_STEP = 16
+"""Places by which the room of a bias grows: kernels read it in pieces of as many."""
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Nodes:
     """Neighbouring nodes of one layer: keys and values, (nodes, key heads, positions, width).
 
-    `rows` are those of the batch that are each node's, as many for each: nodes x rows, in one line.
+    `rows` are those of the batch that are each node's, as many for each: nodes x rows, in one line. Where nodes hold
+    different numbers of positions, `bias` is 0 at those that are held and `UNSEEN` behind, where numbers must lie that
+    are finite: (nodes, 1, 1, positions).
     """
 
     keys: torch.Tensor
     values: torch.Tensor
     rows: torch.Tensor
+    bias: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class HeldLayer:
-    """One layer's nodes; `places[i]` is where row i of the batch stands in the lines of all of them together."""
+class HeldPart:
+    """A part of the prompts, one layer's; `places[i]` is where row i stands in the lines of all its nodes together."""
 
     nodes: tuple[Nodes, ...]
     places: torch.Tensor
 
 
 class HeldLayers:
-    """What is held, by layer; not a list, which a library that spreads a model over devices would copy."""
+    """Each layer's parts of what is held; not a list, which a library that spreads a model over devices would copy."""
 
-    def __init__(self, layers: Sequence[HeldLayer]) -> None:
+    def __init__(self, layers: Sequence[Sequence[HeldPart]]) -> None:
         self.layers = layers
 
 
-def runs_of(nodes: Sequence[int], *, in_one: bool) -> list[tuple[slice, list[int]]]:
-    """Neighbouring nodes that have as many rows each, and these rows; row i of a batch passes through `nodes[i]`.
+class Place(NamedTuple):
+    """Where a row finds its keys and values: in which of a layer's memories, whose row, and how many positions."""
 
-    `in_one`: all nodes are one run, each with as many rows as the largest has, whatever rows these are.
+    memory: int
+    node: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Neighbouring nodes of one memory, how many positions each holds, and the rows of each, as many for all."""
+
+    memory: int
+    nodes: slice
+    lengths: tuple[int, ...]
+    rows: tuple[int, ...]
+
+
+def runs_of(places: Sequence[Place], *, in_one: bool) -> list[Run]:
+    """Neighbouring nodes that have as many rows each and hold as much; row i of a batch finds its own at `places[i]`.
+
+    `in_one`: all nodes of a memory are one run, each with as many rows as the largest has, whatever rows these are.
     """
-    rows_of: dict[int, list[int]] = {}
-    for row, node in enumerate(nodes):
-        rows_of.setdefault(node, []).append(row)
+    rows_of: dict[Place, list[int]] = {}
+    for row, place in enumerate(places):
+        rows_of.setdefault(place, []).append(row)
     if in_one:
-        most = max(map(len, rows_of.values()))
-        part = slice(min(rows_of), max(rows_of) + 1)
-        filled = [[*(rows_of.get(node, ())), *[0] * most][:most] for node in range(part.start, part.stop)]
-        return [(part, [row for rows in filled for row in rows])]
-    runs: list[tuple[slice, list[int]]] = []
-    for node, rows in sorted(rows_of.items()):
-        if runs and runs[-1][0].stop == node and len(rows_of[node - 1]) == len(rows):
-            part, line = runs.pop()
-            runs.append((slice(part.start, node + 1), line + rows))
-        else:
-            runs.append((slice(node, node + 1), rows))
+        return [_run_of(memory, rows_of) for memory in dict.fromkeys(place.memory for place in places)]
+    runs: list[Run] = []
+    for (memory, node, length), rows in sorted(rows_of.items()):
+        run = Run(memory, slice(node, node + 1), (length,), tuple(rows))
+        runs[-1:] = _merged(runs[-1], run) if runs else [run]
     return runs
 
 
-Arrangement = tuple[list[tuple[slice, torch.Tensor]], torch.Tensor]
-"""Runs of nodes with their rows, and each row's place in the lines of all of them."""
+def _merged(one: Run, other: Run) -> list[Run]:
+    """Both as one, where the other, of one node, continues the first."""
+    alike = one.memory == other.memory and one.lengths[0] == other.lengths[0]
+    if not alike or one.nodes.stop != other.nodes.start or len(one.rows) != len(one.lengths) * len(other.rows):
+        return [one, other]
+    nodes = slice(one.nodes.start, other.nodes.stop)
+    return [Run(one.memory, nodes, one.lengths + other.lengths, one.rows + other.rows)]
 
 
-def arranged(nodes: Sequence[int], device: torch.device, *, in_one: bool) -> Arrangement:
-    """Row i of a batch passes through `nodes[i]`: tensors for all layers of which this is so (`runs_of`)."""
-    runs = runs_of(nodes, in_one=in_one)
-    line = [row for _, rows in runs for row in rows]
-    # the first, where a row stands in for others
-    where = {row: place for place, row in reversed([*enumerate(line)])}
-    places = uploaded(torch.tensor([where[row] for row in range(len(nodes))]), device)
-    return [(part, uploaded(torch.tensor(rows), device)) for part, rows in runs], places
+def _run_of(memory: int, rows_of: dict[Place, list[int]]) -> Run:
+    """All nodes of a memory, and those between them."""
+    of_node = {place.node: (place.length, rows) for place, rows in rows_of.items() if place.memory == memory}
+    most, longest = max(len(rows) for _, rows in of_node.values()), max(length for length, _ in of_node.values())
+    nodes = slice(min(of_node), max(of_node) + 1)
+    each = [of_node.get(node, (longest, [])) for node in range(nodes.start, nodes.stop)]
+    filled = [row for _, rows in each for row in [*rows, *[0] * most][:most]]
+    return Run(memory, nodes, tuple(length for length, _ in each), tuple(filled))
 
 
-def held_by(keys: torch.Tensor, values: torch.Tensor, arrangement: Arrangement) -> HeldLayer:
-    """A layer's keys and values, (nodes, key heads, positions, width), for the rows of a batch."""
-    runs, places = arrangement
-    return HeldLayer(tuple(Nodes(keys[part], values[part], rows) for part, rows in runs), places)
+class Arrangement:
+    """Runs of nodes as tensors for all layers whose rows part alike (`runs_of`)."""
+
+    def __init__(self, places: Sequence[Place], device: torch.device, dtype: torch.dtype, *, in_one: bool) -> None:
+        runs = runs_of(places, in_one=in_one)
+        line = [row for run in runs for row in run.rows]
+        # the first, where a row stands in for others
+        where = {row: place for place, row in reversed([*enumerate(line)])}
+        self._places = uploaded(torch.tensor([where[row] for row in range(len(places))]), device)
+        rows = torch.split(uploaded(torch.tensor(line), device), [len(run.rows) for run in runs])
+        self._runs = [
+            (run, one, _bias(run.lengths, device, dtype) if len({*run.lengths}) > 1 else None)
+            for run, one in zip(runs, rows, strict=True)
+        ]
+
+    def of(self, memories: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> HeldPart:
+        """A layer's part, from the keys and values of its memories: (nodes, key heads, positions, width)."""
+        nodes = []
+        for run, rows, bias in self._runs:
+            keys, values = (held[run.nodes, :, : max(run.lengths)] for held in memories[run.memory])
+            nodes.append(Nodes(keys, values, rows, bias))
+        return HeldPart(tuple(nodes), self._places)
+
+
+def _bias(lengths: Sequence[int], device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    longest = max(lengths)
+    places = torch.arange(longest + -longest % BIAS_STEP, device=device)
+    behind = places >= uploaded(torch.tensor(lengths), device)[:, None]
+    bias = torch.zeros(behind.shape, device=device, dtype=dtype).masked_fill(behind, UNSEEN)
+    return bias[:, None, None, :longest]
 
 
 def attend(
@@ -113,67 +167,93 @@ def attend(
     """
     scale = scaling or query.shape[-1] ** -0.5
     layer: Any = module.layer_idx
-    of_nodes, nodes_weight = _attend_to_nodes(query, held.layers[layer], scale)
-    new, new_weight = _weighed(query, key, value, scale, attention_mask)
-    total = torch.logaddexp(nodes_weight, new_weight)
-    attended = of_nodes * (nodes_weight - total).exp() + new * (new_weight - total).exp()
+    parts = [_attend_to_nodes(query, part, scale) for part in held.layers[layer]]
+    parts.append(_weighed(query, key, value, scale, mask=attention_mask))
+    attended, _ = reduce(_joined, parts)
     return attended.to(query.dtype).transpose(1, 2).contiguous(), None
 
 
-def _attend_to_nodes(query: torch.Tensor, held: HeldLayer, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """As `_weighed`, of each row to all that its node holds."""
+Weighed = tuple[torch.Tensor, torch.Tensor]
+"""Attention, (rows, heads, queries, width), and the log of the weights' sum, (rows, heads, queries, 1)."""
+
+
+def _joined(one: Weighed, other: Weighed) -> Weighed:
+    """Attention to both parts."""
+    total = torch.logaddexp(one[1], other[1])
+    return one[0] * (one[1] - total).exp() + other[0] * (other[1] - total).exp(), total
+
+
+def _attend_to_nodes(query: torch.Tensor, part: HeldPart, scale: float) -> Weighed:
+    """Of each row to all of a part that its node holds."""
     _, n_heads, n_tokens, width = query.shape
     found = []
-    for nodes in held.nodes:
+    for nodes in part.nodes:
         # the rows of a node one behind the other, as if they were tokens: (nodes, heads, rows x tokens, width)
         of_nodes = query.index_select(0, nodes.rows).reshape(len(nodes.keys), -1, n_heads, n_tokens, width)
-        parts = _weighed(of_nodes.transpose(1, 2).flatten(2, 3), nodes.keys, nodes.values, scale, None)
+        parts = _weighed(of_nodes.transpose(1, 2).flatten(2, 3), nodes.keys, nodes.values, scale, bias=nodes.bias)
         found.append(
-            [part.reshape(*part.shape[:2], -1, n_tokens, part.shape[3]).transpose(1, 2).flatten(0, 1) for part in parts]
+            [each.reshape(*each.shape[:2], -1, n_tokens, each.shape[3]).transpose(1, 2).flatten(0, 1) for each in parts]
         )
-    attended, weight = (torch.cat(parts).index_select(0, held.places) for parts in zip(*found, strict=True))
+    attended, weight = (torch.cat(parts).index_select(0, part.places) for parts in zip(*found, strict=True))
     return attended, weight
 
 
 def _weighed(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, mask: torch.Tensor | None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention, (rows, heads, queries, width), and the log of the weights' sum, (rows, heads, queries, 1).
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    scale: float,
+    *,
+    mask: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+) -> Weighed:
+    """In float32 at least; `mask` is (rows, 1, queries, places), `bias` (rows, 1, 1, places).
 
-    In float32 at least; `mask` is (rows, 1, queries, places). Heads that share a key head are its queries side by side:
-    keys are not copied for each.
+    Heads that share a key head are its queries side by side: keys are not copied for each.
     """
     copies = query.shape[1] // key.shape[1]
     rows, n_heads, n_queries, width = query.shape
     side = query.reshape(rows, n_heads // copies, copies * n_queries, width)
-    if mask is None and query.is_cuda and query.dtype in HALVES:
-        parts = _by_kernel(side, key, value, scale)
+    if mask is not None:
+        parts = _by_definition(side, key, value, scale, ~mask.repeat(1, 1, copies, 1))
+    elif query.is_cuda and query.dtype in HALVES:
+        parts = _by_kernel(side, key, value, scale, bias)
     else:
-        parts = _by_definition(side, key, value, scale, None if mask is None else mask.repeat(1, 1, copies, 1))
+        parts = _by_definition(side, key, value, scale, None if bias is None else bias < 0)
     attended, weight = (part.reshape(rows, n_heads, n_queries, -1) for part in parts)
     return attended, weight
 
 
 def _by_kernel(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """As `_by_definition`, as fast as keys can be read, by the kernel behind torch's sdpa: it knows the weights' sum.
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, bias: torch.Tensor | None
+) -> Weighed:
+    """As `_by_definition`, as fast as keys can be read, by the kernels behind torch's sdpa: they know the weights' sum.
 
-    A mask would rule it out.
+    The flash kernel knows no bias.
     """
-    attended, weight, *_ = torch.ops.aten._scaled_dot_product_flash_attention(query, key, value, scale=scale)
-    return attended.float(), weight[..., None]
+    if bias is None:
+        attended, weight, *_ = torch.ops.aten._scaled_dot_product_flash_attention(query, key, value, scale=scale)
+    else:
+        each = bias.expand(*query.shape[:3], -1)
+        attended, weight, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(
+            query, key, value, each, True, scale=scale
+        )
+    # one of the kernels rounds the number of queries up
+    return attended.float(), weight[:, :, : query.shape[2], None]
 
 
 def _by_definition(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, mask: torch.Tensor | None
-) -> tuple[torch.Tensor, torch.Tensor]:
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, unseen: torch.Tensor | None
+) -> Weighed:
     """softmax(Q K^T) V and the log of the weights' sum, of as many heads everywhere."""
     exact = torch.promote_types(query.dtype, torch.float32)
     scores = query.to(exact) @ key.to(exact).transpose(2, 3) * scale
-    if mask is not None:
-        scores = scores.masked_fill(~mask, -torch.inf)
+    if unseen is not None:
+        scores = scores.masked_fill(unseen, -torch.inf)
     weight = scores.logsumexp(dim=-1, keepdim=True)
+    if unseen is not None:
+        # of a node that holds nothing
+        weight = weight.clamp(min=torch.finfo(exact).min)
     return (scores - weight).exp() @ value.to(exact), weight
 
 

@@ -18,12 +18,22 @@ from harness.model.loading.devices import uploaded
 
 
 class NodeLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # the library's
-    """One layer's keys and values: (rows, key heads, capacity, width), of which `length` positions are held."""
+    """One layer's keys and values: (rows, key heads, capacity, width), of which `length` positions are held.
+
+    Of a part of another layer's memory, `whole` is that layer, and `first` the part's first row there.
+    """
 
     def __init__(self, capacity: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # the library's
         self.capacity = capacity
         self.length = 0
+        self.first = 0
+        self._whole: NodeLayer | None = None
+
+    @property
+    def whole(self) -> "NodeLayer":
+        """Whose memory this is: its own, unless it is a part of another's."""
+        return self._whole or self
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Make room for as many rows as these have."""
@@ -58,6 +68,7 @@ class NodeLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # the librar
             return part
         keys, values = self.buffers()
         part.keys, part.values = keys[rows, :, : part.capacity], values[rows, :, : part.capacity]
+        part._whole, part.first = self.whole, self.first + rows.start
         part.length, part.is_initialized = self.length, True
         return part
 
@@ -106,8 +117,8 @@ class _SomeRows(NodeLayer):  # type: ignore[no-untyped-call]  # the library's
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Make room for the whole layer."""
-        self._whole.make_room(key_states, value_states, self._n_rows)
-        self.keys, self.values = (held[self._rows] for held in self._whole.buffers())
+        self.whole.make_room(key_states, value_states, self._n_rows)
+        self.keys, self.values = (held[self._rows] for held in self.whole.buffers())
         self.is_initialized = True
 
 

@@ -28,6 +28,7 @@ import torch
 
 from harness.experiment.prefix_tree import PrefixTree
 from harness.model.generation.branching import Branching, LayerCall, forward_with
+from harness.model.generation.leaf_step import Held
 from harness.model.generation.node_cache import KeysKnownError, KeysOnlyLayer, NodeCache, NodeLayer, rewind
 from harness.model.generation.room import Room
 from harness.model.loading.loaded_model import LoadedModel
@@ -43,12 +44,15 @@ class SharedPrompt:
     `layers[l]` holds keys and values, a row for each node of level l - 1; `n_held` is the prompt's length
     less one: its last token is fed with every draft. `hidden` is the last layer's input from that token on,
     (nodes of the level before the last, 1 + draft tokens, width), `None` where nothing was fed after the prompt.
+
+    Where it was put aside, `layers` hold what comes behind `front`, which holds these leaves too.
     """
 
     tree: PrefixTree
     layers: list[NodeLayer]
     n_held: int
     hidden: torch.Tensor | None
+    front: "SharedPrompt | None" = None
 
 
 def prefill(
@@ -337,6 +341,62 @@ def nodes_of(prompt: SharedPrompt, leaves: Sequence[int]) -> list[list[int]]:
     """For each layer the row of its keys and values that each of these leaves reads."""
     levels = prompt.tree.levels[:-1]
     return [[0] * len(leaves), *([level.node_of_leaf[leaf] for leaf in leaves] for level in levels)]
+
+
+def parts_of(prompt: SharedPrompt, leaves: Sequence[int]) -> list[Held]:
+    """What is held of it for these leaves, as a step by leaf takes it."""
+    front = prompt.front
+    if front is None:
+        return [Held(prompt.layers, nodes_of(prompt, leaves), prompt.n_held)]
+    place, n_front = {heads: leaf for leaf, heads in enumerate(front.tree.leaves)}, front.n_held + 1
+    in_front = nodes_of(front, [place[prompt.tree.leaves[leaf]] for leaf in leaves])
+    return [
+        Held(front.layers, in_front, n_front),
+        Held(prompt.layers, nodes_of(prompt, leaves), prompt.n_held - n_front),
+    ]
+
+
+class Aside:
+    """Memory for what prompts hold behind a common front: that of one after the other lies side by side in each layer.
+
+    There is room for `n_prompts` at once, of at most `n_rows` nodes in each layer and `most` positions.
+    """
+
+    def __init__(self, front: SharedPrompt, n_prompts: int, n_rows: Sequence[int], most: int) -> None:
+        self.n_prompts = n_prompts
+        self._front = front
+        self._n_rows = n_rows
+        self._layers = [NodeLayer(most) for _ in n_rows]
+        # rows that are taken, in each layer
+        self._taken = [0] * len(n_rows)
+
+    def is_behind(self, prompt: SharedPrompt) -> bool:
+        """Whether it holds anything behind the front."""
+        return prompt.n_held > self._front.n_held + 1
+
+    def put(self, prompt: SharedPrompt) -> SharedPrompt:
+        """The prompt, read behind the front and its first draft followed: the front's memory is free for another."""
+        n_front = self._front.n_held + 1
+        parts = [self._part(layer, held) for layer, held in enumerate(prompt.layers)]
+        for part, held in zip(parts, prompt.layers, strict=True):
+            part.update(*(each[:, :, n_front : held.length] for each in held.buffers()))
+        return SharedPrompt(prompt.tree, parts, prompt.n_held, None, self._front)
+
+    def clear(self) -> None:
+        """What was put here is answered."""
+        self._taken = [0] * len(self._taken)
+
+    def _part(self, layer: int, held: NodeLayer) -> NodeLayer:
+        """The next rows of a layer, as many as these."""
+        kept, n_rows = self._layers[layer], len(held.buffers()[0])
+        if not kept.is_initialized:
+            kept.make_room(*held.buffers(), self.n_prompts * self._n_rows[layer])
+            for each in kept.buffers():
+                # what is behind a prompt is read, though it counts nothing
+                each.zero_()
+        first = self._taken[layer]
+        self._taken[layer] += n_rows
+        return kept.rows(slice(first, first + n_rows))
 
 
 def gather(prompt: SharedPrompt, leaves: Sequence[int]) -> NodeCache:

@@ -8,8 +8,9 @@ import torch
 from tiny_models import N_LAYERS, random_ids, tiny_loaded
 
 from harness.experiment.heads import Head
-from harness.model.generation.decoding import Feeding, Greedy, GrowingRows, Reading, decode
-from harness.model.generation.leaf_step import LeafStep
+from harness.model.generation import decoding
+from harness.model.generation.decoding import Feeding, Greedy, GrowingRows, Leaf, Reading, decode
+from harness.model.generation.leaf_step import Held, LeafStep
 from harness.model.generation.node_cache import NodeCache, NodeLayer
 from harness.model.intervention.ablation import Ablation
 from harness.model.loading.loaded_model import LoadedModel
@@ -57,10 +58,20 @@ def test_gaps_and_logprobs() -> None:
     total = 1 + math.e + math.e**3 + 1
     assert greedy.gaps == [pytest.approx(2 / math.sqrt(2.0))]  # standard deviation of 0, 1, 3, 0 is sqrt(2)
     assert greedy.logprobs == [pytest.approx(3 - math.log(total))]
-    assert reading.logprobs([1]) == [pytest.approx(1 - math.log(total))] * 2
+    first = pytest.approx(1 - math.log(total))
+    assert reading.logprobs([1], range(2)) == [[first]] * 2
     second = [2 - math.log(3 + math.e**2), 0 - math.log(3 + math.e**2)]
-    assert reading.logprobs([1, 1]) == pytest.approx([1 - math.log(total) + each for each in second])
-    assert reading.logprobs([]) == [0.0, 0.0]
+    assert reading.logprobs([1, 1], range(2)) == [[first, pytest.approx(each)] for each in second]
+    assert reading.logprobs([1, 1], range(1, 2)) == [[first, pytest.approx(second[1])]]
+    assert reading.logprobs([], range(2)) == [[], []]
+
+
+def test_rows_are_read_in_runs_that_float32_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Reading(LOGITS)
+    monkeypatch.setattr(decoding, "EXACT", LOGITS[0].numel())
+    for reading in (whole, Reading(LOGITS)):
+        assert reading.best == [[2, 1, 3], [2, 0, 3]]
+        assert reading.logprobs([1, 1], range(2)) == whole.logprobs([1, 1], range(2))
 
 
 def test_equal_logits_have_no_gap_and_the_first_is_chosen() -> None:
@@ -71,7 +82,7 @@ def test_equal_logits_have_no_gap_and_the_first_is_chosen() -> None:
 
 def test_half_precision_is_read_in_single() -> None:
     logits = torch.tensor([[[4.0, 4.03125]]], dtype=torch.bfloat16)
-    assert Reading(logits).logprobs([0]) == pytest.approx(Reading(logits.float()).logprobs([0]))
+    assert Reading(logits).logprobs([0], range(1)) == Reading(logits.float()).logprobs([0], range(1))
 
 
 PROMPT = random_ids(15, seed=4)
@@ -79,6 +90,10 @@ SETS = [frozenset[Head](), frozenset({Head(0, 1), Head(2, 2)}), frozenset({Head(
 MOST = 7
 
 ways = pytest.mark.parametrize("way", ["growing", "by leaf", "in one shape"])
+
+
+def leaf_that_said(heads: frozenset[Head], known: Sequence[int], ends: frozenset[int] = frozenset()) -> Leaf:
+    return Leaf(heads, PROMPT[-1], Greedy(ends, MOST, [*known], [1.0] * len(known), [0.0] * len(known)))
 
 
 @torch.inference_mode()
@@ -92,17 +107,17 @@ def decoded(
     loaded = tiny_loaded("qwen3")
     cache = NodeCache([NodeLayer(len(PROMPT) + MOST) for _ in range(N_LAYERS)])
     loaded.model(input_ids=torch.tensor([PROMPT[:-1]]), past_key_values=cache, use_cache=True)
-    greedy = [Greedy(ends, MOST, [*each], [1.0] * len(each), [0.0] * len(each)) for each in known]
+    leaves = [leaf_that_said(heads, each, ends) for heads, each in zip(head_sets, known, strict=True)]
     nodes = [[0] * len(head_sets)] * N_LAYERS
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LoadedModel, "waits_for_launches", way == "in one shape")
         feeding: Feeding = (
             GrowingRows(loaded, cache.gather(nodes))
             if way == "growing"
-            else LeafStep(loaded, cache.node_layers, nodes, len(PROMPT) - 1, MOST)
+            else LeafStep(loaded, [[Held(cache.node_layers, nodes, len(PROMPT) - 1)]], MOST)
         )
-        fired = decode(loaded, feeding, PROMPT[-1], head_sets, greedy)
-    return [each.token_ids for each in greedy], [fired[heads] for heads in head_sets]
+        decode(loaded, feeding, leaves)
+    return [each.greedy.token_ids for each in leaves], [each.hooks_fired for each in leaves]
 
 
 def alone(heads: frozenset[Head], known: Sequence[int], ends: frozenset[int] = frozenset()) -> list[int]:
@@ -150,16 +165,19 @@ def test_a_row_goes_on_from_as_much_of_a_draft_as_it_says() -> None:
     with Ablation(loaded.outputs, [heads]):
         loaded.model(input_ids=torch.tensor([[PROMPT[-1], *draft]]), past_key_values=cache, use_cache=True)
     known = [answer[:4], answer[:2], answer[:1]]
-    greedy = [Greedy(frozenset(), MOST, [*each], [1.0] * len(each), [0.0] * len(each)) for each in known]
+    leaves = [leaf_that_said(heads, each) for each in known]
+    for leaf in leaves:
+        leaf.draft = draft
     fed: list[list[int]] = []
-    step = LeafStep(loaded, cache.node_layers, [[0] * len(known)] * N_LAYERS, len(PROMPT) - 1, MOST)
+    nodes = [[0] * len(known)] * N_LAYERS
+    step = LeafStep(loaded, [[Held(cache.node_layers, nodes, len(PROMPT) - 1)]], MOST)
     feed = step.feed
 
     def noted(token_ids: Sequence[Sequence[int]], starts: Sequence[int]) -> torch.Tensor:
         fed.append([*starts])
         return feed(token_ids, starts)
 
-    step.feed = noted  # type: ignore[method-assign]  # to see what is fed
-    decode(loaded, step, PROMPT[-1], [heads] * len(known), greedy, draft=draft)
-    assert [each.token_ids for each in greedy] == [answer] * len(known)
+    step.feed = noted  # type: ignore[method-assign, assignment]  # to see what is fed
+    decode(loaded, step, leaves)
+    assert [each.greedy.token_ids for each in leaves] == [answer] * len(known)
     assert fed[0] == [2, 2, 1], "the prompt's last token and the draft's first are held, what is said last never is"

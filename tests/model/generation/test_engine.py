@@ -40,8 +40,8 @@ from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import Head
 from harness.experiment.intervention import ZEROED, Edges, Intervention, MeanValues, Rescue
 from harness.experiment.record import Ask, Completion
-from harness.model.generation import attention, branching, engine, reference, room
-from harness.model.generation.answering import RowAnswers
+from harness.model.generation import answering, attention, branching, decoding, engine, reference, room
+from harness.model.generation.answering import ReadPrompt
 from harness.model.generation.branching import Branching, decoder_layers
 from harness.model.intervention.ablation import Ablation
 from harness.model.loading.loaded_model import LoadedModel
@@ -231,20 +231,55 @@ def check_group(data: st.DataObject, group: Group, model_type: str) -> None:
         for ids, sets in group
     ]
     least, branches = data.draw(st.integers(1, 4)), data.draw(st.none() | st.integers(1, 3))
+    check_asks(loaded, asks, least, branches, 1e-4 if model_type in FLOAT32_PARTS else 1e-10)
+
+
+def check_asks(loaded: LoadedModel, asks: Sequence[Ask], least: int, branches: int | None, tolerance: float) -> None:
     answers = list(engine.run_rows(loaded, asks, branches=branches, least=least))
     assert sorted(number for number, _ in answers) == list(range(len(asks)))
     for number, got in answers:
-        ask = asks[number]
-        expected = reference.run_row(
-            loaded,
-            ask.prompt,
-            ask.head_sets,
-            ask.baseline_ids,
-            ask.intervention,
-            max_new_tokens=ask.max_new_tokens,
-        )
-        assert_same(got, expected, 1e-4 if model_type in FLOAT32_PARTS else 1e-10)
+        ((_, expected),) = reference.run_rows(loaded, [asks[number]])
+        assert_same(got, expected, tolerance)
     assert_clean(loaded)
+
+
+@st.composite
+def drafts(draw: st.DrawFn, said: Sequence[int], most: int) -> tuple[int, ...]:
+    """What a model said, or its beginning and something else."""
+    right = said[: draw(st.integers(0, len(said)))]
+    return (*right, *draw(st.lists(st.integers(0, 255), min_size=0 if right else 1, max_size=2)))[:most]
+
+
+@settings(derandomize=True, deadline=None, max_examples=20)
+@given(data=st.data())
+def test_rows_of_one_filing_are_answered_together(data: st.DataObject) -> None:
+    """As on a GPU: rows put aside behind a front, or two; drafts that hold and fail, baselines known or not.
+
+    Rows have different lengths and limits, and may be nothing but the front and a last token.
+    """
+    ends = data.draw(st.frozensets(st.integers(0, 255), max_size=60))
+    loaded = replace(doubled(data.draw(st.sampled_from(["llama", "qwen3"]))), end_token_ids=ends)
+    intervention = Intervention(data.draw(st.sampled_from([None, MEANS])))
+    front = random_ids(data.draw(st.integers(4, 2 * WINDOW)), seed=data.draw(st.integers(0, 3)))
+    longer = (*front, *random_ids(6, seed=7))
+    common = data.draw(st.lists(st.frozensets(st.sampled_from(HEADS), max_size=4), max_size=3))
+    knows = data.draw(st.sampled_from([(True,), (False,), (True, False)]))
+    asks = []
+    for row in range(data.draw(st.integers(2, 4))):
+        begins, own = data.draw(st.sampled_from([front, front, longer])), data.draw(st.integers(1, WINDOW))
+        prompt = replace(random_prompt(1), token_ids=(*begins, *random_ids(own, seed=20 + row)))
+        sets = [*data.draw(st.permutations([UNTOUCHED, *common])), frozenset({data.draw(st.sampled_from(HEADS))})]
+        (said,) = reference.run_row(loaded, prompt, [UNTOUCHED], None, max_new_tokens=6)
+        gold = data.draw(drafts(said.token_ids, 4)) or (1,)
+        known = data.draw(drafts(said.all_ids, 6)) if data.draw(st.sampled_from(knows)) else None
+        most = data.draw(st.integers(1, 6))
+        asks.append(Ask(replace(prompt, value_ids=gold), tuple(sets), known, intervention, most))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LoadedModel, "waits_for_launches", True)
+        patch.setattr(room, "CPU_HELD", data.draw(st.sampled_from([2**30, 2**18])))
+        patch.setattr(decoding, "EXACT", data.draw(st.sampled_from([2**28, 1])))
+        patch.setattr(answering, "LOGITS_BYTES", data.draw(st.sampled_from([2**32, 2**32, 2**16])))
+        check_asks(loaded, asks, 3, None, 1e-10)
 
 
 @settings(derandomize=True, deadline=None, max_examples=40)
@@ -384,11 +419,11 @@ def test_what_is_answered_before_memory_ran_out_is_not_done_again(monkeypatch: p
     """The untouched model is in the first run of leaves; memory runs out once, in the second."""
     answered: list[frozenset[Head]] = []
     after: list[int] = []
-    answer, run = RowAnswers._answer, Branching.run
+    keep, run = ReadPrompt.keep, Branching.run
 
-    def note(self, shared, branching):  # type: ignore[no-untyped-def]
-        answered.extend(shared.tree.leaves)
-        return answer(self, shared, branching)
+    def note(self):  # type: ignore[no-untyped-def]
+        answered.extend(self.shared.tree.leaves)
+        keep(self)
 
     def short_once(self, call, layer, tree, hidden, start):  # type: ignore[no-untyped-def]
         if answered and not {*answered} & {*tree.leaves}:
@@ -397,7 +432,7 @@ def test_what_is_answered_before_memory_ran_out_is_not_done_again(monkeypatch: p
                 raise torch.OutOfMemoryError("out of memory")
         return run(self, call, layer, tree, hidden, start)
 
-    monkeypatch.setattr(RowAnswers, "_answer", note)
+    monkeypatch.setattr(ReadPrompt, "keep", note)
     monkeypatch.setattr(Branching, "run", short_once)
     sets = [UNTOUCHED, *(frozenset({Head(0, head)}) for head in range(N_HEADS))]
     check_both(doubled("llama"), random_prompt(20), sets, branches=2, tolerance=1e-10)

@@ -4,21 +4,36 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from harness.model.generation.node_attention import HeldLayers, arranged, attend, held_by, runs_of
+from harness.model.generation.node_attention import Arrangement, HeldLayers, Place, Run, attend, runs_of
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
 
 
 def test_nodes_of_as_many_rows_are_computed_together() -> None:
-    nodes = [0, 0, 1, 1, 2, 4, 5, 5, 6]
-    assert runs_of(nodes, in_one=False) == [
-        (slice(0, 2), [0, 1, 2, 3]),
-        (slice(2, 3), [4]),
-        (slice(4, 5), [5]),
-        (slice(5, 6), [6, 7]),
-        (slice(6, 7), [8]),
+    places = [Place(0, node, 9) for node in [0, 0, 1, 1, 2, 4, 5, 5, 6]]
+    assert runs_of(places, in_one=False) == [
+        Run(0, slice(0, 2), (9, 9), (0, 1, 2, 3)),
+        Run(0, slice(2, 3), (9,), (4,)),
+        Run(0, slice(4, 5), (9,), (5,)),
+        Run(0, slice(5, 6), (9,), (6, 7)),
+        Run(0, slice(6, 7), (9,), (8,)),
     ]
-    assert runs_of([1, 1, 2, 4], in_one=True) == [(slice(1, 5), [0, 1, 2, 0, 0, 0, 3, 0])]
+    places = [Place(0, 1, 9), Place(0, 1, 9), Place(0, 2, 9), Place(0, 4, 9)]
+    assert runs_of(places, in_one=True) == [Run(0, slice(1, 5), (9, 9, 9, 9), (0, 1, 2, 0, 0, 0, 3, 0))]
+
+
+def test_nodes_of_other_memories_and_lengths_are_other_runs() -> None:
+    """Unless all of a memory are one."""
+    places = [Place(1, 0, 9), Place(0, 0, 9), Place(0, 1, 7), Place(0, 2, 7)]
+    assert runs_of(places, in_one=False) == [
+        Run(0, slice(0, 1), (9,), (1,)),
+        Run(0, slice(1, 3), (7, 7), (2, 3)),
+        Run(1, slice(0, 1), (9,), (0,)),
+    ]
+    assert runs_of(places, in_one=True) == [
+        Run(1, slice(0, 1), (9,), (0,)),
+        Run(0, slice(0, 3), (9, 7, 7), (1, 2, 3)),
+    ]
 
 
 class FirstLayer(torch.nn.Module):
@@ -49,7 +64,8 @@ def test_two_parts_are_one_attention(shape: tuple[int, int, int], device: str, d
     seen = torch.cat([torch.ones(4, 2, 30, dtype=torch.bool, device=device), known], dim=2)[:, None]
     expected = scaled_dot_product_attention(query.double(), all_keys, all_values, attn_mask=seen, scale=0.3)
     for in_one in (False, True):
-        held = HeldLayers([held_by(held_keys, held_values, arranged(nodes, held_keys.device, in_one=in_one))])
+        arrangement = Arrangement([Place(0, node, 30) for node in nodes], held_keys.device, dtype, in_one=in_one)
+        held = HeldLayers([[arrangement.of([(held_keys, held_values)])]])
         attended, _ = attend(FirstLayer(), query, key, value, known[:, None], scaling=0.3, held=held)
         tolerance = 1e-12 if dtype == torch.float64 else 2e-2
         torch.testing.assert_close(attended.double(), expected.transpose(1, 2), rtol=tolerance, atol=tolerance)

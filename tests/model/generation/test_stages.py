@@ -255,16 +255,16 @@ def test_a_row_that_runs_out_of_memory_tries_again_alone_before_it_halves(monkey
     loaded, asks = doubled("llama"), asks_of(9, 10, 11, 12)
     flying = Stages(loaded, (0, 2))
     tried: list[tuple[int, bool, int]] = []
-    own = answering.RowAnswers.answer
+    own = answering.RowAnswers.read
 
-    def answer(self: answering.RowAnswers, *args: object, room: Room, **kwargs: object) -> None:
+    def read(self: answering.RowAnswers, *args: object, room: Room, **kwargs: object) -> Iterator[answering.ReadPrompt]:
         n_tokens, alone = len(self.ask.prompt.token_ids), len(flying._flying) == 1
         tried.append((n_tokens, alone, room.nodes))
         if n_tokens == 11 and room.nodes > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        own(self, *args, room=room, **kwargs)  # type: ignore[arg-type]  # passed on
+        return own(self, *args, room=room, **kwargs)  # type: ignore[arg-type]  # passed on
 
-    monkeypatch.setattr(answering.RowAnswers, "answer", answer)
+    monkeypatch.setattr(answering.RowAnswers, "read", read)
     answers = dict(flown(loaded, asks, flying, in_flight=3, branches=4))
     of_row = [(alone, nodes) for n_tokens, alone, nodes in tried if n_tokens == 11]
     assert of_row[-2:] == [(True, 4), (True, 2)]
@@ -278,10 +278,10 @@ def test_a_row_that_runs_out_of_memory_tries_again_alone_before_it_halves(monkey
 def test_out_of_memory_at_one_condition_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = doubled("llama")
 
-    def answer(*_: object, **__: object) -> None:
+    def read(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(answering.RowAnswers, "answer", answer)
+    monkeypatch.setattr(answering.RowAnswers, "read", read)
     with pytest.raises(ModelError, match="out of memory at one condition"):
         list(flown(loaded, asks_of(9, 10, 11), Stages(loaded, (0, 2)), in_flight=3))
 
