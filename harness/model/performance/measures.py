@@ -29,6 +29,8 @@ GPU_SIDE, CPU_SIDE = 8192, 1024
 """Rows and columns of the matrices that are multiplied."""
 GPU_BYTES, CPU_BYTES = 2**31, 2**28
 """Bytes that are copied; far more than any cache holds."""
+PAUSE_SECONDS = 1.0
+"""Of a GPU, before its best is measured: until then it may still be as slow as what came before has made it."""
 HELD_SECONDS = 2.0
 """Seconds of products before those that are measured, and of these: clocks settle within one."""
 
@@ -37,6 +39,9 @@ def measure_speed(device: torch.device, dtype: torch.dtype) -> Speed:
     """The best of several: 2 n^3 operations of an n x n product; bytes read plus bytes written of a copy."""
     on_gpu = device.type == "cuda"
     multiply, flops = _product(device, dtype)
+    if on_gpu:
+        finish(device)
+        time.sleep(PAUSE_SECONDS)
     seconds = _best(multiply, device)
     source = torch.zeros(GPU_BYTES if on_gpu else CPU_BYTES, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
