@@ -9,12 +9,8 @@ imported.
 Memory of a GPU is taken in segments that grow, unless somebody has said otherwise
 (https://docs.pytorch.org/docs/stable/notes/cuda.html, `expandable_segments`): where a model nearly fills a card, blocks
 of fixed sizes leave fragments, none of which holds what is asked for next.
-
-Three thousand modules are a million objects that stay to the end. The collector of cyclic garbage rests while they are
-made, and looks at none of them afterwards (https://docs.python.org/3/library/gc.html#gc.freeze).
 """
 
-import gc
 import os
 import sys
 
@@ -24,13 +20,3 @@ if "OMP_WAIT_POLICY" not in os.environ:
 
 if not {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"} & set(os.environ) and sys.platform == "linux":
     os.environ["PYTORCH_CUDA_ALLOC_CONF"] = "expandable_segments:True"
-
-_collects = gc.isenabled()
-gc.disable()
-try:
-    import transformers.modeling_utils
-    import transformers.models.auto.modeling_auto  # noqa: F401  # with it torch, and nearly all that this floor needs
-finally:
-    if _collects:
-        gc.enable()
-gc.freeze()

@@ -5,6 +5,8 @@ checkpoint is opened at the first question that no earlier session has answered 
 settled then, and a branch that moves during a run changes nothing.
 """
 
+import gc
+import sys
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -143,6 +145,7 @@ class AskedModel:
 
     @cached_property
     def _checkpoint(self) -> "Checkpoint":
+        load_libraries()
         from harness.model.loading.blueprints import ModelRequest
         from harness.model.loading.checkpoint import open_checkpoint
 
@@ -160,3 +163,24 @@ class AskedModel:
                 elsewhere=settings.ray is not None,
             )
         )
+
+
+def load_libraries() -> None:
+    """Import torch, and what every model needs of transformers, without looking for garbage meanwhile or later.
+
+    Their three thousand modules are a million objects that stay to the end, and make a fifth of the time that importing
+    takes: the collector goes through them again and again (https://docs.python.org/3/library/gc.html#gc.freeze).
+    """
+    if "transformers.modeling_utils" in sys.modules:
+        return
+    import harness.model  # noqa: F401  # it says how threads wait, before there is torch
+
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        import transformers.modeling_utils
+        import transformers.models.auto.modeling_auto  # noqa: F401  # with it torch, and nearly all of this floor's needs
+    finally:
+        if collects:
+            gc.enable()
+    gc.freeze()

@@ -1,6 +1,9 @@
 """What settings ask of a model reaches it, each of them; and its checkpoint is opened once."""
 
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -169,3 +172,14 @@ def test_so_does_a_benchmark(study: Settings, counted: Counter[str], monkeypatch
     )
     assert measure(request).result.tokens_identical
     assert counted == ONCE | {"weights": 1}
+
+
+def test_what_libraries_leave_is_not_looked_through() -> None:
+    """In a process of its own: and how threads wait is settled before."""
+    code = (
+        "import gc, os; from harness.study.asked_model import load_libraries; load_libraries(); "
+        "print(gc.isenabled(), gc.get_freeze_count() > 100_000, os.environ['GOMP_SPINCOUNT'])"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("GOMP_", "OMP_"))}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.split() == ["True", "True", "1000"]
