@@ -37,6 +37,18 @@ class Level:
         """Nodes of the level before."""
         return self.parents[-1] + 1
 
+    def part(self, leaves: slice) -> "Level":
+        """Those that a run of leaves passes through, counted from the first of them; so are their parents."""
+        node_of_leaf = self.node_of_leaf[leaves]
+        first = node_of_leaf[0]
+        nodes = slice(first, node_of_leaf[-1] + 1)
+        above = self.parents[first]
+        return Level(
+            tuple(parent - above for parent in self.parents[nodes]),
+            self.heads[nodes],
+            tuple(node - first for node in node_of_leaf),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class PrefixTree:
@@ -57,7 +69,8 @@ class PrefixTree:
 
     def part(self, leaves: slice) -> "PrefixTree":
         """The tree of a run of leaves alone, in all layers."""
-        return _tree(self.leaves[leaves], self.prompts[leaves], len(self.levels))
+        levels = tuple(level.part(leaves) for level in self.levels)
+        return PrefixTree(self.leaves[leaves], self.prompts[leaves], levels)
 
     def nodes(self, layer: int, leaves: slice) -> slice:
         """The nodes of a level that a run of leaves passes through; those of layer -1 are the prompts."""
@@ -75,7 +88,9 @@ class PrefixTree:
         return tuple(slice(start, stop) for start, stop in zip(starts, [*starts[1:], len(node_of_leaf)], strict=True))
 
     def _node_of_leaf(self, layer: int) -> tuple[int, ...]:
-        return self.levels[layer].node_of_leaf if layer >= 0 else _roots(self.prompts)
+        if layer >= 0:
+            return self.levels[layer].node_of_leaf
+        return tuple(prompt - self.prompts[0] for prompt in self.prompts)
 
 
 def prefix_tree(head_sets: Iterable[Collection[Head]], n_layers: int) -> PrefixTree:
@@ -85,30 +100,22 @@ def prefix_tree(head_sets: Iterable[Collection[Head]], n_layers: int) -> PrefixT
 
 def prefix_forest(sets_of_prompts: Sequence[Iterable[Collection[Head]]], n_layers: int) -> PrefixTree:
     """The trees of several prompts' sets, at least one of each, one behind the other (`prefix_tree`)."""
+    order: list[tuple[tuple[int, ...], ...]] = []
     leaves: list[frozenset[Head]] = []
     prompts: list[int] = []
     for prompt, head_sets in enumerate(sets_of_prompts):
         by_layers = {_by_layer(heads, n_layers): frozenset(heads) for heads in head_sets}
-        leaves += [by_layers[heads] for heads in sorted(by_layers)]
-        prompts += [prompt] * len(by_layers)
-    return _tree(leaves, prompts, n_layers)
-
-
-def _tree(leaves: Sequence[frozenset[Head]], prompts: Sequence[int], n_layers: int) -> PrefixTree:
-    """Of leaves in their order."""
-    by_layers = [_by_layer(heads, n_layers) for heads in leaves]
+        ordered = sorted(by_layers)
+        order += ordered
+        leaves += [by_layers[heads] for heads in ordered]
+        prompts += [prompt] * len(ordered)
     levels = []
-    above = _roots(prompts)
+    above = tuple(prompts)
     for layer in range(n_layers):
-        level = _level(above, [heads[layer] for heads in by_layers])
+        level = _level(above, [heads[layer] for heads in order])
         levels.append(level)
         above = level.node_of_leaf
     return PrefixTree(tuple(leaves), tuple(prompts), tuple(levels))
-
-
-def _roots(prompts: Sequence[int]) -> tuple[int, ...]:
-    """The prompts, counted from the first one."""
-    return tuple(prompt - prompts[0] for prompt in prompts)
 
 
 def _by_layer(heads: Collection[Head], n_layers: int) -> tuple[tuple[int, ...], ...]:

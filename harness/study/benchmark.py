@@ -65,7 +65,7 @@ def measure(request: Request) -> Measured:
         HarnessError: a setting, a file or the model cannot be used.
     """
     from harness.model.identification.identify import find_method, scored
-    from harness.model.performance.bench import Scoring, Work, compare
+    from harness.model.performance.bench import Scoring, Work, as_handed_over, compare
 
     if request.settings.quantization == "8bit":
         raise SettingsError(
@@ -78,6 +78,7 @@ def measure(request: Request) -> Measured:
     loaded, groups = _real_work(request) if request.shape == DEMO else _random_work(request)
     *groups, warm = groups if len(groups) > 1 else [*groups, []]
     prefill = groups.pop() if request.one_filing is not None else None
+    groups = as_handed_over(loaded, groups)
 
     def of(part: "Sequence[Group]", most: int = request.settings.max_new_tokens) -> BenchResult:
         return compare(

@@ -37,16 +37,16 @@ class InFlight(Protocol):
 
     @property
     def at_once(self) -> int:
-        """Of how many: more than one where its model is split over several devices."""
+        """Of how many: more than one where its model is split over devices, or prompts are read side by side."""
 
     @property
     def layout(self) -> str:
-        """Where its model's layers lie, and how many rows may be in flight, in words."""
+        """Where the layers of a model on several devices lie, and how many rows may be in flight, in words."""
 
     def rounds(
         self, rounds: Iterator[Sequence[Ask] | None], /
-    ) -> Generator[tuple[int, int, tuple[Completion, ...]], None, None]:
-        """Each prompt's round, number there and completions, as soon as it is answered.
+    ) -> Generator[Sequence[tuple[int, int, tuple[Completion, ...]]], None, None]:
+        """Each prompt's round, number there and completions, as soon as it is answered, together with others'.
 
         A round is asked for when there is place for one; `None` is none at the moment.
         """
@@ -109,11 +109,11 @@ class Alone(Crew):
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        if isinstance(engine, InFlight) and engine.at_once > 1:
+        if isinstance(engine, InFlight) and engine.layout:
             self.notices = (engine.layout,)
 
     def answer(self, rounds: Iterator[AnyRound | None]) -> Generator[Answers[AnyRound], None, None]:
-        """One by one, as they come."""
+        """As they come."""
         if isinstance(self._engine, InFlight) and self._engine.at_once > 1:
             yield from self._in_flight(self._engine, rounds)
             return
@@ -129,7 +129,7 @@ class Alone(Crew):
     def _in_flight(
         self, engine: InFlight, rounds: Iterator[AnyRound | None]
     ) -> Generator[Answers[AnyRound], None, None]:
-        """Seconds are those since the answer before, whichever row's: together they are the time that all took."""
+        """Seconds are those since the answers before, whichever rows': together they are the time that all took."""
         taken: list[AnyRound] = []
 
         def asks() -> Iterator[Sequence[Ask] | None]:
@@ -140,8 +140,9 @@ class Alone(Crew):
 
         began = time.perf_counter()
         with closing(engine.rounds(asks())) as answers:
-            for place, number, completions in answers:
-                yield [(taken[place], number, Said(completions, time.perf_counter() - began, self._engine.device))]
+            for together in answers:
+                seconds, device = (time.perf_counter() - began) / len(together), self._engine.device
+                yield [(taken[place], number, Said(said, seconds, device)) for place, number, said in together]
                 began = time.perf_counter()
 
     def mean_values(self, prompts: Sequence[Prompt], note: Callable[[int], None]) -> MeanValues:

@@ -1,20 +1,27 @@
 """Who answers: one engine, round after round, or with several rounds in flight through a model in stages."""
 
 import threading
+import time
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from fake_engine import FakeEngine
 from small_inputs import small_inputs
+from tiny_models import random_prompt
 
 from harness.errors import AblationError
 from harness.experiment.conditions import BASELINE, Condition
 from harness.experiment.heads import Head
 from harness.experiment.plan import Job
-from harness.experiment.record import Record
+from harness.experiment.record import Ask, Completion, Record
 from harness.experiment.store import Store
-from harness.model.generation import engines
+from harness.model.generation import engine, engines, groups
 from harness.model.generation.engines import ModelEngine
+from harness.model.generation.groups import Group, to_read
 from harness.model.generation.stages import Stages
+from harness.model.loading.loaded_model import LoadedModel
 from harness.study.crew import Alone
 from harness.study.inputs import Inputs
 from harness.study.run import Run
@@ -105,3 +112,54 @@ def test_a_model_on_one_device_does_not_fly(inputs: Inputs) -> None:
     assert not Alone(engine).notices
     with pytest.raises(ValueError, match="one round after the other"):
         list(engine.rounds(iter([])))
+
+
+def test_a_run_with_prompts_side_by_side_leaves_the_same_records(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, of several filings at once; jobs that hang on an answer come in a second round."""
+    one_by_one = done(inputs, tmp_path / "one.sqlite")
+    read: list[int] = []
+
+    def noted(loaded: LoadedModel, asks: Sequence[Ask], least: int) -> Iterator[Group]:
+        for group in to_read(loaded, asks, least):
+            read.append(len(group.asks) if group.side_by_side else 0)
+            yield group
+
+    monkeypatch.setattr(LoadedModel, "waits_for_launches", True)
+    monkeypatch.setattr(engine, "to_read", noted)
+    monkeypatch.setattr(groups, "MOST_SIDE_BY_SIDE", 4)
+    together = done(inputs, tmp_path / "together.sqlite")
+    assert set(read) == {4}
+    assert list(together) == list(one_by_one)
+    for job, record in one_by_one.items():
+        assert together[job].text == record.text
+        assert together[job].completion.all_ids == record.completion.all_ids
+        assert together[job].completion.gold_logprob == pytest.approx(record.completion.gold_logprob, abs=1e-4)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A round."""
+
+    asks: Sequence[Ask]
+
+
+class Together(FakeEngine):
+    """Answers two rounds at once, after a while."""
+
+    at_once, layout = 2, ""
+
+    def rounds(
+        self, rounds: Iterator[Sequence[Ask] | None]
+    ) -> Generator[Sequence[tuple[int, int, tuple[Completion, ...]]], None, None]:
+        time.sleep(0.01)
+        asked = [asks for asks in rounds if asks is not None]
+        yield [(number, 0, self.answer(asks[0])) for number, asks in enumerate(asked)]
+
+
+def test_what_is_answered_together_took_as_long_each() -> None:
+    ask = Ask(random_prompt(9), (frozenset(),), None)
+    (answers,) = Alone(Together()).answer(iter([Asked([ask]), None, Asked([ask])]))
+    first, second = (said.seconds for _, _, said in answers)
+    assert first == second >= 0.005

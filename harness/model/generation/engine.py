@@ -2,7 +2,8 @@
 
 Prompts that begin alike are read as far as they do once for all of them, and every condition's layers as far as they
 are those of another (`harness.experiment.prefix_tree`): a front is read over the tree of all head sets that are asked
-of its prompts, and each prompt goes on from the nodes of its own. How one prompt is then answered is `answering`'s.
+of its prompts, and each prompt goes on from the nodes of its own. Prompts that would leave a GPU waiting, of whatever
+documents, are read side by side (`groups`). How prompts that are read are answered is `answering`'s.
 
 What it says is that of `harness.model.generation.reference`, up to rounding. Layers run by the model's own modules
 (`branching`); where that is not possible (`one_by_one`), or a prompt would take memory of many positions x positions,
@@ -14,29 +15,28 @@ those of its own path alone. How much fits is an estimate (`room`); where memory
 Knows nothing of experiments, of what tokens mean, nor of what is stored.
 """
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
 from harness.errors import ModelError
 from harness.experiment.heads import Head
-from harness.experiment.intervention import ZEROED, Edges, Intervention
-from harness.experiment.prefix_tree import LEAST_SHARED, Front, token_trie
+from harness.experiment.intervention import ZEROED, Intervention
+from harness.experiment.locks import WAIT_SECONDS
+from harness.experiment.prefix_tree import LEAST_SHARED, Front, prefix_forest, token_trie
 from harness.experiment.record import Ask, Completion
 from harness.model.generation import reference
 from harness.model.generation.answering import NOTHING, ReadPrompt, RowAnswers, answer_together
 from harness.model.generation.branching import Branching
+from harness.model.generation.groups import Group, apart, at_once, groups_of, to_read
 from harness.model.generation.room import Free, Room, free_memory, is_out_of_memory, room_for, room_of, rows_that_fit
-from harness.model.generation.shared_prefill import Aside, SharedPrompt, handed_down, prefill
+from harness.model.generation.shared_prefill import Aside, SharedPrompt, handed_down, prefill, prefill_together
 from harness.model.generation.stages import Flight, Stages
-from harness.model.intervention.ablation import check_free, check_heads
-from harness.model.loading.loaded_model import LoadedModel, takes_square_memory
+from harness.model.loading.loaded_model import LoadedModel
 from harness.retrieval.prompts import Prompt
-
-MOST_SQUARE = 8192
-"""Positions of a prompt that may be fed whole where this takes memory that grows with their square."""
 
 ENGINE_VERSION = 3
 """Changes whenever the meaning of what is computed does: part of the key of every record."""
@@ -79,8 +79,41 @@ def run_rows(
     `least` is how many tokens prompts must begin with alike to be read together. Of prompts whose heads put out what
     hangs on the row (a donor) nothing is shared. Raises what `run_row` raises.
     """
-    for group in _groups(loaded, asks):
+    for group in to_read(loaded, asks, least):
         yield from _answers(loaded, group, branches, least)
+
+
+def run_side_by_side(
+    loaded: LoadedModel,
+    rounds: Iterator[Sequence[Ask] | None],
+    *,
+    branches: int | None = None,
+    least: int = LEAST_SHARED,
+) -> Iterator[Sequence[tuple[int, int, tuple[Completion, ...]]]]:
+    """Complete prompts round by round, of several rounds together: each one's round, number and completions.
+
+    Rounds are taken until they have as many prompts as are read side by side, or there is none at the moment (`None`).
+    What is given out together was answered together. Raises what `run_row` raises.
+    """
+    taken: list[tuple[int, int, Ask]] = []
+
+    def answered() -> Iterator[Sequence[tuple[int, int, tuple[Completion, ...]]]]:
+        for group in to_read(loaded, [ask for _, _, ask in taken], least):
+            answers = ((*taken[number][:2], said) for number, said in _answers(loaded, group, branches, least))
+            yield from [list(answers)] if group.side_by_side else ([answer] for answer in answers)
+        taken.clear()
+
+    n_rounds = 0
+    for asks in rounds:
+        if asks is not None:
+            taken += ((n_rounds, number, ask) for number, ask in enumerate(asks))
+            n_rounds += 1
+            if len(taken) < at_once(loaded, [ask.prompt for _, _, ask in taken]):
+                continue
+        elif not taken:
+            time.sleep(WAIT_SECONDS)
+        yield from answered()
+    yield from answered()
 
 
 def run_rounds(
@@ -100,82 +133,35 @@ def run_rounds(
     """
     most, free = in_flight or stages.n_turns + SPARE, free_memory(loaded)
 
-    def rows(group: _Group) -> int:
+    def rows(group: Group) -> int:
         longest = max(RowAnswers(loaded, ask).capacity for ask in group.asks)
         return 1 if group.alone else rows_that_fit(loaded, longest, free, most=most)
 
-    def groups() -> Iterator[tuple[int, _Group] | None]:
+    def groups() -> Iterator[tuple[int, Group] | None]:
         number = 0
         for asks in rounds:
             if asks is None:
                 yield None
                 continue
-            yield from ((number, part) for group in _groups(loaded, asks) for part in _apart(group, least))
+            yield from ((number, part) for group in groups_of(loaded, asks) for part in apart(group, least))
             number += 1
 
-    def run(work: tuple[int, _Group], flight: Flight) -> Iterator[tuple[int, int, tuple[Completion, ...]]]:
+    def run(work: tuple[int, Group], flight: Flight) -> Iterator[tuple[int, int, tuple[Completion, ...]]]:
         share = _Share(flight, rows(work[1]), free)
         return ((work[0], *answer) for answer in _answers(loaded, work[1], branches, least, share))
 
     yield from stages.fly(groups(), run, part=lambda work: 1 / rows(work[1]), most=most)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class _Group:
-    """Prompts that may share what they begin with, and their numbers among all that are asked together.
-
-    `alone`: no other row may be in flight meanwhile.
-    """
-
-    numbers: Sequence[int]
-    asks: Sequence[Ask]
-    by_reference: bool = False
-    alone: bool = False
-
-
-def _groups(loaded: LoadedModel, asks: Sequence[Ask]) -> list[_Group]:
-    """Those that share nothing, each on its own, and all others."""
-    for ask in asks:
-        reference.check_request(loaded, ask.prompt, ask.baseline_ids, max_new_tokens=ask.max_new_tokens)
-        check_heads(loaded.outputs, ask.head_sets)
-    check_free(loaded.outputs)
-    single: list[_Group] = []
-    together: list[int] = []
-    for number, ask in enumerate(asks):
-        if not ask.head_sets or _is_for_the_reference(loaded, ask.prompt):
-            single.append(_Group([number], [ask], by_reference=True, alone=bool(ask.head_sets)))
-        elif isinstance(ask.intervention.values, Prompt):
-            single.append(_Group([number], [ask]))
-        else:
-            together.append(number)
-    if not together:
-        return single
-    # whose attention is noted is for the config to say, which all rows in flight have in common
-    noted = any(isinstance(asks[number].intervention.values, Edges) for number in together)
-    return [*single, _Group(together, [asks[number] for number in together], alone=noted)]
-
-
-def _apart(group: _Group, least: int) -> Iterator[_Group]:
-    """The same in groups that have less in common than a quarter of a prompt: a template, no document."""
-    prompts = [ask.prompt.token_ids for ask in group.asks]
-    for front in token_trie(prompts, least=max(least, min(map(len, prompts)) // 4)):
-        asks = [group.asks[member] for member in front.prompts]
-        yield replace(group, numbers=[group.numbers[member] for member in front.prompts], asks=asks)
-
-
 def _answers(
-    loaded: LoadedModel, group: _Group, branches: int | None, least: int, share: "_Share | None" = None
+    loaded: LoadedModel, group: Group, branches: int | None, least: int, share: "_Share | None" = None
 ) -> Iterator[tuple[int, tuple[Completion, ...]]]:
     if not group.by_reference:
-        yield from _Walk(loaded, group.asks, branches, share).run(group.numbers, least)
+        walk = _Walk(loaded, group.asks, branches, share)
+        yield from walk.run_side_by_side(group.numbers) if group.side_by_side else walk.run(group.numbers, least)
         return
     for number, completions in reference.run_rows(loaded, group.asks):
         yield group.numbers[number], completions
-
-
-def _is_for_the_reference(loaded: LoadedModel, prompt: Prompt) -> bool:
-    n_tokens = len(prompt.token_ids)
-    return loaded.one_by_one is not None or (n_tokens > MOST_SQUARE and takes_square_memory(loaded, n_tokens))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -201,6 +187,54 @@ class _Walk:
         # prompts that may be answered together, and those that are about to be
         self._most = len(asks)
         self._waiting: list[ReadPrompt] = []
+
+    def run_side_by_side(self, numbers: Sequence[int]) -> Iterator[tuple[int, tuple[Completion, ...]]]:
+        """Each prompt's number and completions; the prompts have one replacement, and are answered together."""
+        for member in self._read_side_by_side(range(len(self._rows))):
+            yield numbers[member], self._rows[member].completions()
+
+    def _read_side_by_side(self, members: Sequence[int]) -> Iterator[int]:
+        """Numbers of those that are answered, half as many at once wherever memory runs out."""
+        rows = [self._rows[member] for member in members]
+        if len(rows) == 1:
+            for _ in self._read_again(Front(0, len(rows[0].ask.prompt.token_ids), tuple(members))):
+                pass
+            yield from members
+            return
+        try:
+            with torch.inference_mode():
+                self._answer_side_by_side(rows)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        yield from [member for member in members if not self._rows[member].left]
+        if left := [member for member in members if self._rows[member].left]:
+            torch.cuda.empty_cache()
+            self._halvings += 1
+            for half in (left[: len(left) // 2], left[len(left) // 2 :]):
+                yield from self._read_side_by_side(half) if half else ()
+
+    def _answer_side_by_side(self, rows: Sequence[RowAnswers]) -> None:
+        """What is left of these rows, as much of it at once as there is room for."""
+        forest = prefix_forest([row.left for row in rows], len(self._loaded.outputs))
+        branching = Branching(self._loaded, rows[0].replacement)
+        capacity = max(row.capacity for row in rows)
+        room = self._room_of(capacity)
+        prompts = [row.ask.prompt for row in rows]
+        read = prefill_together(
+            self._loaded,
+            branching,
+            forest,
+            [prompt.token_ids for prompt in prompts],
+            [prompt.value_ids for prompt in prompts],
+            capacity=capacity,
+            room=room,
+        )
+        for together in read:
+            answer_together(
+                self._loaded,
+                [ReadPrompt(rows[each.tree.prompts[0]], each, branching, halvings=self._halvings) for each in together],
+            )
 
     def run(self, numbers: Sequence[int], least: int) -> Iterator[tuple[int, tuple[Completion, ...]]]:
         """Each prompt's number and completions, as soon as all of its head sets are answered."""
@@ -244,11 +278,16 @@ class _Walk:
 
     def _room(self, front: Front) -> Room:
         """What is read of a front may be held once more for the nodes that each prompt passes through."""
+        room = self._room_of(self._capacity(front))
+        return room if self._given is not None else room.shared(1 + front.depth)
+
+    def _room_of(self, capacity: int) -> Room:
+        """For prompts of so many positions, in the share of the memory that this may take."""
         if self._given is not None:
             return room_for(self._loaded, self._given)
-        capacity, share = self._capacity(front), self._share
-        room = room_of(self._loaded, capacity, None if share is None else share.free)
-        return room.shared((1 if share is None else share.n_rows) * (1 + front.depth))
+        if self._share is None:
+            return room_of(self._loaded, capacity)
+        return room_of(self._loaded, capacity, self._share.free).shared(self._share.n_rows)
 
     def _capacity(self, front: Front) -> int:
         return max(self._rows[member].capacity for member in front.prompts)

@@ -11,6 +11,7 @@ from types import MappingProxyType, ModuleType
 from harness.experiment.intervention import MeanValues
 from harness.experiment.record import Ask, Completion
 from harness.model.generation import engine, reference
+from harness.model.generation.groups import rounds_at_once
 from harness.model.generation.stages import Stages, stages_of
 from harness.model.intervention.head_values import mean_values
 from harness.model.loading.devices import device_names
@@ -36,11 +37,11 @@ class ModelEngine:
 
     def __call__(self, asks: Sequence[Ask]) -> Iterator[tuple[int, tuple[Completion, ...]]]:
         """Each ask's number and completions, as it is done (`harness.model.generation.reference.run_row`)."""
-        if self._stages is not None:
-            for _, number, completions in self.rounds(iter([asks])):
-                yield number, completions
+        if self._stages is None:
+            yield from ENGINES[self.way].run_rows(self.loaded, asks)
             return
-        yield from ENGINES[self.way].run_rows(self.loaded, asks)
+        for _, number, completions in engine.run_rounds(self.loaded, iter([asks]), self._stages):
+            yield number, completions
 
     @cached_property
     def _stages(self) -> Stages | None:
@@ -48,7 +49,7 @@ class ModelEngine:
 
     @property
     def layout(self) -> str:
-        """Where layers lie, and how many rows may be in flight, in words."""
+        """Where layers lie, and how many rows may be in flight, in words; empty where all lie on one device."""
         if self._stages is None:
             return ""
         places = [str(turn.device) for turn in self._stages.turns]
@@ -56,14 +57,26 @@ class ModelEngine:
 
     @property
     def at_once(self) -> int:
-        """Of how many rounds rows may be in flight at once: of more than one in a model that is split over GPUs."""
-        return 1 if self._stages is None else self._stages.n_turns + engine.SPARE
+        """Of how many rounds rows may be answered at once.
 
-    def rounds(self, rounds: Iterator[Sequence[Ask] | None]) -> Iterator[tuple[int, int, tuple[Completion, ...]]]:
-        """Each prompt's round, number there and completions, as it is done; `None` is no round at the moment."""
-        if self._stages is None:
-            raise ValueError("a model on one device answers one round after the other")
-        yield from engine.run_rounds(self.loaded, rounds, self._stages)
+        Of more than one in a model that is split over GPUs, and in one that is so small that prompts are read side by
+        side.
+        """
+        if self._stages is not None:
+            return self._stages.n_turns + engine.SPARE
+        return rounds_at_once(self.loaded) if ENGINES[self.way] is engine else 1
+
+    def rounds(
+        self, rounds: Iterator[Sequence[Ask] | None]
+    ) -> Iterator[Sequence[tuple[int, int, tuple[Completion, ...]]]]:
+        """Prompts' rounds, numbers there and completions, as they are done; `None` is no round at the moment."""
+        if self._stages is not None:
+            for answer in engine.run_rounds(self.loaded, rounds, self._stages):
+                yield [answer]
+        elif self.at_once > 1:
+            yield from engine.run_side_by_side(self.loaded, rounds)
+        else:
+            raise ValueError("a model whose prompts are read one by one answers one round after the other")
 
     @cached_property
     def device(self) -> str:

@@ -7,6 +7,8 @@ are read one after the other.
 
 It is an estimate, so that few attempts fail; where memory runs out all the same, there is less room the next time.
 
+How much a GPU is to be given at once, so that it does not wait for what it is to do next, is told here too.
+
 Knows nothing of trees, heads or tokens.
 """
 
@@ -34,6 +36,20 @@ COMPUTED = 0.1
 
 PIECE = 1024
 """Tokens of a prompt that are fed at once, at least: a GPU is busy with them."""
+
+
+LAUNCH_SECONDS = 1e-3
+"""What it takes to start all that one layer computes, kernel by kernel, from Python.
+
+One H200, torch 2.11, SmolLM2's shape in bfloat16: a prompt of 230 tokens takes 32.4 ms, 30 layers; as one of sixteen,
+read as one batch, 1.5 ms.
+"""
+
+PACE = {torch.float16: 4e14, torch.bfloat16: 4e14}
+"""Operations a second of large products on an H100 or H200, about half of the most that is possible, by dtype."""
+
+FULL_PACE = 4e13
+"""The same in float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +114,19 @@ def rows_that_fit(loaded: LoadedModel, n_positions: int, free: Free, *, most: in
         return 1
     found = _room(loaded, n_positions, free)
     return max(1, min(most, int(found.rows / found.least)))
+
+
+def busy_tokens(loaded: LoadedModel) -> float:
+    """How many tokens a layer is to compute at once for a GPU to be busy until the next layer's work is started.
+
+    0 where nothing waits for that. On a GPU 57,000 of SmolLM2 in bfloat16 and 5,700 in float32, where a prompt of 700
+    tokens takes 29.8 ms and as one of sixteen 6.9 ms; 900 of an 8B model, where it takes 27 ms and 20 ms.
+    """
+    if not loaded.waits_for_launches:
+        return 0.0
+    layers = loaded.size.layers
+    weights = sum(layer.attention + layer.rest for layer in layers) / len(layers)
+    return LAUNCH_SECONDS * PACE.get(loaded.model.dtype, FULL_PACE) / (2 * weights)
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

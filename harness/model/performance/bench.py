@@ -1,6 +1,7 @@
 """Engine against plain loops, side by side, as a study meets its rows: each once, none of its length met before.
 
-Rows come in groups, those of one filing together, as a study hands them over. The sides take turns, group after group,
+Rows come in groups, those of one filing together, as a study hands them over, and groups of short rows of a small model
+on a GPU several at once. The sides take turns, group after group,
 one side first and then the other; before that each side runs once over other rows, which warms up the device and
 nothing of a row's own. Passes and memory are counted meanwhile, at a Python call a layer on either side. Nothing is
 stored, and nothing is read from a store. The least time that the work needs on this device (`harness.experiment.cost`)
@@ -30,6 +31,7 @@ from harness.experiment.cost import decoding_passes, group_flops, passes_bytes
 from harness.experiment.heads import Head
 from harness.experiment.record import Ask, Completion
 from harness.model.generation.engines import ModelEngine
+from harness.model.generation.groups import at_once, rounds_at_once
 from harness.model.intervention.ablation import Ablation
 from harness.model.loading.loaded_model import LoadedModel
 from harness.model.performance.measures import LayerCounter, PeakMemory, finish, measure_held_flops, measure_speed
@@ -92,6 +94,18 @@ BASELINES: Mapping[str, Way] = MappingProxyType(
     {"reference": _way("reference"), "plain": _plain, "published": _published, "apart": _each(_shared)}
 )
 """What the engine is measured against: its oracle, two loops that take no log-probabilities, and itself row by row."""
+
+
+def as_handed_over(loaded: LoadedModel, groups: Sequence[Group]) -> list[Group]:
+    """The groups as a study asks them: several at once where prompts are read side by side."""
+    if rounds_at_once(loaded) == 1:
+        return list(groups)
+    turns: list[list[Work]] = [[]]
+    for group in groups:
+        if len(turns[-1]) >= at_once(loaded, [work.prompt for work in turns[-1]]):
+            turns.append([])
+        turns[-1] += group
+    return [*turns]
 
 
 def compare(  # what is run, against what, how far

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import get_args
 
 import numpy as np
@@ -41,6 +42,7 @@ from harness.experiment.heads import Head
 from harness.experiment.intervention import ZEROED, Edges, Intervention, MeanValues, Rescue
 from harness.experiment.record import Ask, Completion
 from harness.model.generation import answering, attention, branching, decoding, engine, reference, room
+from harness.model.generation import groups as groups_module
 from harness.model.generation.answering import ReadPrompt
 from harness.model.generation.branching import Branching, decoder_layers
 from harness.model.intervention.ablation import Ablation
@@ -201,10 +203,15 @@ def causal(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: f
 @settings(derandomize=True, deadline=None, max_examples=40)
 @given(data=st.data(), group=groups())
 def test_rows_of_one_filing_in_the_ways_of_a_gpu(data: st.DataObject, group: Group) -> None:
-    """Decoded at once by steps of one shape, no mask behind a front, prompts in pieces and filled up in attention."""
+    """Decoded at once by steps of one shape, no mask behind a front, prompts in pieces and filled up in attention.
+
+    Side by side, or from a front on, or as what either saves has it.
+    """
+    busy = data.draw(st.sampled_from([0.0, 20.0, 10.0**6]))
     long = data.draw(st.integers(1, 3 * WINDOW))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LoadedModel, "waits_for_launches", True)
+        patch.setattr(groups_module, "busy_tokens", lambda loaded: busy)
         patch.setattr(branching, "may_attend_in_buckets", lambda loaded, n_tokens: n_tokens >= long)
         patch.setattr(attention, "BUCKET", 8)
         patch.setattr(attention, "_causal", causal)
@@ -212,6 +219,74 @@ def test_rows_of_one_filing_in_the_ways_of_a_gpu(data: st.DataObject, group: Gro
         patch.setattr(room, "CPU_BYTES", data.draw(st.sampled_from([1, 2**12, 2**26])))
         patch.setattr(room, "CPU_HELD", data.draw(st.sampled_from([1, 2**16, 2**30])))
         check_group(data, group, data.draw(st.sampled_from(["llama", "qwen3"])))
+
+
+@settings(derandomize=True, deadline=None, max_examples=25)
+@given(data=st.data())
+def test_prompts_side_by_side_are_each_what_the_plain_loop_says(data: st.DataObject) -> None:
+    """Of any lengths, conditions, drafts and rounds, a few at once, whatever memory there is."""
+    loaded = replace(doubled("llama"), end_token_ids=data.draw(st.frozensets(st.integers(0, 255), max_size=100)))
+    intervention = Intervention(data.draw(st.sampled_from([None, MEANS])))
+    asks = [
+        Ask(
+            replace(
+                random_prompt(data.draw(st.integers(1, 3 * WINDOW)), seed=seed),
+                value_ids=random_ids(data.draw(st.integers(1, 4)), seed=5),
+            ),
+            tuple(data.draw(st.lists(st.frozensets(st.sampled_from(HEADS), max_size=3), min_size=1, max_size=4))),
+            data.draw(st.none() | st.lists(st.integers(0, 255), max_size=6).map(tuple)),
+            intervention,
+            data.draw(st.integers(1, 6)),
+        )
+        for seed in range(data.draw(st.integers(2, 6)))
+    ]
+    sizes = data.draw(st.lists(st.integers(0, 3), max_size=3))
+    starts = [sum(sizes[:place]) for place in range(len(sizes) + 1)]
+    rounds = [asks[slice(*ends)] for ends in pairwise([*starts, len(asks)])]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LoadedModel, "waits_for_launches", True)
+        patch.setattr(groups_module, "MOST_SIDE_BY_SIDE", data.draw(st.integers(2, 6)))
+        patch.setattr(room, "CPU_BYTES", data.draw(st.sampled_from([1, 2**12, 2**26])))
+        patch.setattr(room, "CPU_HELD", data.draw(st.sampled_from([1, 2**16, 2**30])))
+        patch.setattr(engine, "WAIT_SECONDS", 0)
+        come = data.draw(st.permutations([*rounds, None]))
+        answers = [answer for together in engine.run_side_by_side(loaded, iter(come)) for answer in together]
+    assert_clean(loaded)
+    asked = [each for each in come if each is not None]
+    assert sorted(place for *place, _ in answers) == [
+        [number, place] for number, each in enumerate(asked) for place in range(len(each))
+    ]
+    for number, place, got in answers:
+        ((_, expected),) = reference.run_rows(loaded, [asked[number][place]])
+        assert_same(got, expected, 1e-10)
+
+
+@pytest.mark.parametrize("most", [9, 4, 0])
+def test_fewer_prompts_are_side_by_side_where_memory_runs_out(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of five prompts, two conditions each: ten nodes at once, then half, and at last one prompt as ever."""
+    monkeypatch.setattr(LoadedModel, "waits_for_launches", True)
+    loaded, run = doubled("llama"), Branching.run
+    asks = [Ask(random_prompt(12 + row, seed=row), SETS[:2], None, max_new_tokens=4) for row in range(5)]
+    tried: list[int] = []
+
+    def short_of_memory(self, call, layer, tree, hidden, start):  # type: ignore[no-untyped-def]
+        tried.append(len(tree.levels[layer].parents))
+        if tried[-1] > most:
+            raise torch.OutOfMemoryError("out of memory")
+        return run(self, call, layer, tree, hidden, start)
+
+    monkeypatch.setattr(Branching, "run", short_of_memory)
+    if most == 0:
+        with pytest.raises(ModelError, match=r"filing0.htm/task: out of memory at one condition of 16 tokens"):
+            list(engine.run_rows(loaded, asks))
+        return
+    answers = dict(engine.run_rows(loaded, asks))
+    assert tried[0] == 10
+    for number, ask in enumerate(asks):
+        ((_, expected),) = reference.run_rows(loaded, [ask])
+        assert_same(answers[number], expected, 1e-10)
+    halvings = [max(each.halvings for each in answers[number]) for number in range(5)]
+    assert halvings == ([1] * 5 if most == 9 else [1, 1, 2, 2, 2])
 
 
 def check_group(data: st.DataObject, group: Group, model_type: str) -> None:

@@ -5,7 +5,7 @@ import torch
 from tiny_models import HEAD_DIM, N_LAYERS, tiny_loaded
 
 from harness.model.generation import room
-from harness.model.generation.room import Room, is_out_of_memory, room_for, room_of
+from harness.model.generation.room import Room, busy_tokens, is_out_of_memory, room_for, room_of
 from harness.model.loading.loaded_model import LoadedModel
 
 
@@ -68,6 +68,19 @@ def test_half_the_room_down_to_one_condition() -> None:
     assert one.halved() == one
     assert not Room(1, N_LAYERS + 2, 1, N_LAYERS + 1).is_least
     assert four.shared(2) == Room(4, 2 * (N_LAYERS + 1), 1, N_LAYERS + 1)
+
+
+def test_a_gpu_is_busy_with_more_tokens_the_smaller_a_model_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two seconds to start a layer, in which 2,000 operations can be done: two for each weight and token."""
+    loaded = tiny_loaded("llama")
+    assert busy_tokens(loaded) == 0, "nothing waits on a CPU"
+    monkeypatch.setattr(LoadedModel, "waits_for_launches", True)
+    monkeypatch.setattr(room, "LAUNCH_SECONDS", 2)
+    monkeypatch.setattr(room, "FULL_PACE", 1_000)
+    weights = sum(
+        parameter.numel() for name, parameter in loaded.model.model.layers[0].named_parameters() if "norm" not in name
+    )
+    assert busy_tokens(loaded) == 2 * 1_000 / (2 * weights)
 
 
 def test_lack_of_memory_is_told_from_other_errors() -> None:

@@ -33,7 +33,7 @@ from transformers.utils import logging as transformers_logging
 
 from harness.errors import ModelError
 from harness.experiment.heads import Head, ModelShape
-from harness.model.generation import engine, reference
+from harness.model.generation import engine, groups, reference
 from harness.model.identification.qr_score import qr_score
 from harness.model.identification.summed_attention import summed_attention
 from harness.model.intervention.ablation import Ablation
@@ -403,7 +403,7 @@ def test_answers_do_not_change(model_type: str, monkeypatch: pytest.MonkeyPatch)
         assert one.gold_logprob == pytest.approx(other.gold_logprob, abs=1e-3)
         assert one.token_ids == other.token_ids
         assert one.hooks_fired >= other.hooks_fired
-    monkeypatch.setattr(engine, "MOST_SQUARE", 39)
+    monkeypatch.setattr(groups, "MOST_SQUARE", 39)
     assert engine.run_row(loaded, prompt, SETS, None, max_new_tokens=4) == in_pieces
 
 
@@ -427,7 +427,7 @@ def test_no_tensor_of_positions_by_positions_nor_logits_of_all(
 ) -> None:
     """Nothing grows faster than the prompt; its logits alone would be 259 numbers a token."""
     monkeypatch.setattr(loaded_model, "PIECE", 16)
-    monkeypatch.setattr(engine, "MOST_SQUARE", 64)
+    monkeypatch.setattr(groups, "MOST_SQUARE", 64)
     loaded = tiny_loaded(model_type)
     elements = []
     for n_tokens in (200, 400):

@@ -12,12 +12,12 @@ from harness.commands import bench as command
 from harness.experiment.cost import Speed, decoding_passes, group_flops, passes_bytes, shared_flops
 from harness.experiment.heads import Head
 from harness.experiment.record import Completion
-from harness.model.generation import reference
+from harness.model.generation import groups, reference
 from harness.model.identification.identify import find_method, scored
 from harness.model.loading.blueprints import model_size
 from harness.model.loading.loaded_model import LoadedModel
 from harness.model.performance import bench
-from harness.model.performance.bench import Scoring, Work, compare, run_plain, run_published
+from harness.model.performance.bench import Scoring, Work, as_handed_over, compare, run_plain, run_published
 
 SETS = (frozenset[Head](), frozenset({Head(1, 0)}), frozenset({Head(2, 2)}))
 WORKS = (Work(random_prompt(20), SETS), Work(random_prompt(16, seed=1), SETS[:2]))
@@ -69,6 +69,17 @@ def test_rows_of_one_filing_are_read_together() -> None:
     assert (result.n_rows, len(result.ratios), result.n_different) == (2, 1, 0)
     assert result.engine.layer_passes < 0.75 * result.baseline.layer_passes
     assert result.flops == group_flops(model_size(loaded.model), [each.prompt.token_ids for each in group], [SETS] * 2)
+
+
+def test_groups_are_handed_over_as_a_study_asks_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of prompts of 20 and 16 tokens three keep a GPU busy with 60."""
+    loaded, several = tiny_loaded("llama"), [WARM, *GROUPS, WARM]
+    assert as_handed_over(loaded, several) == several
+    monkeypatch.setattr(LoadedModel, "waits_for_launches", True)
+    monkeypatch.setattr(groups, "USUAL", 20)
+    monkeypatch.setattr(groups, "busy_tokens", lambda loaded: 60)
+    assert as_handed_over(loaded, several) == [[*WARM, *WORKS], WARM]
+    assert as_handed_over(loaded, [*GROUPS, *GROUPS]) == [[*WORKS, WORKS[0]], [WORKS[1]]]
 
 
 def test_sides_take_turns_and_meet_each_row_once(monkeypatch: pytest.MonkeyPatch) -> None:
