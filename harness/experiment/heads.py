@@ -7,7 +7,7 @@ a blueprint is found.
 
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from harness.errors import HeadsError, ModelError
 
@@ -36,11 +36,16 @@ class Head:
     @classmethod
     def parse(cls, text: str) -> "Head":
         """Read `L17H29` or `17-29`; anything else is a HeadsError."""
-        match = _HEAD_TEXT.fullmatch(text)
-        if match is None:
-            raise HeadsError(f"head {text!r}; expected layer and head as in 'L17H29' or '17-29'")
-        layer, head = (int(digits) for digits in match.groups() if digits is not None)
-        return cls(layer, head)
+        return _parsed(text)
+
+
+@lru_cache(maxsize=1 << 14)
+def _parsed(text: str) -> Head:
+    match = _HEAD_TEXT.fullmatch(text)
+    if match is None:
+        raise HeadsError(f"head {text!r}; expected layer and head as in 'L17H29' or '17-29'")
+    layer, head = (int(digits) for digits in match.groups() if digits is not None)
+    return Head(layer, head)
 
 
 @dataclass(frozen=True, slots=True)

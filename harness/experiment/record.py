@@ -13,6 +13,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from typing import Any, get_args
 
 from harness.choices import Mode, Phase
@@ -236,7 +237,7 @@ def job_key(run_key: RunKey, job: Job, tokens: str, values: str | None = None) -
     """
     parts = {
         "schema_version": KEY_VERSION,
-        "run": asdict(run_key),
+        "run": _run_parts(run_key),
         "tokens": tokens,
         "heads": [(head.layer, head.head) for head in sorted(job.heads)],
         "prompt": job.prompt,
@@ -245,6 +246,11 @@ def job_key(run_key: RunKey, job: Job, tokens: str, values: str | None = None) -
         **({} if values is None else {"values": values}),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+@cache
+def _run_parts(run_key: RunKey) -> Mapping[str, object]:
+    return asdict(run_key)
 
 
 def means_key(run_key: RunKey, tokens: Iterable[str]) -> str:
