@@ -338,9 +338,9 @@ class _Walk:
         if aside is None or not aside.is_behind(read.shared):
             answer_together(self._loaded, [read])
             return
+        self._waiting.append(read)
         read.follow_gold(self._loaded)
         read.shared = aside.put(read.shared)
-        self._waiting.append(read)
         if len(self._waiting) == aside.n_prompts:
             self._answer_waiting(aside)
 

@@ -325,7 +325,7 @@ def drafts(draw: st.DrawFn, said: Sequence[int], most: int) -> tuple[int, ...]:
     return (*right, *draw(st.lists(st.integers(0, 255), min_size=0 if right else 1, max_size=2)))[:most]
 
 
-@settings(derandomize=True, deadline=None, max_examples=20)
+@settings(derandomize=True, deadline=None, max_examples=12)
 @given(data=st.data())
 def test_rows_of_one_filing_are_answered_together(data: st.DataObject) -> None:
     """As on a GPU: rows put aside behind a front, or two; drafts that hold and fail, baselines known or not.
@@ -350,7 +350,7 @@ def test_rows_of_one_filing_are_answered_together(data: st.DataObject) -> None:
         most = data.draw(st.integers(1, 6))
         asks.append(Ask(replace(prompt, value_ids=gold), tuple(sets), known, intervention, most))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(LoadedModel, "waits_for_launches", True)
+        behind_fronts(patch)
         patch.setattr(room, "CPU_HELD", data.draw(st.sampled_from([2**30, 2**18])))
         patch.setattr(decoding, "EXACT", data.draw(st.sampled_from([2**28, 1])))
         patch.setattr(answering, "LOGITS_BYTES", data.draw(st.sampled_from([2**32, 2**32, 2**16])))
@@ -413,6 +413,70 @@ def test_a_common_front_is_read_once(branches: int | None) -> None:
     with LayerCounter(loaded, 60) as five:
         list(engine.run_rows(loaded, asks, branches=branches))
     assert five.prefill_passes == one.prefill_passes > 0
+
+
+def behind_fronts(patch: pytest.MonkeyPatch) -> None:
+    """As on a GPU that is busy with one prompt."""
+    patch.setattr(LoadedModel, "waits_for_launches", True)
+    patch.setattr(groups_module, "at_once", lambda *_: 1)
+
+
+def rows_of_a_filing(loaded: LoadedModel, known: bool) -> list[Ask]:
+    """Three rows whose gold value nobody says, so that what the untouched model says is a draft of its own."""
+    front, asks = random_ids(24, seed=1), []
+    for row in range(3):
+        prompt = replace(random_prompt(1), token_ids=(*front, *random_ids(4 + row, seed=20 + row)))
+        (said,) = reference.run_row(loaded, prompt, [UNTOUCHED], None, max_new_tokens=5)
+        prompt = replace(prompt, value_ids=(255 - said.token_ids[0],))
+        asks.append(Ask(prompt, SETS, said.all_ids if known else None, max_new_tokens=5))
+    return asks
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_what_is_said_to_rows_of_a_filing_is_one_batch(known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU: one feed of all drafts, one loop of steps."""
+    loaded = replace(doubled("llama"), end_token_ids=frozenset())
+    asks = rows_of_a_filing(loaded, known)
+    behind_fronts(monkeypatch)
+    drafts, decoded = answering._fed_drafts, decoding.decode
+    batches: list[tuple[str, int]] = []
+
+    def feed(*args):  # type: ignore[no-untyped-def]
+        batches.append(("drafts", len(args[2])))
+        return drafts(*args)
+
+    def decode(*args):  # type: ignore[no-untyped-def]
+        batches.append(("steps", len(args[2])))
+        decoded(*args)
+
+    monkeypatch.setattr(answering, "_fed_drafts", feed)
+    monkeypatch.setattr(answering, "decode", decode)
+    check_asks(loaded, asks, 8, None, 1e-10)
+    n_leaves = len(asks) * len(SETS)
+    n_departed = batches[1][1]
+    assert batches == (
+        [("drafts", n_leaves), ("steps", n_departed)] if known else [("steps", n_leaves), ("drafts", n_leaves)]
+    )
+
+
+def test_fewer_rows_wait_for_each_other_where_memory_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three are too many and two too; nothing else is halved."""
+    loaded = replace(doubled("llama"), end_token_ids=frozenset())
+    asks = rows_of_a_filing(loaded, known=False)
+    behind_fronts(monkeypatch)
+    tried: list[int] = []
+    own = answering.answer_together
+
+    def answer(loaded, reads):  # type: ignore[no-untyped-def]
+        tried.append(len(reads))
+        if len(reads) > 1:
+            raise torch.OutOfMemoryError("out of memory")
+        own(loaded, reads)
+
+    monkeypatch.setattr(engine, "answer_together", answer)
+    answers = dict(engine.run_rows(loaded, asks, least=8))
+    assert tried == [3, 1, 1, 1]
+    assert {each.halvings for said in answers.values() for each in said} == {0}
 
 
 def test_rotary_frequencies_that_depend_on_the_length_are_not_branched() -> None:

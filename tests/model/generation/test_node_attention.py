@@ -69,3 +69,39 @@ def test_two_parts_are_one_attention(shape: tuple[int, int, int], device: str, d
         attended, _ = attend(FirstLayer(), query, key, value, known[:, None], scaling=0.3, held=held)
         tolerance = 1e-12 if dtype == torch.float64 else 2e-2
         torch.testing.assert_close(attended.double(), expected.transpose(1, 2), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_several_prompts_are_each_attended_to_as_far_as_they_go(device: str, dtype: torch.dtype) -> None:
+    """A front and two memories behind it: nodes of 30, 17 and 0 positions in one, of 5 in another; two tokens a row."""
+    generator, n_heads, key_heads, width = torch.Generator().manual_seed(0), 8, 2, 16
+
+    def drawn(rows: int, heads: int, places: int) -> torch.Tensor:
+        return torch.randn(rows, heads, places, width, generator=generator, dtype=torch.float64).to(device, dtype)
+
+    query, key, value = drawn(6, n_heads, 2), drawn(6, key_heads, 4), drawn(6, key_heads, 4)
+    known = torch.tensor([[[True, False, False, False], [True, True, False, False]]] * 6, device=device)
+    front = [(3 * drawn(2, key_heads, 12), drawn(2, key_heads, 12))]
+    own = [(3 * drawn(3, key_heads, 33), drawn(3, key_heads, 33)), (drawn(1, key_heads, 9), drawn(1, key_heads, 9))]
+    of_front = [Place(0, node, 12) for node in [0, 0, 1, 1, 0, 0]]
+    of_own = [Place(0, 0, 30), Place(0, 0, 30), Place(0, 1, 17), Place(0, 2, 0), Place(1, 0, 5), Place(1, 0, 5)]
+    for in_one in (False, True):
+        parts = [
+            Arrangement(places, query.device, dtype, in_one=in_one).of(memories)
+            for places, memories in ((of_front, front), (of_own, own))
+        ]
+        attended, _ = attend(FirstLayer(), query, key, value, known[:, None], scaling=0.3, held=HeldLayers([parts]))
+        for row in range(6):
+            held = [
+                memories[place.memory][each][place.node, :, : place.length]
+                for each in (0, 1)
+                for place, memories in ((of_front[row], front), (of_own[row], own))
+            ]
+            all_keys, all_values = torch.cat([*held[:2], key[row]], dim=1), torch.cat([*held[2:], value[row]], dim=1)
+            all_keys, all_values = (each.double().repeat_interleave(4, dim=0) for each in (all_keys, all_values))
+            n_held = all_keys.shape[1] - 4
+            seen = torch.cat([torch.ones(2, n_held, dtype=torch.bool, device=device), known[row]], dim=1)
+            one = scaled_dot_product_attention(query[row].double(), all_keys, all_values, attn_mask=seen, scale=0.3)
+            tolerance = 1e-12 if dtype == torch.float64 else 2e-2
+            torch.testing.assert_close(attended[row].double(), one.transpose(0, 1), rtol=tolerance, atol=tolerance)
