@@ -99,7 +99,11 @@ def record_text(record: Record) -> str:
 
 def _fields(record: Record | Job | Completion) -> dict[str, object]:
     """As `asdict`, without the copies that it makes of everything below: a study writes a record a completion."""
-    return {field.name: getattr(record, field.name) for field in fields(record)}
+    return {name: getattr(record, name) for name in _NAMES[type(record)]}
+
+
+_NAMES = {kind: tuple(field.name for field in fields(kind)) for kind in (Record, Job, Completion)}
+"""Of the fields of each kind."""
 
 
 def read_record(text: str | bytes) -> Record:

@@ -28,7 +28,7 @@ MOST_SQUARE = 8192
 """Positions of a prompt that may be fed whole where this takes memory that grows with their square."""
 
 MOST_SIDE_BY_SIDE = 16
-"""Prompts that are read side by side at most: of a killed process their answers are lost."""
+"""Prompts that are to be read side by side at most: of a killed process their answers are lost."""
 
 USUAL = 1000
 """Tokens of a prompt, as long as no prompt is known."""
@@ -109,7 +109,10 @@ def to_read(loaded: LoadedModel, asks: Sequence[Ask], least: int) -> Iterator[Gr
 
 
 def _side_by_side(loaded: LoadedModel, group: Group, least: int) -> Iterator[Group]:
-    """Those of the group that share much, and all others side by side: of one replacement, and about as long."""
+    """Those of the group that share much, and all others side by side: of one replacement, and about as long.
+
+    Where there are a few more than are to be read at once, these go with them.
+    """
     others: dict[int, list[tuple[int, Ask]]] = {}
     for part in apart(group, least):
         if _gain_by_fronts(loaded, part.asks, least):
@@ -119,7 +122,7 @@ def _side_by_side(loaded: LoadedModel, group: Group, least: int) -> Iterator[Gro
             others.setdefault(id(ask.intervention.values), []).append((number, ask))
     for pairs in others.values():
         pairs.sort(key=lambda pair: len(pair[1].prompt.token_ids))
-        n_groups = ceil(len(pairs) / at_once(loaded, [ask.prompt for _, ask in pairs]))
+        n_groups = max(1, round(len(pairs) / at_once(loaded, [ask.prompt for _, ask in pairs])))
         ends = [len(pairs) * place // n_groups for place in range(n_groups + 1)]
         for start, stop in pairwise(ends):
             numbers, some = zip(*pairs[start:stop], strict=True)

@@ -51,10 +51,11 @@ def test_nothing_is_side_by_side_on_a_cpu() -> None:
 
 
 def test_as_many_as_keep_a_gpu_busy_by_their_lengths(busy: list[float]) -> None:
-    """Of 50 tokens two, in three groups of nearly as many, the short ones first."""
-    assert read(apart(50, 10, 40, 30, 20)) == [((1,), True), ((4, 3), True), ((2, 0), True)]
-    busy[0] = 101
+    """Of 50 tokens two are enough, or three; groups have nearly as many, the short ones first."""
     assert read(apart(50, 10, 40, 30, 20)) == [((1, 4), True), ((3, 2, 0), True)]
+    assert read(apart(50, 10, 40, 30, 20, 45, 15)) == [((1,), True), ((6, 4), True), ((3, 2), True), ((5, 0), True)]
+    busy[0] = 101
+    assert read(apart(50, 10, 40, 30)) == [((1, 3, 2, 0), True)]
     busy[0] = 50
     assert read(apart(50, 10)) == [((0, 1), False)], "one keeps it busy"
     busy[0] = 10**9
