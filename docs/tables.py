@@ -113,10 +113,20 @@ def speed() -> str:
         found = json.loads((ROOT / "reports" / "bench" / f"{name}.json").read_text(encoding="utf-8"))
         device = f"{found['cpu_cores']} CPU cores" if "CPU" in found["device"] else f"one {found['device']}"
         ratio, least = f"{found['ratio']:.1f}", f"{1 / found['fraction_of_floor']:.1f}"
+        held = found.get("held_floor_seconds")
+        at_held = f"{sum(found['engine']['seconds']) / held:.1f}" if held else ""
         tokens = f"{found['prompt_tokens']} tokens"
-        return f"{what}, {tokens} (`{name}.json`)", device, str(found["n_conditions"]), against, ratio, least
+        return f"{what}, {tokens} (`{name}.json`)", device, str(found["n_conditions"]), against, ratio, least, at_held
 
-    head = ("what", "device", "conditions a row", "against", "times as fast", "times the least time")
+    head = (
+        "what",
+        "device",
+        "conditions a row",
+        "against",
+        "times as fast",
+        "times the least time",
+        "at the held speed",
+    )
     return _table(head, (row(*each) for each in BENCHMARKS))
 
 
