@@ -7,11 +7,12 @@ the one of most completions stands; what was measured on a CPU, of the reference
 the same apart, is none.
 
 The least time is that of one pass over the weights a row and new token, as a dry run counts. Files of version 1 told it
-by the engine's own passes, more where memory was short: theirs is told anew. Of files of `tests.rows_in_flight` the
-number of rows in flight that was fastest stands.
+by the engine's own passes, more where memory was short: theirs is told anew. Of files of `tests.rows_in_flight`, also
+of those of several models side by side, the fastest way stands that was run on most rows.
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -30,10 +31,9 @@ def card_paces(folder: Path = BENCH) -> str:
     """The file's text."""
     files = {file: json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))}
     paces: dict[tuple[object, ...], dict[str, Any]] = {}
-    for file, found in files.items():
-        if "cards" in found and "speed" in found:
-            pace = _of_rows_in_flight(found)
-            paces[tuple(pace[name] for name in KIND)] = {"file": file.name} | pace
+    in_flight = [(n, file.name, pace) for file, found in files.items() for n, pace in _of_rows_in_flight(found)]
+    for _, name, pace in sorted(in_flight, key=lambda each: (-each[0], -each[2]["fraction_of_floor"])):
+        paces.setdefault(tuple(pace[name] for name in KIND), {"file": name} | pace)
     for file, found in sorted(files.items(), key=lambda each: -each[1].get("n_completions", 0)):
         sides = [found[side]["name"] for side in ("engine", "baseline") if side in found]
         if (
@@ -50,20 +50,33 @@ def card_paces(folder: Path = BENCH) -> str:
     return json.dumps({"schema_version": 1, "paces": of_size}, indent=1) + "\n"
 
 
-def _of_rows_in_flight(found: dict[str, Any]) -> dict[str, Any]:
-    seconds = min(found[name]["seconds"] for name in found if name.startswith("in_flight_"))
-    least = least_seconds(found["flops"], found["read_bytes"], Speed(**found["speed"]))
-    return {
-        "model": found["shape"],
-        "device": found["cards"][0],
-        "gpus": len(found["cards"]),
-        "n_layers": sum(n for _, n in found["stages"]),
-        "dtype": found["dtype"],
-        "quantization": None,
-        "speed": found["speed"],
-        "fraction_of_floor": least / seconds,
-        "prompt_tokens": "-".join(map(str, found["prompt_tokens"])),
+def _of_rows_in_flight(found: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Of each way the rows that were run, and one model's pace; Ray's are the processes' again."""
+    if "cards" not in found:
+        return
+    ways: dict[str, dict[str, Any]] = {
+        name: {"rows": found["n_rows"], "models": 1, "cards_each": len(found["cards"]), **found, **way}
+        for name, way in (found.get("ways") or found).items()
+        if isinstance(way, dict) and "seconds" in way and (name.startswith("in_flight_") or way.get("speed"))
     }
+    for way in ways.values():
+        # those of all rows, of which this way may have run some
+        share = way["rows"] / found["n_rows"]
+        least = share * least_seconds(way["flops"], way["read_bytes"], Speed(**way["speed"]))
+        yield (
+            way["rows"],
+            {
+                "model": found["shape"],
+                "device": found["cards"][0],
+                "gpus": way["cards_each"],
+                "n_layers": sum(n for _, n in way["stages"]),
+                "dtype": way["dtype"],
+                "quantization": None,
+                "speed": way["speed"],
+                "fraction_of_floor": least / (way["models"] * way["seconds"]),
+                "prompt_tokens": "-".join(map(str, found["prompt_tokens"])),
+            },
+        )
 
 
 def _fraction(found: dict[str, Any]) -> float:

@@ -88,9 +88,7 @@ class NodeModel:
             HarnessError: the model cannot be had or loaded here, or what was sent cannot be done.
         """
         yield None
-        with self._turn():
-            key = self._model.run_key
-        yield Equipment(key, __version__, self._card())
+        yield self._equipment()
         yield Loaded(self._engine.at_once, self._engine.layout)
         while True:
             sent, self._next = self._next or self._sent.get(), None
@@ -128,6 +126,11 @@ class NodeModel:
 
         yield from scored(self._engine.loaded, trials, find_method(method, variant))
 
+    def _equipment(self) -> Equipment:
+        with self._turn():
+            key = self._model.run_key
+        return Equipment(key, __version__, self._card())
+
     def _card(self) -> str:
         import torch
 
@@ -136,6 +139,9 @@ class NodeModel:
 
     @cached_property
     def _engine(self) -> "ModelEngine":
+        return self._load()
+
+    def _load(self) -> "ModelEngine":
         from harness.model.generation.engines import ModelEngine
 
         return ModelEngine(self._model.load(device_map=self._device_map(), work=self._work), self._settings.engine)

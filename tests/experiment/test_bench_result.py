@@ -155,21 +155,39 @@ def test_paces_are_taken_out_of_benchmarks(tmp_path: Path) -> None:
     ):
         write_bench(tmp_path / f"{name}.json", Measured(SETTING | setting, result))
     (tmp_path / "other.json").write_text("{}")
-    flight: dict[str, Any] = {"shape": "demo", "cards": ["Z", "Z"], "stages": [[0, 5], [1, 3]], "dtype": "float32"}
+    flight: dict[str, Any] = {"shape": "split", "cards": ["Z", "Z"], "stages": [[0, 5], [1, 3]], "dtype": "float32"}
     flight |= {
         "prompt_tokens": [20, 30],
         "speed": {"flops": 1e12, "bandwidth": 1e11},
         "flops": 3e11,
         "read_bytes": 1e10,
     }
-    flight |= {"in_flight_1": {"seconds": 1.0}, "in_flight_3": {"seconds": 0.5}}
+    flight |= {"n_rows": 16, "in_flight_1": {"seconds": 1.0}, "in_flight_3": {"seconds": 0.5}}
     (tmp_path / "f.json").write_text(json.dumps(flight))
+    way: dict[str, Any] = {name: flight[name] for name in ("stages", "dtype", "speed", "flops", "read_bytes")}
+    way |= {"cards_each": 2, "seconds": 0.5}
+    side: dict[str, Any] = {"shape": "split", "cards": ["Z"] * 4, "n_rows": 64, "prompt_tokens": [20, 30]}
+    side["ways"] = {
+        "one": way | {"models": 2, "rows": 2},
+        "processes": way | {"models": 2, "rows": 64},
+        "whole": way | {"models": 1, "rows": 32, "cards_each": 4},
+        "ray": {"models": 2, "rows": 64, "cards_each": 2, "seconds": 0.1},
+        "killed": {"error": "RuntimeError: gone"},
+    }
+    (tmp_path / "g.json").write_text(json.dumps(side))
     old = json.loads((tmp_path / "e.json").read_text()) | {"schema_version": 1}
     (tmp_path / "e.json").write_text(json.dumps(old))
-    found = {each["file"]: each for each in json.loads(committed.card_paces(tmp_path))["paces"]}
-    assert {name: each["gpus"] for name, each in found.items()} == {"b.json": 1, "c.json": 2, "e.json": 1, "f.json": 2}
+    told = json.loads(committed.card_paces(tmp_path))["paces"]
+    found = {each["file"]: each for each in told if each["model"] != "split"}
+    assert {name: each["gpus"] for name, each in found.items()} == {"b.json": 1, "c.json": 2, "e.json": 1}
     assert found["b.json"]["fraction_of_floor"] == pytest.approx(0.7)
     # 2 rows x 20 tokens instead of 4.5 passes: 0.3 s of products and 0.1 s x 40 / 4.5, in rounds of 0.5 s
     assert found["e.json"]["fraction_of_floor"] == pytest.approx((0.3 + 0.1 * 40 / 4.5) / 0.5)
-    assert (found["f.json"]["n_layers"], found["f.json"]["prompt_tokens"]) == (8, "20-30")
-    assert found["f.json"]["fraction_of_floor"] == pytest.approx(0.8)
+    pair, four = (each for each in told if each["model"] == "split")
+    assert (pair["file"], pair["gpus"], pair["n_layers"], pair["prompt_tokens"]) == ("g.json", 2, 8, "20-30")
+    assert pair["fraction_of_floor"] == pytest.approx(0.4)  # two models' 0.5 s for 0.4 s of work
+    assert (four["file"], four["gpus"]) == ("g.json", 4)
+    assert four["fraction_of_floor"] == pytest.approx(0.2 / 0.5)
+    (tmp_path / "g.json").unlink()
+    (pair,) = (each for each in json.loads(committed.card_paces(tmp_path))["paces"] if each["model"] == "split")
+    assert (pair["file"], pair["fraction_of_floor"]) == ("f.json", pytest.approx(0.8))
