@@ -26,6 +26,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -118,8 +119,8 @@ def work(study: Study, cards: Sequence[int], rows: "dict[str, Queue[int | None]]
                 for _, completions in () if each is None else engine.run_rows(answers.loaded, each):
                     said.put((taken[-1], completions))
         else:
-            for place, _, completions in answers.rounds(rounds(of_way)):
-                said.put((taken[place], completions))
+            for place, _, of_row in answers.rounds(rounds(of_way)):
+                said.put((taken[place], of_row))
 
 
 def by_processes(
@@ -217,7 +218,7 @@ def random_model(study: Study) -> type[NodeModel]:
 
 
 def by_ray(
-    study: Study, models: int, cards: int, n_rows: dict[str, int], kill_after: float
+    study: Study, models: int, cards: int, kill_after: float, n_rows: dict[str, int]
 ) -> Iterator[tuple[str, Answers, dict[str, Any]]]:
     """The same of models of Ray on this machine."""
     with warnings.catch_warnings():
@@ -225,8 +226,8 @@ def by_ray(
         import ray
 
         on_gpu = torch.cuda.is_available()
-        sizes = {"num_cpus": models + 1, "num_gpus": models * cards} if on_gpu else {"num_cpus": models}
-        ray.init("local", include_dashboard=False, log_to_driver=False, **sizes)
+        gpus = models * cards if on_gpu else None
+        ray.init("local", num_cpus=models, num_gpus=gpus, include_dashboard=False, log_to_driver=False)
     settings = Settings(ray="local", gpus=cards, device_map="auto" if on_gpu else "cpu")
     crew = ClusterCrew(RayCluster(settings, (), on_gpu=on_gpu, model=random_model(study)), KEY, mixed=False)
 
@@ -293,14 +294,14 @@ def main() -> int:
         "ways": {},
     }
     pairs = [[*range(model * asked.cards, (model + 1) * asked.cards)] for model in range(asked.models)]
-    among = lambda *some: {way: n for way, n in n_rows.items() if way in some}  # noqa: E731  # one line
-    plans = [
-        (among("one", "processes"), lambda n: by_processes(study, pairs, n)),
-        (among("whole"), lambda n: by_processes(study, [[card for pair in pairs for card in pair]], n)),
-        (among("ray", "killed"), lambda n: by_ray(study, asked.models, asked.cards, n, asked.kill_after)),
-    ]
+    plans = {
+        ("one", "processes"): partial(by_processes, study, pairs),
+        ("whole",): partial(by_processes, study, [[card for pair in pairs for card in pair]]),
+        ("ray", "killed"): partial(by_ray, study, asked.models, asked.cards, asked.kill_after),
+    }
     answers: dict[str, Answers] = {}
-    for its_ways, plan in plans:
+    for some, plan in plans.items():
+        its_ways = {way: n for way, n in n_rows.items() if way in some}
         try:
             for way, of_way, figures in plan(its_ways) if its_ways else ():
                 answers[way] = of_way
