@@ -114,22 +114,29 @@ class _Work:
 
 @dataclass(eq=False, slots=True)
 class _Post:
-    """A hand and where it stands: whether its process has begun, how many pieces of work its model does at once (none
-    before it is loaded), and what it was sent and has not done, by number, with the places of the items."""
+    """A hand and where it stands: whether its process has begun, how much its model does at once (nothing before it is
+    loaded), and what it was sent and has not done, by number, with the places of the items."""
 
     node: Node
     hand: Hand
     here: bool = False
     at_once: int = 0
+    split: bool = False
     sent: dict[int, tuple[_Work, tuple[int, ...]]] = field(default_factory=dict)
     remark: str = ""
     answers: int = 0
 
     @property
     def wants_more(self) -> bool:
-        """Whether it would soon wait for work: a piece of which one item is left counts as done, once."""
-        more_than_one = sum(len(work.left) > 1 for work, _ in self.sent.values())
-        return more_than_one < self.at_once >= len(self.sent)
+        """Whether it would soon wait for work: no more is left of what it was sent than it does at once.
+
+        A split model does items of so many pieces, those of one piece mostly one after the other: of these a piece of
+        which one item is left counts as done, once. Nobody hoards what others could do.
+        """
+        left = [len(work.left) for work, _ in self.sent.values()]
+        if self.split:
+            return sum(n > 1 for n in left) < self.at_once >= len(left)
+        return 0 < self.at_once >= sum(left)
 
 
 @dataclass(slots=True)
@@ -275,7 +282,7 @@ class ClusterCrew(Crew):
             case Came(Equipment() as found):
                 self._check(post, found)
             case Came(Loaded(at_once, layout)):
-                post.at_once = at_once
+                post.at_once, post.split = at_once, bool(layout)
                 self._known.losses[post.node.id] = 0
                 if layout:
                     self._tell(f"{post.node.name}: {layout}")

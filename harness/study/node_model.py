@@ -43,7 +43,7 @@ class Equipment:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Its model is there: how many pieces of work it does at once, and how it is laid out where it is split."""
+    """Its model is there: how many items it does at once, and how it is laid out where it is split over GPUs."""
 
     at_once: int
     layout: str = ""

@@ -119,8 +119,9 @@ def work(study: Study, cards: Sequence[int], rows: "dict[str, Queue[int | None]]
                 for _, completions in () if each is None else engine.run_rows(answers.loaded, each):
                     said.put((taken[-1], completions))
         else:
-            for place, _, of_row in answers.rounds(rounds(of_way)):
-                said.put((taken[place], of_row))
+            for together in answers.rounds(rounds(of_way)):
+                for place, _, of_row in together:
+                    said.put((taken[place], of_row))
 
 
 def by_processes(

@@ -330,18 +330,21 @@ def test_orders_that_are_not_there_yet_are_asked_for_again(inputs: Inputs, equal
     assert sorted(order.key for came in together for order, *_ in came) == ["first", "second"]
 
 
-@pytest.mark.parametrize("at_once", [1, 3])
+@pytest.mark.parametrize(
+    ("loaded", "most"),
+    [(Loaded(1), 2), (Loaded(4), 3), (Loaded(7), 4), (Loaded(1, "split"), 2), (Loaded(3, "split"), 4)],
+)
 def test_the_next_piece_is_sent_before_the_last_answer_is_in(
-    at_once: int, inputs: Inputs, equal: Equipment, store: Store
+    loaded: Loaded, most: int, inputs: Inputs, equal: Equipment, store: Store
 ) -> None:
-    """And no sooner: one more than the model does at once, when one item is left of what it has."""
+    """And no sooner: when no more items are left than the model does at once; of split ones pieces are counted."""
     run = Run(inputs, store, run_id="a")
     asks = [run.ask(work.jobs) for work in run.plan([BASELINE]).work[:3]]
-    cluster = FakeCluster(equal, [A], begins={"a": (Came(equal), Came(Loaded(at_once)))})
+    cluster = FakeCluster(equal, [A], begins={"a": (Came(equal), Came(loaded))})
     orders = (Order("answer", asks, number) for number in range(7))
     came = [result for together in crew_of(cluster).carry_out(orders) for result in together]
     assert Counter(order.key for order, *_ in came) == dict.fromkeys(range(7), 3)
-    assert [hand.most for hand in cluster.hands] == [at_once + 1]
+    assert [hand.most for hand in cluster.hands] == [most]
 
 
 def test_what_waited_behind_another_piece_did_not_end_a_model(inputs: Inputs, equal: Equipment, store: Store) -> None:
