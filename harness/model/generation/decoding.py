@@ -147,9 +147,14 @@ class Leaf:
     hooks_fired: int = 0
 
     @property
-    def known(self) -> list[int]:
-        """The prompt's last token, and what the leaf said."""
-        return [self.last_id, *self.greedy.token_ids]
+    def n_known(self) -> int:
+        """Tokens that can be fed: the prompt's last, and what the leaf said."""
+        return 1 + len(self.greedy.token_ids)
+
+    def tokens(self, start: int, width: int) -> list[int]:
+        """As many of them, from one on; zeros behind where there are fewer."""
+        ids = self.greedy.token_ids
+        return filled(ids[start - 1 : start - 1 + width] if start else [self.last_id, *ids[: width - 1]], width)
 
     @property
     def n_held(self) -> int:
@@ -178,23 +183,19 @@ def decode(loaded: LoadedModel, feeding: Feeding, leaves: Sequence[Leaf], replac
             before, alive = feeding.replays, batch
             while alive and (feeding.keeps_shape or len(alive) == len(batch)):
                 # as many as all have that are not fed yet
-                width = min(len(leaves[row].known) - n_fed[row] for row in alive)
+                width = min(leaves[row].n_known - n_fed[row] for row in alive)
                 goes_on = set(alive)
                 # of a row that is done, what was fed last
                 starts = [n_fed[row] if row in goes_on else max(0, n_fed[row] - width) for row in batch]
                 ablation.start = feeding.n_held + starts[0]
-                reading = Reading(
-                    feeding.feed(
-                        [filled(leaves[row].known[start:], width) for row, start in zip(batch, starts, strict=True)],
-                        starts,
-                    )
-                )
+                feed = [leaves[row].tokens(start, width) for row, start in zip(batch, starts, strict=True)]
+                reading = Reading(feeding.feed(feed, starts))
                 for position, row in enumerate(batch):
                     leaf = leaves[row]
                     if row in goes_on:
                         leaf.hooks_fired += leaf.fires
                         n_fed[row] += width
-                        if n_fed[row] == len(leaf.known):
+                        if n_fed[row] == leaf.n_known:
                             reading.take(position, 0, leaf.greedy)
                 alive = [row for row in alive if not leaves[row].greedy.done]
             ablation.replayed(feeding.replays - before)
@@ -203,9 +204,9 @@ def decode(loaded: LoadedModel, feeding: Feeding, leaves: Sequence[Leaf], replac
         batch = alive
 
 
-def filled(tokens: Sequence[int], width: int) -> list[int]:
-    """The first tokens, as many as asked for; zeros behind where there are fewer."""
-    return [*tokens, *[0] * width][:width]
+def filled(tokens: list[int], width: int) -> list[int]:
+    """So many tokens: zeros behind where there are fewer."""
+    return tokens + [0] * (width - len(tokens))
 
 
 class GrowingRows:
