@@ -19,7 +19,7 @@ from transformers import Cache
 from transformers.cache_utils import CacheLayerMixin
 
 from harness.model.generation.attention import HALVES, attention, sees_everything
-from harness.model.generation.node_attention import TO_NODES, Arrangement, HeldLayers, Place
+from harness.model.generation.node_attention import BIAS_STEP, TO_NODES, Arrangement, HeldLayers, Place, bias_of
 from harness.model.generation.node_cache import NodeLayer
 from harness.model.generation.norms import fused_norms
 from harness.model.loading.devices import uploaded
@@ -75,7 +75,10 @@ class LeafStep:
             [_Memories([parts[number] for parts in prompts], layer) for number in range(len(prompts[0]))]
             for layer in range(len(loaded.outputs))
         ]
-        self._tails = [_LeafLayer(parts[-1], most) for parts in self._parts]
+        self._most = most
+        # a kernel reads a bias of as many places, and else every place costs
+        places = most + -most % BIAS_STEP if self.keeps_shape else most
+        self._tails = [_LeafLayer(parts[-1], places) for parts in self._parts]
         # of weights that lie elsewhere hooks move what is fed, or them
         devices = {parameter.device for parameter in loaded.model.parameters()}
         self._captures = {device.type for device in devices} == {"cuda"} and len(devices) == 1
@@ -119,7 +122,7 @@ class LeafStep:
         """
         ids = torch.tensor(token_ids)
         fed = uploaded(torch.stack([ids, torch.tensor(starts)[:, None].expand_as(ids)]), self._loaded.device)
-        few = self._graph is None and self._tails[0].most - min(starts) < WORTH_CAPTURING
+        few = self._graph is None and self._most - min(starts) < WORTH_CAPTURING
         if not self._captures or ids.shape[1] > 1 or few or every_logit:
             return self._forward(fed, n_logits=0 if every_logit else 1)
         self._fed.copy_(fed)
@@ -152,11 +155,12 @@ class LeafStep:
         for tail in self._tails:
             tail.where = where[tail.device]
         known = torch.arange(self._tails[0].most, device=ids.device) <= places[..., None]
+        bias = bias_of(known[:, None], self._loaded.model.dtype)
         with attention(TO_NODES), fused_norms(self._loaded.model):
             output = self._loaded.model(
                 input_ids=ids,
                 position_ids=self._before + places,
-                attention_mask=known[:, None],
+                attention_mask=bias,
                 past_key_values=Cache(layers=[*self._tails]),
                 use_cache=True,
                 logits_to_keep=n_logits,

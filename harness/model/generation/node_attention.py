@@ -37,23 +37,26 @@ BIAS_STEP = 16
 class Nodes:
     """Neighbouring nodes of one layer: keys and values, (nodes, key heads, positions, width).
 
-    `rows` are those of the batch that are each node's, as many for each: nodes x rows, in one line. Where nodes hold
-    different numbers of positions, `bias` is 0 at those that are held and `UNSEEN` behind, where numbers must lie that
-    are finite: (nodes, 1, 1, positions).
+    `rows` are those of the batch that are each node's, as many for each: nodes x rows, in one line; `None` stands for
+    the batch as it is. Where nodes hold different numbers of positions, `bias` is 0 at those that are held and `UNSEEN`
+    behind, where numbers must lie that are finite: (nodes, 1, 1, positions).
     """
 
     keys: torch.Tensor
     values: torch.Tensor
-    rows: torch.Tensor
+    rows: torch.Tensor | None
     bias: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class HeldPart:
-    """A part of the prompts, one layer's; `places[i]` is where row i stands in the lines of all its nodes together."""
+    """A part of the prompts, one layer's; `places[i]` is where row i stands in the lines of all its nodes together.
+
+    `None` where it stands at i.
+    """
 
     nodes: tuple[Nodes, ...]
-    places: torch.Tensor
+    places: torch.Tensor | None
 
 
 class HeldLayers:
@@ -125,11 +128,16 @@ class Arrangement:
         line = [row for run in runs for row in run.rows]
         # the first, where a row stands in for others
         where = {row: place for place, row in reversed([*enumerate(line)])}
-        self._places = uploaded(torch.tensor([where[row] for row in range(len(places))]), device)
-        rows = torch.split(uploaded(torch.tensor(line), device), [len(run.rows) for run in runs])
+        in_line = [*range(len(places))]
+        at = [where[row] for row in in_line]
+        self._places = None if line == in_line else uploaded(torch.tensor(at), device)
         self._runs = [
-            (run, one, _bias(run.lengths, device, dtype) if len({*run.lengths}) > 1 else None)
-            for run, one in zip(runs, rows, strict=True)
+            (
+                run,
+                None if [*run.rows] == in_line else uploaded(torch.tensor(run.rows), device),
+                _bias(run.lengths, device, dtype) if len({*run.lengths}) > 1 else None,
+            )
+            for run in runs
         ]
 
     def of(self, memories: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> HeldPart:
@@ -144,9 +152,13 @@ class Arrangement:
 def _bias(lengths: Sequence[int], device: torch.device, dtype: torch.dtype) -> torch.Tensor:
     longest = max(lengths)
     places = torch.arange(longest + -longest % BIAS_STEP, device=device)
-    behind = places >= uploaded(torch.tensor(lengths), device)[:, None]
-    bias = torch.zeros(behind.shape, device=device, dtype=dtype).masked_fill(behind, UNSEEN)
-    return bias[:, None, None, :longest]
+    held = places < uploaded(torch.tensor(lengths), device)[:, None]
+    return bias_of(held[:, None, None], dtype)[..., :longest]
+
+
+def bias_of(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """What is added to the scores of places: 0, or `UNSEEN` where they are not seen."""
+    return torch.zeros(seen.shape, device=seen.device, dtype=dtype).masked_fill(~seen, UNSEEN)
 
 
 def attend(
@@ -162,13 +174,13 @@ def attend(
 ) -> tuple[torch.Tensor, None]:
     """Attention of what is fed: query (rows, heads, tokens, width), key and value (rows, key heads, places, width).
 
-    `attention_mask` is of the places, (rows, 1, tokens, places); all that is held is attended to. Returns (rows,
+    `attention_mask` is a bias of the places, (rows, 1, tokens, places); all that is held is attended to. Returns (rows,
     tokens, heads, width).
     """
     scale = scaling or query.shape[-1] ** -0.5
     layer: Any = module.layer_idx
     parts = [_attend_to_nodes(query, part, scale) for part in held.layers[layer]]
-    parts.append(_weighed(query, key, value, scale, mask=attention_mask))
+    parts.append(_weighed(query, key, value, scale, attention_mask))
     attended, _ = reduce(_joined, parts)
     return attended.to(query.dtype).transpose(1, 2).contiguous(), None
 
@@ -179,8 +191,8 @@ Weighed = tuple[torch.Tensor, torch.Tensor]
 
 def _joined(one: Weighed, other: Weighed) -> Weighed:
     """Attention to both parts."""
-    total = torch.logaddexp(one[1], other[1])
-    return one[0] * (one[1] - total).exp() + other[0] * (other[1] - total).exp(), total
+    share = torch.sigmoid(one[1] - other[1])
+    return torch.lerp(other[0], one[0], share), torch.logaddexp(one[1], other[1])
 
 
 def _attend_to_nodes(query: torch.Tensor, part: HeldPart, scale: float) -> Weighed:
@@ -189,38 +201,34 @@ def _attend_to_nodes(query: torch.Tensor, part: HeldPart, scale: float) -> Weigh
     found = []
     for nodes in part.nodes:
         # the rows of a node one behind the other, as if they were tokens: (nodes, heads, rows x tokens, width)
-        of_nodes = query.index_select(0, nodes.rows).reshape(len(nodes.keys), -1, n_heads, n_tokens, width)
-        parts = _weighed(of_nodes.transpose(1, 2).flatten(2, 3), nodes.keys, nodes.values, scale, bias=nodes.bias)
+        of_nodes = query if nodes.rows is None else query.index_select(0, nodes.rows)
+        of_nodes = of_nodes.reshape(len(nodes.keys), -1, n_heads, n_tokens, width).transpose(1, 2).flatten(2, 3)
+        parts = _weighed(of_nodes, nodes.keys, nodes.values, scale, nodes.bias)
         found.append(
             [each.reshape(*each.shape[:2], -1, n_tokens, each.shape[3]).transpose(1, 2).flatten(0, 1) for each in parts]
         )
-    attended, weight = (torch.cat(parts).index_select(0, part.places) for parts in zip(*found, strict=True))
-    return attended, weight
+    attended, weight = found[0] if len(found) == 1 else map(torch.cat, zip(*found, strict=True))
+    if part.places is None:
+        return attended, weight
+    return attended.index_select(0, part.places), weight.index_select(0, part.places)
 
 
 def _weighed(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    scale: float,
-    *,
-    mask: torch.Tensor | None = None,
-    bias: torch.Tensor | None = None,
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, bias: torch.Tensor | None
 ) -> Weighed:
-    """In float32 at least; `mask` is (rows, 1, queries, places), `bias` (rows, 1, 1, places).
+    """In float32 at least; `bias` is (rows, 1, queries or 1, places).
 
     Heads that share a key head are its queries side by side: keys are not copied for each.
     """
     copies = query.shape[1] // key.shape[1]
     rows, n_heads, n_queries, width = query.shape
     side = query.reshape(rows, n_heads // copies, copies * n_queries, width)
-    if mask is not None:
-        parts = _by_definition(side, key, value, scale, ~mask.repeat(1, 1, copies, 1))
-    elif query.is_cuda and query.dtype in HALVES:
-        parts = _by_kernel(side, key, value, scale, bias)
-    else:
-        parts = _by_definition(side, key, value, scale, None if bias is None else bias < 0)
-    attended, weight = (part.reshape(rows, n_heads, n_queries, -1) for part in parts)
+    if bias is not None and bias.shape[2] > 1:
+        bias = bias.repeat(1, 1, copies, 1)
+    # a part may hold nothing, which kernels are not asked about
+    by_kernel = query.is_cuda and query.dtype != torch.float64 and key.shape[2] > 0
+    weigh = _by_kernel if by_kernel else _by_definition
+    attended, weight = (part.reshape(rows, n_heads, n_queries, -1) for part in weigh(side, key, value, scale, bias))
     return attended, weight
 
 
@@ -229,12 +237,12 @@ def _by_kernel(
 ) -> Weighed:
     """As `_by_definition`, as fast as keys can be read, by the kernels behind torch's sdpa: they know the weights' sum.
 
-    The flash kernel knows no bias.
+    The flash kernel is the faster one, and knows half precision and no bias.
     """
-    if bias is None:
+    if bias is None and query.dtype in HALVES:
         attended, weight, *_ = torch.ops.aten._scaled_dot_product_flash_attention(query, key, value, scale=scale)
     else:
-        each = bias.expand(*query.shape[:3], -1)
+        each = None if bias is None else bias.expand(*query.shape[:3], -1)
         attended, weight, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(
             query, key, value, each, True, scale=scale
         )
@@ -243,11 +251,12 @@ def _by_kernel(
 
 
 def _by_definition(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, unseen: torch.Tensor | None
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, bias: torch.Tensor | None
 ) -> Weighed:
     """softmax(Q K^T) V and the log of the weights' sum, of as many heads everywhere."""
     exact = torch.promote_types(query.dtype, torch.float32)
     scores = query.to(exact) @ key.to(exact).transpose(2, 3) * scale
+    unseen = None if bias is None else bias < 0
     if unseen is not None:
         scores = scores.masked_fill(unseen, -torch.inf)
     weight = scores.logsumexp(dim=-1, keepdim=True)

@@ -4,9 +4,12 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from harness.model.generation.node_attention import Arrangement, HeldLayers, Place, Run, attend, runs_of
+from harness.model.generation.node_attention import Arrangement, HeldLayers, Place, Run, attend, bias_of, runs_of
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
+
+
+TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 2e-2}
 
 
 def test_nodes_of_as_many_rows_are_computed_together() -> None:
@@ -44,7 +47,7 @@ class FirstLayer(torch.nn.Module):
 
 @pytest.mark.parametrize("shape", [(4, 4, 8), (8, 2, 16)], ids=str)
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_two_parts_are_one_attention(shape: tuple[int, int, int], device: str, dtype: torch.dtype) -> None:
     """Against torch's own over all places with a mask, keys copied for each row and head; two tokens a row."""
     n_heads, key_heads, width = shape
@@ -54,8 +57,8 @@ def test_two_parts_are_one_attention(shape: tuple[int, int, int], device: str, d
         return torch.randn(rows, heads, places, width, generator=generator, dtype=torch.float64).to(device, dtype)
 
     query, held_keys, held_values = drawn(4, n_heads, 2), 3 * drawn(3, key_heads, 30), drawn(3, key_heads, 30)
-    key, value = drawn(4, key_heads, 10), drawn(4, key_heads, 10)
-    known = torch.arange(10, device=device) <= torch.tensor([[4, 5], [0, 1], [8, 9], [4, 5]], device=device)[..., None]
+    key, value = drawn(4, key_heads, 16), drawn(4, key_heads, 16)
+    known = torch.arange(16, device=device) <= torch.tensor([[4, 5], [0, 1], [8, 9], [4, 5]], device=device)[..., None]
     nodes = [0, 0, 1, 2]
     all_keys, all_values = (
         torch.cat([held[nodes], new], dim=2).double().repeat_interleave(n_heads // key_heads, dim=1)
@@ -66,13 +69,13 @@ def test_two_parts_are_one_attention(shape: tuple[int, int, int], device: str, d
     for in_one in (False, True):
         arrangement = Arrangement([Place(0, node, 30) for node in nodes], held_keys.device, dtype, in_one=in_one)
         held = HeldLayers([[arrangement.of([(held_keys, held_values)])]])
-        attended, _ = attend(FirstLayer(), query, key, value, known[:, None], scaling=0.3, held=held)
-        tolerance = 1e-12 if dtype == torch.float64 else 2e-2
+        attended, _ = attend(FirstLayer(), query, key, value, bias_of(known[:, None], dtype), scaling=0.3, held=held)
+        tolerance = TOLERANCES[dtype]
         torch.testing.assert_close(attended.double(), expected.transpose(1, 2), rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_several_prompts_are_each_attended_to_as_far_as_they_go(device: str, dtype: torch.dtype) -> None:
     """A front and two memories behind it: nodes of 30, 17 and 0 positions in one, of 5 in another; two tokens a row."""
     generator, n_heads, key_heads, width = torch.Generator().manual_seed(0), 8, 2, 16
@@ -80,8 +83,8 @@ def test_several_prompts_are_each_attended_to_as_far_as_they_go(device: str, dty
     def drawn(rows: int, heads: int, places: int) -> torch.Tensor:
         return torch.randn(rows, heads, places, width, generator=generator, dtype=torch.float64).to(device, dtype)
 
-    query, key, value = drawn(6, n_heads, 2), drawn(6, key_heads, 4), drawn(6, key_heads, 4)
-    known = torch.tensor([[[True, False, False, False], [True, True, False, False]]] * 6, device=device)
+    query, key, value = drawn(6, n_heads, 2), drawn(6, key_heads, 16), drawn(6, key_heads, 16)
+    known = (torch.arange(16, device=device) <= torch.tensor([[0], [1]], device=device)).expand(6, 2, 16)
     front = [(3 * drawn(2, key_heads, 12), drawn(2, key_heads, 12))]
     own = [(3 * drawn(3, key_heads, 33), drawn(3, key_heads, 33)), (drawn(1, key_heads, 9), drawn(1, key_heads, 9))]
     of_front = [Place(0, node, 12) for node in [0, 0, 1, 1, 0, 0]]
@@ -91,7 +94,8 @@ def test_several_prompts_are_each_attended_to_as_far_as_they_go(device: str, dty
             Arrangement(places, query.device, dtype, in_one=in_one).of(memories)
             for places, memories in ((of_front, front), (of_own, own))
         ]
-        attended, _ = attend(FirstLayer(), query, key, value, known[:, None], scaling=0.3, held=HeldLayers([parts]))
+        bias = bias_of(known[:, None], dtype)
+        attended, _ = attend(FirstLayer(), query, key, value, bias, scaling=0.3, held=HeldLayers([parts]))
         for row in range(6):
             held = [
                 memories[place.memory][each][place.node, :, : place.length]
@@ -100,8 +104,8 @@ def test_several_prompts_are_each_attended_to_as_far_as_they_go(device: str, dty
             ]
             all_keys, all_values = torch.cat([*held[:2], key[row]], dim=1), torch.cat([*held[2:], value[row]], dim=1)
             all_keys, all_values = (each.double().repeat_interleave(4, dim=0) for each in (all_keys, all_values))
-            n_held = all_keys.shape[1] - 4
+            n_held = all_keys.shape[1] - 16
             seen = torch.cat([torch.ones(2, n_held, dtype=torch.bool, device=device), known[row]], dim=1)
             one = scaled_dot_product_attention(query[row].double(), all_keys, all_values, attn_mask=seen, scale=0.3)
-            tolerance = 1e-12 if dtype == torch.float64 else 2e-2
+            tolerance = TOLERANCES[dtype]
             torch.testing.assert_close(attended[row].double(), one.transpose(0, 1), rtol=tolerance, atol=tolerance)
