@@ -193,12 +193,18 @@ class _Walk:
         rows -= self.room.hidden * tree.levels[parting].n_parents
         given: list[SharedPrompt] = []
         for leaves in self._runs(tree, parting, layers, rows):
-            for each in given:  # whoever still knows them, their memory is needed
-                each.layers.clear()
+            self._give_back(given, parting)
             part, below = _part(tree, layers, leaves)
             nodes = tree.nodes(parting - 1, leaves)
             for given in self.descend(part, parting, below, [each[nodes] for each in hidden], rows):
                 yield given
+
+    def _give_back(self, given: Sequence[SharedPrompt], first: int) -> None:
+        """The memory of what was given out, from layer `first` on: whoever still knows it, the next needs it."""
+        for each in given:
+            each.layers.clear()
+        for piece in self.pieces:
+            piece.slots[first:] = [NodeLayer(0)] * (len(piece.slots) - first)
 
     @property
     def _tail(self) -> int:

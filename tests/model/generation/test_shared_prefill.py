@@ -1,5 +1,6 @@
 """A prompt shared by many conditions: breadth-first and depth-first give the same, and pass what they must."""
 
+import weakref
 from collections.abc import Sequence
 from functools import partial
 
@@ -188,10 +189,17 @@ def test_what_fits_is_held_together_and_nothing_is_run_twice(room: Room, n_parts
     loaded, tree = tiny_loaded("llama"), prefix_tree(SETS, N_LAYERS)
     with LayerCounter(loaded, len(PROMPT), most_short=0) as counter:
         parts: list[SharedPrompt] = []
+        memory: list[weakref.ref[NodeLayer]] = []
+        held: list[int] = []
+        hook = loaded.model.model.layers[1].register_forward_pre_hook(
+            lambda *_: held.append(sum(each() is not None for each in memory))
+        )
         for part in prefill(loaded, Branching(loaded), tree, PROMPT, (), capacity=25, room=room):
-            assert not any(each.layers for each in parts)
             assert {layer.length for layer in part.layers} == {len(PROMPT)}
             parts.append(part)
+            memory.append(weakref.ref(part.layers[-1]))
+        hook.remove()
+    assert set(held) == {0}
     assert len(parts) == n_parts
     assert [level.n_parents for level in tree.levels] == [1, 2, 3]
     assert counter.prefill_passes == pytest.approx(2 + 3)
