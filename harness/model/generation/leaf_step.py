@@ -14,12 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
 import torch
 from transformers import Cache
 from transformers.cache_utils import CacheLayerMixin
 
 from harness.model.generation.attention import HALVES, attention, sees_everything
-from harness.model.generation.node_attention import BIAS_STEP, TO_NODES, Arrangement, HeldLayers, Place, bias_of
+from harness.model.generation.node_attention import BIAS_STEP, TO_NODES, Arrangement, HeldLayers, bias_of
 from harness.model.generation.node_cache import NodeLayer
 from harness.model.generation.norms import fused_norms
 from harness.model.loading.devices import uploaded
@@ -136,7 +137,7 @@ class LeafStep:
         for layer in self._parts:
             parts = []
             for part in layer:
-                alike = (tuple(part.places), part.device)
+                alike = (part.places.tobytes(), part.device)
                 if alike not in known:
                     known[alike] = Arrangement(
                         part.places, part.device, self._loaded.model.dtype, in_one=self.keeps_shape
@@ -232,16 +233,19 @@ class _Memories:
         self.memories = list({id(each.whole): each.whole for each in held}.values())
         number = {id(memory): place for place, memory in enumerate(self.memories)}
         self.device = held[0].buffers()[0].device
-        self.places: list[Place] = []
+        of_part = [
+            [(number[id(each.whole)], each.first, part.length, each.length - part.length)] * len(part.nodes[layer])
+            for part, each in zip(parts, held, strict=True)
+        ]
+        numbers = np.array([row for rows in of_part for row in rows], dtype=np.int64)
+        numbers[:, 1] += np.concatenate([np.asarray(part.nodes[layer]) for part in parts])
+        self.places = numbers[:, :3]
         # of each row, how many positions are held behind: a draft's
-        self.n_drafted: list[int] = []
-        for part, each in zip(parts, held, strict=True):
-            self.places += [Place(number[id(each.whole)], each.first + node, part.length) for node in part.nodes[layer]]
-            self.n_drafted += [each.length - part.length] * len(part.nodes[layer])
+        self.n_drafted = numbers[:, 3]
 
     def keep(self, rows: Sequence[int]) -> None:
         """These rows alone; drafts were copied."""
-        self.places = [self.places[row] for row in rows]
+        self.places = self.places[rows]
 
 
 class _LeafLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # the library's
@@ -301,10 +305,10 @@ def _tails(part: _Memories, most: int) -> list[torch.Tensor]:
     n_rows = len(part.places)
     tails = [held.new_zeros(n_rows, held.shape[1], most, held.shape[3]) for held in part.memories[0].buffers()]
     for number, memory in enumerate(part.memories):
-        rows = [row for row, place in enumerate(part.places) if place.memory == number]
-        n_drafted = min(most, max(part.n_drafted[row] for row in rows))
-        numbers = [(row, part.places[row].node, part.places[row].length, part.n_drafted[row]) for row in rows]
-        row, node, start, drafted = uploaded(torch.tensor(numbers).T.contiguous(), part.device)
+        rows = np.flatnonzero(part.places[:, 0] == number)
+        n_drafted = min(most, int(part.n_drafted[rows].max()))
+        numbers = np.stack([rows, *part.places[rows, 1:].T, part.n_drafted[rows]])
+        row, node, start, drafted = uploaded(torch.from_numpy(numbers), part.device)
         places = torch.arange(n_drafted, device=part.device)
         behind = (places >= drafted[:, None])[..., None, None]
         # of a draft that is shorter than others, what is behind it is not read

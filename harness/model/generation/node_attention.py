@@ -14,9 +14,12 @@ Knows nothing of trees beyond which row reads which node, nor of tokens.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any, NamedTuple
+from itertools import pairwise
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from transformers import AttentionInterface
 
@@ -66,76 +69,81 @@ class HeldLayers:
         self.layers = layers
 
 
-class Place(NamedTuple):
-    """Where a row finds its keys and values: in which of a layer's memories, whose row, and how many positions."""
+Places = NDArray[np.int64]
+"""Where rows find their keys and values: in which of a layer's memories, in which row there, how many positions.
 
-    memory: int
-    node: int
-    length: int
+(rows, 3)
+"""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Run:
-    """Neighbouring nodes of one memory, how many positions each holds, and the rows of each, as many for all."""
+    """Neighbouring nodes of one memory, how many positions each holds, and as many rows of the batch for each.
+
+    `rows` is (nodes, rows of each); where it is not `own` a row stands in for one that a node has not.
+    """
 
     memory: int
     nodes: slice
-    lengths: tuple[int, ...]
-    rows: tuple[int, ...]
+    lengths: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    own: NDArray[np.bool_]
 
 
-def runs_of(places: Sequence[Place], *, in_one: bool) -> list[Run]:
+def runs_of(places: Places, *, in_one: bool) -> list[Run]:
     """Neighbouring nodes that have as many rows each and hold as much; row i of a batch finds its own at `places[i]`.
 
     `in_one`: all nodes of a memory are one run, each with as many rows as the largest has, whatever rows these are.
     """
-    rows_of: dict[Place, list[int]] = {}
-    for row, place in enumerate(places):
-        rows_of.setdefault(place, []).append(row)
-    if in_one:
-        return [_run_of(memory, rows_of) for memory in dict.fromkeys(place.memory for place in places)]
-    runs: list[Run] = []
-    for (memory, node, length), rows in sorted(rows_of.items()):
-        run = Run(memory, slice(node, node + 1), (length,), tuple(rows))
-        runs[-1:] = _merged(runs[-1], run) if runs else [run]
-    return runs
+    return [run for memory in np.unique(places[:, 0]) for run in _runs_in(int(memory), places, in_one=in_one)]
 
 
-def _merged(one: Run, other: Run) -> list[Run]:
-    """Both as one, where the other, of one node, continues the first."""
-    alike = one.memory == other.memory and one.lengths[0] == other.lengths[0]
-    if not alike or one.nodes.stop != other.nodes.start or len(one.rows) != len(one.lengths) * len(other.rows):
-        return [one, other]
-    nodes = slice(one.nodes.start, other.nodes.stop)
-    return [Run(one.memory, nodes, one.lengths + other.lengths, one.rows + other.rows)]
+def _runs_in(memory: int, places: Places, *, in_one: bool) -> list[Run]:
+    rows = np.flatnonzero(places[:, 0] == memory)
+    rows = rows[np.argsort(places[rows, 1], kind="stable")]
+    nodes, starts, counts = np.unique(places[rows, 1], return_index=True, return_counts=True)
+    lengths = places[rows[starts], 2]
+    continues = (np.diff(nodes) == 1) & (np.diff(counts) == 0) & (np.diff(lengths) == 0)
+    cuts = [] if in_one else (1 + np.flatnonzero(~continues)).tolist()
+    return [
+        _run(memory, nodes[start:stop], lengths[start:stop], counts[start:stop], rows[starts[start] :])
+        for start, stop in pairwise([0, *cuts, len(nodes)])
+    ]
 
 
-def _run_of(memory: int, rows_of: dict[Place, list[int]]) -> Run:
-    """All nodes of a memory, and those between them."""
-    of_node = {place.node: (place.length, rows) for place, rows in rows_of.items() if place.memory == memory}
-    most, longest = max(len(rows) for _, rows in of_node.values()), max(length for length, _ in of_node.values())
-    nodes = slice(min(of_node), max(of_node) + 1)
-    each = [of_node.get(node, (longest, [])) for node in range(nodes.start, nodes.stop)]
-    filled = [row for _, rows in each for row in [*rows, *[0] * most][:most]]
-    return Run(memory, nodes, tuple(length for length, _ in each), tuple(filled))
+def _run(
+    memory: int,
+    nodes: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    rows: NDArray[np.int64],
+) -> Run:
+    """These nodes and those between them, which no row passes through; rows come node by node."""
+    places = slice(int(nodes[0]), int(nodes[-1]) + 1)
+    n_nodes, most, n_rows = places.stop - places.start, int(counts.max()), int(counts.sum())
+    line = np.repeat(nodes - nodes[0], counts), np.arange(n_rows) - np.repeat(np.cumsum(counts) - counts, counts)
+    filled, own = np.zeros((n_nodes, most), dtype=np.int64), np.zeros((n_nodes, most), dtype=bool)
+    filled[line], own[line] = rows[:n_rows], True
+    held = np.full(n_nodes, lengths.max())
+    held[nodes - nodes[0]] = lengths
+    return Run(memory, places, held, filled, own)
 
 
 class Arrangement:
     """Runs of nodes as tensors for all layers whose rows part alike (`runs_of`)."""
 
-    def __init__(self, places: Sequence[Place], device: torch.device, dtype: torch.dtype, *, in_one: bool) -> None:
+    def __init__(self, places: Places, device: torch.device, dtype: torch.dtype, *, in_one: bool) -> None:
         runs = runs_of(places, in_one=in_one)
-        line = [row for run in runs for row in run.rows]
-        # the first, where a row stands in for others
-        where = {row: place for place, row in reversed([*enumerate(line)])}
-        in_line = [*range(len(places))]
-        at = [where[row] for row in in_line]
-        self._places = None if line == in_line else uploaded(torch.tensor(at), device)
+        line = np.concatenate([run.rows.ravel() for run in runs])
+        own = np.concatenate([run.own.ravel() for run in runs])
+        at = np.empty(len(places), dtype=np.int64)
+        at[line[own]] = np.flatnonzero(own)
+        self._places = _index(at, len(line), device)
         self._runs = [
             (
                 run,
-                None if [*run.rows] == in_line else uploaded(torch.tensor(run.rows), device),
-                _bias(run.lengths, device, dtype) if len({*run.lengths}) > 1 else None,
+                _index(run.rows.ravel(), len(places), device),
+                _bias(run.lengths, device, dtype) if run.lengths.min() < run.lengths.max() else None,
             )
             for run in runs
         ]
@@ -144,15 +152,20 @@ class Arrangement:
         """A layer's part, from the keys and values of its memories: (nodes, key heads, positions, width)."""
         nodes = []
         for run, rows, bias in self._runs:
-            keys, values = (held[run.nodes, :, : max(run.lengths)] for held in memories[run.memory])
+            keys, values = (held[run.nodes, :, : int(run.lengths.max())] for held in memories[run.memory])
             nodes.append(Nodes(keys, values, rows, bias))
         return HeldPart(tuple(nodes), self._places)
 
 
-def _bias(lengths: Sequence[int], device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    longest = max(lengths)
+def _index(rows: NDArray[np.int64], n_rows: int, device: torch.device) -> torch.Tensor | None:
+    """These of so many rows; `None` where they are all, as they stand."""
+    return None if np.array_equal(rows, np.arange(n_rows)) else uploaded(torch.from_numpy(rows), device)
+
+
+def _bias(lengths: NDArray[np.int64], device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    longest = int(lengths.max())
     places = torch.arange(longest + -longest % BIAS_STEP, device=device)
-    held = places < uploaded(torch.tensor(lengths), device)[:, None]
+    held = places < uploaded(torch.from_numpy(lengths), device)[:, None]
     return bias_of(held[:, None, None], dtype)[..., :longest]
 
 

@@ -1,41 +1,49 @@
 """Attention to nodes and to what is fed for each leaf, against torch's own over all of it."""
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from harness.model.generation.node_attention import Arrangement, HeldLayers, Place, Run, attend, bias_of, runs_of
+from harness.model.generation.node_attention import Arrangement, HeldLayers, attend, bias_of, runs_of
 
+Place = tuple[int, int, int]
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
 
 
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 2e-2}
 
 
+def runs(places: list[Place], *, in_one: bool) -> list[tuple[int, slice, list[int], list[list[int]]]]:
+    """Plainly; rows that stand in for others are -1."""
+    found = runs_of(np.array(places), in_one=in_one)
+    return [(run.memory, run.nodes, run.lengths.tolist(), np.where(run.own, run.rows, -1).tolist()) for run in found]
+
+
 def test_nodes_of_as_many_rows_are_computed_together() -> None:
-    places = [Place(0, node, 9) for node in [0, 0, 1, 1, 2, 4, 5, 5, 6]]
-    assert runs_of(places, in_one=False) == [
-        Run(0, slice(0, 2), (9, 9), (0, 1, 2, 3)),
-        Run(0, slice(2, 3), (9,), (4,)),
-        Run(0, slice(4, 5), (9,), (5,)),
-        Run(0, slice(5, 6), (9,), (6, 7)),
-        Run(0, slice(6, 7), (9,), (8,)),
+    places = [(0, node, 9) for node in [0, 0, 1, 1, 2, 4, 5, 5, 6]]
+    assert runs(places, in_one=False) == [
+        (0, slice(0, 2), [9, 9], [[0, 1], [2, 3]]),
+        (0, slice(2, 3), [9], [[4]]),
+        (0, slice(4, 5), [9], [[5]]),
+        (0, slice(5, 6), [9], [[6, 7]]),
+        (0, slice(6, 7), [9], [[8]]),
     ]
-    places = [Place(0, 1, 9), Place(0, 1, 9), Place(0, 2, 9), Place(0, 4, 9)]
-    assert runs_of(places, in_one=True) == [Run(0, slice(1, 5), (9, 9, 9, 9), (0, 1, 2, 0, 0, 0, 3, 0))]
+    places = [(0, 1, 9), (0, 1, 9), (0, 2, 9), (0, 4, 9)]
+    assert runs(places, in_one=True) == [(0, slice(1, 5), [9, 9, 9, 9], [[0, 1], [2, -1], [-1, -1], [3, -1]])]
 
 
 def test_nodes_of_other_memories_and_lengths_are_other_runs() -> None:
-    """Unless all of a memory are one."""
-    places = [Place(1, 0, 9), Place(0, 0, 9), Place(0, 1, 7), Place(0, 2, 7)]
-    assert runs_of(places, in_one=False) == [
-        Run(0, slice(0, 1), (9,), (1,)),
-        Run(0, slice(1, 3), (7, 7), (2, 3)),
-        Run(1, slice(0, 1), (9,), (0,)),
+    """Unless all of a memory are one; rows come in any order."""
+    places = [(1, 0, 9), (0, 2, 7), (0, 0, 9), (0, 1, 7)]
+    assert runs(places, in_one=False) == [
+        (0, slice(0, 1), [9], [[2]]),
+        (0, slice(1, 3), [7, 7], [[3], [1]]),
+        (1, slice(0, 1), [9], [[0]]),
     ]
-    assert runs_of(places, in_one=True) == [
-        Run(1, slice(0, 1), (9,), (0,)),
-        Run(0, slice(0, 3), (9, 7, 7), (1, 2, 3)),
+    assert runs(places, in_one=True) == [
+        (0, slice(0, 3), [9, 7, 7], [[2], [3], [1]]),
+        (1, slice(0, 1), [9], [[0]]),
     ]
 
 
@@ -59,7 +67,7 @@ def test_two_parts_are_one_attention(shape: tuple[int, int, int], device: str, d
     query, held_keys, held_values = drawn(4, n_heads, 2), 3 * drawn(3, key_heads, 30), drawn(3, key_heads, 30)
     key, value = drawn(4, key_heads, 16), drawn(4, key_heads, 16)
     known = torch.arange(16, device=device) <= torch.tensor([[4, 5], [0, 1], [8, 9], [4, 5]], device=device)[..., None]
-    nodes = [0, 0, 1, 2]
+    nodes = [1, 0, 1, 2]
     all_keys, all_values = (
         torch.cat([held[nodes], new], dim=2).double().repeat_interleave(n_heads // key_heads, dim=1)
         for held, new in ((held_keys, key), (held_values, value))
@@ -67,7 +75,7 @@ def test_two_parts_are_one_attention(shape: tuple[int, int, int], device: str, d
     seen = torch.cat([torch.ones(4, 2, 30, dtype=torch.bool, device=device), known], dim=2)[:, None]
     expected = scaled_dot_product_attention(query.double(), all_keys, all_values, attn_mask=seen, scale=0.3)
     for in_one in (False, True):
-        arrangement = Arrangement([Place(0, node, 30) for node in nodes], held_keys.device, dtype, in_one=in_one)
+        arrangement = Arrangement(np.array([(0, node, 30) for node in nodes]), held_keys.device, dtype, in_one=in_one)
         held = HeldLayers([[arrangement.of([(held_keys, held_values)])]])
         attended, _ = attend(FirstLayer(), query, key, value, bias_of(known[:, None], dtype), scaling=0.3, held=held)
         tolerance = TOLERANCES[dtype]
@@ -87,20 +95,20 @@ def test_several_prompts_are_each_attended_to_as_far_as_they_go(device: str, dty
     known = (torch.arange(16, device=device) <= torch.tensor([[0], [1]], device=device)).expand(6, 2, 16)
     front = [(3 * drawn(2, key_heads, 12), drawn(2, key_heads, 12))]
     own = [(3 * drawn(3, key_heads, 33), drawn(3, key_heads, 33)), (drawn(1, key_heads, 9), drawn(1, key_heads, 9))]
-    of_front = [Place(0, node, 12) for node in [0, 0, 1, 1, 0, 0]]
-    of_own = [Place(0, 0, 30), Place(0, 0, 30), Place(0, 1, 17), Place(0, 2, 0), Place(1, 0, 5), Place(1, 0, 5)]
+    of_front = [(0, node, 12) for node in [0, 0, 1, 1, 0, 0]]
+    of_own = [(0, 0, 30), (0, 0, 30), (0, 1, 17), (0, 2, 0), (1, 0, 5), (1, 0, 5)]
     for in_one in (False, True):
         parts = [
-            Arrangement(places, query.device, dtype, in_one=in_one).of(memories)
+            Arrangement(np.array(places), query.device, dtype, in_one=in_one).of(memories)
             for places, memories in ((of_front, front), (of_own, own))
         ]
         bias = bias_of(known[:, None], dtype)
         attended, _ = attend(FirstLayer(), query, key, value, bias, scaling=0.3, held=HeldLayers([parts]))
         for row in range(6):
             held = [
-                memories[place.memory][each][place.node, :, : place.length]
+                memories[memory][each][node, :, :length]
                 for each in (0, 1)
-                for place, memories in ((of_front[row], front), (of_own[row], own))
+                for (memory, node, length), memories in ((of_front[row], front), (of_own[row], own))
             ]
             all_keys, all_values = torch.cat([*held[:2], key[row]], dim=1), torch.cat([*held[2:], value[row]], dim=1)
             all_keys, all_values = (each.double().repeat_interleave(4, dim=0) for each in (all_keys, all_values))
