@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def project(world: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
+def project(
+    world: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Project:
     """The project; a run of it in this process draws no plots, which take longer than all the rest."""
     monkeypatch.setattr(harness.findings.figures.plots, "draw_plots", lambda report, folder, **named: ())
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY), prepend=":")
@@ -65,7 +68,7 @@ def project(world: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPa
     shutil.copy(world / "heads.json", pytester.path)
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(REPOSITORY / "evals", pytester.path / "evals", ignore=ignored)
-    made = Project(pytester)
+    made = Project(pytester, partial(request.getfixturevalue, "python"))
     made.configure()
     return made
 

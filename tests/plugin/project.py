@@ -5,6 +5,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,8 +33,8 @@ INI = {
     "filterwarnings": "error",
 }
 PLUGINS = ("-p", "harness.plugin", "-p", "no:cacheprovider")
-IN_PROCESS = ("-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning")
-"""An installed plugin's package is to be imported after pytest; in a run within a run it is there before."""
+IMPORTED_BEFORE = ("-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning")
+"""A package of an installed plugin is to be imported after pytest; in a run within a run, or a fork, it was before."""
 
 SMALL_DEMO = f"""
     from dataclasses import replace
@@ -58,6 +60,8 @@ class Project:
     """A folder with a checkpoint, rows, a ranking, a copy of the evals, and an ini file that names them."""
 
     pytester: pytest.Pytester
+    ready_python: Callable[[], Path]
+    """The executable whose processes have imported everything: see `tests/ready_python.py`."""
 
     @property
     def path(self) -> Path:
@@ -72,15 +76,27 @@ class Project:
 
     def run(self, *arguments: str) -> pytest.RunResult:
         """pytest in this process; Ctrl-C and SIGTERM end that run alone."""
-        return self.pytester.runpytest_inprocess(*PLUGINS, *IN_PROCESS, *arguments, no_reraise_ctrlc=True)
+        with self._processes_begin_at_once(if_any="-n" in arguments):
+            return self.pytester.runpytest_inprocess(*PLUGINS, *IMPORTED_BEFORE, *arguments, no_reraise_ctrlc=True)
 
     def run_alone(self, *arguments: str) -> pytest.RunResult:
         """pytest in a process of its own."""
-        return self.pytester.runpytest_subprocess(*PLUGINS, *arguments)
+        with self._processes_begin_at_once():
+            return self.pytester.runpytest_subprocess(*PLUGINS, *IMPORTED_BEFORE, *arguments)
 
-    def start(self, *arguments: str, output: int = subprocess.PIPE) -> "subprocess.Popen[str]":
+    @contextmanager
+    def _processes_begin_at_once(self, *, if_any: bool = True) -> Iterator[None]:
+        """A fork is asked for only where it will be used: a test that needs none does not wait for its server."""
+        with pytest.MonkeyPatch.context() as patch:
+            if if_any:
+                patch.setattr(sys, "executable", str(self.ready_python()))
+            yield
+
+    def start(
+        self, *arguments: str, output: int = subprocess.PIPE, python: Path | None = None
+    ) -> "subprocess.Popen[str]":
         """pytest in a process of its own, which is not waited for; `output` may be a terminal."""
-        command = [sys.executable, "-m", "pytest", *PLUGINS, *arguments]
+        command = [str(python or self.ready_python()), "-m", "pytest", *PLUGINS, *IMPORTED_BEFORE, *arguments]
         return subprocess.Popen(
             command,
             cwd=self.path,

@@ -5,17 +5,19 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import cycle, islice
+from pathlib import Path
 
 import psutil
 import pytest
+from ready_python import child_of
 
 from harness.demo.filings import demo_rows
 from harness.retrieval.rows import Row, write_rows
-from plugin.nursery import Nursery, Session, nursery
 from plugin.project import TASKS, Project, lasting
 
 KILLS = 20
@@ -32,8 +34,11 @@ STUDY = ("evals/test_within_task.py", "evals/test_general.py")
 WATCHED = """
     import os, time
     from pathlib import Path
+    import harness.findings.figures.plots as plots
     from harness.experiment.store import Store
     from harness.study.run import Run
+
+    plots.draw_plots = lambda report, folder, **named: ()
 
     ask, put_row = Run.ask, Store.put_row
 
@@ -66,7 +71,7 @@ WATCHED = """
 
     Run.ask, Store.put_row = watched_ask, watched_put_row
 """
-"""Notes which records are being computed, are about to be stored and are stored, by whom; one line a record.
+"""Draws no plots, and notes which records are computed, about to be stored and stored, by whom; one line a record.
 
 The rows of a filing are computed together. Where there is a folder `permits`, what was said to a prompt is stored only
 with a file out of it, and waits where there is none: so a fast machine never runs out of rows before the last kill.
@@ -89,10 +94,30 @@ def large(project: Project) -> Project:
     return project
 
 
-@pytest.fixture
-def sessions(large: Project) -> Iterator[Nursery]:
-    with nursery(large.path) as sessions:
-        yield sessions
+class Session:
+    """One session of the project, its output in a file."""
+
+    def __init__(self, project: Project, *arguments: str) -> None:
+        self._python, self._output = project.ready_python(), project.path / "session.txt"
+        with self._output.open("w") as file:
+            self._process = project.start(*arguments, output=file.fileno())
+
+    def ended(self) -> bool:
+        """Whether it has come to its end."""
+        return self._process.poll() is not None
+
+    def kill(self) -> int:
+        """Without warning; what `wait` gives."""
+        with suppress(ProcessLookupError):
+            os.kill(child_of(self._process, self._python), signal.SIGKILL)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Its exit code, negative for a signal."""
+        return self._process.wait()
+
+    def output(self) -> str:
+        return self._output.read_text(encoding="utf-8")
 
 
 def lines(project: Project) -> list[list[str]]:
@@ -117,11 +142,11 @@ def storing(project: Project) -> int:
     return [int(pid) for word, pid, _key in lines(project) if word == "storing"][-1]
 
 
-def all_reports(project: Project, sessions: Nursery) -> list[object]:
+def all_reports(project: Project) -> list[object]:
     """Of a study in each mode, done to its end: its report, without the digest of its samples' last bits, and these."""
     found: list[object] = []
     for mode in MODES:
-        session = sessions.start(*STUDY, "-q", f"--ablation-mode={mode}")
+        session = Session(project, *STUDY, "-q", f"--ablation-mode={mode}")
         assert session.wait() == 0, session.output()
         report = lasting(project.report())
         del report["samples"]["sha256"]
@@ -145,30 +170,30 @@ def assert_same(found: object, expected: object, where: str = "") -> None:
         assert found == expected, where
 
 
-def test_killed_twenty_times(large: Project, sessions: Nursery) -> None:
+def test_killed_twenty_times(large: Project) -> None:
     """Some kills hit one of two workers, which xdist replaces, the others a whole session; each in a group of rows of
     one filing."""
-    expected = all_reports(large, sessions)
+    expected = all_reports(large)
     shutil.rmtree(large.path / "reports")
     (large.path / "log.txt").unlink()
 
     chance = random.Random(1)
     permits = large.path / "permits"
     permits.mkdir()
-    session = sessions.start(*STUDY, f"--ablation-mode={MODES[0]}", "-n", "2", f"--max-worker-restart={KILLS}")
+    session = Session(large, *STUDY, f"--ablation-mode={MODES[0]}", "-n", "2", f"--max-worker-restart={KILLS}")
     for _ in range(OF_WORKERS):
         permit(large, session, chance.randint(1, MOST_AT_ONCE))
         time.sleep(chance.uniform(0, LONGEST_WAIT))
         os.kill(storing(large), signal.SIGKILL)
     session.kill()
     for mode in islice(cycle(MODES[1:]), KILLS - OF_WORKERS):
-        session = sessions.start(*STUDY, f"--ablation-mode={mode}")
+        session = Session(large, *STUDY, f"--ablation-mode={mode}")
         permit(large, session, chance.randint(1, MOST_AT_ONCE))
         time.sleep(chance.uniform(0, LONGEST_WAIT))
         assert session.kill() == -signal.SIGKILL
     permits.rmdir()
 
-    assert_same(all_reports(large, sessions), expected)
+    assert_same(all_reports(large), expected)
     stored: set[str] = set()
     for word, _pid, key in lines(large):
         assert word != "computing" or key not in stored, "computed after it was stored"
@@ -177,7 +202,7 @@ def test_killed_twenty_times(large: Project, sessions: Nursery) -> None:
 
 
 def test_workers_end_with_a_session_that_is_killed(project: Project) -> None:
-    """They worked on for up to 13 s; what they claimed is left, and the next run removes it."""
+    """They worked on for up to 13 s; what they claimed is left, and the next run removes it. Fresh processes all."""
     project.pytester.makeconftest(
         """
         import time
@@ -195,7 +220,7 @@ def test_workers_end_with_a_session_that_is_killed(project: Project) -> None:
         Run.ask = endless_ask
         """
     )
-    with project.start(*STUDY, "-n", "2", output=subprocess.DEVNULL) as session:
+    with project.start(*STUDY, "-n", "2", output=subprocess.DEVNULL, python=Path(sys.executable)) as session:
         while not (project.path / "begun").exists():
             assert session.poll() is None
             time.sleep(0.01)
