@@ -44,14 +44,14 @@ class StatusLine:
         self._main = threading.current_thread()
         self._lock = threading.RLock()
         self._shown = False
-        self._n_said = 0
+        self._said: set[str] = set()
         self._next = 0.0 if self._is_terminal else time.monotonic() + LOGGED_SECONDS
         self._write = self._writer.write
         self._writer.write = self._write_pytests  # type: ignore[method-assign]  # until it is closed
 
     def show(self, progress: Progress) -> None:
         """Show it, where the last line is not too new; each of its notices at once, and once."""
-        self._say(progress.notices[self._n_said :])
+        self._say([notice for notice in progress.notices if notice not in self._said])
         if time.monotonic() < self._next:
             return
         text = status_text(progress)
@@ -72,7 +72,7 @@ class StatusLine:
         """Lines that stay."""
         if not notices:
             return
-        self._n_said += len(notices)
+        self._said.update(notices)
         with self._lock, self._outside_capture():
             self._reporter.ensure_newline()
             if self._writer.width_of_current_line:

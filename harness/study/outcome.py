@@ -100,10 +100,10 @@ class Outcome:
     report: ReportData
     samples: Sequence[Sample]
 
-    def at_end(self, how: Exit, since: Beginning, rows: RowTimes) -> ReportData:
-        """The report of a session that ended so, just now, and asked rows meanwhile."""
+    def at_end(self, how: Exit, since: Beginning, rows: RowTimes, notices: Sequence[str] = ()) -> ReportData:
+        """The report of a session that ended so, just now, asked rows meanwhile, and was told these notices."""
         times = {"seconds": since.seconds, "rows_from": rows.began, "rows_to": rows.ended}
-        run = self.report.run.model_copy(update={"exit": how, **times})
+        run = self.report.run.model_copy(update={"exit": how, "notices": tuple(notices), **times})
         return self.report.model_copy(update={"run": run})
 
 

@@ -100,6 +100,7 @@ def together(parts: Mapping[str, Progress]) -> Progress | None:
         of=next(iter(counted.values())).of,
         by={who: each.own for who, each in counted.items()} if of_rows else {},
         tallies=lambda: sums,
+        notices=tuple(f"{who}: {notice}" for who, each in parts.items() for notice in each.notices),
     )
 
 
@@ -165,7 +166,7 @@ class Notes:
 
 def as_note(progress: Progress) -> str:
     """A progress as text; who did what is said beside it."""
-    said = {name: getattr(progress, name) for name in ("rows_done", "rows", "seconds", "of", "own")}
+    said = {name: getattr(progress, name) for name in ("rows_done", "rows", "seconds", "of", "own", "notices")}
     return json.dumps({**said, "tallies": dict(progress.tallies())})
 
 
@@ -173,7 +174,8 @@ def read_note(text: str) -> Progress:
     """The progress that a note says. Raises ValueError, KeyError or TypeError where it is none."""
     said = json.loads(text)
     tallies = {str(name): (int(right), int(n)) for name, (right, n) in said.pop("tallies").items()}
-    return replace(Progress(**said), tallies=lambda: tallies)
+    notices = tuple(map(str, said.pop("notices")))
+    return replace(Progress(**said), tallies=lambda: tallies, notices=notices)
 
 
 def shared_progress(store: Path, run: str) -> Progress | None:

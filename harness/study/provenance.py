@@ -110,6 +110,11 @@ def header_lines(settings: Settings, blueprint: Blueprint, *, root: Path, report
         f"ablation: mode {settings.mode}, phase {settings.phase}, engine {settings.engine}, "
         f"seed {settings.seed}, report {report_name}"
     )
+    if blueprint.device_type == "cuda" and (settings.device_map == "auto" or (settings.gpus or 1) > 1):
+        yield (
+            f"ablation: over {settings.gpus or 'all'} GPUs where none holds the model alone, as much work for each as "
+            "memory allows: which layers lie where is said as rows begin, at the end, and in the report"
+        )
     if settings.part is not None:
         number, parts = settings.part
         yield f"ablation: part {number} of {parts}: nothing is judged before the stores of all parts are merged"

@@ -119,6 +119,12 @@ class Run:
         loaded = load()
         crew = loaded if isinstance(loaded, Crew) else Alone(loaded)
         began = time.monotonic()
+
+        def tell(told: Progress) -> None:
+            progress(replace(told, notices=tuple(crew.notices)))
+
+        if crew.notices:
+            tell(Progress(0, len(plan.work), 0.0))
         if any(job.heads for work in plan.work for job in (*work.jobs, *work.if_right)):
             self.interventions.find_means(
                 crew.mean_values,
@@ -126,10 +132,6 @@ class Run:
             )
         groups = by_filing(plan.work, max(self.workers, crew.size))
         start = int(self.share * len(groups))
-
-        def tell(told: Progress) -> None:
-            progress(replace(told, notices=tuple(crew.notices)))
-
         with (
             closing(_Rounds(self, [*groups[start:], *groups[:start]], tell)) as rounds,
             closing(crew.answer(rounds)) as answers,

@@ -33,7 +33,7 @@ from harness.study.forecast_text import forecast_lines
 from harness.study.inputs import Inputs, read_inputs
 from harness.study.judging import build_gate, declared_gates
 from harness.study.outcome import GateVerdict, Outcome, Result, run_outcome
-from harness.study.progress import Notes, Progress, RightAnswers
+from harness.study.progress import Notes, Progress, RightAnswers, shared_progress
 from harness.study.provenance import Beginning, RowTimes, header_lines
 from harness.study.ray_cluster import check_ray, crew_on_ray
 from harness.study.run import Run
@@ -294,6 +294,7 @@ class StudySession:
                 right.add(run.inputs.by_id[told.row])
                 self._row_times.note(told.seconds)
             whole = replace(told, tallies=right.tallies)
+            self.notices = told.notices or self.notices
             progress(whole)
             if notes is not None:
                 notes.tell(whole)
@@ -338,7 +339,9 @@ class StudySession:
             if self._failure is None:
                 raise
             return None
-        report = outcome.at_end(how, self._since, self._row_times)
+        if (workers := shared_progress(self.settings.store_file, self.place.run_id)) is not None:
+            self.notices = workers.notices
+        report = outcome.at_end(how, self._since, self._row_times, self.notices)
         self.replaced = what_is_replaced(report, self.folder)
         report = write_report(report, outcome.samples, self.folder)
         self.repairs = self.run.store.repairs(self.place.run_id)

@@ -71,7 +71,7 @@ def write_to_look_at(
     write_page(report, page_data(report, samples, texts), folder, read_figures(drawn))
 
 
-_OF_ONE_SESSION = frozenset({"started", "seconds", "commit", "command", "rows_from", "rows_to"})
+_OF_ONE_SESSION = frozenset({"started", "seconds", "commit", "command", "rows_from", "rows_to", "notices"})
 """What a report says of its run that no figure shows."""
 
 

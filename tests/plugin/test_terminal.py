@@ -2,6 +2,10 @@
 
 from xml.etree import ElementTree
 
+import pytest
+
+from harness.model.generation import engines
+from harness.model.generation.stages import Stages
 from plugin.project import Project
 
 STUDY = ("evals", "-k", "within_task")
@@ -25,6 +29,12 @@ def test_header_says_what_costs_time_or_memory(project: Project) -> None:
     lines = project.run(*STUDY, "--collect-only", "--ablation-attn=eager").outlines
     assert lines.count("ablation: eager attention: long prompts take more memory and time than with sdpa") == 1
     assert not [line for line in lines if "computed alone" in line]
+
+
+def test_where_a_split_models_layers_lie_is_said_with_q_too(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "stages_of", lambda loaded: Stages(loaded, (0, 2)))
+    lines = project.run("-q", "evals", "-k", "baseline").outlines
+    assert lines.count("ablation: layers 0-2 on cpu; up to 4 rows in flight") == 1
 
 
 def test_summary(project: Project) -> None:

@@ -1,6 +1,7 @@
 """Progress of one process and of several, against sums made by hand."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,8 +51,9 @@ def test_facts() -> None:
 
 def test_several_processes_together() -> None:
     """The second came when three rows were done, and found one more of its own done meanwhile."""
-    both = together({"gw0": told(7, 20), "gw1": told(5, 17, own=4)})
+    both = together({"gw0": replace(told(7, 20), notices=("split",)), "gw1": told(5, 17, own=4)})
     assert both is not None
+    assert both.notices == ("gw0: split",)
     assert (both.rows_done, both.rows, both.seconds) == (11, 20, 14.0)
     assert dict(both.by) == {"gw0": 7, "gw1": 4}
 
@@ -131,7 +133,8 @@ def test_notes_are_read_by_whoever_looks(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_note_is_read_back() -> None:
-    given = told(3, 9, own=2, counts=COUNTS)
+    given = replace(told(3, 9, own=2, counts=COUNTS), notices=("split",))
     read = read_note(as_note(given))
     assert (read.rows_done, read.rows, read.own, read.of, read.seconds) == (3, 9, 2, "rows", 6.0)
     assert read.tallies() == COUNTS
+    assert read.notices == ("split",)

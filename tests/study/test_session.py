@@ -21,6 +21,8 @@ from harness.experiment.rankings import rank
 from harness.findings.report import report_writing
 from harness.findings.report.reading import load
 from harness.findings.verdicts import gate_results, gates
+from harness.model.generation import engines
+from harness.model.generation.stages import Stages
 from harness.retrieval.rows import Row, write_rows
 from harness.settings import Settings
 from harness.study import outcome
@@ -89,6 +91,46 @@ def test_nothing_is_made_before_it_begins(session: Sessions, settings: Settings,
     assert study.finish("passed") is None
     assert not list(tmp_path.iterdir())
     assert study.begin() is study.run
+
+
+SPLIT = "layers 0-2 on cpu; up to 4 rows in flight"
+
+
+def test_where_a_split_models_layers_lie_is_told_before_any_row_and_reported(
+    session: Sessions, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a worker's model it is the main process that reports; a later run, which loads nothing, says nothing of it."""
+    monkeypatch.setattr(engines, "stages_of", lambda loaded: Stages(loaded, (0, 2)))
+    worker, main = session(settings, Place("run", worker=0, workers=1)), session(settings)
+    told: list[Progress] = []
+    for study in (worker, main):
+        study.declare([MINE])
+    worker.results(told.append)
+    assert (told[0].rows_done, told[0].rows, told[0].notices) == (0, 6, (SPLIT,))
+    assert [each.rows_done for each in told[1:]] == [1, 2, 3, 4, 5, 6]
+    worker.close()
+    report = main.finish("passed")
+    assert report is not None
+    assert report.run.notices == main.notices == (f"gw0: {SPLIT}",)
+    again = session(settings, Place("again"))
+    again.declare([MINE])
+    report = again.finish("passed")
+    assert report is not None
+    assert report.run.notices == ()
+
+
+def test_the_header_says_how_layers_will_be_dealt_out(session: Sessions, settings: Settings) -> None:
+    """Which lie where is known when the study's conditions are, and the model is loaded."""
+    for device_map, gpus, said in (
+        ("auto", None, "over all GPUs where none"),
+        ("auto", 2, "over 2 GPUs where none"),
+        (None, None, None),
+    ):
+        study = session(replace(settings, device_map=device_map, gpus=gpus))
+        on_gpu = replace(study.inputs.blueprint, device_type="cuda")
+        study.__dict__["inputs"] = replace(study.inputs, blueprint=on_gpu)
+        lines = [line for line in study.header() if "GPUs" in line]
+        assert [said is not None and said in line for line in lines] == [True] * (said is not None)
 
 
 def test_from_conditions_to_a_report(session: Sessions, settings: Settings) -> None:

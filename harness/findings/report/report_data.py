@@ -66,6 +66,8 @@ class RunInfo(Section):
     command: str | None = None
     out_of_memory: Count = 0
     """Records that were computed in smaller groups because memory had run out."""
+    notices: tuple[Name, ...] = ()
+    """What was told while rows were asked: where a split model's layers lay, what became of a cluster's models."""
     part: PartInfo | None = None
     """Null where the study was done whole; no gate is judged on a part."""
 
