@@ -8,7 +8,9 @@ which only kernels of half precision know; in float32 torch then writes all scor
 Long prompts are read by the fastest kernel of the card, from a committed table, in buckets. cuDNN's makes a plan for
 every new shape, about 60 ms each, and nearly every prompt of a study has a length of its own. So each row is attended
 to alone, with its queries, keys and values filled up behind the last token to a bucket's length: causal attention lets
-no token see what is behind it, and what is filled is cut off again. A handful of plans serves all.
+no token see what is behind it, and what is filled is cut off again. A handful of plans serves all. Pieces of a prompt
+that end where buckets do attend to what is held in whole, and to themselves causally; the two are put together by the
+sums of their weights (as `node_attention` does, which says whose this is).
 
 Which attention stands in for the library's sdpa is a thread's own choice: several may run one model at once, whose
 config they share.
@@ -69,10 +71,12 @@ def may_attend_behind(loaded: LoadedModel) -> bool:
     return loaded.waits_for_launches and sees_everything(loaded)
 
 
-def may_attend_in_buckets(loaded: LoadedModel, n_tokens: int) -> bool:
-    """Whether a prompt, or its first tokens, of which nothing is held, may be read by `attend_in_buckets`."""
+def may_attend_in_buckets(loaded: LoadedModel, n_tokens: int, n_held: int = 0) -> bool:
+    """Whether tokens of a long prompt, fed after what is held, may be read by `attend_in_buckets`."""
     return (
-        n_tokens >= LONG
+        n_held + n_tokens >= LONG
+        and n_held % BUCKET == 0
+        and n_tokens >= BUCKET
         and loaded.device.type == "cuda"
         and torch.cuda.get_device_capability(loaded.device) in LONG_ON
         and sees_everything(loaded)
@@ -147,28 +151,57 @@ def attend_in_buckets(
     scaling: float | None = None,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Causal attention of all positions, row by row, each filled up behind.
+    """Causal attention of the last positions, row by row, each filled up behind; what is held before is full buckets.
 
-    From query (rows, heads, fed, width), key and value (rows, key heads, fed, width) to (rows, fed, heads, width).
+    From query (rows, heads, fed, width), key and value (rows, key heads, all, width) to (rows, fed, heads, width).
     """
-    rows, n_heads, fed, width = query.shape
-    attended = query.new_empty(rows, fed, n_heads, width)
-    for row in range(rows):
-        one, its_keys, its_values = (
-            nn.functional.pad(each[row : row + 1], (0, 0, 0, -fed % BUCKET)).contiguous()
-            for each in (query, key, value)
+    fed, held = query.shape[2], key.shape[2] - query.shape[2]
+    attended = []
+    for row in range(len(query)):
+        one, own_keys, own_values = (
+            _filled(each[row : row + 1]) for each in (query, key[:, :, held:], value[:, :, held:])
         )
-        attended[row] = _causal(one, its_keys, its_values, scaling)[0, :, :fed].transpose(0, 1)
-    return attended, None
+        found, weight = _by_cudnn(one, own_keys, own_values, scaling, causal=True)
+        if held:
+            keys, values = (each[row : row + 1, :, :held].contiguous() for each in (key, value))
+            found = _joined((found, weight), _by_cudnn(one, keys, values, scaling, causal=False))
+        attended.append(found.transpose(1, 2)[:, :fed])
+    return attended[0].contiguous() if len(attended) == 1 else torch.cat(attended), None
 
 
-def _causal(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None) -> torch.Tensor:
-    """By cuDNN's kernel, asked for by itself: which kernels others may use is the whole process' choice."""
-    attended: torch.Tensor
-    attended, *_ = torch.ops.aten._scaled_dot_product_cudnn_attention(
-        query, key, value, None, False, 0.0, True, False, scale=scale
+def _filled(states: torch.Tensor) -> torch.Tensor:
+    """One row's, (1, heads, positions, width), with zeros behind up to a bucket's length, heads side by side in memory.
+
+    A plan is of one order in memory too.
+    """
+    by_position = states.transpose(1, 2)
+    missing = -by_position.shape[1] % BUCKET
+    if missing == 0 and by_position.is_contiguous():
+        return states
+    _, n_positions, n_heads, width = by_position.shape
+    filled = states.new_empty(1, n_positions + missing, n_heads, width)
+    filled[:, :n_positions] = by_position
+    filled[:, n_positions:] = 0
+    return filled.transpose(1, 2)
+
+
+def _by_cudnn(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None, *, causal: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """By cuDNN's kernel, asked for by itself: which kernels others may use is the whole process' choice.
+
+    Attention, and the log of the weights' sum, (rows, heads, positions, 1).
+    """
+    attended, weight, *_ = torch.ops.aten._scaled_dot_product_cudnn_attention(
+        query, key, value, None, True, 0.0, causal, False, scale=scale
     )
-    return attended
+    return attended, weight.reshape(*attended.shape[:3], 1)
+
+
+def _joined(one: tuple[torch.Tensor, torch.Tensor], other: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    """Attention to two parts of the keys, from that to each and the logs of their weights' sums."""
+    share = torch.sigmoid(one[1] - other[1])
+    return torch.addcmul(one[0] * share, other[0], 1 - share).to(one[0].dtype)
 
 
 AttentionInterface.register(BEHIND, attend_behind)

@@ -116,7 +116,7 @@ def forward_with(
 
 def _attention_of(loaded: LoadedModel, n_tokens: int, n_held: int) -> Callable[[], AbstractContextManager[None]]:
     """What opens the attention of tokens that are fed after what is held: the model's own, or one that is as good."""
-    if n_held == 0 and may_attend_in_buckets(loaded, n_tokens):
+    if may_attend_in_buckets(loaded, n_tokens, n_held):
         return partial(attention, IN_BUCKETS)
     # of a whole prompt in float32 the library asks for heads in groups, which no kernel but the slowest knows there
     behind = n_held > 0 or loaded.model.dtype not in HALVES

@@ -18,7 +18,7 @@ from math import ceil
 
 import torch
 
-from harness.model.generation.attention import may_attend_behind
+from harness.model.generation.attention import BUCKET, may_attend_behind
 from harness.model.generation.branching import decoder_layers
 from harness.model.loading.loaded_model import LoadedModel
 
@@ -147,8 +147,8 @@ def _room(loaded: LoadedModel, n_positions: int, free: Free) -> Room:
     node = _node_bytes(loaded, n_positions)
     computed = COMPUTED * min(free.values()) if on_gpu else CPU_BYTES
     # where a prompt may go on behind a front at no price
-    n_pieces = max(1, min(ceil(node / computed), n_positions // PIECE)) if may_attend_behind(loaded) else 1
-    share = 1 / n_pieces
+    tokens = _piece(n_positions, computed / node) if may_attend_behind(loaded) else n_positions
+    share = tokens / n_positions
     nodes = max(1, int(computed / (share * node)))
     # keys and values of a tree are spread over devices as its layers are
     cached = dict.fromkeys(free, 0)
@@ -159,8 +159,14 @@ def _room(loaded: LoadedModel, n_positions: int, free: Free) -> Room:
     rows = min(held[device] * len(layers) / (size * each) for device, each in cached.items() if each)
     row = sum(cached.values()) / len(layers)
     hidden = int(loaded.model.config.get_text_config().hidden_size) / row
-    tokens = None if n_pieces == 1 else ceil(share * n_positions)
-    return Room(nodes, rows, hidden, len(layers) + hidden, tokens)
+    return Room(nodes, rows, hidden, len(layers) + hidden, None if tokens == n_positions else tokens)
+
+
+def _piece(n_positions: int, share: float) -> int:
+    """Tokens of each of a prompt's pieces, which are such a share of it at most: about equal, and full buckets."""
+    most = max(PIECE, int(share * n_positions) // BUCKET * BUCKET)
+    n_pieces = ceil(n_positions / most)
+    return min(n_positions, ceil(n_positions / n_pieces / BUCKET) * BUCKET)
 
 
 def _node_bytes(loaded: LoadedModel, n_positions: int) -> float:

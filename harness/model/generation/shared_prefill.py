@@ -21,7 +21,6 @@ Knows nothing of what tokens mean; `harness.model.generation.decoding` reads the
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import pairwise
 from math import ceil
 
 import torch
@@ -120,10 +119,8 @@ class _Piece:
 
 
 def _parts(n_tokens: int, most: int | None) -> list[slice]:
-    """Runs of at most so many tokens, each about as long as the others."""
-    n_runs = 1 if most is None else ceil(n_tokens / most)
-    ends = [run * n_tokens // n_runs for run in range(n_runs + 1)]
-    return [slice(*each) for each in pairwise(ends)]
+    """Runs of so many tokens, the last one shorter."""
+    return [slice(start, min(start + (most or n_tokens), n_tokens)) for start in range(0, n_tokens, most or n_tokens)]
 
 
 def _noted(

@@ -9,7 +9,6 @@ import pytest
 import torch
 from tiny_models import doubled, random_ids, random_prompt, tiny_loaded, wrap
 from torch import nn
-from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from harness.experiment.heads import Head
@@ -105,36 +104,45 @@ def test_on_a_cpu_the_library_attends() -> None:
     assert not sees_everything(tiny_loaded("gemma3_text"))
 
 
-def causal(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None) -> torch.Tensor:
-    """What cuDNN's kernel computes, on any device; of one of a few lengths alone."""
-    assert query.shape[2] == key.shape[2] == value.shape[2]
-    assert query.shape[2] % attention.BUCKET == 0
-    return scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale, enable_gqa=True)
+def by_definition(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None, *, causal: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What cuDNN's kernel computes, on any device; of some of a few lengths alone."""
+    assert not [each.shape[2] for each in (query, key, value) if each.shape[2] % attention.BUCKET]
+    copies = query.shape[1] // key.shape[1]
+    scores = query @ key.repeat_interleave(copies, 1).transpose(2, 3) * (scale or query.shape[-1] ** -0.5)
+    if causal:
+        scores = scores.masked_fill(torch.ones_like(scores).triu(1).bool(), -torch.inf)
+    return scores.softmax(-1) @ value.repeat_interleave(copies, 1), scores.logsumexp(-1, keepdim=True)
 
 
-@pytest.mark.parametrize("n_tokens", [1, 5, 8, 9])
-def test_what_is_filled_up_behind_changes_nothing(n_tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("n_rows", [1, 3])
+@pytest.mark.parametrize(("held", "fed"), [(0, 1), (0, 5), (0, 8), (0, 9), (8, 8), (8, 3), (16, 9)])
+def test_what_is_filled_up_behind_changes_nothing(
+    n_rows: int, held: int, fed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole prompts, and pieces that follow on full buckets."""
     monkeypatch.setattr(attention, "BUCKET", 8)
-    monkeypatch.setattr(attention, "_causal", causal)
+    monkeypatch.setattr(attention, "_by_cudnn", by_definition)
     generator = torch.Generator().manual_seed(0)
-    query = torch.randn(3, n_tokens, 4, 8, generator=generator, dtype=torch.float64).transpose(1, 2)
-    key, value = (torch.randn(3, 2, n_tokens, 8, generator=generator, dtype=torch.float64) for _ in range(2))
+    query = torch.randn(n_rows, fed, 4, 8, generator=generator, dtype=torch.float64).transpose(1, 2)
+    key, value = (torch.randn(n_rows, 2, held + fed, 8, generator=generator, dtype=torch.float64) for _ in range(2))
     got, _ = attend_in_buckets(nn.Identity(), query, key, value, None, scaling=0.3)
-    expected = scaled_dot_product_attention(query, key, value, is_causal=True, scale=0.3, enable_gqa=True)
-    torch.testing.assert_close(got, expected.transpose(1, 2), atol=1e-12, rtol=1e-12)
+    expected, _ = attend_behind(nn.Identity(), query, key, value, None, scaling=0.3)
+    torch.testing.assert_close(got, expected, atol=1e-12, rtol=1e-12)
+    assert got.is_contiguous()
 
 
 @pytest.mark.skipif(
     not torch.cuda.is_available() or torch.cuda.get_device_capability() not in LONG_ON, reason="no such GPU"
 )
-@pytest.mark.parametrize("n_tokens", [4096, 4097, 5000])
-def test_the_fastest_kernel_says_what_flash_says(n_tokens: int) -> None:
-    query, key, value = (
-        torch.randn(2, heads, n_tokens, 128, device="cuda", dtype=torch.bfloat16) for heads in (8, 2, 2)
-    )
+@pytest.mark.parametrize(("held", "fed"), [(0, 4096), (0, 4097), (0, 5000), (2048, 2048), (5120, 1907)])
+def test_the_fastest_kernel_says_what_flash_says(held: int, fed: int) -> None:
+    query = torch.randn(2, fed, 8, 128, device="cuda", dtype=torch.bfloat16).transpose(1, 2)
+    key, value = (torch.randn(2, 2, held + fed, 128, device="cuda", dtype=torch.bfloat16) for _ in range(2))
     got, _ = attend_in_buckets(nn.Identity(), query, key, value, None)
-    expected = scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=True)
-    torch.testing.assert_close(got, expected.transpose(1, 2), atol=2e-2, rtol=2e-2)
+    expected, _ = attend_behind(nn.Identity(), query, key, value, None)
+    torch.testing.assert_close(got, expected, atol=2e-2, rtol=2e-2)
 
 
 def test_long_prompts_of_some_cards_alone() -> None:
