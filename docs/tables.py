@@ -130,6 +130,33 @@ def speed() -> str:
     return _table(head, (row(*each) for each in BENCHMARKS))
 
 
+WHOLE_COMMANDS = (("whole-demo-two-cores", "the demo, 18 rows, all default experiments"),)
+
+
+def whole_commands() -> str:
+    """The committed comparisons of whole commands with those of 0.1.0 (`tests.against`)."""
+
+    def row(name: str, what: str) -> tuple[str, ...]:
+        found = json.loads((ROOT / "reports" / "bench" / f"{name}.json").read_text(encoding="utf-8"))
+        machine, now, old = found["machine"], found["seconds"]["this"], found["seconds"]["other"]
+        device = machine["cards"][0] if machine["cards"] else f"{machine['cores']} CPU cores"
+        parts = ", ".join(f"{now[part]:.1f}" for part in ("before_first_row", "rows", "after_last_row"))
+        same = found["completions"]
+        differ = f"{same['different']} of {same['both']:,}" + (f", {same['ties']} at ties" if same["different"] else "")
+        before, after = (f"{side['seconds']:.1f} ({side['cpu_seconds']:.1f})" for side in (old, now))
+        return f"{what} (`{name}.json`)", device, before, after, parts, differ
+
+    head = (
+        "what",
+        "device",
+        "0.1.0: seconds (computed)",
+        "now",
+        "of which before the first row, in rows, after the last",
+        "answers that differ",
+    )
+    return _table(head, (row(*each) for each in WHOLE_COMMANDS))
+
+
 CLUSTERS = (
     ("a laptop", "`pytest evals` (the demo), and `--ablation-dry-run` for what follows", None, None),
     ("one GPU of 24 GB", "`pytest evals`", "1xL4-24GB", None),
@@ -248,7 +275,7 @@ TABLES: dict[str, Callable[[], str]] = {
     each.__name__: each
     for each in (
         *(architectures, options, columns, tasks, experiments),
-        *(speed, clusters, published_study, commands),
+        *(speed, whole_commands, clusters, published_study, commands),
     )
 }
 """Every table by the name of its file."""
