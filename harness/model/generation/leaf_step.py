@@ -20,7 +20,7 @@ from transformers import Cache
 from transformers.cache_utils import CacheLayerMixin
 
 from harness.model.generation.attention import HALVES, attention, sees_everything
-from harness.model.generation.node_attention import BIAS_STEP, TO_NODES, Arrangement, HeldLayers, bias_of
+from harness.model.generation.node_attention import BIAS_STEP, COPIED_BYTES, TO_NODES, Arrangement, HeldLayers, bias_of
 from harness.model.generation.node_cache import NodeLayer
 from harness.model.generation.norms import fused_norms
 from harness.model.loading.devices import uploaded
@@ -140,7 +140,11 @@ class LeafStep:
                 alike = (part.places.tobytes(), part.device)
                 if alike not in known:
                     known[alike] = Arrangement(
-                        part.places, part.device, self._loaded.model.dtype, in_one=self.keeps_shape
+                        part.places,
+                        part.device,
+                        self._loaded.model.dtype,
+                        in_one=self.keeps_shape,
+                        spare=COPIED_BYTES // part.position_bytes,
                     )
                 parts.append(known[alike].of([memory.buffers() for memory in part.memories]))
             held.append(parts)
@@ -242,6 +246,11 @@ class _Memories:
         self.places = numbers[:, :3]
         # of each row, how many positions are held behind: a draft's
         self.n_drafted = numbers[:, 3]
+
+    @property
+    def position_bytes(self) -> int:
+        """What keys and values of one position of one node take."""
+        return sum(held[0, :, 0].numel() * held.element_size() for held in self.memories[0].buffers())
 
     def keep(self, rows: Sequence[int]) -> None:
         """These rows alone; drafts were copied."""

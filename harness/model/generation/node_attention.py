@@ -12,7 +12,7 @@ Knows nothing of trees beyond which row reads which node, nor of tokens.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import pairwise
 from typing import Any
@@ -34,6 +34,12 @@ UNSEEN = -6e4
 
 BIAS_STEP = 16
 """Places by which the room of a bias grows: kernels read it in pieces of as many."""
+
+WORTH_ANOTHER_RUN = 2**20
+"""Positions that rows which stand in for others would attend to, from which on heavy nodes have a run of their own."""
+
+COPIED_BYTES = 2**25
+"""Of a layer's keys and values, which may be copied for that."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -80,7 +86,8 @@ Places = NDArray[np.int64]
 class Run:
     """Neighbouring nodes of one memory, how many positions each holds, and as many rows of the batch for each.
 
-    `rows` is (nodes, rows of each); where it is not `own` a row stands in for one that a node has not.
+    `rows` is (nodes, rows of each); where it is not `own` a row stands in for one that a node has not. `copied` are
+    nodes that do not stand together: of these the run is, each copied.
     """
 
     memory: int
@@ -88,27 +95,54 @@ class Run:
     lengths: NDArray[np.int64]
     rows: NDArray[np.int64]
     own: NDArray[np.bool_]
+    copied: NDArray[np.int64] | None = None
 
 
-def runs_of(places: Places, *, in_one: bool) -> list[Run]:
+def runs_of(places: Places, *, in_one: bool, spare: int = 0) -> list[Run]:
     """Neighbouring nodes that have as many rows each and hold as much; row i of a batch finds its own at `places[i]`.
 
     `in_one`: all nodes of a memory are one run, each with as many rows as the largest has, whatever rows these are.
+    Where a few have many more than the others, what these have more is another run: of copies, where the nodes do not
+    stand together and have no more than `spare` positions.
     """
-    return [run for memory in np.unique(places[:, 0]) for run in _runs_in(int(memory), places, in_one=in_one)]
+    memories = map(int, np.unique(places[:, 0]))
+    return [run for memory in memories for run in _runs_in(memory, places, in_one=in_one, spare=spare)]
 
 
-def _runs_in(memory: int, places: Places, *, in_one: bool) -> list[Run]:
+def _runs_in(memory: int, places: Places, *, in_one: bool, spare: int) -> list[Run]:
     rows = np.flatnonzero(places[:, 0] == memory)
     rows = rows[np.argsort(places[rows, 1], kind="stable")]
     nodes, starts, counts = np.unique(places[rows, 1], return_index=True, return_counts=True)
     lengths = places[rows[starts], 2]
+    light = _rows_of_light(nodes, counts, int(lengths.max()), spare) if in_one else counts.max()
+    if light < counts.max():
+        heavy, first = counts > light, np.arange(len(rows)) - np.repeat(starts, counts) < light
+        most = _run(memory, nodes, lengths, np.minimum(counts, light), rows[first])
+        of_heavy = lengths[heavy], counts[heavy] - light, rows[~first]
+        if _are_together(nodes[heavy]):
+            return [most, _run(memory, nodes[heavy], *of_heavy)]
+        return [most, replace(_run(memory, np.arange(heavy.sum()), *of_heavy), copied=nodes[heavy])]
     continues = (np.diff(nodes) == 1) & (np.diff(counts) == 0) & (np.diff(lengths) == 0)
     cuts = [] if in_one else (1 + np.flatnonzero(~continues)).tolist()
     return [
         _run(memory, nodes[start:stop], lengths[start:stop], counts[start:stop], rows[starts[start] :])
         for start, stop in pairwise([0, *cuts, len(nodes)])
     ]
+
+
+def _rows_of_light(nodes: NDArray[np.int64], counts: NDArray[np.int64], longest: int, spare: int) -> int:
+    """How many rows of each node are in the first run, so that few rows stand in for others; the most where all are."""
+    most, n_places = int(counts.max()), int(nodes[-1] - nodes[0]) + 1
+    each = np.unique(counts)
+    n_heavy = (counts > each[:, None]).sum(axis=1)
+    n_rows = n_places * each + n_heavy * (most - each)
+    best = int(n_rows.argmin())
+    fits = n_heavy[best] * longest <= spare or _are_together(nodes[counts > each[best]])
+    return int(each[best]) if fits and (n_places * most - n_rows[best]) * longest > WORTH_ANOTHER_RUN else most
+
+
+def _are_together(nodes: NDArray[np.int64]) -> bool:
+    return bool((np.diff(nodes) == 1).all())
 
 
 def _run(
@@ -132,8 +166,10 @@ def _run(
 class Arrangement:
     """Runs of nodes as tensors for all layers whose rows part alike (`runs_of`)."""
 
-    def __init__(self, places: Places, device: torch.device, dtype: torch.dtype, *, in_one: bool) -> None:
-        runs = runs_of(places, in_one=in_one)
+    def __init__(
+        self, places: Places, device: torch.device, dtype: torch.dtype, *, in_one: bool, spare: int = 0
+    ) -> None:
+        runs = runs_of(places, in_one=in_one, spare=spare)
         line = np.concatenate([run.rows.ravel() for run in runs])
         own = np.concatenate([run.own.ravel() for run in runs])
         at = np.empty(len(places), dtype=np.int64)
@@ -142,6 +178,7 @@ class Arrangement:
         self._runs = [
             (
                 run,
+                None if run.copied is None else uploaded(torch.from_numpy(run.copied), device),
                 _index(run.rows.ravel(), len(places), device),
                 _bias(run.lengths, device, dtype) if run.lengths.min() < run.lengths.max() else None,
             )
@@ -151,8 +188,12 @@ class Arrangement:
     def of(self, memories: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> HeldPart:
         """A layer's part, from the keys and values of its memories: (nodes, key heads, positions, width)."""
         nodes = []
-        for run, rows, bias in self._runs:
-            keys, values = (held[run.nodes, :, : int(run.lengths.max())] for held in memories[run.memory])
+        for run, copied, rows, bias in self._runs:
+            keys, values = (held[:, :, : int(run.lengths.max())] for held in memories[run.memory])
+            if copied is None:
+                keys, values = keys[run.nodes], values[run.nodes]
+            else:
+                keys, values = keys.index_select(0, copied), values.index_select(0, copied)
             nodes.append(Nodes(keys, values, rows, bias))
         return HeldPart(tuple(nodes), self._places)
 

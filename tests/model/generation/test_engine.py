@@ -30,7 +30,6 @@ from tiny_models import (
     tiny_model,
     wrap,
 )
-from torch import nn
 
 from harness.choices import Phase
 from harness.demo import MODEL_FOLDER, RANKING_FILE
@@ -41,7 +40,7 @@ from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import Head
 from harness.experiment.intervention import ZEROED, Edges, Intervention, MeanValues, Rescue
 from harness.experiment.record import Ask, Completion
-from harness.model.generation import answering, attention, branching, decoding, engine, reference, room
+from harness.model.generation import answering, attention, branching, decoding, engine, node_attention, reference, room
 from harness.model.generation import groups as groups_module
 from harness.model.generation.answering import ReadPrompt
 from harness.model.generation.branching import Branching, decoder_layers
@@ -195,9 +194,15 @@ def test_rows_of_one_filing_are_each_what_the_plain_loop_says(data: st.DataObjec
     check_group(data, group, data.draw(st.sampled_from(REPRESENTATIVES)))
 
 
-def causal(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None) -> torch.Tensor:
-    """In place of a GPU's kernel."""
-    return nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale, enable_gqa=True)
+def by_definition(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None, *, causal: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """In place of a GPU's kernel: attention, and the logs of the weights' sums."""
+    copies = query.shape[1] // key.shape[1]
+    scores = query @ key.repeat_interleave(copies, 1).transpose(2, 3) * (scale or query.shape[-1] ** -0.5)
+    if causal:
+        scores = scores.masked_fill(torch.ones_like(scores).triu(1).bool(), -torch.inf)
+    return scores.softmax(-1) @ value.repeat_interleave(copies, 1), scores.logsumexp(-1, keepdim=True)
 
 
 @settings(derandomize=True, deadline=None, max_examples=40)
@@ -208,13 +213,18 @@ def test_rows_of_one_filing_in_the_ways_of_a_gpu(data: st.DataObject, group: Gro
     Side by side, or from a front on, or as what either saves has it.
     """
     busy = data.draw(st.sampled_from([0.0, 20.0, 10.0**6]))
-    long = data.draw(st.integers(1, 3 * WINDOW))
+    long, bucket = data.draw(st.integers(1, 3 * WINDOW)), 8
+
+    def in_buckets(loaded: LoadedModel, n_tokens: int, n_held: int) -> bool:
+        return n_held + n_tokens >= long and n_held % bucket == 0 and n_tokens >= bucket
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LoadedModel, "waits_for_launches", True)
         patch.setattr(groups_module, "busy_tokens", lambda loaded: busy)
-        patch.setattr(branching, "may_attend_in_buckets", lambda loaded, n_tokens: n_tokens >= long)
-        patch.setattr(attention, "BUCKET", 8)
-        patch.setattr(attention, "_causal", causal)
+        patch.setattr(branching, "may_attend_in_buckets", in_buckets)
+        patch.setattr(attention, "BUCKET", bucket)
+        patch.setattr(room, "BUCKET", bucket)
+        patch.setattr(attention, "_by_cudnn", by_definition)
         patch.setattr(room, "PIECE", data.draw(st.integers(1, WINDOW)))
         patch.setattr(room, "CPU_BYTES", data.draw(st.sampled_from([1, 2**12, 2**26])))
         patch.setattr(room, "CPU_HELD", data.draw(st.sampled_from([1, 2**16, 2**30])))
@@ -246,6 +256,7 @@ def test_prompts_side_by_side_are_each_what_the_plain_loop_says(data: st.DataObj
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LoadedModel, "waits_for_launches", True)
         patch.setattr(groups_module, "MOST_SIDE_BY_SIDE", data.draw(st.integers(2, 6)))
+        patch.setattr(node_attention, "WORTH_ANOTHER_RUN", data.draw(st.sampled_from([0, 10**6])))
         patch.setattr(room, "CPU_BYTES", data.draw(st.sampled_from([1, 2**12, 2**26])))
         patch.setattr(room, "CPU_HELD", data.draw(st.sampled_from([1, 2**16, 2**30])))
         patch.setattr(engine, "WAIT_SECONDS", 0)

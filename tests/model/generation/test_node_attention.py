@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
+from harness.model.generation import node_attention
 from harness.model.generation.node_attention import Arrangement, HeldLayers, attend, bias_of, runs_of
 
 Place = tuple[int, int, int]
@@ -47,6 +48,27 @@ def test_nodes_of_other_memories_and_lengths_are_other_runs() -> None:
     ]
 
 
+def test_what_a_few_nodes_have_more_is_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two and three rows where others have one; side by side they are a slice, else copied if that is little."""
+    places = [(0, node, 9) for node in [0, 0, 0, 1, 2, 3, 3, 4, 5]]
+    whole = (0, slice(0, 6), [9] * 6, [[0, 1, 2], [3, -1, -1], [4, -1, -1], [5, 6, -1], [7, -1, -1], [8, -1, -1]])
+    assert runs(places, in_one=True) == [whole], "it is not worth it"
+    monkeypatch.setattr(node_attention, "WORTH_ANOTHER_RUN", 71)
+    assert runs(places, in_one=True) == [whole], "two nodes of 9 positions are to be copied"
+    first, second = runs_of(np.array(places), in_one=True, spare=18)
+    assert (first.nodes, first.rows.tolist(), first.copied) == (slice(0, 6), [[0], [3], [4], [5], [7], [8]], None)
+    assert second.copied is not None
+    assert (second.copied.tolist(), second.lengths.tolist()) == ([0, 3], [9, 9])
+    assert np.where(second.own, second.rows, -1).tolist() == [[1, 2], [6, -1]]
+    monkeypatch.setattr(node_attention, "WORTH_ANOTHER_RUN", 72)
+    assert len(runs_of(np.array(places), in_one=True, spare=18)) == 1, "18 rows would be 10: 72 positions are saved"
+    alone = [(0, node, 9) for node in [1, 2, 2, 2, 2, 2, 3, 4]]
+    assert runs(alone, in_one=True) == [
+        (0, slice(1, 5), [9, 9, 9, 9], [[0], [1], [6], [7]]),
+        (0, slice(2, 3), [9], [[2, 3, 4, 5]]),
+    ]
+
+
 class FirstLayer(torch.nn.Module):
     """All that is asked of a module."""
 
@@ -56,7 +78,9 @@ class FirstLayer(torch.nn.Module):
 @pytest.mark.parametrize("shape", [(4, 4, 8), (8, 2, 16)], ids=str)
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-def test_two_parts_are_one_attention(shape: tuple[int, int, int], device: str, dtype: torch.dtype) -> None:
+def test_two_parts_are_one_attention(
+    shape: tuple[int, int, int], device: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Against torch's own over all places with a mask, keys copied for each row and head; two tokens a row."""
     n_heads, key_heads, width = shape
     generator = torch.Generator().manual_seed(0)
@@ -68,6 +92,7 @@ def test_two_parts_are_one_attention(shape: tuple[int, int, int], device: str, d
     key, value = drawn(4, key_heads, 16), drawn(4, key_heads, 16)
     known = torch.arange(16, device=device) <= torch.tensor([[4, 5], [0, 1], [8, 9], [4, 5]], device=device)[..., None]
     nodes = [1, 0, 1, 2]
+    monkeypatch.setattr(node_attention, "WORTH_ANOTHER_RUN", 0)
     all_keys, all_values = (
         torch.cat([held[nodes], new], dim=2).double().repeat_interleave(n_heads // key_heads, dim=1)
         for held, new in ((held_keys, key), (held_values, value))
@@ -75,7 +100,8 @@ def test_two_parts_are_one_attention(shape: tuple[int, int, int], device: str, d
     seen = torch.cat([torch.ones(4, 2, 30, dtype=torch.bool, device=device), known], dim=2)[:, None]
     expected = scaled_dot_product_attention(query.double(), all_keys, all_values, attn_mask=seen, scale=0.3)
     for in_one in (False, True):
-        arrangement = Arrangement(np.array([(0, node, 30) for node in nodes]), held_keys.device, dtype, in_one=in_one)
+        places = np.array([(0, node, 30) for node in nodes])
+        arrangement = Arrangement(places, held_keys.device, dtype, in_one=in_one)
         held = HeldLayers([[arrangement.of([(held_keys, held_values)])]])
         attended, _ = attend(FirstLayer(), query, key, value, bias_of(known[:, None], dtype), scaling=0.3, held=held)
         tolerance = TOLERANCES[dtype]
@@ -84,8 +110,15 @@ def test_two_parts_are_one_attention(shape: tuple[int, int, int], device: str, d
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-def test_several_prompts_are_each_attended_to_as_far_as_they_go(device: str, dtype: torch.dtype) -> None:
-    """A front and two memories behind it: nodes of 30, 17 and 0 positions in one, of 5 in another; two tokens a row."""
+@pytest.mark.parametrize("worth", [0, 10**6])
+def test_several_prompts_are_each_attended_to_as_far_as_they_go(
+    device: str, dtype: torch.dtype, worth: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A front and two memories behind it: nodes of 30, 17 and 0 positions in one, of 5 in another; two tokens a row.
+
+    Of the front's nodes two have more rows than the one between them.
+    """
+    monkeypatch.setattr(node_attention, "WORTH_ANOTHER_RUN", worth)
     generator, n_heads, key_heads, width = torch.Generator().manual_seed(0), 8, 2, 16
 
     def drawn(rows: int, heads: int, places: int) -> torch.Tensor:
@@ -93,13 +126,13 @@ def test_several_prompts_are_each_attended_to_as_far_as_they_go(device: str, dty
 
     query, key, value = drawn(6, n_heads, 2), drawn(6, key_heads, 16), drawn(6, key_heads, 16)
     known = (torch.arange(16, device=device) <= torch.tensor([[0], [1]], device=device)).expand(6, 2, 16)
-    front = [(3 * drawn(2, key_heads, 12), drawn(2, key_heads, 12))]
+    front = [(3 * drawn(3, key_heads, 12), drawn(3, key_heads, 12))]
     own = [(3 * drawn(3, key_heads, 33), drawn(3, key_heads, 33)), (drawn(1, key_heads, 9), drawn(1, key_heads, 9))]
-    of_front = [(0, node, 12) for node in [0, 0, 1, 1, 0, 0]]
+    of_front = [(0, node, 12) for node in [0, 0, 2, 2, 0, 1]]
     of_own = [(0, 0, 30), (0, 0, 30), (0, 1, 17), (0, 2, 0), (1, 0, 5), (1, 0, 5)]
     for in_one in (False, True):
         parts = [
-            Arrangement(np.array(places), query.device, dtype, in_one=in_one).of(memories)
+            Arrangement(np.array(places), query.device, dtype, in_one=in_one, spare=99).of(memories)
             for places, memories in ((of_front, front), (of_own, own))
         ]
         bias = bias_of(known[:, None], dtype)
