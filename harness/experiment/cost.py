@@ -4,7 +4,7 @@ Counts are of the work that cannot be shared away: of conditions that agree in t
 attention is needed once, and its output projection and feed-forward once for each different set of heads ablated
 in it. In the last layer all positions but the last need keys and values alone. Prompts that begin alike need their
 common front once, for all head sets that are asked of any of them. Sizes come from whoever knows a
-model (`harness.model.loading.blueprints`); speeds from whoever measured them (`harness.model.performance.measures`).
+model (`harness.model.loading.blueprints`); speeds from whoever measured them (`harness.model.loading.device_speed`).
 
 Conventions: a weight met by a token costs 2 operations; causal attention over T tokens costs 2 x T^2 x the width of
 all heads (scores and values, half of the square each). Norms, activations, rotary angles and the head over the

@@ -125,8 +125,8 @@ class _Loop:
 
 
 def _loop(request: Request) -> _Loop:
+    from harness.model.loading.device_speed import finish
     from harness.model.performance.bench import BASELINES
-    from harness.model.performance.measures import finish
 
     way, most = BASELINES[request.baseline], request.settings.max_new_tokens
     with Store(IN_MEMORY) as store:

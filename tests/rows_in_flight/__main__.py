@@ -24,8 +24,8 @@ from harness.experiment.record import Ask, Completion
 from harness.model.generation import engine
 from harness.model.generation.room import room_of
 from harness.model.generation.stages import Stages, stages_of
+from harness.model.loading.device_speed import measure_speed
 from harness.model.loading.loaded_model import LoadedModel
-from harness.model.performance.measures import measure_speed
 
 from .rows import KS, Answers, arguments, asks_of, compared, head_sets, least_work, runs, spread_model, watched
 

@@ -22,6 +22,7 @@ from harness.experiment.heads import Head
 from harness.experiment.prefix_tree import prefix_tree
 from harness.experiment.record import Ask, Completion
 from harness.model.loading.architectures import architecture_of
+from harness.model.loading.device_speed import relative_speeds
 from harness.model.loading.loaded_model import LoadedModel
 from harness.model.loading.placement import Parts, balanced
 from harness.model.performance import shapes
@@ -90,7 +91,8 @@ def spread_model(shape: str, sets: Sequence[Sequence[frozenset[Head]]]) -> tuple
     )
     cards = range(torch.cuda.device_count())
     room = [torch.cuda.mem_get_info(card)[0] - RESERVE for card in cards]
-    places = balanced(parts, room, [1.0] * len(cards))
+    speeds = relative_speeds(cards, torch.bfloat16)
+    places = balanced(parts, room, [speeds[card] for card in cards])
     devices = [torch.device("cuda", card) for card in places]
     return _random(shape, devices[0], torch.bfloat16, devices), list(places)
 

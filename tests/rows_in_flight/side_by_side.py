@@ -38,7 +38,7 @@ from harness import __version__
 from harness.experiment.record import Ask, Completion, RunKey
 from harness.model.generation import engine
 from harness.model.generation.engines import ModelEngine
-from harness.model.performance.measures import measure_speed
+from harness.model.loading.device_speed import measure_speed
 from harness.settings import Settings
 from harness.study.cluster import ClusterCrew, Order
 from harness.study.node_model import Equipment, NodeModel

@@ -18,6 +18,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from harness.model.loading.architectures import (
 )
 from harness.model.loading.blueprints import rotates_by_length
 from harness.model.loading.checkpoint import Checkpoint
+from harness.model.loading.device_speed import relative_speeds
 from harness.model.loading.devices import choose_kernels, device_map_of, gpus_of, move_once, room_of
 from harness.model.loading.gguf_files import check_biases, full_weights, read_content
 from harness.model.loading.sources import Source, fetch, opened, quiet
@@ -143,7 +145,8 @@ def _load_weights(
     placed: Any = device_map_of(device_map) or ("cuda" if expected.device_type == "cuda" else None)
     if len(gpus := gpus_of(device_map)) > 1:
         layers, size = checkpoint.architecture.layers, checkpoint.size(expected.dtype)
-        placed = spread(checkpoint.config, layers, size, gpus, work=work) or placed
+        speeds = partial(relative_speeds, dtype=getattr(torch, expected.dtype))
+        placed = spread(checkpoint.config, layers, size, gpus, work=work, speeds=speeds) or placed
     with opened(source) as place, _offload_folder() as offloaded:
         pair: tuple[PreTrainedModel, dict[str, set[Any]]] = AutoModelForCausalLM.from_pretrained(  # type: ignore[assignment]  # a pair, as asked
             place,

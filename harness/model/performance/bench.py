@@ -33,8 +33,9 @@ from harness.experiment.record import Ask, Completion
 from harness.model.generation.engines import ModelEngine
 from harness.model.generation.groups import at_once, rounds_at_once
 from harness.model.intervention.ablation import Ablation
+from harness.model.loading.device_speed import finish, measure_held_flops, measure_speed
 from harness.model.loading.loaded_model import LoadedModel
-from harness.model.performance.measures import LayerCounter, PeakMemory, finish, measure_held_flops, measure_speed
+from harness.model.performance.measures import LayerCounter, PeakMemory
 from harness.retrieval.prompts import Prompt, Trial
 
 TIE = 1e-5

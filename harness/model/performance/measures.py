@@ -1,9 +1,4 @@
-"""What a benchmark measures beside time: how fast a device is at best, passes through layers, and the peak of memory.
-
-A benchmark that says "half of what the card can do" needs a device's speed (large matrix products, and copies of
-memory) from the same minutes as its own figures. At best is one product after a pause; a GPU whose power or heat is
-limited clocks down under products without a pause, which is what reading long prompts is, so there what it holds is
-measured too.
+"""What a benchmark measures beside time: passes through layers, and the peak of memory.
 
 A pass over more positions than an answer has is prefill; anything shorter reads weights and caches for a few tokens,
 as decoding and the checking of drafts do. Passes are seen after the output projection, where conditions
@@ -11,8 +6,6 @@ have parted; where a layer is run for its keys and values alone, its projection 
 Counting costs a Python call a layer. Knows nothing of conditions.
 """
 
-import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -21,76 +14,7 @@ from typing import Any, Self
 import torch
 from torch import nn
 
-from harness.experiment.cost import Speed
 from harness.model.loading.loaded_model import LoadedModel
-
-REPEATS = 7
-GPU_SIDE, CPU_SIDE = 8192, 1024
-"""Rows and columns of the matrices that are multiplied."""
-GPU_BYTES, CPU_BYTES = 2**31, 2**28
-"""Bytes that are copied; far more than any cache holds."""
-PAUSE_SECONDS = 1.0
-"""Of a GPU, before its best is measured: until then it may still be as slow as what came before has made it."""
-HELD_SECONDS = 2.0
-"""Seconds of products before those that are measured, and of these: clocks settle within one."""
-
-
-def measure_speed(device: torch.device, dtype: torch.dtype) -> Speed:
-    """The best of several: 2 n^3 operations of an n x n product; bytes read plus bytes written of a copy."""
-    on_gpu = device.type == "cuda"
-    multiply, flops = _product(device, dtype)
-    if on_gpu:
-        finish(device)
-        time.sleep(PAUSE_SECONDS)
-    seconds = _best(multiply, device)
-    source = torch.zeros(GPU_BYTES if on_gpu else CPU_BYTES, dtype=torch.uint8, device=device)
-    target = torch.empty_like(source)
-    copy_seconds = _best(lambda: target.copy_(source), device)
-    return Speed(flops=flops / seconds, bandwidth=2 * source.numel() / copy_seconds)
-
-
-def measure_held_flops(device: torch.device, dtype: torch.dtype) -> float | None:
-    """Operations a second of the same products one behind the other for `HELD_SECONDS`, after as many seconds of them.
-
-    `None` on a CPU, where nothing but other work slows them down.
-    """
-    if device.type != "cuda":
-        return None
-    multiply, flops = _product(device, dtype)
-    n_products = max(1, int(HELD_SECONDS / _best(multiply, device)))
-    for _ in range(2):
-        began = time.perf_counter()
-        for _ in range(n_products):
-            multiply()
-        finish(device)
-        seconds = time.perf_counter() - began
-    return n_products * flops / seconds
-
-
-def _product(device: torch.device, dtype: torch.dtype) -> tuple[Callable[[], object], float]:
-    """What multiplies two n x n matrices of random numbers, and the 2 n^3 operations that it takes."""
-    side = GPU_SIDE if device.type == "cuda" else CPU_SIDE
-    left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    product = torch.empty(side, side, device=device, dtype=dtype)
-    return lambda: torch.mm(left, right, out=product), 2.0 * side**3
-
-
-def finish(device: torch.device) -> None:
-    """Wait until a device has done all that it was asked for."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def _best(work: Callable[[], object], device: torch.device) -> float:
-    work()  # kernels are chosen, and memory is taken, at the first call
-    finish(device)
-    best = float("inf")
-    for _ in range(REPEATS):
-        began = time.perf_counter()
-        work()
-        finish(device)
-        best = min(best, time.perf_counter() - began)
-    return best
 
 
 class LayerCounter:

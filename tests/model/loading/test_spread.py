@@ -1,5 +1,7 @@
 """Which part of a model lies where, when it is loaded over several GPUs."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -45,21 +47,38 @@ def sized(gib: float) -> ModelSize:
     return replace(size, bytes_per_number=gib * 2**30 / size.n_weights)
 
 
+def alike(gpus: Sequence[int]) -> dict[int, float]:
+    return dict.fromkeys(gpus, 1.0)
+
+
 def test_what_fits_on_one_is_put_on_the_roomiest() -> None:
-    found = spread(tiny_config("llama"), "model.layers", sized(8), {0: 9 * 2**30, 2: 10 * 2**30})
+    found = spread(tiny_config("llama"), "model.layers", sized(8), {0: 9 * 2**30, 2: 10 * 2**30}, speeds=alike)
     assert found == {"": "cuda:2"}
 
 
 def test_what_does_not_is_dealt_out_by_layers() -> None:
-    found = spread(tiny_config("llama"), "model.layers", sized(8), {1: 7 * 2**30, 3: 7 * 2**30})
+    found = spread(tiny_config("llama"), "model.layers", sized(8), {1: 7 * 2**30, 3: 7 * 2**30}, speeds=alike)
     assert found is not None
     places = [found[f"model.layers.{number}"] for number in range(N_LAYERS)]
     assert set(places) == {"cuda:1", "cuda:3"}
     assert (found["model.embed_tokens"], found["lm_head"]) == (places[0], places[-1])
 
 
+@pytest.mark.parametrize(("slower", "layers"), [(1.0, {1: 2, 3: 1}), (0.4, {1: 1, 3: 2})])
+def test_the_faster_gpu_has_more_layers(slower: float, layers: dict[int, int]) -> None:
+    """Which of two alike has two of three is all the same; of unlike ones the faster, where memory allows."""
+    free = {1: 9 * 2**30, 3: 8.9 * 2**30}
+    found = spread(
+        tiny_config("llama"), "model.layers", sized(8.2), free, speeds=lambda gpus: {1: slower, 3: 1.0}, work=(1, 1, 1)
+    )
+    assert found is not None
+    assert Counter(found[f"model.layers.{number}"] for number in range(N_LAYERS)) == {
+        f"cuda:{gpu}": n for gpu, n in layers.items()
+    }
+
+
 def test_what_fits_on_all_together_no_more_is_left_to_the_library() -> None:
-    assert spread(tiny_config("llama"), "model.layers", sized(8), {0: 2 * 2**30, 1: 2 * 2**30}) is None
+    assert spread(tiny_config("llama"), "model.layers", sized(8), {0: 2 * 2**30, 1: 2 * 2**30}, speeds=alike) is None
 
 
 def test_a_weight_outside_of_parts_is_left_to_the_library() -> None:

@@ -1,6 +1,5 @@
 """What a benchmark measures beside time, by hand."""
 
-import time
 from mmap import mmap
 from pathlib import Path
 
@@ -12,31 +11,7 @@ from harness.experiment.heads import Head
 from harness.experiment.prefix_tree import prefix_tree
 from harness.model.generation import engine, reference
 from harness.model.performance import measures
-from harness.model.performance.measures import LayerCounter, PeakMemory, measure_held_flops, measure_speed
-
-
-def test_speed_is_work_over_the_best_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([0.0, 4.0, 4.0, 6.0] * 2)
-    monkeypatch.setattr(measures, "CPU_SIDE", 10)
-    monkeypatch.setattr(measures, "CPU_BYTES", 500)
-    monkeypatch.setattr(measures, "REPEATS", 2)
-    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
-    speed = measure_speed(torch.device("cpu"), torch.float32)
-    assert (speed.flops, speed.bandwidth) == (2 * 10**3 / 2.0, 2 * 500 / 2.0)
-
-
-def test_what_is_held_is_counted_after_as_many_products(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four of 100 operations in the first second, four in the two seconds that count."""
-    products: list[int] = []
-    clock = iter([0.0, 1.0, 1.0, 3.0])
-    monkeypatch.setattr(measures, "_product", lambda *_: (lambda: products.append(1), 100.0))
-    monkeypatch.setattr(measures, "_best", lambda *_: 0.5)
-    monkeypatch.setattr(measures, "finish", lambda device: None)
-    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
-    assert measure_held_flops(torch.device("cuda"), torch.float32) == 4 * 100 / 2.0
-    assert len(products) == 8
-    assert measure_held_flops(torch.device("cpu"), torch.float32) is None
-
+from harness.model.performance.measures import LayerCounter, PeakMemory
 
 PROMPT = random_prompt(20)
 SETS = (frozenset[Head](), frozenset({Head(1, 0)}), frozenset({Head(1, 0), Head(2, 2)}))
