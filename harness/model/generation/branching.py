@@ -40,7 +40,7 @@ from harness.model.generation.attention import (
     may_attend_behind,
     may_attend_in_buckets,
 )
-from harness.model.generation.norms import fused_norms
+from harness.model.generation.fused import fused
 from harness.model.intervention.projection_input import ZERO, HookInput, Replacement, as_call, projection_input
 from harness.model.intervention.thread_hooks import hooked, replaced
 from harness.model.loading.architectures import AttentionOutput
@@ -62,7 +62,7 @@ class LayerCall:
 
     def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
         """The layer's output for these hidden states: (rows, positions, width)."""
-        with self.attends(), fused_norms(self.layer):
+        with self.attends(), fused(self.layer):
             result = self.layer(hidden, *self.args, **self.kwargs)
         output: torch.Tensor = result[0] if isinstance(result, tuple) else result
         return output

@@ -20,9 +20,9 @@ from transformers import Cache
 from transformers.cache_utils import CacheLayerMixin
 
 from harness.model.generation.attention import HALVES, attention, sees_everything
+from harness.model.generation.fused import fused
 from harness.model.generation.node_attention import BIAS_STEP, COPIED_BYTES, TO_NODES, Arrangement, HeldLayers, bias_of
 from harness.model.generation.node_cache import NodeLayer
-from harness.model.generation.norms import fused_norms
 from harness.model.loading.devices import uploaded
 from harness.model.loading.loaded_model import LoadedModel
 
@@ -161,7 +161,7 @@ class LeafStep:
             tail.where = where[tail.device]
         known = torch.arange(self._tails[0].most, device=ids.device) <= places[..., None]
         bias = bias_of(known[:, None], self._loaded.model.dtype)
-        with attention(TO_NODES), fused_norms(self._loaded.model):
+        with attention(TO_NODES), fused(self._loaded.model):
             output = self._loaded.model(
                 input_ids=ids,
                 position_ids=self._before + places,

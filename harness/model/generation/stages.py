@@ -31,7 +31,7 @@ from torch import nn
 
 from harness.experiment.locks import WAIT_SECONDS
 from harness.model.generation.branching import attention_modules, decoder_layers
-from harness.model.generation.norms import norms_within
+from harness.model.generation.fused import norms_within
 from harness.model.intervention.thread_hooks import ready_for_forwards, ready_for_hooks, replaced
 from harness.model.loading.loaded_model import LoadedModel
 

@@ -1,0 +1,188 @@
+"""What a library writes out step by step, in fewer passes through memory: RMS norms, and rotary positions.
+
+An RMS norm (B. Zhang and R. Sennrich 2019, https://arxiv.org/abs/1910.07467) written out goes to float32, to squares,
+their mean, its root, two products and back, each a pass over all hidden states. Torch's own `rms_norm` reads them once
+and writes them once; where the library rounds before it multiplies by the weight, so is done here. A rotation (J. Su et
+al. 2021, https://arxiv.org/abs/2104.09864) written out copies its argument with halves exchanged, makes two products
+and adds them; half by half nothing is copied, and every bit is the same.
+
+So it is done in half precision on GPUs, where this thread asks for it; in float32 and float64 nothing is changed. For
+which modules and functions that is right is found by trying them on random numbers, kind by kind: some norms add one to
+the weight, some rotate neighbours in place of halves. Knows no architectures by name.
+"""
+
+import copy
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+
+from harness.model.generation.attention import HALVES
+from harness.model.intervention.thread_hooks import replaced
+
+EPSILONS = ("variance_epsilon", "eps")
+"""What modules call the number that is added to the mean of squares."""
+
+ROTATION = "apply_rotary_pos_emb"
+"""What the library calls the function that rotates queries and keys, in the module of each of its models."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """A kind of RMS norms: what modules of it call their epsilon, and whether they round before the weight too."""
+
+    epsilon: str
+    rounds_twice: bool
+
+    def of(self, norm: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
+        """What such a module says, in few passes."""
+        weight, epsilon = norm.get_parameter("weight"), getattr(norm, self.epsilon)
+        if self.rounds_twice:
+            return nn.functional.rms_norm(hidden, weight.shape, None, epsilon).mul_(weight)
+        return nn.functional.rms_norm(hidden, weight.shape, weight, epsilon)
+
+
+_norms: WeakKeyDictionary[nn.Module, tuple[tuple[nn.Module, _Kind], ...]] = WeakKeyDictionary()
+_kinds: dict[type[nn.Module], _Kind | None] = {}
+
+
+class _Asked(threading.local):
+    """Whether this thread asks for it."""
+
+    yes: bool = False
+
+
+_asked = _Asked()
+
+
+@contextmanager
+def fused(module: nn.Module) -> Iterator[None]:
+    """Norms and rotations within this module in few passes, as this thread calls them, while the context is open."""
+    before = _asked.yes
+    with ExitStack() as standing_in:
+        for norm, kind in norms_within(module):
+            standing_in.enter_context(replaced(norm, partial(_by_kernel, norm, kind)))
+        _asked.yes = True
+        try:
+            yield
+        finally:
+            _asked.yes = before
+
+
+def may_be_fused(states: torch.Tensor) -> bool:
+    """Whether it is worth it, and as exact: in half precision on a GPU."""
+    return states.is_cuda and states.dtype in HALVES
+
+
+def norms_within(module: nn.Module) -> tuple[tuple[nn.Module, _Kind], ...]:
+    """The RMS norms within a module that one kernel may compute, each with its kind.
+
+    The first time functions that rotate are made to ask whether they are to do so in few passes.
+    """
+    if module not in _norms:
+        for library in {type(part).__module__ for part in module.modules()}:
+            _let_rotate(sys.modules.get(library))
+        found = ((part, _kind(part)) for part in module.modules())
+        _norms[module] = tuple((part, kind) for part, kind in found if kind is not None)
+    return _norms[module]
+
+
+def _by_kernel(
+    norm: nn.Module, kind: _Kind, own: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Of what is given alone, and is of the weight's dtype; else the module's own."""
+    if kwargs or len(args) != 1 or args[0].dtype != norm.get_parameter("weight").dtype:
+        return own(*args, **kwargs)
+    return kind.of(norm, args[0])
+
+
+def _kind(module: nn.Module) -> _Kind | None:
+    """The kind of an RMS norm that the kernel may compute; `None` of any other module."""
+    weight = getattr(module, "weight", None)
+    if not isinstance(weight, torch.Tensor) or weight.dim() != 1 or not may_be_fused(weight):
+        return None
+    if type(module) not in _kinds:
+        _kinds[type(module)] = next((found for name in EPSILONS if (found := _tried(module, name))), None)
+    return _kinds[type(module)]
+
+
+def _tried(module: nn.Module, name: str) -> _Kind | None:
+    """The kind of a module whose epsilon has this name, if a copy with random weights says what such a kind does.
+
+    Which of the two ways of rounding is its own, bfloat16 shows.
+    """
+    epsilon = getattr(module, name, None)
+    if not isinstance(epsilon, float) or [*dict(module.named_parameters())] != ["weight"]:
+        return None
+    random = torch.Generator().manual_seed(0)
+    trial = copy.deepcopy(module).to("cpu", torch.float32)
+    weight = trial.get_parameter("weight")
+    with torch.no_grad():
+        weight.copy_(torch.randn(weight.shape, generator=random))
+        # small, so that the epsilon shows
+        hidden = torch.randn(64, *weight.shape, generator=random) * epsilon**0.5
+        said, expected = trial(hidden), _Kind(name, False).of(trial, hidden)
+        if not isinstance(said, torch.Tensor) or said.shape != expected.shape:
+            return None
+        if not torch.allclose(said, expected, rtol=1e-4):
+            return None
+        trial, hidden = trial.to(torch.bfloat16), hidden.to(torch.bfloat16)
+        kinds = [_Kind(name, rounds_twice) for rounds_twice in (True, False)]
+        return min(kinds, key=lambda kind: int((kind.of(trial, hidden) != trial(hidden)).sum()))
+
+
+def _let_rotate(library: Any) -> None:
+    """Put before a library's rotation, where it is that of halves, the question how it is to be done."""
+    own = getattr(library, ROTATION, None)
+    if own is not None and not isinstance(own, _Rotation) and _rotates_halves(own):
+        setattr(library, ROTATION, _Rotation(own))
+
+
+class _Rotation:
+    """Rotates queries and keys: (rows, heads, positions, width) by (rows, positions, width)."""
+
+    def __init__(self, own: Callable[..., Any]) -> None:
+        self._own = own
+
+    def __call__(
+        self, query: torch.Tensor, key: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> Any:
+        alike = {each.dtype for each in (query, key, cos, sin)} == {query.dtype}
+        whole = query.shape[-1] == key.shape[-1] == cos.shape[-1]
+        if not (_asked.yes and alike and whole and may_be_fused(query)) or args or kwargs:
+            return self._own(query, key, cos, sin, *args, **kwargs)
+        cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
+        return _rotated(query, cos, sin), _rotated(key, cos, sin)
+
+
+def _rotated(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    half = states.shape[-1] // 2
+    first, second = states[..., :half], states[..., half:]
+    rotated = torch.empty_like(states)
+    torch.mul(first, cos[..., :half], out=rotated[..., :half]).sub_(second * sin[..., :half])
+    torch.mul(second, cos[..., half:], out=rotated[..., half:]).add_(first * sin[..., half:])
+    return rotated
+
+
+def _rotates_halves(own: Callable[..., Any]) -> bool:
+    """Whether a function says of random numbers what `_rotated` does."""
+    random = torch.Generator().manual_seed(0)
+    query, key = (torch.randn(2, heads, 3, 8, generator=random) for heads in (4, 2))
+    cos, sin = (torch.randn(2, 3, 8, generator=random) for _ in range(2))
+    try:
+        said = own(query, key, cos, sin)
+    except Exception:  # whatever else it expects, it is another rotation
+        return False
+    expected = [_rotated(each, cos.unsqueeze(1), sin.unsqueeze(1)) for each in (query, key)]
+    return (
+        isinstance(said, tuple)
+        and len(said) == len(expected)
+        and all(torch.equal(one, other) for one, other in zip(said, expected, strict=True))
+    )
