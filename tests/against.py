@@ -22,6 +22,7 @@ import contextlib
 import json
 import os
 import platform
+import shlex
 import shutil
 import sqlite3
 import subprocess
@@ -59,7 +60,8 @@ class Whole:
     """A whole command: when it came where, and what its store holds.
 
     `before`, `rows` and `after` are the seconds to the first row, of the rows, and from the last one to the end; `None`
-    where the tree's report does not say.
+    where the tree's report does not say. `stored` are the seconds, and those of computing, of the same command once
+    more, with all its records stored; `None` where it was not run.
     """
 
     seconds: float
@@ -68,6 +70,7 @@ class Whole:
     rows: float | None
     after: float | None
     records: Mapping[Job, Record]
+    stored: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +98,12 @@ def main() -> None:
         run_whole(tree, [*asked.pytest, "--collect-only"])
     turns: dict[str, list[Whole]] = {name: [] for name in trees}
     for name in asked.turns.split(",") if asked.turns else trees:
-        turns[name].append(run_whole(trees[name], asked.pytest))
+        turns[name].append(run_whole(trees[name], asked.pytest, again=asked.again))
         print(f"{name}: {turns[name][-1].seconds:.1f} s", flush=True)
     found = {
-        "command": " ".join(["pytest", *asked.pytest]),
+        "command": shlex.join(
+            ["pytest", *(Path(word).name if Path(word).is_absolute() else word for word in asked.pytest)]
+        ),
         "trees": dict(zip(trees, asked.names, strict=False)) or {name: commit_of(tree) for name, tree in trees.items()},
         "machine": machine(),
         **against(turns, tie=TIE * PRECISION[asked.dtype]),
@@ -111,6 +116,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--other", type=Path, help="a checkout of another version")
     parser.add_argument("--turns", help="whose command is run when, as this,other,this; by default each tree's once")
+    parser.add_argument("--again", action="store_true", help="each command once more, with all its records stored")
     parser.add_argument("--names", nargs="+", default=(), help="of trees that are no checkouts, this one first")
     parser.add_argument("--dtype", choices=sorted(PRECISION), default="float32", help="that logits are rounded in")
     parser.add_argument("--json", type=Path, required=True)
@@ -118,30 +124,41 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def run_whole(tree: Path, arguments: Sequence[str]) -> Whole:
-    """One command in a tree, as a user types it; a RuntimeError, with the end of what it said, where it fails."""
+def run_whole(tree: Path, arguments: Sequence[str], *, again: bool = False) -> Whole:
+    """One command in a tree, as a user types it; `again`: and once more over its store.
+
+    Raises RuntimeError, with the end of what it said, where it fails.
+    """
     with tempfile.TemporaryDirectory() as place:
-        paths = [str(tree), *filter(None, [os.environ.get("PYTHONPATH")])]
-        began, seconds, cpu = time.time(), time.perf_counter(), _cpu_seconds()
-        done = subprocess.run(
-            [sys.executable, *QUIET, "-m", "pytest", *arguments, *QUIET, "-q", "--ablation-reports", place],
-            cwd=tree,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        seconds, cpu = time.perf_counter() - seconds, _cpu_seconds() - cpu
-        if done.returncode not in DONE:
-            raise RuntimeError(f"{tree}: pytest ended with {done.returncode}:\n{(done.stdout + done.stderr)[-3000:]}")
+        asked = [*arguments, "--ablation-reports", place]
+        began = time.time()
+        seconds, cpu = _run(tree, asked)
         report, store = Path(place) / "latest" / "report.json", Path(place) / "store.sqlite"
         run = json.loads(report.read_text(encoding="utf-8"))["run"] if report.is_file() else {}
         records = read_records(store) if store.is_file() else {}
+        stored = _run(tree, asked) if again else None
     times = [datetime.fromisoformat(run[name]).timestamp() for name in ("rows_from", "rows_to") if run.get(name)]
     if len(times) < 2:
-        return Whole(seconds, cpu, None, None, None, records)
+        return Whole(seconds, cpu, None, None, None, records, stored)
     first, last = times
-    return Whole(seconds, cpu, first - began, last - first, seconds - (last - began), records)
+    return Whole(seconds, cpu, first - began, last - first, seconds - (last - began), records, stored)
+
+
+def _run(tree: Path, arguments: Sequence[str]) -> tuple[float, float]:
+    """The seconds of a command, and those in which it computed."""
+    paths = [str(tree), *filter(None, [os.environ.get("PYTHONPATH")])]
+    began, computed = time.perf_counter(), _cpu_seconds()
+    done = subprocess.run(
+        [sys.executable, *QUIET, "-m", "pytest", *arguments, *QUIET, "-q"],
+        cwd=tree,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode not in DONE:
+        raise RuntimeError(f"{tree}: pytest ended with {done.returncode}:\n{(done.stdout + done.stderr)[-3000:]}")
+    return time.perf_counter() - began, _cpu_seconds() - computed
 
 
 def _cpu_seconds() -> float:
@@ -190,6 +207,8 @@ def _seconds(turns: Sequence[Whole]) -> dict[str, Any]:
         "before_first_row": middle(lambda each: each.before),
         "rows": middle(lambda each: each.rows),
         "after_last_row": middle(lambda each: each.after),
+        "stored": middle(lambda each: each.stored and each.stored[0]),
+        "stored_cpu_seconds": middle(lambda each: each.stored and each.stored[1]),
         "all": [each.seconds for each in turns],
     }
 

@@ -83,6 +83,7 @@ def test_seconds_are_medians_and_parts_those_that_a_report_tells() -> None:
     assert found["seconds"]["this"]["rows"] == 7.0
     assert found["seconds"]["this"]["all"] == [90.0, 10.0, 12.0]
     assert found["seconds"]["other"]["before_first_row"] is None
+    assert found["seconds"]["this"]["stored"] is None
     assert found["ratio"] == 4.0
     assert against({"this": these}, tie=TIE_HERE)["completions"] == 1
 
@@ -91,7 +92,32 @@ def test_precision_of_float32_is_the_benchmarks_tie() -> None:
     assert pytest.approx(bench.TIE, rel=0.01) == TIE * 2.0**-23
 
 
-def test_a_command_that_fails_is_told(tmp_path: Path) -> None:
-    """A tree without tests: pytest says that there is no such file."""
-    with pytest.raises(RuntimeError, match="pytest ended with 4"):
-        run_whole(tmp_path, ["no_such_folder"])
+FAKE = """
+import json, sqlite3, sys
+from pathlib import Path
+
+if "evals" not in sys.argv:
+    print("no tests here")
+    sys.exit(4)
+place = Path(sys.argv[sys.argv.index("--ablation-reports") + 1])
+(place / "latest").mkdir(exist_ok=True)
+run = {"rows_from": "2026-01-01T00:00:01+00:00", "rows_to": "2026-01-01T00:00:04.5+00:00"}
+(place / "latest" / "report.json").write_text(json.dumps({"run": run}))
+with sqlite3.connect(place / "store.sqlite") as database:
+    database.execute("CREATE TABLE IF NOT EXISTS records (record TEXT)")
+sys.exit(1)
+"""
+"""In pytest's place: a report, an empty store, and a gate that failed."""
+
+
+def test_a_command(tmp_path: Path) -> None:
+    (tmp_path / "pytest").mkdir()
+    (tmp_path / "pytest" / "__init__.py").touch()
+    (tmp_path / "pytest" / "__main__.py").write_text(FAKE)
+    found = run_whole(tmp_path, ["evals"], again=True)
+    assert (found.rows, found.records) == (3.5, {})
+    assert found.cpu_seconds > 0
+    assert found.stored is not None
+    assert run_whole(tmp_path, ["evals"]).stored is None
+    with pytest.raises(RuntimeError, match="pytest ended with 4:\nno tests here"):
+        run_whole(tmp_path, ["others"])

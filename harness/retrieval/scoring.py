@@ -179,14 +179,14 @@ def _within(span: tuple[int, int], other: tuple[int, int]) -> bool:
 def _words(text: str) -> Tokens:
     marked = _folded(_TRADEMARK.sub(" ", _plain(text)))
     folded = _GROUPS.sub(lambda found: found[0].replace(",", ""), marked).replace("&", " and ")
-    return tuple("".join(char if _in_word(char) else " " for char in folded).split())
+    return tuple(folded.translate(_APART).split())
 
 
 def _numbers(text: str) -> Tokens:
     joined = _SPACED.sub(lambda found: "".join(found[0].split()), _plain(text))
     # NFKC writes 10² as 102 and 2½ as 21⁄2; a letter in their place keeps them from being read as numbers.
-    plain = "".join(NO_NUMBER if unicodedata.category(char) == "No" else char for char in joined)
-    apart = _BETWEEN_NUMBERS.sub(r"\1, ", _EMPHASIS.sub(" ", _folded(plain).translate(_DASHES)))
+    plain = _folded(joined.translate(_NO_NUMBERS))
+    apart = _BETWEEN_NUMBERS.sub(r"\1, ", _EMPHASIS.sub(" ", plain.translate(_DASHES)))
     # Digits first: text2num reads "3 million" as two numbers.
     digits = _NUMBER.sub(_decimal, exactly_written(_MIXED.sub(NO_NUMBER, apart)))
     return tuple(_decimal(found) for found in _NUMBER.finditer(words_as_digits(digits)))
@@ -194,8 +194,7 @@ def _numbers(text: str) -> Tokens:
 
 def _plain(text: str) -> str:
     """Text without HTML entities, with one apostrophe, and without signs whose compatibility form is letters."""
-    read = _ENTITY.sub(_unescaped, text).translate(_APOSTROPHES)
-    return "".join(" " if unicodedata.category(char) in ("So", "Sk") else char for char in read)
+    return _ENTITY.sub(_unescaped, text).translate(_APOSTROPHES).translate(_NO_SIGNS)
 
 
 def _unescaped(found: re.Match[str]) -> str:
@@ -223,8 +222,21 @@ def _folded(text: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
-def _in_word(char: str) -> bool:
-    return char.isalnum() or unicodedata.category(char).startswith("M")
+class _Replaced(dict[int, str]):
+    """What `str.translate` puts in each character's place, found out when it is first met."""
+
+    def __init__(self, replaced: Callable[[str], str]) -> None:
+        super().__init__()
+        self._replaced = replaced
+
+    def __missing__(self, number: int) -> str:
+        self[number] = self._replaced(chr(number))
+        return self[number]
+
+
+_NO_SIGNS = _Replaced(lambda char: " " if unicodedata.category(char) in ("So", "Sk") else char)
+_NO_NUMBERS = _Replaced(lambda char: NO_NUMBER if unicodedata.category(char) == "No" else char)
+_APART = _Replaced(lambda char: char if char.isalnum() or unicodedata.category(char).startswith("M") else " ")
 
 
 Decode = Callable[[list[int]], str]
