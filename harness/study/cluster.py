@@ -217,7 +217,7 @@ class ClusterCrew(Crew):
     def scores(
         self, groups: Iterable[Sequence[tuple[int, Trial]]], method: str, variant: str | None
     ) -> Iterator[tuple[int, Any]]:
-        """Each trial's number and what every head scores on it, a group by one model (`NodeModel.scores`)."""
+        """Each trial's number and what every head scores on it, a group by one model."""
         orders = (
             Order("scores", [trial for _, trial in group], [number for number, _ in group], (method, variant))
             for group in groups
@@ -261,12 +261,11 @@ class ClusterCrew(Crew):
     def _listened(self, seconds: float, again: deque[_Work]) -> Iterator[list[_Result]]:
         """What came of items, if anything did; before an error is raised, all that came before it."""
         came, wrong = list[_Result](), None
-        for hand, event in self._cluster.listen(seconds):
-            try:
+        try:
+            for hand, event in self._cluster.listen(seconds):
                 came.extend(self._heard(hand, event, again))
-            except HarnessError as error:
-                wrong = error
-                break
+        except HarnessError as error:
+            wrong = error
         if came:
             yield came
         if wrong is not None:

@@ -6,9 +6,11 @@ stores; the cluster's crew is `harness.study.cluster`.
 
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import count
 from typing import Protocol, TypeVar, runtime_checkable
 
 from harness.experiment.intervention import MeanValues
@@ -130,19 +132,26 @@ class Alone(Crew):
         self, engine: InFlight, rounds: Iterator[AnyRound | None]
     ) -> Generator[Answers[AnyRound], None, None]:
         """Seconds are those since the answers before, whichever rows': together they are the time that all took."""
-        taken: list[AnyRound] = []
+        out: dict[int, AnyRound] = {}
+        left: Counter[int] = Counter()
 
         def asks() -> Iterator[Sequence[Ask] | None]:
             for each in rounds:
-                if each is not None:
-                    taken.append(each)
-                yield None if each is None else each.asks
+                if each is None:
+                    yield None
+                    continue
+                place = next(places)
+                out[place], left[place] = each, len(each.asks)
+                yield each.asks
 
-        began = time.perf_counter()
+        places, began = count(), time.perf_counter()
         with closing(engine.rounds(asks())) as answers:
             for together in answers:
                 seconds, device = (time.perf_counter() - began) / len(together), self._engine.device
-                yield [(taken[place], number, Said(said, seconds, device)) for place, number, said in together]
+                yield [(out[place], number, Said(said, seconds, device)) for place, number, said in together]
+                left.subtract(place for place, _, _ in together)
+                for place in {place for place, _, _ in together if not left[place]}:
+                    del out[place], left[place]
                 began = time.perf_counter()
 
     def mean_values(self, prompts: Sequence[Prompt], note: Callable[[int], None]) -> MeanValues:
