@@ -128,7 +128,7 @@ def test_a_run_with_prompts_side_by_side_leaves_the_same_records(
 
     monkeypatch.setattr(LoadedModel, "waits_for_launches", True)
     monkeypatch.setattr(engine, "to_read", noted)
-    monkeypatch.setattr(groups, "MOST_SIDE_BY_SIDE", 4)
+    monkeypatch.setattr(groups, "SIDE_BY_SIDE", 4)
     together = done(inputs, tmp_path / "together.sqlite")
     assert set(read) == {4}
     assert list(together) == list(one_by_one)

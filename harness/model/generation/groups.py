@@ -3,7 +3,8 @@
 Rows of one filing share what they begin with, so they are read one behind the other, down the trie of their tokens.
 Prompts that have nothing in common are read side by side, as one batch, where one of them alone would leave a GPU
 waiting for what it is to do next: small models, short prompts. So are rows of one filing where what they share is
-less than that.
+less than that. Then as many as are useful, and fit into memory, are answered together: a decoding step, for which a GPU
+waits in any case, takes about as long for all as for one.
 
 Knows nothing of how prompts are read and answered.
 """
@@ -11,7 +12,6 @@ Knows nothing of how prompts are read and answered.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import ceil
 
 from harness.experiment.intervention import Edges
 from harness.experiment.prefix_tree import prefix_tree, token_trie
@@ -27,8 +27,8 @@ from harness.retrieval.prompts import Prompt
 MOST_SQUARE = 8192
 """Positions of a prompt that may be fed whole where this takes memory that grows with their square."""
 
-MOST_SIDE_BY_SIDE = 16
-"""Prompts that are to be read side by side at most: of a killed process their answers are lost."""
+SIDE_BY_SIDE = 32
+"""Prompts that are to be read side by side, where any are: of a killed process their answers are lost."""
 
 USUAL = 1000
 """Tokens of a prompt, as long as no prompt is known."""
@@ -89,13 +89,16 @@ def apart(group: Group, least: int) -> Iterator[Group]:
 
 def rounds_at_once(loaded: LoadedModel) -> int:
     """Of how many rounds prompts are read side by side, where each has one prompt of `USUAL` tokens."""
-    return max(1, min(MOST_SIDE_BY_SIDE, int(busy_tokens(loaded) / USUAL))) if can_step_by_leaf(loaded) else 1
+    return _at_once(loaded, USUAL) if can_step_by_leaf(loaded) else 1
 
 
 def at_once(loaded: LoadedModel, prompts: Sequence[Prompt]) -> int:
-    """How many prompts like these are read side by side: as many as keep a GPU busy, at least one."""
-    longest = max((len(prompt.token_ids) for prompt in prompts), default=1)
-    return max(1, min(MOST_SIDE_BY_SIDE, ceil(busy_tokens(loaded) / longest)))
+    """How many prompts like these are read side by side; 1 where one keeps a GPU busy more than half of the time."""
+    return _at_once(loaded, max((len(prompt.token_ids) for prompt in prompts), default=1))
+
+
+def _at_once(loaded: LoadedModel, n_tokens: int) -> int:
+    return SIDE_BY_SIDE if 2 * n_tokens <= busy_tokens(loaded) else 1
 
 
 def to_read(loaded: LoadedModel, asks: Sequence[Ask], least: int) -> Iterator[Group]:

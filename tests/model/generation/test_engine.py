@@ -212,7 +212,7 @@ def test_rows_of_one_filing_in_the_ways_of_a_gpu(data: st.DataObject, group: Gro
 
     Side by side, or from a front on, or as what either saves has it.
     """
-    busy = data.draw(st.sampled_from([0.0, 20.0, 10.0**6]))
+    busy = data.draw(st.sampled_from([0.0, 60.0, 10.0**6]))
     long, bucket = data.draw(st.integers(1, 3 * WINDOW)), 8
 
     def in_buckets(loaded: LoadedModel, n_tokens: int, n_held: int) -> bool:
@@ -255,7 +255,7 @@ def test_prompts_side_by_side_are_each_what_the_plain_loop_says(data: st.DataObj
     rounds = [asks[slice(*ends)] for ends in pairwise([*starts, len(asks)])]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LoadedModel, "waits_for_launches", True)
-        patch.setattr(groups_module, "MOST_SIDE_BY_SIDE", data.draw(st.integers(2, 6)))
+        patch.setattr(groups_module, "SIDE_BY_SIDE", data.draw(st.integers(2, 6)))
         patch.setattr(node_attention, "WORTH_ANOTHER_RUN", data.draw(st.sampled_from([0, 10**6])))
         patch.setattr(room, "CPU_BYTES", data.draw(st.sampled_from([1, 2**12, 2**26])))
         patch.setattr(room, "CPU_HELD", data.draw(st.sampled_from([1, 2**16, 2**30])))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from harness.experiment.heads import Head
 from harness.experiment.intervention import ZEROED, Edges, Intervention, MeanValues
 from harness.experiment.record import Ask
 from harness.model.generation import groups
-from harness.model.generation.groups import MOST_SIDE_BY_SIDE, Group, at_once, rounds_at_once, to_read
+from harness.model.generation.groups import Group, at_once, rounds_at_once, to_read
 from harness.model.loading.loaded_model import LoadedModel
 
 SETS = (frozenset[Head](), frozenset({Head(0, 1)}))
@@ -23,6 +24,7 @@ def busy(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """A GPU from now on; how many tokens it is busy with."""
     tokens = [100.0]
     monkeypatch.setattr(LoadedModel, "waits_for_launches", True)
+    monkeypatch.setattr(groups, "SIDE_BY_SIDE", 2)
     monkeypatch.setattr(groups, "busy_tokens", lambda loaded: tokens[0])
     return tokens
 
@@ -50,34 +52,32 @@ def test_nothing_is_side_by_side_on_a_cpu() -> None:
     assert read(apart(9, 12)) == [((0, 1), False)]
 
 
-def test_as_many_as_keep_a_gpu_busy_by_their_lengths(busy: list[float]) -> None:
-    """Of 50 tokens two are enough, or three; groups have nearly as many, the short ones first."""
+def test_where_one_leaves_a_gpu_waiting_they_are_side_by_side(busy: list[float]) -> None:
+    """Two at once, or three; groups have nearly as many, the short ones first."""
     assert read(apart(50, 10, 40, 30, 20)) == [((1, 4), True), ((3, 2, 0), True)]
     assert read(apart(50, 10, 40, 30, 20, 45, 15)) == [((1,), True), ((6, 4), True), ((3, 2), True), ((5, 0), True)]
-    busy[0] = 101
-    assert read(apart(50, 10, 40, 30)) == [((1, 3, 2, 0), True)]
-    busy[0] = 50
-    assert read(apart(50, 10)) == [((0, 1), False)], "one keeps it busy"
-    busy[0] = 10**9
-    assert at_once(tiny_loaded("llama"), [random_prompt(9)]) == MOST_SIDE_BY_SIDE
+    busy[0] = 99
+    assert read(apart(50, 10)) == [((0, 1), False)], "one keeps it busy for more than half of the time"
 
 
 def test_rounds_are_taken_for_usual_prompts(busy: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(groups, "USUAL", 30)
-    assert rounds_at_once(tiny_loaded("llama")) == 3
-    busy[0] = 20
-    assert rounds_at_once(tiny_loaded("llama")) == 1
+    monkeypatch.setattr(groups, "USUAL", 50)
+    assert rounds_at_once(tiny_loaded("llama")) == 2
     assert rounds_at_once(tiny_loaded("mistral")) == 1, "steps by leaf are not for windows"
+    busy[0] = 99
+    assert rounds_at_once(tiny_loaded("llama")) == 1
 
 
 def test_a_front_is_shared_where_that_saves_more_than_it_costs(busy: list[float]) -> None:
-    """Six rows of 40 common tokens: 200 are saved, of two nodes a layer; a front and six rows are each begun."""
+    """Four rows of 40 common tokens: 120 are saved, of eleven nodes a layer; a front and four rows are each begun."""
     front = random_ids(40, seed=9)
-    asks = [*(ask([*front, *random_ids(5, seed=row)]) for row in range(6)), *apart(30)]
-    busy[0] = 58
-    assert read(asks) == [((6,), True), ((0, 1), True), ((2, 3), True), ((4, 5), True)]
-    busy[0] = 57
-    assert read(asks) == [((0, 1, 2, 3, 4, 5), False), ((6,), True)]
+    many = tuple(frozenset(heads) for n in range(3) for heads in combinations([Head(0, head) for head in range(4)], n))
+    assert len(many) == 11
+    asks = [replace(ask([*front, *random_ids(5, seed=row)]), head_sets=many) for row in range(4)] + apart(30)
+    busy[0] = 120 * 11 / 5
+    assert read(asks) == [((4, 0), True), ((1, 2, 3), True)]
+    busy[0] -= 1
+    assert read(asks) == [((0, 1, 2, 3), False), ((4,), True)]
 
 
 @pytest.mark.usefixtures("busy")

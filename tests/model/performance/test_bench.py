@@ -72,12 +72,11 @@ def test_rows_of_one_filing_are_read_together() -> None:
 
 
 def test_groups_are_handed_over_as_a_study_asks_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of prompts of 20 and 16 tokens three keep a GPU busy with 60."""
+    """Three at once."""
     loaded, several = tiny_loaded("llama"), [WARM, *GROUPS, WARM]
     assert as_handed_over(loaded, several) == several
     monkeypatch.setattr(LoadedModel, "waits_for_launches", True)
-    monkeypatch.setattr(groups, "USUAL", 20)
-    monkeypatch.setattr(groups, "busy_tokens", lambda loaded: 60)
+    monkeypatch.setattr(groups, "SIDE_BY_SIDE", 3)
     assert as_handed_over(loaded, several) == [[*WARM, *WORKS], WARM]
     assert as_handed_over(loaded, [*GROUPS, *GROUPS]) == [[*WORKS, WORKS[0]], [WORKS[1]]]
 
