@@ -30,7 +30,7 @@ from harness.model.generation.branching import Branching
 from harness.model.generation.decoding import Greedy, GrowingRows, Leaf, Reading, decode, filled
 from harness.model.generation.leaf_step import LeafStep, can_step_by_leaf
 from harness.model.generation.node_cache import NodeLayer
-from harness.model.generation.room import Room
+from harness.model.generation.room import COMPUTED, Room, free_memory
 from harness.model.generation.shared_prefill import (
     SharedPrompt,
     gather,
@@ -49,7 +49,7 @@ NOTHING: Mapping[frozenset[Head], int] = Counter()
 
 
 LOGITS_BYTES = 2**32
-"""What the logits of drafts that are fed by leaf may take."""
+"""What the logits of drafts that are fed by leaf may take, at least: a tenth of what is free, if that is more."""
 
 
 @dataclass(slots=True)
@@ -286,11 +286,12 @@ def answer_together(loaded: LoadedModel, reads: Sequence[ReadPrompt]) -> None:
 def _in_runs(loaded: LoadedModel, reads: Sequence[ReadPrompt]) -> Iterator[Sequence[ReadPrompt]]:
     """As many at once as the logits of their drafts have room for."""
     logit_bytes = loaded.model.config.get_text_config().vocab_size * loaded.model.dtype.itemsize
+    most = max(LOGITS_BYTES, COMPUTED * min(free_memory(loaded).values()))
     run: list[ReadPrompt] = []
     for read in reads:
         run.append(read)
         width = max(1 + max(each.row.ask.max_new_tokens, len(each.draft)) for each in run)
-        if len(run) > 1 and sum(len(each.answers) for each in run) * width * logit_bytes > LOGITS_BYTES:
+        if len(run) > 1 and sum(len(each.answers) for each in run) * width * logit_bytes > most:
             yield run[:-1]
             run = [read]
     yield run
