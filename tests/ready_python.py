@@ -142,10 +142,15 @@ class Command:
         """Whether a fork of this process does what a fresh one would."""
         return (
             self.program is not None
-            and _read_early(self.environment) == _read_early(AT_START)
+            and all(self.environment.get(name) in (AT_START.get(name), os.environ.get(name)) for name in self._early())
             and (folders := self.first_on_path) is not None
             and not any(_hides_a_module(Path(self.folder, folder)) for folder in folders)
         )
+
+    def _early(self) -> Iterator[str]:
+        """Names that are read early, but for the path; what imports set themselves may be there or not."""
+        names = self.environment.keys() | AT_START.keys()
+        return (name for name in names if name.startswith(READ_EARLY) and name != "PYTHONPATH")
 
     def become(self, python: str) -> None:
         """Make this process the command's, and run it to its end."""
@@ -219,10 +224,6 @@ def _end(code: int) -> NoReturn:
 
 def _folders(path: str) -> list[str]:
     return list(filter(None, dict.fromkeys(path.split(os.pathsep))))
-
-
-def _read_early(environment: dict[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if name.startswith(READ_EARLY) and name != "PYTHONPATH"}
 
 
 def _hides_a_module(folder: Path) -> bool:
