@@ -62,6 +62,10 @@ class _Answer:
     baseline_logprobs: tuple[float, ...] | None = None
     halvings: int = 0
 
+    def note_baseline(self, logprobs: Sequence[float]) -> None:
+        """How likely each token of the untouched model's answer is."""
+        self.baseline_logprob, self.baseline_logprobs = fsum(logprobs), noted(logprobs)
+
     def completion(self, with_baseline: bool) -> Completion:
         greedy = self.leaf.greedy
         ids, ended = greedy.token_ids, greedy.ended
@@ -240,18 +244,31 @@ class ReadPrompt:
         if self.row.baseline_ids is None and not untouched.heads and untouched.greedy.done:
             self.row.baseline_ids = tuple(untouched.greedy.token_ids)
 
-    def follow_baseline(self, reading: Reading | None = None, first: int = 0) -> None:
-        """As far as the leaves say what the untouched model said.
+    @property
+    def to_follow(self) -> list[int]:
+        """The places of leaves that are not done, or of which it is not known how likely the baseline is."""
+        known = [answer.leaf.greedy.done and answer.baseline_logprob is not None for answer in self.answers]
+        return [place for place, each in enumerate(known) if not each]
 
-        Their rows in the reading of it begin with `first`; without one it is that of the gold value.
+    def follow_baseline(self, reading: Reading | None = None, first: int = 0) -> None:
+        """As far as the leaves `to_follow` say what the untouched model said.
+
+        Their rows in the reading of it begin with `first`; without one it is that of the gold value, of all leaves.
         """
-        reading = reading or self._reading
+        of_gold = reading is None
+        reading, places = (self._reading, [*range(len(self.answers))]) if of_gold else (reading, self.to_follow)
         assert reading is not None
         assert self.row.baseline_ids is not None
-        each = reading.logprobs(self.row.baseline_ids, range(first, first + len(self.answers)))
-        for place, (answer, logprobs) in enumerate(zip(self.answers, each, strict=True)):
-            answer.baseline_logprob, answer.baseline_logprobs = fsum(logprobs), noted(logprobs)
-            reading.follow(first + place, self.draft, answer.leaf.greedy)
+        each = reading.logprobs(self.row.baseline_ids, range(first, first + len(places)))
+        for row, (place, logprobs) in enumerate(zip(places, each, strict=True), start=first):
+            self.answers[place].note_baseline(logprobs)
+            reading.follow(row, self.draft, self.answers[place].leaf.greedy)
+
+    def note_those_alike(self) -> None:
+        """A leaf that said what the untouched model said has the log-probabilities that are asked: its own tokens'."""
+        for answer in self.answers:
+            if tuple(answer.leaf.greedy.token_ids) == self.row.baseline_ids:
+                answer.note_baseline(answer.leaf.greedy.logprobs)
 
     def keep(self) -> None:
         """The answers, which are done, are the row's."""
@@ -311,30 +328,33 @@ def _answer_by_leaf(loaded: LoadedModel, reads: Sequence[ReadPrompt]) -> None:
     read_already, to_read = _by_whether(lambda read: read.draft_is_read, known)
     for read in read_already:
         read.follow_baseline()
+    for read in to_read:
+        read.note_those_alike()
     _go_on(loaded, to_read, drafts=True)
 
 
 def _go_on(loaded: LoadedModel, reads: Sequence[ReadPrompt], *, drafts: bool = False) -> None:
     """Decode to their ends all leaves that are not done, after their `drafts` were read, if they are to be."""
-    leaves = [leaf for read in reads for leaf in read.leaves]
-    if not leaves or not (drafts or any(not leaf.greedy.done for leaf in leaves)):
+    places = [read.to_follow if drafts else _left(read.leaves) for read in reads]
+    leaves = [read.leaves[place] for read, some in zip(reads, places, strict=True) for place in some]
+    if not leaves:
         return
     replacement = reads[0].branching.replacement
     step: LeafStep | None = None
     if drafts:
-        step = _step(loaded, reads, [range(len(read.leaves)) for read in reads])
-        for read in reads:
-            for leaf in read.leaves:
-                leaf.draft = read.draft
+        step = _step(loaded, reads, places)
+        for read, some in zip(reads, places, strict=True):
+            for place in some:
+                read.leaves[place].draft = read.draft
         reading, first = _fed_drafts(loaded, step, leaves, replacement), 0
-        for read in reads:
+        for read, some in zip(reads, places, strict=True):
             read.follow_baseline(reading, first)
-            first += len(read.leaves)
+            first += len(some)
     left = [row for row, leaf in enumerate(leaves) if not leaf.greedy.done]
     if not left:
         return
     if step is None:
-        step = _step(loaded, reads, [_left(read.leaves) for read in reads])
+        step = _step(loaded, reads, places)
     else:
         step.keep(left)
     decode(loaded, step, [leaves[row] for row in left], replacement)

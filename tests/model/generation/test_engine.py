@@ -4,7 +4,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import get_args
+from typing import cast, get_args
 
 import numpy as np
 import pytest
@@ -44,7 +44,10 @@ from harness.model.generation import answering, attention, branching, decoding, 
 from harness.model.generation import groups as groups_module
 from harness.model.generation.answering import ReadPrompt
 from harness.model.generation.branching import Branching, decoder_layers
+from harness.model.generation.decoding import Leaf, Reading
+from harness.model.generation.leaf_step import LeafStep
 from harness.model.intervention.ablation import Ablation
+from harness.model.intervention.projection_input import Replacement
 from harness.model.loading.loaded_model import LoadedModel
 from harness.model.performance.measures import LayerCounter
 from harness.retrieval.prompts import Prompt, build_prompt
@@ -298,6 +301,31 @@ def test_fewer_prompts_are_side_by_side_where_memory_runs_out(most: int, monkeyp
         assert_same(answers[number], expected, 1e-10)
     halvings = [max(each.halvings for each in answers[number]) for number in range(5)]
     assert halvings == ([1] * 5 if most == 9 else [1, 1, 2, 2, 2])
+
+
+def test_who_said_what_the_untouched_model_said_is_not_fed_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two prompts of three conditions: a head that adds nothing changes no answer, another changes both."""
+    model, idle, other = copy.deepcopy(doubled("llama").model), Head(1, 2), Head(0, 1)
+    columns = slice(idle.head * HEAD_DIM, (idle.head + 1) * HEAD_DIM)
+    cast(torch.Tensor, model.get_submodule("model.layers.1.self_attn.o_proj").weight)[:, columns] = 0
+    loaded = replace(wrap(model), end_token_ids=frozenset(range(200, 256)))
+    fed: list[frozenset[Head]] = []
+    asks = [
+        Ask(random_prompt(20, seed=row), (UNTOUCHED, frozenset({idle}), frozenset({other})), None) for row in (0, 1)
+    ]
+    feed = answering._fed_drafts
+
+    def noted(loaded: LoadedModel, step: LeafStep, leaves: Sequence[Leaf], replacement: Replacement) -> Reading:
+        fed.extend(leaf.heads for leaf in leaves)
+        return feed(loaded, step, leaves, replacement)
+
+    monkeypatch.setattr(LoadedModel, "waits_for_launches", True)
+    monkeypatch.setattr(answering, "_fed_drafts", noted)
+    for number, got in engine.run_rows(loaded, asks):
+        ((_, expected),) = reference.run_rows(loaded, [asks[number]])
+        assert_same(got, expected, 1e-10)
+        assert got[0].all_ids == got[1].all_ids != got[2].all_ids
+    assert fed == [frozenset({other})] * 2
 
 
 def check_group(data: st.DataObject, group: Group, model_type: str) -> None:
