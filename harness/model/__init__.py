@@ -5,18 +5,10 @@ sleep. Where others want the same cores that loop is all that is done: nine shor
 7 s with one. Unless somebody has said otherwise, they turn for some 50 microseconds, which bridges what lies between
 two operations (https://gcc.gnu.org/onlinedocs/libgomp/GOMP_005fSPINCOUNT.html). It is read when torch is first
 imported.
-
-Memory of a GPU is taken in segments that grow, unless somebody has said otherwise
-(https://docs.pytorch.org/docs/stable/notes/cuda.html, `expandable_segments`): where a model nearly fills a card, blocks
-of fixed sizes leave fragments, none of which holds what is asked for next.
 """
 
 import os
-import sys
 
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 """Threads that wait give way, unless somebody has said how they are to wait."""
-
-if not {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"} & set(os.environ) and sys.platform == "linux":
-    os.environ["PYTORCH_CUDA_ALLOC_CONF"] = "expandable_segments:True"

@@ -1,8 +1,7 @@
-"""How threads wait and memory is taken, unless somebody has said otherwise."""
+"""How threads wait, unless somebody has said otherwise."""
 
 import importlib
 import os
-import sys
 
 import pytest
 
@@ -20,24 +19,3 @@ def test_how_threads_wait(given: dict[str, str], expected: str | None, monkeypat
         monkeypatch.setenv(name, value)
     importlib.reload(harness.model)
     assert os.environ.get("GOMP_SPINCOUNT") == expected
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ({}, "expandable_segments:True"),
-        ({"PYTORCH_CUDA_ALLOC_CONF": "backend:native"}, "backend:native"),
-        ({"PYTORCH_ALLOC_CONF": "backend:native"}, None),
-    ],
-)
-def test_how_a_gpus_memory_is_taken(
-    given: dict[str, str], expected: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "platform", "linux")
-    for name in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"):
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
-    for name, value in given.items():
-        monkeypatch.setenv(name, value)
-    importlib.reload(harness.model)
-    assert os.environ.get("PYTORCH_CUDA_ALLOC_CONF") == expected

@@ -5,7 +5,8 @@ Knows nothing of models.
 
 import os
 import re
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Mapping
 
 import torch
 
@@ -13,6 +14,7 @@ from harness.errors import ModelError
 from harness.experiment.locks import gpu_names
 from harness.files import strict_json
 
+_ONE = re.compile(r"(cuda:?)?\d*|cpu|disk")
 _SEVERAL = re.compile(r"cuda:\d+(\s*,\s*cuda:\d+)+")
 
 
@@ -45,6 +47,27 @@ named once, and not measured in a run: they round differently, and the same stud
 def choose_kernels() -> None:
     """Let cuDNN's attention on this process' GPUs compute only what asks for it by its name."""
     torch.backends.cuda.enable_cudnn_sdp(False)
+
+
+ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
+"""What somebody says in the environment of how torch takes a GPU's memory."""
+
+
+def choose_segments(placed: str | Mapping[str, str | int] | None) -> None:
+    """Take a GPU's memory in segments that grow where a model lies on one alone, unless somebody has said otherwise.
+
+    Where a model nearly fills a card, blocks of fixed sizes leave fragments, none of which holds what is asked for next
+    (https://docs.pytorch.org/docs/stable/notes/cuda.html, `expandable_segments`). Of segments that grow, copies to
+    another card failed (torch 2.11: invalid argument). `placed` is where the model goes, as the library that puts it
+    there is told; it is to be called before.
+    """
+    if placed is None or set(ALLOCATOR) & set(os.environ) or sys.platform != "linux" or not torch.cuda.is_available():
+        return
+    places = {placed} if isinstance(placed, str) else set(placed.values())
+    alone = len(places - {"cpu", "disk"}) == 1 and all(_ONE.fullmatch(str(place)) for place in places)
+    set_allocator = getattr(torch._C, "_accelerator_setAllocatorSettings", None)
+    if set_allocator is not None:  # torch 2.8 has it by another name
+        set_allocator(f"expandable_segments:{alone}")
 
 
 def attention_with_kernels(attention: str, device_type: str) -> str:

@@ -42,7 +42,7 @@ from harness.model.loading.architectures import (
 from harness.model.loading.blueprints import rotates_by_length
 from harness.model.loading.checkpoint import Checkpoint
 from harness.model.loading.device_speed import relative_speeds
-from harness.model.loading.devices import choose_kernels, device_map_of, gpus_of, move_once, room_of
+from harness.model.loading.devices import choose_kernels, choose_segments, device_map_of, gpus_of, move_once, room_of
 from harness.model.loading.gguf_files import check_biases, full_weights, read_content
 from harness.model.loading.sources import Source, fetch, opened, quiet
 from harness.model.loading.spread import spread
@@ -147,6 +147,7 @@ def _load_weights(
         layers, size = checkpoint.architecture.layers, checkpoint.size(expected.dtype)
         speeds = partial(relative_speeds, dtype=getattr(torch, expected.dtype))
         placed = spread(checkpoint.config, layers, size, gpus, work=work, speeds=speeds) or placed
+    choose_segments(placed)
     with opened(source) as place, _offload_folder() as offloaded:
         pair: tuple[PreTrainedModel, dict[str, set[Any]]] = AutoModelForCausalLM.from_pretrained(  # type: ignore[assignment]  # a pair, as asked
             place,

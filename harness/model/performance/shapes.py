@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, Pr
 
 from harness.model.loading.architectures import architecture_of, attention_outputs, shape_of
 from harness.model.loading.blueprints import model_size, usable_attention
-from harness.model.loading.devices import choose_kernels, move_once
+from harness.model.loading.devices import choose_kernels, choose_segments, move_once
 from harness.model.loading.loaded_model import LoadedModel
 from harness.model.loading.spread import device_map_of_layers
 
@@ -60,6 +60,7 @@ def random_model(
     """
     torch.manual_seed(seed)
     choose_kernels()
+    choose_segments({str(number): str(place) for number, place in enumerate(places or [device])})
     with torch.device("meta") if places else device:
         model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]  # the library's
             config, dtype=dtype, attn_implementation=usable_attention(config, attention)

@@ -1,5 +1,6 @@
 """Device maps, and the GPUs of a machine that is made up."""
 
+import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -7,7 +8,15 @@ import pytest
 import torch
 
 from harness.errors import ModelError
-from harness.model.loading.devices import device_map_of, device_names, gpus_of, room_of, visible_gpus
+from harness.model.loading.devices import (
+    ALLOCATOR,
+    choose_segments,
+    device_map_of,
+    device_names,
+    gpus_of,
+    room_of,
+    visible_gpus,
+)
 
 
 class Weight(NamedTuple):
@@ -74,3 +83,34 @@ def test_auto_is_over_all_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
         assert gpus_of("auto") == ({0: 100, 1: 101, 2: 102} if on_gpus else {})
     assert gpus_of("cuda:0,cuda:13") == {0: 100, 13: 113}
     assert [gpus_of(text) for text in (None, "cuda:3", "cpu")] == [{}] * 3
+
+
+@pytest.mark.parametrize(
+    ("placed", "expected"),
+    [
+        ("cuda", ["expandable_segments:True"]),
+        ("cuda:1", ["expandable_segments:True"]),
+        ({"": 0}, ["expandable_segments:True"]),
+        ({"a": 0, "b": "cpu"}, ["expandable_segments:True"]),
+        ({"a": 0, "b": 1}, ["expandable_segments:False"]),
+        ({"a": "cuda:0", "b": "cuda:1"}, ["expandable_segments:False"]),
+        ("auto", ["expandable_segments:False"]),
+        (None, []),
+    ],
+    ids=str,
+)
+def test_segments_grow_where_a_model_lies_on_one_card(
+    placed: str | dict[str, str | int] | None, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody says otherwise; where somebody does, nothing is set."""
+    said: list[str] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(torch._C, "_accelerator_setAllocatorSettings", said.append, raising=False)
+    for name in ALLOCATOR:
+        monkeypatch.delenv(name, raising=False)
+    choose_segments(placed)
+    assert said == expected
+    monkeypatch.setenv(ALLOCATOR[0], "backend:native")
+    choose_segments(placed)
+    assert said == expected
