@@ -6,9 +6,9 @@ and writes them once; where the library rounds before it multiplies by the weigh
 al. 2021, https://arxiv.org/abs/2104.09864) written out copies its argument with halves exchanged, makes two products
 and adds them; half by half nothing is copied, and every bit is the same.
 
-So it is done in half precision on GPUs, where this thread asks for it; in float32 and float64 nothing is changed. For
-which modules and functions that is right is found by trying them on random numbers, kind by kind: some norms add one to
-the weight, some rotate neighbours in place of halves. Knows no architectures by name.
+So it is done on GPUs, where this thread asks for it, but in float64, in which libraries too compute norms in float32.
+For which modules and functions that is right is found by trying them on random numbers, kind by kind: some norms add
+one to the weight, some rotate neighbours in place of halves. Knows no architectures by name.
 """
 
 import copy
@@ -24,7 +24,6 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
-from harness.model.generation.attention import HALVES
 from harness.model.intervention.thread_hooks import replaced
 
 EPSILONS = ("variance_epsilon", "eps")
@@ -77,8 +76,8 @@ def fused(module: nn.Module) -> Iterator[None]:
 
 
 def may_be_fused(states: torch.Tensor) -> bool:
-    """Whether it is worth it, and as exact: in half precision on a GPU."""
-    return states.is_cuda and states.dtype in HALVES
+    """Whether it is worth it, and as exact."""
+    return states.is_cuda and states.dtype != torch.float64
 
 
 def norms_within(module: nn.Module) -> tuple[tuple[nn.Module, _Kind], ...]:

@@ -107,7 +107,7 @@ def test_of_another_dtype_it_is_the_modules_own() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_on_a_gpu_nearly_every_bit_is_the_same(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     """A sum in another order may round another way."""
     monkeypatch.undo()
@@ -118,10 +118,13 @@ def test_on_a_gpu_nearly_every_bit_is_the_same(dtype: torch.dtype, monkeypatch: 
         expected = own(hidden)
         with fused(own):
             assert norms_within(own)
-            assert int((own(hidden) != expected).sum()) <= 5
+            if dtype == torch.float32:
+                torch.testing.assert_close(own(hidden), expected, rtol=1e-5, atol=1e-6)
+            else:
+                assert int((own(hidden) != expected).sum()) <= 5
 
 
-def test_wide_numbers_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_cpu_nothing_is_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     assert not norms_within(nn.RMSNorm(4, eps=1e-5))
     assert not norms_within(tiny_loaded("llama").model)
