@@ -51,6 +51,9 @@ NOTHING: Mapping[frozenset[Head], int] = Counter()
 LOGITS_BYTES = 2**32
 """What the logits of drafts that are fed by leaf may take, at least: a tenth of what is free, if that is more."""
 
+MOST_LOGITS = 2**31
+"""As many numbers as one tensor may have without kernels that count further."""
+
 
 @dataclass(slots=True)
 class _Answer:
@@ -302,13 +305,13 @@ def answer_together(loaded: LoadedModel, reads: Sequence[ReadPrompt]) -> None:
 
 def _in_runs(loaded: LoadedModel, reads: Sequence[ReadPrompt]) -> Iterator[Sequence[ReadPrompt]]:
     """As many at once as the logits of their drafts have room for."""
-    logit_bytes = loaded.model.config.get_text_config().vocab_size * loaded.model.dtype.itemsize
-    most = max(LOGITS_BYTES, COMPUTED * min(free_memory(loaded).values()))
+    n_words, n_bytes = loaded.model.config.get_text_config().vocab_size, loaded.model.dtype.itemsize
+    most = min(MOST_LOGITS, max(LOGITS_BYTES, COMPUTED * min(free_memory(loaded).values())) / n_bytes)
     run: list[ReadPrompt] = []
     for read in reads:
         run.append(read)
         width = max(1 + max(each.row.ask.max_new_tokens, len(each.draft)) for each in run)
-        if len(run) > 1 and sum(len(each.answers) for each in run) * width * logit_bytes > most:
+        if len(run) > 1 and sum(len(each.answers) for each in run) * width * n_words > most:
             yield run[:-1]
             run = [read]
     yield run
