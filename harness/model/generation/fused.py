@@ -96,8 +96,9 @@ def norms_within(module: nn.Module) -> tuple[tuple[nn.Module, _Kind], ...]:
 def _by_kernel(
     norm: nn.Module, kind: _Kind, own: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    """Of what is given alone, and is of the weight's dtype; else the module's own."""
-    if kwargs or len(args) != 1 or args[0].dtype != norm.get_parameter("weight").dtype:
+    """Of what is given alone, and is of the weight's dtype and where it is; else the module's own."""
+    weight = norm.get_parameter("weight")
+    if kwargs or len(args) != 1 or (args[0].dtype, args[0].device) != (weight.dtype, weight.device):
         return own(*args, **kwargs)
     return kind.of(norm, args[0])
 

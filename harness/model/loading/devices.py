@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 import torch
 
@@ -67,7 +68,8 @@ def choose_segments(placed: str | Mapping[str, str | int] | None) -> None:
     alone = len(places - {"cpu", "disk"}) == 1 and all(_ONE.fullmatch(str(place)) for place in places)
     set_allocator = getattr(torch._C, "_accelerator_setAllocatorSettings", None)
     if set_allocator is not None:  # torch 2.8 has it by another name
-        set_allocator(f"expandable_segments:{alone}")
+        with suppress(RuntimeError, ValueError):  # an allocator that does not know it stays as it is
+            set_allocator(f"expandable_segments:{alone}")
 
 
 def attention_with_kernels(attention: str, device_type: str) -> str:

@@ -98,6 +98,16 @@ def test_rotations_are_the_models_own_to_the_last_bit() -> None:
         assert one.stride() == other.stride()
 
 
+def test_somewhere_else_it_is_the_modules_own() -> None:
+    """Whatever moves what is given to the weight is part of that."""
+    norm = type(tiny_loaded("llama").model.model.norm)(4, 1e-5)
+    assert norms_within(norm)
+    vars(norm)["forward"] = lambda hidden: hidden.new_zeros(1, device="cpu")
+    with fused(norm):
+        assert norm(torch.empty(2, 4, device="meta")).shape == (1,)
+        assert norm(torch.ones(2, 4)).shape == (2, 4)
+
+
 def test_of_another_dtype_it_is_the_modules_own() -> None:
     norm = type(tiny_loaded("llama").model.model.norm)(4, 1e-5).to(torch.bfloat16)
     hidden = torch.randn(2, 4)
