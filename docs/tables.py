@@ -164,6 +164,12 @@ CLUSTERS = (
     ("one GPU of 141 GB", "`pytest evals`", "1xH200-141GB", None),
     ("two GPUs of 80 GB, which hold it together", "`pytest evals --ablation-device-map auto`", "2xH100-80GB", None),
     ("two GPUs of 141 GB, and one model on both", "the same", "2xH200-141GB", 2),
+    (
+        "four GPUs of 141 GB, in pairs",
+        "`pytest evals -n auto --ablation-device-map auto --ablation-gpus 2`",
+        "4xH200-141GB",
+        2,
+    ),
     ("eight GPUs that each hold it", "`pytest evals -n auto`", "8xH200-141GB", None),
     (
         "eight GPUs that hold it in pairs",

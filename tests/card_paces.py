@@ -8,7 +8,8 @@ the same apart, is none.
 
 The least time is that of one pass over the weights a row and new token, as a dry run counts. Files of version 1 told it
 by the engine's own passes, more where memory was short: theirs is told anew. Of files of `tests.rows_in_flight`, also
-of those of several models side by side, the fastest way stands that was run on most rows.
+of those of several models side by side, the fastest way stands that was run on most rows; fewer than `LEAST_ROWS` for
+one model say more of filling and draining it than of a study.
 """
 
 import json
@@ -23,6 +24,7 @@ from harness.files import write_text
 
 BENCH = Path(__file__).parents[1] / "reports" / "bench"
 KEPT = ("model", "device", "gpus", "n_layers", "dtype", "quantization", "speed", "fraction_of_floor", "prompt_tokens")
+LEAST_ROWS = 16
 KIND = ("device", "gpus", "n_layers", "dtype", "quantization")
 """What two paces of one kind have in common."""
 
@@ -59,7 +61,7 @@ def _of_rows_in_flight(found: dict[str, Any]) -> Iterator[tuple[int, dict[str, A
         for name, way in (found.get("ways") or found).items()
         if isinstance(way, dict) and "seconds" in way and (name.startswith("in_flight_") or way.get("speed"))
     }
-    for way in ways.values():
+    for way in [way for way in ways.values() if way["rows"] >= LEAST_ROWS * way["models"]]:
         # those of all rows, of which this way may have run some
         share = way["rows"] / found["n_rows"]
         least = share * least_seconds(way["flops"], way["read_bytes"], Speed(**way["speed"]))

@@ -127,9 +127,10 @@ class NodeModel:
         yield from scored(self._engine.loaded, trials, find_method(method, variant))
 
     def _equipment(self) -> Equipment:
+        card = self._card()  # imports what takes seconds, for all models of a machine at once
         with self._turn():
-            key = self._model.run_key
-        return Equipment(key, __version__, self._card())
+            _ = self._model.fingerprints
+        return Equipment(self._model.run_key, __version__, card)
 
     def _card(self) -> str:
         import torch

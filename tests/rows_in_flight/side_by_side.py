@@ -248,7 +248,7 @@ def by_ray(
                     if kill is not None and kill(clock.seconds):
                         kill = None
             who = sorted(post.answers for post in (*crew._gone, *crew._posts.values()))
-            said = {"models": models, "cards_each": cards, "answers_by_model": who, "notices": crew.notices}
+            said = {"models": models, "cards_each": cards, "answers_by_model": who, "notices": [*crew.notices]}
             yield way, clock.answers, said | clock.figures()
     finally:
         crew.close()

@@ -4,6 +4,7 @@ Sizes are those of the models' configs on the hub (https://huggingface.co/meta-l
 nothing. Knows nothing of what is measured.
 """
 
+import zlib
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
@@ -55,8 +56,8 @@ def random_model(
 ) -> LoadedModel:
     """A model of this config whose weights are drawn where they will lie: nothing is moved, or kept twice.
 
-    All of them on `device`, or each layer on its own of `places`. It has no end token, so that every completion has all
-    its tokens, and a tokenizer without words.
+    All of them on `device`, or each layer on its own of `places`: then the same are drawn on like cards wherever they
+    lie. It has no end token, so that every completion has all its tokens, and a tokenizer without words.
     """
     torch.manual_seed(seed)
     choose_kernels()
@@ -66,7 +67,7 @@ def random_model(
             config, dtype=dtype, attn_implementation=usable_attention(config, attention)
         )
     if places:
-        _lay_out(model, architecture_of(config).layers, places)
+        _lay_out(model, architecture_of(config).layers, places, seed)
     model.requires_grad_(False).train(False)
     outputs = attention_outputs(model)
     return LoadedModel(
@@ -83,13 +84,16 @@ def random_model(
     )
 
 
-def _lay_out(model: PreTrainedModel, layers: str, places: Sequence[torch.device]) -> None:
-    """Draw the weights of a model that has none: layers on their places, the rest with the first or the last."""
+def _lay_out(model: PreTrainedModel, layers: str, places: Sequence[torch.device], seed: int) -> None:
+    """Draw the weights of a model that has none: layers on their places, the rest with the first or the last.
+
+    A card has random numbers of its own, which go on from part to part: each part begins them anew.
+    """
     device_map = device_map_of_layers(model, layers, [str(place) for place in places])
     assert device_map is not None, "a published shape's weights all belong to parts"
     for name, place in device_map.items():
-        model.get_submodule(name).to_empty(device=place)
-    model.apply(model._init_weights)
+        torch.manual_seed(seed + zlib.crc32(name.encode()))
+        model.get_submodule(name).to_empty(device=place).apply(model._init_weights)
     if len(set(places)) > 1:
         dispatch_model(model, device_map, skip_keys=model._skip_keys_device_placement)
         move_once(model.get_submodule(layers).children())
