@@ -355,12 +355,14 @@ class _Walk:
     def _aside(self, front: Front, read: SharedPrompt, room: Room) -> Aside | None:
         """For as many of the front's prompts as may wait beside one that is read, where they are answered together."""
         rows = [self._rows[child.prompts[0]] for child in front.children if not child.children]
-        if len(rows) < 2 or not all(row.goes_with_others for row in rows):
+        if not all(row.goes_with_others for row in rows):
             return None
         trees = [row.read_tree(sets) for row in rows if (sets := _of(row, read))]
+        if len(trees) < 2:
+            return None
         n_rows = [max(level.n_parents for level in levels) for levels in zip(*(t.levels for t in trees), strict=True)]
         capacity, most = self._capacity(front), max(row.ask.max_new_tokens for row in rows)
-        n_leaves = max((len(tree.leaves) for tree in trees), default=0)
+        n_leaves = max(len(tree.leaves) for tree in trees)
         each = (sum(n_rows) * (capacity - front.stop) + n_leaves * len(n_rows) * most) / capacity
         fit = min(len(trees), self._most, int((room.rows - sum(n_rows)) / each))
         return Aside(read, fit, n_rows, capacity - front.stop) if fit > 1 else None

@@ -392,6 +392,7 @@ def test_rows_of_one_filing_are_answered_together(data: st.DataObject) -> None:
         behind_fronts(patch)
         patch.setattr(room, "CPU_HELD", data.draw(st.sampled_from([2**30, 2**18])))
         patch.setattr(decoding, "EXACT", data.draw(st.sampled_from([2**28, 1])))
+        patch.setattr(node_attention, "WORTH_ANOTHER_RUN", data.draw(st.sampled_from([2**20, 0])))
         patch.setattr(answering, "LOGITS_BYTES", data.draw(st.sampled_from([2**32, 2**32, 2**16])))
         patch.setattr(answering, "COMPUTED", 0)
         check_asks(loaded, asks, 3, None, 1e-10)
@@ -500,6 +501,20 @@ def test_what_is_said_to_rows_of_a_filing_is_one_batch(known: bool, monkeypatch:
         # the untouched model's own leaves have said it
         else [("steps", n_leaves), ("drafts", n_leaves - len(asks))]
     )
+
+
+def test_nobody_waits_where_no_prompt_has_conditions_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A front is read in runs of leaves; of one of them two of its prompts ask nothing, two share more."""
+    loaded = replace(doubled("llama"), end_token_ids=frozenset())
+    behind_fronts(monkeypatch)
+    monkeypatch.setattr(room, "CPU_HELD", 1)
+    front = random_ids(24, seed=1)
+    longer = (*front, *random_ids(12, seed=2))
+    asks = [
+        Ask(replace(random_prompt(1), token_ids=(*begins, *random_ids(5, seed=20 + row))), sets, None, max_new_tokens=3)
+        for row, (begins, sets) in enumerate([(front, (UNTOUCHED,))] * 2 + [(longer, SETS[:2])] * 2)
+    ]
+    check_asks(loaded, asks, 8, None, 1e-10)
 
 
 def test_fewer_rows_wait_for_each_other_where_memory_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
