@@ -30,9 +30,7 @@ def make(folder):
 def make_odd(project: Project) -> None:
     project.own_model()
     project.pytester.makeconftest(CONFTEST)
-    made = project.pytester.makepyfile("from conftest import make; make('tiny')")
-    assert project.pytester.runpython(made).ret == 0
-    made.unlink()
+    assert project.pytester.run(project.ready_python(), "-c", "from conftest import make; make('tiny')").ret == 0
 
 
 def test_without_an_entry(project: Project) -> None:
