@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+from types import SimpleNamespace
 
 import pyte
 import pytest
@@ -24,9 +25,22 @@ ON_A_TERMINAL = """
             reporter.isatty = lambda: True
 
     if "PYTEST_XDIST_WORKER" in os.environ:
+        import time
+        from pathlib import Path
         import harness.study.progress
+        from harness.study.run import Run
+
+        execute = Run.execute
+
+        def execute_and_wait(self, *arguments):
+            execute(self, *arguments)
+            while not Path("all_shown").exists():
+                time.sleep(0.01)
+
         harness.study.progress.NOTE_SECONDS = 0.0
+        Run.execute = execute_and_wait
 """
+"""A worker notes every row, and waits in the end until the last note was shown, however seldom the other is heard."""
 TALKING = (
     ON_A_TERMINAL
     + """
@@ -89,13 +103,22 @@ def test_pytests_own_lines_are_what_they_are_without_it(
 
 
 @pytest.mark.usefixtures("every_row")
-def test_workers_are_followed(project: Project) -> None:
+def test_workers_are_followed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """The main process shows what they note; of its own lines nothing is lost, and nothing of ours is left."""
+    show = status_line.StatusLine.show
+
+    def show_and_tell(self: status_line.StatusLine, progress: Progress) -> None:
+        show(self, progress)
+        if progress.rows_done == progress.rows:
+            (project.path / "all_shown").touch()
+
+    monkeypatch.setattr(status_line.StatusLine, "show", show_and_tell)
     project.pytester.makeconftest(ON_A_TERMINAL)
     seen = Seen(project.run(STUDY, "-n", "1").stdout.str())
     found = [match for line in seen.shown if (match := LINE.match(line))]
     done = [int(match[1]) for match in found]
     assert done == sorted(done)
+    assert done[-1] == 6
     assert "untouched " in found[-1][2]
     assert not [line for line in seen.lines if "row/s" in line]
     assert any(re.fullmatch(r"\.{4} +\[100%\]", line) for line in seen.lines)
@@ -152,7 +175,9 @@ def test_lines_of_a_log(project: Project) -> None:
     assert "row/s" not in project.run(STUDY, "--ablation-refresh", "-q").stdout.str()
 
 
-def test_a_log_of_less_than_a_minute_has_none(project: Project) -> None:
+def test_a_log_of_less_than_a_minute_has_none(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock that stands still, however busy the machine is."""
+    monkeypatch.setattr(status_line, "time", SimpleNamespace(monotonic=lambda: 0.0))
     assert "row/s" not in project.run(STUDY).stdout.str()
 
 
