@@ -130,7 +130,10 @@ def speed() -> str:
     return _table(head, (row(*each) for each in BENCHMARKS))
 
 
-WHOLE_COMMANDS = (("whole-demo-two-cores", "the demo, 18 rows, all default experiments"),)
+WHOLE_COMMANDS = (
+    ("whole-demo-two-cores", "the demo, 18 rows, all default experiments"),
+    ("whole-demo", "the demo, 189 rows, a task's own heads and random ones"),
+)
 
 
 def whole_commands() -> str:
