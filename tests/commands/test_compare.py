@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from experiment.test_store import RECORD
 from experiment.test_store_merge import OTHER, held, store
+from stores import RECORD
 from vouching import vouch
 
 from harness.cli import main

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from stores import OF_VERSION_1, RECORD, change, version_1
 
 import harness.experiment.store_file
-from experiment.test_store import OF_VERSION_1, RECORD, change, version_1
 from harness.errors import StoreError
 from harness.experiment.intervention import MeanValues
 from harness.experiment.record import Record
