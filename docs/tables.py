@@ -133,6 +133,7 @@ def speed() -> str:
 WHOLE_COMMANDS = (
     ("whole-demo-two-cores", "the demo, 18 rows, all default experiments"),
     ("whole-demo", "the demo, 189 rows, a task's own heads and random ones"),
+    ("whole-demo-h200", "the same in bfloat16"),
 )
 
 
