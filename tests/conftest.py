@@ -15,6 +15,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 pytest_plugins = ["pytester"]
 
+# so that what it asserts is shown with its figures
+pytest.register_assert_rewrite("as_the_plain_loop")
+
 LONGEST = ("test_killed.py", "test_ray_cluster.py", "test_demo_gates.py")
 """Begun first, so that with two workers none is left alone with one of them at the end."""
 

@@ -1,39 +1,29 @@
 """The fast way: all conditions of the rows of one filing together, sharing every layer and every token in common.
 
 Prompts that begin alike are read as far as they do once for all of them, and every condition's layers as far as they
-are those of another (`harness.experiment.prefix_tree`): a front is read over the tree of all head sets that are asked
-of its prompts, and each prompt goes on from the nodes of its own. Prompts that would leave a GPU waiting, of whatever
-documents, are read side by side (`groups`). How prompts that are read are answered is `answering`'s.
+are those of another (`harness.experiment.prefix_tree`). Prompts that would leave a GPU waiting, of whatever documents,
+are read side by side (`groups`). How a group is read, in the memory there is, is `group_walk`'s.
 
 What it says is that of `harness.model.generation.reference`, up to rounding. Layers run by the model's own modules
 (`branching`); where that is not possible (`one_by_one`), or a prompt would take memory of many positions x positions,
 the reference itself does the work.
 
-Breadth-first while the tree's keys and values fit into memory, else depth-first: one run of branches at a time, with
-those of its own path alone. How much fits is an estimate (`room`); where memory runs out all the same, it is halved.
-
 Knows nothing of experiments, of what tokens mean, nor of what is stored.
 """
 
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
-import torch
-
-from harness.errors import ModelError
 from harness.experiment.heads import Head
 from harness.experiment.intervention import ZEROED, Intervention
 from harness.experiment.locks import WAIT_SECONDS
-from harness.experiment.prefix_tree import LEAST_SHARED, Front, prefix_forest, token_trie
+from harness.experiment.prefix_tree import LEAST_SHARED
 from harness.experiment.record import Ask, Completion
 from harness.model.generation import reference
-from harness.model.generation.answering import NOTHING, ReadPrompt, RowAnswers, answer_together
-from harness.model.generation.branching import Branching
+from harness.model.generation.group_walk import GroupWalk, Share
 from harness.model.generation.groups import Group, apart, at_once, groups_of, to_read
-from harness.model.generation.room import Free, Room, free_memory, is_out_of_memory, room_for, room_of, rows_that_fit
-from harness.model.generation.shared_prefill import Aside, SharedPrompt, handed_down, prefill, prefill_together
+from harness.model.generation.room import free_memory, rows_that_fit
+from harness.model.generation.row_answers import RowAnswers
 from harness.model.generation.stages import Flight, Stages
 from harness.model.loading.loaded_model import LoadedModel
 from harness.retrieval.prompts import Prompt
@@ -147,241 +137,18 @@ def run_rounds(
             number += 1
 
     def run(work: tuple[int, Group], flight: Flight) -> Iterator[tuple[int, int, tuple[Completion, ...]]]:
-        share = _Share(flight, rows(work[1]), free)
+        share = Share(flight, rows(work[1]), free)
         return ((work[0], *answer) for answer in _answers(loaded, work[1], branches, least, share))
 
     yield from stages.fly(groups(), run, part=lambda work: 1 / rows(work[1]), most=most)
 
 
 def _answers(
-    loaded: LoadedModel, group: Group, branches: int | None, least: int, share: "_Share | None" = None
+    loaded: LoadedModel, group: Group, branches: int | None, least: int, share: Share | None = None
 ) -> Iterator[tuple[int, tuple[Completion, ...]]]:
     if not group.by_reference:
-        walk = _Walk(loaded, group.asks, branches, share)
+        walk = GroupWalk(loaded, group.asks, branches, share)
         yield from walk.run_side_by_side(group.numbers) if group.side_by_side else walk.run(group.numbers, least)
         return
     for number, completions in reference.run_rows(loaded, group.asks):
         yield group.numbers[number], completions
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class _Share:
-    """What one of several rows in flight may take: `free` is what all of them have on each device."""
-
-    flight: Flight
-    n_rows: int
-    free: Free
-
-
-class _Walk:
-    """Down the trie of some prompts to their answers; `share` where others are in flight."""
-
-    def __init__(
-        self, loaded: LoadedModel, asks: Sequence[Ask], branches: int | None, share: _Share | None = None
-    ) -> None:
-        self._share = share
-        self._loaded = loaded
-        self._rows = [RowAnswers(loaded, ask) for ask in asks]
-        self._given = branches
-        self._halvings = 0
-        # prompts that may be answered together, and those that are about to be
-        self._most = len(asks)
-        self._waiting: list[ReadPrompt] = []
-
-    def run_side_by_side(self, numbers: Sequence[int]) -> Iterator[tuple[int, tuple[Completion, ...]]]:
-        """Each prompt's number and completions; the prompts have one replacement, and are answered together."""
-        for member in self._read_side_by_side(range(len(self._rows))):
-            yield numbers[member], self._rows[member].completions()
-
-    def _read_side_by_side(self, members: Sequence[int]) -> Iterator[int]:
-        """Numbers of those that are answered, half as many at once wherever memory runs out."""
-        rows = [self._rows[member] for member in members]
-        if len(rows) == 1:
-            for _ in self._read_again(Front(0, len(rows[0].ask.prompt.token_ids), tuple(members))):
-                pass
-            yield from members
-            return
-        try:
-            with torch.inference_mode():
-                self._answer_side_by_side(rows)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-        yield from [member for member in members if not self._rows[member].left]
-        if left := [member for member in members if self._rows[member].left]:
-            torch.cuda.empty_cache()
-            self._halvings += 1
-            for half in (left[: len(left) // 2], left[len(left) // 2 :]):
-                yield from self._read_side_by_side(half) if half else ()
-
-    def _answer_side_by_side(self, rows: Sequence[RowAnswers]) -> None:
-        """What is left of these rows, as much of it at once as there is room for."""
-        forest = prefix_forest([row.left for row in rows], len(self._loaded.outputs))
-        branching = Branching(self._loaded, rows[0].replacement)
-        capacity = max(row.capacity for row in rows)
-        room = self._room_of(capacity)
-        prompts = [row.ask.prompt for row in rows]
-        read = prefill_together(
-            self._loaded,
-            branching,
-            forest,
-            [prompt.token_ids for prompt in prompts],
-            [prompt.value_ids for prompt in prompts],
-            capacity=capacity,
-            room=room,
-        )
-        for together in read:
-            answer_together(
-                self._loaded,
-                [ReadPrompt(rows[each.tree.prompts[0]], each, branching, halvings=self._halvings) for each in together],
-            )
-
-    def run(self, numbers: Sequence[int], least: int) -> Iterator[tuple[int, tuple[Completion, ...]]]:
-        """Each prompt's number and completions, as soon as all of its head sets are answered."""
-        for front in token_trie([row.ask.prompt.token_ids for row in self._rows], least=least):
-            reported: set[int] = set()
-            for member in self._read_again(front):
-                if member not in reported and not self._rows[member].left:
-                    reported.add(member)
-                    yield numbers[member], self._rows[member].completions()
-
-    def _read_again(self, front: Front) -> Iterator[int]:
-        """`_read` from the first token on, with less room wherever memory runs out."""
-        room = self._room(front)
-        while True:
-            try:
-                yield from self._read(front, None, NOTHING, room)
-                return
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                if room.is_least and self._alone and not self._waiting:
-                    row = next(self._rows[member] for member in front.prompts if self._rows[member].left)
-                    raise ModelError(
-                        f"{row.ask.prompt.row_id}: out of memory at one condition of {row.capacity} tokens; "
-                        "expected room for one; use shorter documents, a smaller dtype or more devices"
-                    ) from error
-            torch.cuda.empty_cache()
-            if self._share is not None and not self._alone:
-                self._share.flight.be_alone()
-            elif self._waiting:
-                self._most = len(self._waiting) // 2
-            else:
-                room = room.halved()
-                self._halvings += 1
-            self._waiting.clear()
-
-    @property
-    def _alone(self) -> bool:
-        """Whether no other row takes memory."""
-        return self._share is None or self._share.flight.is_alone
-
-    def _room(self, front: Front) -> Room:
-        """What is read of a front may be held once more for the nodes that each prompt passes through."""
-        room = self._room_of(self._capacity(front))
-        return room if self._given is not None else room.shared(1 + front.depth)
-
-    def _room_of(self, capacity: int) -> Room:
-        """For prompts of so many positions, in the share of the memory that this may take."""
-        if self._given is not None:
-            return room_for(self._loaded, self._given)
-        if self._share is None:
-            return room_of(self._loaded, capacity)
-        return room_of(self._loaded, capacity, self._share.free).shared(self._share.n_rows)
-
-    def _capacity(self, front: Front) -> int:
-        return max(self._rows[member].capacity for member in front.prompts)
-
-    def _read(
-        self,
-        front: Front,
-        above: SharedPrompt | None,
-        fired: Mapping[frozenset[Head], int],
-        room: Room,
-        aside: Aside | None = None,
-    ) -> Iterator[int]:
-        """Answer what is left of the front's prompts, as far as `above` has read for it; numbers of prompts with news.
-
-        `fired` are calls of ablated projections so far, by head set. One prompt is put `aside`, where there is such.
-        """
-        rows = [self._rows[member] for member in front.prompts]
-        sets = list(dict.fromkeys(heads for row in rows for heads in _of(row, above)))
-        if not sets:
-            return
-        first, capacity = rows[0], self._capacity(front)
-        tree = first.read_tree(sets)
-        held = () if above is None else handed_down(above, tree, capacity)
-        if not front.children:
-            with torch.inference_mode():
-                for one in first.read(sets, held, room=room, halvings=self._halvings, fired=fired):
-                    self._take(one, aside)
-            yield front.prompts[0]
-            return
-        branching = Branching(self._loaded, first.front_replacement)
-        tokens = first.ask.prompt.token_ids[front.start : front.stop]
-        read = prefill(self._loaded, branching, tree, tokens, (), capacity=capacity, room=room, held=held)
-        for shared in _inferring(read):
-            branching.check()
-            aside = self._aside(front, shared, room)
-            for child in front.children:
-                if child.children:
-                    self._answer_waiting(aside)
-                so_far = Counter({heads: n for (_, heads), n in branching.fired.items()})
-                yield from self._read(child, shared, so_far + Counter(fired), room, aside)
-                if not self._waiting:
-                    yield from front.prompts
-            self._answer_waiting(aside)
-            yield from front.prompts
-
-    def _take(self, read: ReadPrompt, aside: Aside | None) -> None:
-        """Answer a prompt that was read, or put it aside: not where all of it is the front."""
-        if aside is None or not aside.is_behind(read.shared):
-            answer_together(self._loaded, [read])
-            return
-        self._waiting.append(read)
-        read.follow_gold(self._loaded)
-        read.shared = aside.put(read.shared)
-        if len(self._waiting) == aside.n_prompts:
-            self._answer_waiting(aside)
-
-    @torch.inference_mode()
-    def _answer_waiting(self, aside: Aside | None) -> None:
-        """Answer what was put aside."""
-        if self._waiting and aside is not None:
-            answer_together(self._loaded, self._waiting)
-            self._waiting.clear()
-            aside.clear()
-
-    def _aside(self, front: Front, read: SharedPrompt, room: Room) -> Aside | None:
-        """For as many of the front's prompts as may wait beside one that is read, where they are answered together."""
-        rows = [self._rows[child.prompts[0]] for child in front.children if not child.children]
-        if not all(row.goes_with_others for row in rows):
-            return None
-        trees = [row.read_tree(sets) for row in rows if (sets := _of(row, read))]
-        if len(trees) < 2:
-            return None
-        n_rows = [max(level.n_parents for level in levels) for levels in zip(*(t.levels for t in trees), strict=True)]
-        capacity, most = self._capacity(front), max(row.ask.max_new_tokens for row in rows)
-        n_leaves = max(len(tree.leaves) for tree in trees)
-        each = (sum(n_rows) * (capacity - front.stop) + n_leaves * len(n_rows) * most) / capacity
-        fit = min(len(trees), self._most, int((room.rows - sum(n_rows)) / each))
-        return Aside(read, fit, n_rows, capacity - front.stop) if fit > 1 else None
-
-
-def _of(row: RowAnswers, above: SharedPrompt | None) -> list[frozenset[Head]]:
-    """The head sets left of a row that what was read above is of: all where heads are ablated from its end on."""
-    if above is None or row.ask.intervention.phase == "decode":
-        return row.left
-    leaves = set(above.tree.leaves)
-    return [heads for heads in row.left if heads in leaves]
-
-
-def _inferring(parts: Iterable[SharedPrompt]) -> Iterator[SharedPrompt]:
-    """Each step of a walk without gradients; whoever takes a part decides for itself."""
-    walk = iter(parts)
-    while True:
-        with torch.inference_mode():
-            part = next(walk, None)
-        if part is None:
-            return
-        yield part

@@ -17,9 +17,9 @@ from harness.experiment.intervention import Edges
 from harness.experiment.prefix_tree import prefix_tree, token_trie
 from harness.experiment.record import Ask
 from harness.model.generation import reference
-from harness.model.generation.answering import RowAnswers
 from harness.model.generation.leaf_step import can_step_by_leaf
 from harness.model.generation.room import busy_tokens
+from harness.model.generation.row_answers import RowAnswers
 from harness.model.intervention.ablation import check_free, check_heads
 from harness.model.loading.loaded_model import LoadedModel, takes_square_memory
 from harness.retrieval.prompts import Prompt

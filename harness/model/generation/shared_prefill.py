@@ -6,16 +6,15 @@ runs, and each run is followed down to its leaves before the next begins. What i
 values, and the hidden states where paths part. A long prompt may be fed in pieces: between partings each goes through
 all layers before the next, and of no node any token is run twice.
 
-Of the last layer only keys and values are made here: what it says is asked for afterwards (`draft`), at the
+Of the last layer only keys and values are made here: what it says is asked for afterwards (`shared_prompt`), at the
 few positions where it matters.
 
 Several prompts may be read side by side, each with its own tree: the shorter ones are filled up behind their ends,
 which causal attention lets no token before them see, and what is filled is held by none of them.
 
-What several prompts begin with, a front, is read in the same way; each prompt's own part is then read after it, with
-the front's keys and values of the nodes that its conditions pass through (`handed_down`).
+What several prompts begin with, a front, is read in the same way; each prompt's own part is then read after it.
 
-Knows nothing of what tokens mean; `harness.model.generation.decoding` reads the logits.
+Knows nothing of what is done with a prompt that has been read (`shared_prompt`), nor of what tokens mean.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,31 +26,13 @@ import torch
 
 from harness.experiment.prefix_tree import PrefixTree
 from harness.model.generation.branching import Branching, LayerCall, forward_with
-from harness.model.generation.leaf_step import Held
 from harness.model.generation.node_cache import KeysKnownError, KeysOnlyLayer, NodeCache, NodeLayer, rewind
 from harness.model.generation.room import Room
+from harness.model.generation.shared_prompt import SharedPrompt
 from harness.model.loading.loaded_model import LoadedModel
 
 FILLED = 0
 """The token that prompts are filled up with: any does."""
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class SharedPrompt:
-    """Neighbouring leaves whose prompt has been read, fed with a draft after it.
-
-    `layers[l]` holds keys and values, a row for each node of level l - 1; `n_held` is the prompt's length
-    less one: its last token is fed with every draft. `hidden` is the last layer's input from that token on,
-    (nodes of the level before the last, 1 + draft tokens, width), `None` where nothing was fed after the prompt.
-
-    Where it was put aside, `layers` hold what comes behind `front`, which holds these leaves too.
-    """
-
-    tree: PrefixTree
-    layers: list[NodeLayer]
-    n_held: int
-    hidden: torch.Tensor | None
-    front: "SharedPrompt | None" = None
 
 
 def prefill(
@@ -306,140 +287,3 @@ class _Walk:
 def _part(tree: PrefixTree, layers: Sequence[NodeLayer], leaves: slice) -> tuple[PrefixTree, list[NodeLayer]]:
     """The tree of some leaves, and what its layers hold of their nodes: the same memory."""
     return tree.part(leaves), [kept.rows(tree.nodes(i - 1, leaves)) for i, kept in enumerate(layers)]
-
-
-def handed_down(front: SharedPrompt, tree: PrefixTree, capacity: int) -> list[NodeLayer]:
-    """The layers of a tree of some of the front's leaves, with the front in them and room for `capacity` positions.
-
-    Where the nodes stand together the memory is the front's own, which what is fed next is written behind: one tree
-    at a time may use it. Else they are copied.
-    """
-    n_front = front.n_held + 1
-    rewind(front.layers, n_front)
-    place = {heads: leaf for leaf, heads in enumerate(front.tree.leaves)}
-    leaves = [place[heads] for heads in tree.leaves]
-    layers = []
-    for layer, held in enumerate(front.layers):
-        rows = [0]
-        if layer:
-            above = front.tree.levels[layer - 1].node_of_leaf
-            rows = list(dict.fromkeys(above[leaf] for leaf in leaves))
-        together = slice(rows[0], rows[-1] + 1)
-        fits = len(rows) == together.stop - together.start and held.capacity >= capacity
-        layers.append(held.rows(together, capacity) if fits else held.gather(rows, capacity))
-    return layers
-
-
-def spread(prompt: SharedPrompt, tree: PrefixTree) -> SharedPrompt:
-    """A prompt that one leaf has read, for a tree that parts after it.
-
-    Keys and values are copied for each node: what is fed next is other from node to node.
-    """
-    rewind(prompt.layers, prompt.n_held)
-    layers = [layer.gather([0] * level.n_parents) for layer, level in zip(prompt.layers, tree.levels, strict=True)]
-    return SharedPrompt(tree, layers, prompt.n_held, None)
-
-
-def nodes_of(prompt: SharedPrompt, leaves: Sequence[int]) -> list[list[int]]:
-    """For each layer the row of its keys and values that each of these leaves reads."""
-    levels = prompt.tree.levels[:-1]
-    return [[0] * len(leaves), *([level.node_of_leaf[leaf] for leaf in leaves] for level in levels)]
-
-
-def parts_of(prompt: SharedPrompt, leaves: Sequence[int]) -> list[Held]:
-    """What is held of it for these leaves, as a step by leaf takes it."""
-    front = prompt.front
-    if front is None:
-        return [Held(prompt.layers, nodes_of(prompt, leaves), prompt.n_held)]
-    place, n_front = {heads: leaf for leaf, heads in enumerate(front.tree.leaves)}, front.n_held + 1
-    in_front = nodes_of(front, [place[prompt.tree.leaves[leaf]] for leaf in leaves])
-    return [
-        Held(front.layers, in_front, n_front),
-        Held(prompt.layers, nodes_of(prompt, leaves), prompt.n_held - n_front),
-    ]
-
-
-class Aside:
-    """Memory for what prompts hold behind a common front: that of one after the other lies side by side in each layer.
-
-    There is room for `n_prompts` at once, of at most `n_rows` nodes in each layer and `most` positions.
-    """
-
-    def __init__(self, front: SharedPrompt, n_prompts: int, n_rows: Sequence[int], most: int) -> None:
-        self.n_prompts = n_prompts
-        self._front = front
-        self._n_rows = n_rows
-        self._layers = [NodeLayer(most) for _ in n_rows]
-        # rows that are taken, in each layer
-        self._taken = [0] * len(n_rows)
-
-    def is_behind(self, prompt: SharedPrompt) -> bool:
-        """Whether it holds anything behind the front."""
-        return prompt.n_held > self._front.n_held + 1
-
-    def put(self, prompt: SharedPrompt) -> SharedPrompt:
-        """The prompt, read behind the front and its first draft followed: the front's memory is free for another."""
-        n_front = self._front.n_held + 1
-        parts = [self._part(layer, held) for layer, held in enumerate(prompt.layers)]
-        for part, held in zip(parts, prompt.layers, strict=True):
-            part.update(*(each[:, :, n_front : held.length] for each in held.buffers()))
-        return SharedPrompt(prompt.tree, parts, prompt.n_held, None, self._front)
-
-    def clear(self) -> None:
-        """What was put here is answered."""
-        self._taken = [0] * len(self._taken)
-
-    def _part(self, layer: int, held: NodeLayer) -> NodeLayer:
-        """The next rows of a layer, as many as these."""
-        kept, n_rows = self._layers[layer], len(held.buffers()[0])
-        if not kept.is_initialized:
-            kept.make_room(*held.buffers(), self.n_prompts * self._n_rows[layer])
-            for each in kept.buffers():
-                # what is behind a prompt is read, though it counts nothing
-                each.zero_()
-        first = self._taken[layer]
-        self._taken[layer] += n_rows
-        return kept.rows(slice(first, first + n_rows))
-
-
-def gather(prompt: SharedPrompt, leaves: Sequence[int]) -> NodeCache:
-    """The prompt's keys and values but its last token's, copied for some leaves: one row for each."""
-    rewind(prompt.layers, prompt.n_held)
-    return NodeCache(prompt.layers).gather(nodes_of(prompt, leaves))
-
-
-def read_prefilled(
-    loaded: LoadedModel, branching: Branching, prompt: SharedPrompt, tokens: Sequence[int]
-) -> torch.Tensor:
-    """Logits of every leaf at the prompt's last token and at the draft it was fed with, given as `tokens`.
-
-    Only the last layer is run, where the draft was fed with the prompt: (leaves, tokens, vocabulary).
-    """
-    hidden = prompt.hidden
-    if hidden is None:
-        return read_draft(loaded, branching, prompt, tokens)
-
-    def last_layer(embedded: torch.Tensor, calls: Sequence[LayerCall]) -> torch.Tensor:
-        layer = len(calls) - 1
-        return branching.run(calls[layer], layer, prompt.tree, hidden, prompt.n_held)
-
-    rewind(prompt.layers, prompt.n_held)
-    logits = forward_with(loaded, [tokens], NodeCache(prompt.layers), last_layer)
-    # the other layers were fed with the prompt
-    rewind(prompt.layers, prompt.n_held + len(tokens))
-    return logits
-
-
-def read_draft(loaded: LoadedModel, branching: Branching, prompt: SharedPrompt, tokens: Sequence[int]) -> torch.Tensor:
-    """Logits of every leaf at the prompt's last token and any draft after it, given as `tokens`.
-
-    All layers are run, shared as the prompt's were: (leaves, tokens, vocabulary).
-    """
-
-    def all_layers(hidden: torch.Tensor, calls: Sequence[LayerCall]) -> torch.Tensor:
-        for layer, call in enumerate(calls):
-            hidden = branching.run(call, layer, prompt.tree, hidden, prompt.n_held)
-        return hidden
-
-    rewind(prompt.layers, prompt.n_held)
-    return forward_with(loaded, [tokens], NodeCache(prompt.layers), all_layers)

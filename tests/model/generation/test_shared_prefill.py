@@ -14,17 +14,8 @@ from harness.experiment.prefix_tree import PrefixTree, prefix_forest, prefix_tre
 from harness.model.generation.branching import Branching
 from harness.model.generation.node_cache import NodeLayer
 from harness.model.generation.room import Room
-from harness.model.generation.shared_prefill import (
-    SharedPrompt,
-    _Piece,
-    _Walk,
-    gather,
-    prefill,
-    prefill_together,
-    read_draft,
-    read_prefilled,
-    spread,
-)
+from harness.model.generation.shared_prefill import _Piece, _Walk, prefill, prefill_together
+from harness.model.generation.shared_prompt import SharedPrompt, gather, read_draft, read_prefilled
 from harness.model.loading.loaded_model import LoadedModel
 from harness.model.performance.measures import LayerCounter
 
@@ -132,23 +123,6 @@ def test_prompts_side_by_side_are_read_as_each_alone(room: Room, monkeypatch: py
     assert branching.fired[0, SETS[2]] == branching.fired[2, SETS[2]]
     assert branching.fired[3, SETS[2]] > 0
     assert branching.fired[1, SETS[2]] == 0
-
-
-@torch.inference_mode()
-def test_a_prompt_of_one_leaf_is_spread_over_a_tree() -> None:
-    """The untouched model read the prompt; heads are ablated from its last token on."""
-    loaded, tree = tiny_loaded("llama"), prefix_tree(SETS, N_LAYERS)
-    branching, last = Branching(loaded), PROMPT[-1]
-    (untouched,) = prefill(loaded, branching, prefix_tree([()], N_LAYERS), PROMPT, (), capacity=25, room=PLENTY)
-    shared = spread(untouched, tree)
-    assert [layer.keys.shape[0] for layer in shared.layers if layer.keys is not None] == [1, 2, 3]
-    for draft in (GOLD, OTHER, GOLD):
-        logits = read_prefilled(loaded, branching, shared, (last, *draft))
-        for leaf, heads in enumerate(tree.leaves):
-            first = len(PROMPT) - 1
-            expected = slow_logits(loaded.model, [*PROMPT, *draft], heads, first=first)[first:]
-            torch.testing.assert_close(logits[leaf], expected, atol=1e-4, rtol=1e-4)
-    branching.check()
 
 
 @torch.inference_mode()

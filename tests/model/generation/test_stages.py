@@ -16,10 +16,11 @@ from harness.errors import AblationError, ModelError
 from harness.experiment.heads import Head
 from harness.experiment.intervention import ZEROED, Edges, Intervention, Rescue
 from harness.experiment.record import Ask, Completion
-from harness.model.generation import answering, engine, reference, stages
+from harness.model.generation import engine, reference, stages
 from harness.model.generation import room as room_module
 from harness.model.generation.branching import decoder_layers
 from harness.model.generation.room import Room, rows_that_fit
+from harness.model.generation.row_answers import ReadPrompt, RowAnswers
 from harness.model.generation.stages import Flight, Stages, stages_of
 from harness.model.intervention.ablation import Ablation
 from harness.model.loading.loaded_model import LoadedModel
@@ -255,16 +256,16 @@ def test_a_row_that_runs_out_of_memory_tries_again_alone_before_it_halves(monkey
     loaded, asks = doubled("llama"), asks_of(9, 10, 11, 12)
     flying = Stages(loaded, (0, 2))
     tried: list[tuple[int, bool, int]] = []
-    own = answering.RowAnswers.read
+    own = RowAnswers.read
 
-    def read(self: answering.RowAnswers, *args: object, room: Room, **kwargs: object) -> Iterator[answering.ReadPrompt]:
+    def read(self: RowAnswers, *args: object, room: Room, **kwargs: object) -> Iterator[ReadPrompt]:
         n_tokens, alone = len(self.ask.prompt.token_ids), len(flying._flying) == 1
         tried.append((n_tokens, alone, room.nodes))
         if n_tokens == 11 and room.nodes > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return own(self, *args, room=room, **kwargs)  # type: ignore[arg-type]  # passed on
 
-    monkeypatch.setattr(answering.RowAnswers, "read", read)
+    monkeypatch.setattr(RowAnswers, "read", read)
     answers = dict(flown(loaded, asks, flying, in_flight=3, branches=4))
     of_row = [(alone, nodes) for n_tokens, alone, nodes in tried if n_tokens == 11]
     assert of_row[-2:] == [(True, 4), (True, 2)]
@@ -281,7 +282,7 @@ def test_out_of_memory_at_one_condition_is_an_error(monkeypatch: pytest.MonkeyPa
     def read(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(answering.RowAnswers, "read", read)
+    monkeypatch.setattr(RowAnswers, "read", read)
     with pytest.raises(ModelError, match="out of memory at one condition"):
         list(flown(loaded, asks_of(9, 10, 11), Stages(loaded, (0, 2)), in_flight=3))
 
