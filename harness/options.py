@@ -26,8 +26,11 @@ from harness.settings import (
 
 _NOT_ARGUMENTS = frozenset("messages conversation chat_template tokenize add_generation_prompt tools documents".split())
 _NODES = re.compile(
-    r"((?P<n>[1-9]\d{0,5})x)?(?P<gpus>[1-9]\d{0,3})x(?P<card>[A-Za-z][\w. -]{0,40})-(?P<gb>[1-9]\d{0,3})GB", re.ASCII
+    r"((?P<n>[1-9]\d{0,5})x)?(?P<gpus>[1-9]\d{0,3})x"
+    r"(?!.*GB\s+\d+x)(?P<card>[A-Za-z][\w. -]{0,40})-(?P<gb>[1-9]\d{0,3})GB",  # a second kind is no part of a name
+    re.ASCII,
 )
+_HEAD = re.compile(r"[^\s/]+:(?P<port>\d{1,5})", re.ASCII)
 _PART = re.compile(r"(\d{1,6})/(\d{1,6})", re.ASCII)
 _ENTRY = re.compile(r"\w+\s*=\s*[\w.]+\s*,\s*[\w.]+")
 
@@ -181,9 +184,11 @@ def _choice(*choices: str) -> Callable[[str], str]:
 
 
 def _address(text: str) -> str:
-    host, _, port = text.rpartition(":")
-    if text not in ("auto", "local") and not (host and "/" not in host and port.isascii() and port.isdigit()):
-        raise SettingsError(f"{text!r}; expected HOST:PORT of a cluster's head, as 10.0.0.1:6379, or auto, or local")
+    if text not in ("auto", "local") and not ((found := _HEAD.fullmatch(text)) and 1 <= int(found["port"]) <= 65535):
+        raise SettingsError(
+            f"{text!r}; expected HOST:PORT of a cluster's head, as 10.0.0.1:6379, with a port from 1 to 65535, or "
+            "auto, or local"
+        )
     return text
 
 

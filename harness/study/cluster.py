@@ -184,7 +184,8 @@ class ClusterCrew(Crew):
         by_node: dict[str, list[str]] = {}
         for post in (*self._gone, *self._posts.values()):
             by_node.setdefault(post.node.name, []).append(str(post.answers))
-        return "prompts by model: " + ", ".join(f"{name} {' + '.join(n)}" for name, n in by_node.items())
+        told = ", ".join(f"{name} {' + '.join(n)}" for name, n in by_node.items())
+        return f"prompts by model: {told or 'none, for no model answered'}"
 
     def close(self) -> None:
         """Let go of the cluster."""

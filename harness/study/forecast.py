@@ -105,11 +105,15 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class OnNodes:
-    """How the model lies on nodes of one kind, and the pace that was measured of one that lies so; `None` for none."""
+    """How the model lies on nodes of one kind, and the pace that was measured of one that lies so; `None` for none.
+
+    `cards` is how many one model was asked to take; `None` where nobody said.
+    """
 
     nodes: Nodes
     layout: Layout | None
     pace: Pace | None
+    cards: int | None = None
 
 
 def forecast(run: Run, conditions: Sequence[Condition]) -> Forecast:
@@ -190,7 +194,7 @@ def _layouts(run: Run, kept: Kept, longest: int, work: Sequence[int], given: Pac
         layout = lay_out(
             kept.size, nodes, longest + settings.max_new_tokens, cards=settings.gpus, work=work if any(work) else ()
         )
-        found.append(OnNodes(nodes, layout, None if layout is None else pace_of(layout)))
+        found.append(OnNodes(nodes, layout, None if layout is None else pace_of(layout), settings.gpus))
     return tuple(found)
 
 

@@ -91,6 +91,10 @@ def _nodes_line(found: Forecast, each: OnNodes) -> str:
     nodes, layout, kept = each.nodes, each.layout, found.kept[-1]
     where = f"on {counted(nodes.n, 'node')} of {nodes.gpus} x {nodes.card}-{nodes.gigabytes}GB"
     if layout is None:
+        most = min(nodes.gpus, len(kept.size.layers))
+        if each.cards is not None and each.cards > most:
+            has = f"a node has {counted(most, 'card')}" if most == nodes.gpus else f"the model has {most} layers"
+            return f"{where}: no model, for {has}; expected {each.cards} cards for one; set gpus to {most} or fewer"
         return (
             f"{where}: the model does not fit, {_gib(kept.size.weight_bytes)} of weights in "
             f"{_numbers(found.quantization, kept.dtype)} and a row beside them; take more cards a node or a model "

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
+from textwrap import shorten
 from types import ModuleType
 from typing import Any
 
@@ -224,7 +225,10 @@ def _try_out(address: str) -> None:
     """Raise an OSError where nobody answers: Ray itself would try for minutes."""
     from ray._private.services import canonicalize_bootstrap_address_or_die
 
-    host, _, port = canonicalize_bootstrap_address_or_die(address).rpartition(":")
+    try:
+        host, _, port = canonicalize_bootstrap_address_or_die(address).rpartition(":")
+    except ConnectionError:  # asked for with auto; Ray names options of its own
+        raise OSError("this machine belongs to no running cluster") from None
     try:
         socket.create_connection((host, int(port)), ANSWER_SECONDS).close()
     except OSError as error:
@@ -274,7 +278,7 @@ def _errors_named() -> Iterator[None]:
 def _why(error: Exception) -> str:
     """What Ray says of a death, without its pages."""
     found = _DETAIL.search(str(error))
-    return plain(found[1].strip())[:200] if found else _first_line(error)
+    return shorten(plain(found[1]), 300, placeholder=" ...") if found else _first_line(error)
 
 
 def _first_line(error: BaseException) -> str:

@@ -31,7 +31,7 @@ BAD = [
     ("max-rows", "0", "'0'; expected a whole number of at least 1"),
     ("random-draws", "0", "'0'; expected a whole number of at least 1"),
     ("seed", "-1", "'-1'; expected a whole number of at least 0"),
-    ("ray", "there", "'there'; expected HOST:PORT of a cluster's head, as 10.0.0.1:6379, or auto, or local"),
+    ("ray", "there", "'there'; expected HOST:PORT of a cluster's head, as 10.0.0.1:6379, with a port from 1 to 65535"),
     ("ray", "ray://10.0.0.1:10001", "'ray://10.0.0.1:10001'; expected HOST:PORT of a cluster's head"),
     ("cluster", "H100", "'H100'; expected GPUs, card and memory of each kind of node, how many such nodes first"),
     ("cluster", "0xH100-80GB", "'0xH100-80GB'; expected GPUs, card and memory"),

@@ -197,6 +197,10 @@ def test_a_death_is_told_and_the_next_model_is_on_the_same_node(inputs: Inputs, 
     assert crew.notices == ["node-a: a model ended (killed); 3 prompts of its go to others"]
 
 
+def test_a_cluster_on_which_no_model_answered_says_so(equal: Equipment) -> None:
+    assert crew_of(FakeCluster(equal, [])).shares == "prompts by model: none, for no model answered"
+
+
 @pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize(
     ("what", "change", "said"),

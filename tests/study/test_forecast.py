@@ -289,6 +289,20 @@ def test_a_cluster_is_laid_out(settings: Settings, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("cluster", "cards", "why"),
+    [
+        ("8xNONE-80GB", 9, "a node has 8 cards; expected 9 cards for one; set gpus to 8 or fewer"),
+        ("1xNONE-80GB", 2, "a node has 1 card; expected 2 cards for one; set gpus to 1 or fewer"),
+        ("99xNONE-80GB", 81, "the model has 80 layers; expected 81 cards for one; set gpus to 80 or fewer"),
+    ],
+)
+def test_more_cards_a_model_than_there_can_be_are_no_lack_of_memory(
+    settings: Settings, tmp_path: Path, cluster: str, cards: int, why: str
+) -> None:
+    assert of_70b(settings, tmp_path, cluster, gpus=cards)[0].endswith(f"-80GB: no model, for {why}")
+
+
 def test_hours_of_a_cluster_are_those_of_all_its_models(settings: Settings, tmp_path: Path) -> None:
     *_, one, _ = of_70b(settings, tmp_path, "1xH200-141GB")
     line, total = of_70b(settings, tmp_path, "3x2xH200-141GB")

@@ -102,6 +102,24 @@ def test_an_address_where_nobody_answers() -> None:
     assert "does not answer (Connection refused); expected the head of a running cluster" in said
 
 
+def test_no_cluster_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's words would be its own: that one may set `--address`."""
+
+    def nowhere(address: str) -> str:
+        raise ConnectionError("Could not find any running Ray instance. Please specify the one to connect to.")
+
+    monkeypatch.setattr("ray._private.services.canonicalize_bootstrap_address_or_die", nowhere)
+    assert refused(ray="auto").startswith(
+        "Ray at auto: this machine belongs to no running cluster; expected the head of a running cluster, with this "
+    )
+
+
+def test_why_a_model_ended_is_told_to_the_end_of_a_word() -> None:
+    why = "(1) the process was killed by the OOM killer, (2) ray stop --force was called, " * 3 + "(3) it crashed"
+    assert ray_cluster._why(RuntimeError(f"The actor died.\n\tWorker exit detail: {why}\n\tand more")) == why
+    assert ray_cluster._why(RuntimeError("Reason: " + "word " * 99)).endswith("word word ...")
+
+
 def test_too_few_gpus(cluster: TwoNodes) -> None:
     assert refused(ray=cluster.address, device_map="cuda", gpus=2) == (
         f"Ray at {cluster.address}: no node has more than 0 GPUs; expected 2 for a model; set gpus to fewer, or start "
