@@ -102,8 +102,17 @@ class RayCluster:
             raise
 
     def nodes(self) -> Sequence[Node]:
-        """Those that are alive, each under its host's name, or one of its own where several share a host."""
+        """Those that are alive, each under its host's name, or one of its own where several share a host.
+
+        Raises:
+            ClusterError: the one node of a local cluster has ended, and no other can join it.
+        """
         alive = _alive()
+        if not alive and self._ours and self._settings.ray == "local":
+            raise ClusterError(
+                "Ray at local: its one node has ended, and no other can join; expected it to stay; give the same "
+                "command again: finished rows are kept"
+            )
         hosts = Counter(each["NodeManagerHostname"] for each in alive)
         found = []
         for each in alive:

@@ -18,7 +18,7 @@ from harness.settings import Settings
 from harness.study import ray_cluster
 from harness.study.asked_model import AskedModel
 from harness.study.cluster import Order
-from harness.study.ray_cluster import crew_on_ray
+from harness.study.ray_cluster import RayCluster, crew_on_ray
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'retrieval-heads[ray]'")
 ROWS = 27
@@ -112,6 +112,14 @@ def test_no_cluster_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert refused(ray="auto").startswith(
         "Ray at auto: this machine belongs to no running cluster; expected the head of a running cluster, with this "
     )
+
+
+def test_nobody_waits_for_a_node_that_cannot_join(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_cluster, "connect", lambda _: True)
+    monkeypatch.setattr(ray_cluster, "_alive", list)
+    with pytest.raises(ClusterError, match="Ray at local: its one node has ended, and no other can join; expected "):
+        RayCluster(Settings(ray="local"), (), on_gpu=False).nodes()
+    assert RayCluster(Settings(ray="auto"), (), on_gpu=False).nodes() == []
 
 
 def test_why_a_model_ended_is_told_to_the_end_of_a_word() -> None:
