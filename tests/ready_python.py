@@ -40,7 +40,7 @@ IMPORTED = (
 READ_EARLY = tuple("PYTHON LANG LC_ OMP_ GOMP_ MKL_ CUDA_ HF_ TOKENIZERS_ TORCH_ TRANSFORMERS_ MPL RAY_".split())
 """How variables begin that are read at start or at import."""
 AT_START = dict(os.environ)
-"""Before anything was imported that adds to it."""
+"""Before anything was imported that adds to it, and before a test changed it."""
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _EXECUTABLE = """\
@@ -84,7 +84,7 @@ def ready_python(folder: Path, code: Path) -> Iterator[Path]:
     )
     python.chmod(0o755)
     serving = f"import sys; sys.path.append({str(Path(__file__).parent)!r}); import ready_python; ready_python.main()"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(code), *_folders(os.environ.get("PYTHONPATH", ""))])}
+    environment = AT_START | {"PYTHONPATH": os.pathsep.join([str(code), *_folders(AT_START.get("PYTHONPATH", ""))])}
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(address)
         listening.listen(64)

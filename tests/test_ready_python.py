@@ -109,10 +109,13 @@ def test_killing_either_ends_both(how: str, python: Path) -> None:
     command = [str(python), "-c", "import time; print('began', flush=True); time.sleep(600)"]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "began\n"
-        child = child_of(process, python)
-        assert child != process.pid
-        os.kill(child if how == "its own" else process.pid, signal.SIGKILL)
-        assert process.stdout.read() == "", "the child has closed it"
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "began\n"
+            child = child_of(process, python)
+            assert child != process.pid
+            os.kill(child if how == "its own" else process.pid, signal.SIGKILL)
+            assert process.stdout.read() == "", "the child has closed it"
+        finally:
+            process.kill()
     assert process.returncode == -signal.SIGKILL
