@@ -37,7 +37,7 @@ IMPORTED = (
     *("harness.model.generation.engines", "harness.model.identification.identify"),
 )
 """By a study, its report and its plots; the plugin itself is pytest's to import, which rewrites its asserts."""
-READ_EARLY = tuple("PYTHON LANG LC_ OMP_ GOMP_ MKL_ CUDA_ HF_ TOKENIZERS_ TORCH_ TRANSFORMERS_ MPL RAY_".split())
+READ_EARLY = tuple("PYTHON LANG LC_ OMP_ GOMP_ MKL_ CUDA_ HF_ TOKENIZERS_ TORCH_ TRANSFORMERS_ MPL".split())
 """How variables begin that are read at start or at import."""
 AT_START = dict(os.environ)
 """Before anything was imported that adds to it, and before a test changed it."""
