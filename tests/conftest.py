@@ -12,6 +12,7 @@ import pytest
 from ready_python import ready_python
 
 os.environ["OMP_NUM_THREADS"] = "1"
+BEGAN_WITH = dict(os.environ)
 
 pytest_plugins = ["pytester"]
 
@@ -25,7 +26,7 @@ LONGEST = ("test_killed.py", "test_ray_cluster.py", "test_demo_gates.py")
 @pytest.fixture(scope="session")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """An executable whose processes have imported everything, and this checkout's code."""
-    with ready_python(tmp_path_factory.mktemp("python"), Path(__file__).parents[1]) as executable:
+    with ready_python(tmp_path_factory.mktemp("python"), Path(__file__).parents[1], BEGAN_WITH) as executable:
         yield executable
 
 

@@ -24,7 +24,7 @@ import subprocess
 import sys
 import threading
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +40,7 @@ IMPORTED = (
 READ_EARLY = tuple("PYTHON LANG LC_ OMP_ GOMP_ MKL_ CUDA_ HF_ TOKENIZERS_ TORCH_ TRANSFORMERS_ MPL".split())
 """How variables begin that are read at start or at import."""
 AT_START = dict(os.environ)
-"""Before anything was imported that adds to it, and before a test changed it."""
+"""Before anything was imported that adds to it."""
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _EXECUTABLE = """\
@@ -71,8 +71,10 @@ os._exit(code)
 
 
 @contextmanager
-def ready_python(folder: Path, code: Path) -> Iterator[Path]:
+def ready_python(folder: Path, code: Path, environment: Mapping[str, str]) -> Iterator[Path]:
     """The executable, in this folder, which finds modules in `code` first; its server lives as long.
+
+    The server begins in `environment`: what tests begin in, and not what the first one that asks has made of it.
 
     What is begun before the server has imported all waits for it.
     """
@@ -84,13 +86,13 @@ def ready_python(folder: Path, code: Path) -> Iterator[Path]:
     )
     python.chmod(0o755)
     serving = f"import sys; sys.path.append({str(Path(__file__).parent)!r}); import ready_python; ready_python.main()"
-    environment = AT_START | {"PYTHONPATH": os.pathsep.join([str(code), *_folders(AT_START.get("PYTHONPATH", ""))])}
+    path = os.pathsep.join([str(code), *_folders(environment.get("PYTHONPATH", ""))])
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(address)
         listening.listen(64)
         arguments = [sys.executable, "-c", serving, str(python), str(listening.fileno())]
         with subprocess.Popen(
-            arguments, stdin=subprocess.PIPE, env=environment, pass_fds=[listening.fileno()]
+            arguments, stdin=subprocess.PIPE, env={**environment, "PYTHONPATH": path}, pass_fds=[listening.fileno()]
         ) as server:
             yield python
             server.kill()
