@@ -168,8 +168,8 @@ class AskedModel:
 def load_libraries() -> None:
     """Import torch, and what every model needs of transformers, without looking for garbage meanwhile or later.
 
-    Their three thousand modules are a million objects that stay to the end, and make a fifth of the time that importing
-    takes: the collector goes through them again and again (https://docs.python.org/3/library/gc.html#gc.freeze).
+    What their thousands of modules leave stays to the end, and the collector would go through it again and again
+    (https://docs.python.org/3/library/gc.html#gc.freeze).
     """
     if "transformers.modeling_utils" in sys.modules:
         return

@@ -63,7 +63,7 @@ def measure_held_flops(device: torch.device, dtype: torch.dtype) -> float | None
 def relative_speeds(gpus: Iterable[int], dtype: torch.dtype) -> dict[int, float]:
     """How fast each GPU multiplies, the fastest at 1: what reading long prompts mostly is.
 
-    It takes a tenth of a second a GPU, and leaves its memory free.
+    It takes eight products a GPU, and leaves its memory free.
     """
     flops = {}
     for gpu in gpus:

@@ -52,13 +52,10 @@ def test_what_a_row_begins_with_is_rescued_whoever_else_asks() -> None:
         assert_same(got, expected, 1e-10)
 
 
-@pytest.mark.parametrize("most", [9, 4, 0])
-def test_fewer_prompts_are_side_by_side_where_memory_runs_out(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of five prompts, two conditions each: ten nodes at once, then half, and at last one prompt as ever."""
-    monkeypatch.setattr(LoadedModel, "waits_for_launches", True)
-    loaded, run = doubled("llama"), Branching.run
-    asks = [Ask(random_prompt(12 + row, seed=row), SETS[:2], None, max_new_tokens=4) for row in range(5)]
+def with_room_for(most: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let a layer run out of memory with more nodes at once; how many each call was asked for is noted."""
     tried: list[int] = []
+    run = Branching.run
 
     def short_of_memory(self, call, layer, tree, hidden, start):  # type: ignore[no-untyped-def]
         tried.append(len(tree.levels[layer].parents))
@@ -67,6 +64,16 @@ def test_fewer_prompts_are_side_by_side_where_memory_runs_out(most: int, monkeyp
         return run(self, call, layer, tree, hidden, start)
 
     monkeypatch.setattr(Branching, "run", short_of_memory)
+    return tried
+
+
+@pytest.mark.parametrize("most", [9, 4, 0])
+def test_fewer_prompts_are_side_by_side_where_memory_runs_out(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of five prompts, two conditions each: ten nodes at once, then half, and at last one prompt as ever."""
+    monkeypatch.setattr(LoadedModel, "waits_for_launches", True)
+    loaded = doubled("llama")
+    asks = [Ask(random_prompt(12 + row, seed=row), SETS[:2], None, max_new_tokens=4) for row in range(5)]
+    tried = with_room_for(most, monkeypatch)
     if most == 0:
         with pytest.raises(ModelError, match=r"filing0.htm/task: out of memory at one condition of 16 tokens"):
             list(engine.run_rows(loaded, asks))
@@ -82,22 +89,13 @@ def test_fewer_prompts_are_side_by_side_where_memory_runs_out(most: int, monkeyp
 
 def test_out_of_memory_halves_the_branches(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded, prompt = doubled("llama"), random_prompt(20)
-    tried: list[int] = []
-    run = Branching.run
-
-    def short_of_memory(self, call, layer, tree, hidden, start):  # type: ignore[no-untyped-def]
-        tried.append(len(tree.levels[layer].parents))
-        if tried[-1] > most:
-            raise torch.OutOfMemoryError("out of memory")
-        return run(self, call, layer, tree, hidden, start)
-
-    monkeypatch.setattr(Branching, "run", short_of_memory)
-    most = 1
+    tried = with_room_for(1, monkeypatch)
     check_both(loaded, prompt, SETS, branches=5, tolerance=1e-10)
-    assert max(tried) > most
+    assert max(tried) > 1
     halved = engine.run_row(loaded, prompt, SETS, None, max_new_tokens=8, branches=4)
     assert {each.halvings for each in halved} == {2}, "from 4 to 2 to 1"
-    most = 0
+    monkeypatch.undo()
+    with_room_for(0, monkeypatch)
     with pytest.raises(ModelError, match=r"filing0.htm/task: out of memory at one condition of 28 tokens"):
         engine.run_row(loaded, prompt, SETS, None, max_new_tokens=8)
     assert_clean(loaded)
