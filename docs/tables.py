@@ -67,7 +67,7 @@ def options() -> str:
 
     return _table(
         ("on the command line", "in the ini file", "what it is"),
-        (row(each.name, each.metavar, each.switch, each.help) for each in OPTIONS),
+        (row(each.name, each.metavar, each.switch, each.told("--ablation-")) for each in OPTIONS),
     )
 
 

@@ -37,27 +37,39 @@ _ENTRY = re.compile(r"\w+\s*=\s*[\w.]+\s*,\s*[\w.]+")
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option: `name` with hyphens, how text becomes a value, and what to say of it."""
+    """One option: `name` with hyphens, how text becomes a value, and what to say of it.
+
+    `needs` is the name of the option without which it does nothing, where there is one.
+    """
 
     name: str
     parse: Callable[[str], Value]
     help: str
     metavar: str
     switch: bool = False
+    needs: str | None = None
 
     @property
     def field(self) -> str:
         """The field of `Settings` that it sets."""
         return self.name.replace("-", "_")
 
+    def told(self, prefix: str) -> str:
+        """Its help, for options that are typed with this prefix."""
+        return self.help if self.needs is None else f"{self.help}; only with {prefix}{self.needs}"
+
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What was given for an option: where, the value, and the folder that relative paths in it are taken from."""
+    """What was given for an option: where, the value, and the folder that relative paths in it are taken from.
+
+    `standing` tells that nobody typed it for this command: it stands in a file, say, for every command of a project.
+    """
 
     where: str
     value: Value
     folder: Path
+    standing: bool = False
 
 
 def _characters(text: str) -> str:
@@ -225,7 +237,7 @@ def _run_name(text: str) -> str:
 
 OPTIONS: tuple[Option, ...] = (
     Option("model", str, "folder, GGUF file or hub id of the model (default: the embedded demo)", "MODEL"),
-    Option("revision", str, "revision of a hub model", "REV"),
+    Option("revision", str, "revision of a hub model", "REV", needs="model"),
     Option(
         "dtype",
         _choice("auto", "bfloat16", "float16", "float32", "float64"),
@@ -241,7 +253,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "gpus",
         _integer(1),
-        "GPUs that one model takes, where several workers share a machine (default: 1; with device-map auto, all)",
+        "GPUs that one model takes, its layers split over them (default: 1; with device-map auto, all)",
         "N",
     ),
     Option(
@@ -257,6 +269,7 @@ OPTIONS: tuple[Option, ...] = (
         "nodes with other versions of libraries, or other cards, serve too, and each record says so",
         "BOOL",
         switch=True,
+        needs="ray",
     ),
     Option("attn", str, "attention implementation, as sdpa or eager (default: sdpa where the model allows it)", "NAME"),
     Option(
@@ -285,7 +298,7 @@ OPTIONS: tuple[Option, ...] = (
         "NAME",
     ),
     Option("data", _path, "rows: a .csv, .tsv, .parquet, .jsonl or .json file (default: the demo's)", "FILE"),
-    Option("task-file", _path, "TOML file of own tasks, beside the nine", "FILE"),
+    Option("task-file", _path, "TOML file of own tasks, beside the nine", "FILE", needs="data"),
     Option("tasks", _names, "tasks to study, with commas between (default: all that the rows hold)", "NAMES"),
     Option(
         "strict-rows", _switch, "a row whose needle already stands in its haystack is an error", "BOOL", switch=True
@@ -303,6 +316,7 @@ OPTIONS: tuple[Option, ...] = (
         "vouch that no filing asked about made the ranking, where its file does not say: no gate passes without",
         "BOOL",
         switch=True,
+        needs="heads",
     ),
     Option("k", _integers, "numbers of heads to ablate (default: 1,2,5,10,20)", "K,K,..."),
     Option("depth", _depths, "where the needle stands, 0 to 1; several make a sweep (default: 0.5)", "D,D,..."),
@@ -404,10 +418,17 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "cluster",
         _cluster,
-        "nodes of a cluster, as 8xH100-80GB,2x4xA100-40GB: a dry run tells how the study would be laid out on it",
+        "nodes of a cluster, as 8xH100-80GB,2x4xA100-40GB, to tell how the study would be laid out on it",
         "NODES",
+        needs="dry-run",
     ),
-    Option("bench", _path, "JSON of `retrieval-heads bench`: a dry run tells the hours at its pace", "FILE"),
+    Option(
+        "bench",
+        _path,
+        "JSON of `retrieval-heads bench`, to tell the hours at its pace",
+        "FILE",
+        needs="dry-run",
+    ),
 )
 """Every option, in the order of the help."""
 
@@ -428,6 +449,7 @@ def resolve_settings(given: Mapping[str, Given], project: Path) -> Settings:
         except SettingsError as error:
             raise SettingsError(f"{where}: {error}") from None
         values[option.field] = read
+    _check_partners(given, values)
     settings = Settings(**values)  # type: ignore[arg-type]  # each option's rule gives its field's type
     if "phase" in values and settings.phase != values["phase"]:
         raise SettingsError(
@@ -461,6 +483,26 @@ def resolve_settings(given: Mapping[str, Given], project: Path) -> Settings:
     run = settings.run if "run" in values else settings.part_name or settings.run
     settings = Settings(**{**vars(settings), **placed, "model": model, "run": run})
     return replace(settings, store=settings.store_file)
+
+
+def _check_partners(given: Mapping[str, Given], values: Mapping[str, Value]) -> None:
+    """Raise a SettingsError where an option was typed that does nothing without another, and that was not given.
+
+    What stands in a file is for every command of a project, and waits for one that has its partner.
+    """
+    partners = {option.name: option.needs for option in OPTIONS if option.needs is not None}
+    for name, partner in partners.items():
+        one, beside = given.get(name), values.get(partner.replace("-", "_"), False)
+        if one is not None and not one.standing and beside is False:
+            raise SettingsError(given_without(one.where, one.where.removesuffix(name) + partner))
+
+
+def given_without(where: str, partner: str) -> str:
+    """What is said of an option that does nothing because its partner is not given; both as they are typed."""
+    return (
+        f"{where}: given without {partner}, and alone does nothing; expected both or neither; add {partner}, or leave "
+        f"{where} out"
+    )
 
 
 def _model(model: str, folder: Path) -> str:

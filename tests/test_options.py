@@ -17,8 +17,20 @@ from harness.settings import Settings, Value
 ROOT = Path("/project")
 
 
+PARTNERS: dict[str, tuple[str, str]] = {
+    "revision": ("main", "org/model"),
+    "ray-mixed": ("true", "local"),
+    "task-file": ("tasks.toml", "rows.csv"),
+    "heads-held-out": ("true", "heads.json"),
+    "cluster": ("8xH100-80GB", "true"),
+    "bench": ("bench.json", "true"),
+}
+"""For each option that needs another a text, and one for that."""
+
+
 def resolve(**given: Value) -> Settings:
-    named = {name.replace("_", "-"): Given(f"--{name}", value, ROOT) for name, value in given.items()}
+    """As if all of it stood in a file."""
+    named = {name.replace("_", "-"): Given(f"--{name}", value, ROOT, standing=True) for name, value in given.items()}
     return resolve_settings(named, ROOT)
 
 
@@ -39,6 +51,38 @@ def test_every_setting_has_its_option() -> None:
         assert each.switch == isinstance(getattr(Settings(), each.field), bool)
         assert each.help
         assert each.metavar
+
+
+def test_what_needs_another_is_known() -> None:
+    """An option that is new here needs its texts above."""
+    assert {each.name for each in OPTIONS if each.needs is not None} == PARTNERS.keys()
+    assert {each.needs for each in OPTIONS if each.needs is not None} <= {each.name for each in OPTIONS}
+
+
+@pytest.mark.parametrize("name", PARTNERS)
+@pytest.mark.parametrize("prefix", ["--ablation-", "--"])
+def test_an_option_is_refused_without_its_partner(name: str, prefix: str) -> None:
+    partner, (text, other) = str(option(name).needs), PARTNERS[name]
+    typed = {name: Given(f"{prefix}{name}", text, ROOT)}
+    with pytest.raises(SettingsError) as error:
+        resolve_settings(typed, ROOT)
+    assert str(error.value) == (
+        f"{prefix}{name}: given without {prefix}{partner}, and alone does nothing; expected both or neither; "
+        f"add {prefix}{partner}, or leave {prefix}{name} out"
+    )
+    for standing in (True, False):
+        both = typed | {partner: Given(partner, other, ROOT, standing=standing)}
+        assert getattr(resolve_settings(both, ROOT), option(name).field) != getattr(Settings(), option(name).field)
+    if option(partner).switch:
+        with pytest.raises(SettingsError, match=rf"^{prefix}{name}: given without {prefix}{partner}, "):
+            resolve_settings(typed | {partner: Given(partner, "false", ROOT)}, ROOT)
+    assert option(name).told(prefix).endswith(f"; only with {prefix}{partner}")
+
+
+@pytest.mark.parametrize("name", PARTNERS)
+def test_what_stands_in_a_file_waits_for_its_partner(name: str) -> None:
+    field = option(name).field
+    assert getattr(resolve(**{field: PARTNERS[name][0]}), field) != getattr(Settings(), field)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.commands.console import Command, add_options, check_writable, given_settings, say, show, whole_number
+from harness.commands.console import (
+    Apart,
+    Command,
+    Needs,
+    add_options,
+    check_writable,
+    given_settings,
+    say,
+    show,
+    whole_number,
+)
 from harness.errors import SettingsError, counted
 from harness.experiment.bench_result import BenchResult, Measured, SideResult, write_bench, write_document
 from harness.experiment.experiments import EXPERIMENTS
@@ -26,17 +36,18 @@ MODEL_OPTIONS = (
     "seq-len",
     "depth",
     "insertion",
+    "max-rows",
 )
 """The plugin's options that say what a real model is asked; a shape has random weights and prompts."""
 BENCH_OPTIONS = (
     *MODEL_OPTIONS,
     *("dtype", "device-map", "attn", "tasks", "heads", "k", "max-new-tokens", "seed", "random-draws", "random-match"),
-    "max-rows",
 )
 """The plugin's options that `bench` has too."""
 PROMPT_TOKENS = range(6400, 7601)
 """Lengths of a shape's prompts."""
-SHAPES = (DEMO, "llama-3-8b", "llama-3.3-70b")
+PUBLISHED = ("llama-3-8b", "llama-3.3-70b")
+SHAPES = (DEMO, *PUBLISHED)
 FIGURES = (".png", ".svg", ".pdf")
 BASELINES = ("reference", "plain", "published", "apart")
 ONE_FILING = ("middle", "in_place")
@@ -110,9 +121,6 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     """Measure, show, and write what was asked for."""
     settings = given_settings(arguments, BENCH_OPTIONS)
-    _check_beside_shape(arguments)
-    if arguments.figure is not None and not (arguments.growth and arguments.json):
-        raise SettingsError("--figure: given alone; expected --growth and --json beside it: it is drawn from that file")
     if arguments.figure is not None and arguments.figure.suffix not in FIGURES:
         raise SettingsError(f"--figure: {arguments.figure}; expected a file that ends in {', '.join(FIGURES)}")
     for option in ("json", "figure"):
@@ -150,12 +158,6 @@ def _run(arguments: argparse.Namespace) -> None:
 def _run_whole(arguments: argparse.Namespace, request: Request) -> None:
     from harness.study.whole import measure_whole
 
-    for option in ("growth", "own_flips", "identify", "one_filing"):
-        if getattr(arguments, option):
-            raise SettingsError(
-                f"--{option.replace('_', '-')}: given beside --whole; expected one of the two: it measures the command "
-                "and nothing within it"
-            )
     if request.shape != DEMO or not arguments.whole.is_dir():
         got = f"--shape {request.shape}" if request.shape != DEMO else f"no folder {arguments.whole}"
         raise SettingsError(f"--whole: {got}; expected a model's own study, and a folder of tests to run")
@@ -182,25 +184,6 @@ def whole_lines(setting: Mapping[str, object], result: "WholeResult") -> Iterato
         f"{result.loop}: {result.loop_rows_seconds:.1f} s for the rows, by {result.loop_completions:,} completions "
         f"of {counted(result.loop_rows, 'row')}; with the same start and end {result.ratio:.2f} x the command"
     )
-
-
-def _check_beside_shape(arguments: argparse.Namespace) -> None:
-    """What a shape does not heed is refused beside it, and what only a shape does beside a model."""
-    if arguments.shape == DEMO and arguments.prompt_tokens is not None:
-        raise SettingsError(
-            "--prompt-tokens: given without --shape; expected a published shape beside it; cut rows with --seq-len"
-        )
-    if arguments.shape == DEMO and arguments.one_filing is not None:
-        raise SettingsError(
-            "--one-filing: given without --shape; expected a published shape beside it; rows of a file are taken "
-            "together by their filings as they are"
-        )
-    for name in () if arguments.shape == DEMO else MODEL_OPTIONS:
-        if getattr(arguments, name.replace("-", "_")) is not None:
-            raise SettingsError(
-                f"--{name}: given beside --shape {arguments.shape}; expected one of the two: a shape has random "
-                "weights and prompts"
-            )
 
 
 def _experiments(text: str) -> tuple[str, ...]:
@@ -297,4 +280,16 @@ def _answers(result: BenchResult) -> str:
     return text
 
 
-BENCH = Command("measure the engine against a plain loop on the same work", _add_arguments, _run)
+BENCH = Command(
+    "measure the engine against a plain loop on the same work",
+    _add_arguments,
+    _run,
+    (
+        Apart(MODEL_OPTIONS, "shape", "a shape has random weights and prompts", PUBLISHED),
+        Needs(("prompt-tokens", "one-filing"), "shape", PUBLISHED),
+        Apart(("growth", "own-flips", "identify"), "whole", "it measures the command and nothing within it"),
+        Needs(("figure",), "growth"),
+        Needs(("figure",), "json"),
+        Needs(("random-draws", "random-match"), "experiments", ("random_control",)),
+    ),
+)

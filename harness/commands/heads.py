@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness.commands.console import (
     Command,
+    Needs,
     add_options,
     check_writable,
     given_settings,
@@ -56,15 +57,13 @@ def _add_heads_arguments(parser: argparse.ArgumentParser) -> None:
         "--top-k",
         type=whole_number(1),
         metavar="N",
-        help="with --against: compare the N best heads (default: as many as all files have for candidates)",
+        help="compare the N best heads (default: as many as all files have for candidates); only with --against",
     )
     parser.add_argument("--convert", type=Path, metavar="OUT", help="write it in our own format")
 
 
 def _run_heads(arguments: argparse.Namespace) -> None:
     """Show a head file, alone or against others; with a shape check it, with another file convert it."""
-    if arguments.top_k is not None and not arguments.against:
-        raise SettingsError("--top-k: got without --against; expected another file to compare with; name one")
     rankings = [read_ranking(path) for path in (arguments.file, *(arguments.against or ()))]
     shape: ModelShape | None = arguments.model_shape
     if shape is not None:
@@ -86,6 +85,8 @@ IDENTIFY_OPTIONS = (
     *("ray", "gpus", "ray-mixed"),
 )
 """The plugin's options that `identify` has too."""
+DECODING_METHODS = ("retrieval_score", "logit_contribution")
+"""Methods that have the model answer."""
 
 
 def _add_identify_arguments(parser: argparse.ArgumentParser) -> None:
@@ -123,8 +124,6 @@ def _run_identify(arguments: argparse.Namespace) -> None:
     check_writable(arguments.out, "--out")
     if settings.ray is not None:
         check_ray()
-    elif settings.gpus is not None:
-        raise SettingsError("--gpus: got without --ray; expected a cluster that has them; leave it out, or name one")
     data = read_data(settings)
     rows = identification_rows(data.rows, settings)
     filings = counted(len({row.filename for row in rows}), "filing")
@@ -163,11 +162,13 @@ def _say_excluded(excluded: Sequence[Excluded]) -> None:
         say(f"{counted(len(excluded), 'row')} excluded")
 
 
-EXPORT_OPTIONS = (
-    *("revision", "architectures", "dtype", "device-map", "template"),
-    *("data", "task-file", "tasks", "split-share", "max-rows", "seq-len", "insertion"),
+EXPORT_OPTIONS = ("revision", "architectures")
+"""The plugin's options that `export-checkpoint` has too."""
+OF_MEANS = (
+    *("dtype", "device-map", "template", "data", "task-file", "tasks", "split-share", "max-rows", "seq-len"),
+    "insertion",
 )
-"""The plugin's options that `export-checkpoint` has too; data are read for means alone."""
+"""And those that say what the model is asked for means: nothing else runs it."""
 
 
 def _add_export_arguments(parser: argparse.ArgumentParser) -> None:
@@ -176,23 +177,25 @@ def _add_export_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--heads", required=True, metavar="HEADS", help="a file of ranked heads, or heads themselves: L5H6,L6H4"
     )
-    parser.add_argument(
-        "--list", default="global", metavar="NAME", help="of a file: a task, shared or global (default: %(default)s)"
-    )
+    parser.add_argument("--list", metavar="NAME", help="of a file: a task, shared or global (default: global)")
     parser.add_argument(
         "--k", type=whole_number(1), metavar="N", help="of a file: the N best (default: all candidates)"
     )
     parser.add_argument(
-        "--mode", choices=("zero", "mean"), default="zero", help="what the heads put out instead (default: %(default)s)"
+        "--mode",
+        choices=("zero", "mean"),
+        default="zero",
+        help="what the heads put out instead: nothing, or their mean over the identification rows, which other options "
+        "are about (default: %(default)s)",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a new folder")
     parser.add_argument("--seed", metavar="N", help="seed of the split and of the needles' depths (default: 0)")
-    add_options(parser, EXPORT_OPTIONS)
+    add_options(parser, (*EXPORT_OPTIONS, *OF_MEANS))
 
 
 def _run_export(arguments: argparse.Namespace) -> None:
     """Write the checkpoint without the heads, and say which."""
-    settings = replace(given_settings(arguments, (*EXPORT_OPTIONS, "seed")), model=arguments.model)
+    settings = given_settings(arguments, ("model", "seed", *EXPORT_OPTIONS, *OF_MEANS))
     heads = _chosen_heads(arguments)
     model, means = AskedModel(settings), None
     for head in heads:
@@ -200,23 +203,30 @@ def _run_export(arguments: argparse.Namespace) -> None:
     if arguments.mode == "mean":
         data = read_data(settings)
         rows, _ = cut_to_seq_len(data.prompts(model), identification_rows(data.rows, settings))
-        say(f"{settings.model}: means over {counted(len(rows), 'identification row')}")
+        say(f"{arguments.model}: means over {counted(len(rows), 'identification row')}")
         means = mean_outputs(model, data.tasks, rows)
     model.write_without(heads, arguments.out, means)
-    show([f"wrote {arguments.out}: {settings.model} without {', '.join(map(str, sorted(heads)))}"])
+    show([f"wrote {arguments.out}: {arguments.model} without {', '.join(map(str, sorted(heads)))}"])
 
 
 def _chosen_heads(arguments: argparse.Namespace) -> frozenset[Head]:
     """Heads named, or the first k of a file's list."""
     try:
-        return frozenset(Head.parse(part.strip()) for part in arguments.heads.split(","))
+        named = frozenset(Head.parse(part.strip()) for part in arguments.heads.split(","))
     except HeadsError as error:
         if not (file := Path(arguments.heads)).is_file():
             raise SettingsError(
                 f"--heads: {error}; or a file of ranked heads, and there is none of this name"
             ) from None
-    ranking = read_ranking(file)
-    match arguments.list:
+    else:
+        if arguments.list is not None or arguments.k is not None:
+            option = "--list" if arguments.list is not None else "--k"
+            raise SettingsError(
+                f"{option}: given with heads by name, which are all meant; expected a file; leave it out"
+            )
+        return named
+    ranking, listed_as = read_ranking(file), arguments.list or "global"
+    match listed_as:
         case "global":
             listed = [scored.head for scored in ranking.global_candidates()]
         case "shared":
@@ -225,10 +235,25 @@ def _chosen_heads(arguments: argparse.Namespace) -> frozenset[Head]:
             listed = [*ranking.candidates(task)]
     k = arguments.k or len(listed)
     if not 1 <= k <= len(listed):
-        raise SettingsError(f"--k: {k}; expected 1 to {len(listed)}, the heads of {arguments.list} in {file}")
+        raise SettingsError(f"--k: {k}; expected 1 to {len(listed)}, the heads of {listed_as} in {file}")
     return frozenset(listed[:k])
 
 
-HEADS = Command("show, check, compare or convert a file of ranked heads", _add_heads_arguments, _run_heads)
-IDENTIFY = Command("rank a model's heads on the identification rows", _add_identify_arguments, _run_identify)
-EXPORT_CHECKPOINT = Command("write a model without some of its heads", _add_export_arguments, _run_export)
+HEADS = Command(
+    "show, check, compare or convert a file of ranked heads",
+    _add_heads_arguments,
+    _run_heads,
+    (Needs(("top-k",), "against"),),
+)
+IDENTIFY = Command(
+    "rank a model's heads on the identification rows",
+    _add_identify_arguments,
+    _run_identify,
+    (Needs(("gpus",), "ray"), Needs(("max-new-tokens",), "method", DECODING_METHODS)),
+)
+EXPORT_CHECKPOINT = Command(
+    "write a model without some of its heads",
+    _add_export_arguments,
+    _run_export,
+    (Needs(("seed", *OF_MEANS), "mode", ("mean",)),),
+)

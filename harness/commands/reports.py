@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from harness import __version__
-from harness.commands.console import Command, model_shape, show
+from harness.commands.console import Apart, Command, Needs, model_shape, show
 from harness.errors import SettingsError, plain
 from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import ModelShape
@@ -192,8 +192,6 @@ def _run_published(arguments: argparse.Namespace) -> None:
     from harness.findings.report.summary import summary_lines
     from harness.findings.report.tables import export_csv
 
-    if (arguments.model is None) != (arguments.model_shape is None):
-        raise SettingsError("--model and --model-shape: one of them alone; expected both or neither")
     folder: Path = arguments.folder
     found, notes = read_samples(folder), []
     if found is not None and arguments.heads is not None:
@@ -259,8 +257,18 @@ def _run_schema(arguments: argparse.Namespace) -> None:
     show(json.dumps(draft | model.model_json_schema(), ensure_ascii=False, indent=1).splitlines())
 
 
-SHOW = Command("open the page of a report in a browser", _add_show_arguments, _run_show)
+SHOW = Command(
+    "open the page of a report in a browser",
+    _add_show_arguments,
+    _run_show,
+    (Apart(("anew", "no-browser"), "text", "text comes without a page"),),
+)
 PLOT = Command("draw the figures of a report", _add_plot_arguments, _run_plot)
 EXPORT = Command("write the tables of a report", _add_export_arguments, _run_export)
-PUBLISHED = Command("make a report of published result files", _add_published_arguments, _run_published)
+PUBLISHED = Command(
+    "make a report of published result files",
+    _add_published_arguments,
+    _run_published,
+    (Needs(("model",), "model-shape"), Needs(("model-shape",), "model")),
+)
 SCHEMA = Command("print the JSON Schema of report.json", _add_schema_arguments, _run_schema)

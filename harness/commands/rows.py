@@ -7,9 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from harness.commands.console import Command, add_options, check_writable, given_settings, say, show, whole_number
+from harness.commands.console import (
+    Apart,
+    Command,
+    Needs,
+    add_options,
+    check_writable,
+    given_settings,
+    say,
+    show,
+    whole_number,
+)
 from harness.demo.filings import DEMO_FILINGS, DEMO_SEED, DEMO_SENTENCES, demo_rows
-from harness.errors import DataError, SettingsError, counted
+from harness.errors import DataError, counted
 from harness.retrieval.chat_templates import read_arguments
 from harness.retrieval.prompts import build_prompt
 from harness.retrieval.row_files import write_records
@@ -97,7 +107,7 @@ def _add_filings_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"draw {N_DRAWN} of the rows, to be judged by eye: a .csv, .jsonl or .parquet file without any text",
     )
     parser.add_argument(
-        "--draw-seed", type=whole_number(0), default=0, metavar="S", help="the draw's seed (default: %(default)s)"
+        "--draw-seed", type=whole_number(0), metavar="S", help="the draw's seed (default: 0); only with --draw"
     )
     manifest = parser.add_mutually_exclusive_group()
     manifest.add_argument(
@@ -114,7 +124,6 @@ def _run_filings(arguments: argparse.Namespace) -> None:
     from harness.retrieval.filings.filing import read_filings
 
     settings = given_settings(arguments, FILINGS_OPTIONS)
-    _check_together(arguments)
     for option in ("out", "candidates", "draw", "write_manifest"):
         if (file := getattr(arguments, option)) is not None:
             check_writable(file, f"--{option.replace('_', '-')}")
@@ -147,33 +156,11 @@ def _build(arguments: argparse.Namespace, settings: Settings) -> None:
         )
     write_rows(built.rows, arguments.out)
     if arguments.draw is not None:
-        drawn = draw(built.recipes, N_DRAWN, seed=arguments.draw_seed)
+        drawn = draw(built.recipes, N_DRAWN, seed=arguments.draw_seed or 0)
         write_records(arguments.draw, DRAWN_COLUMNS, [_drawn(each) for each in drawn])
     if arguments.write_manifest is not None:
         write_manifest(arguments.write_manifest, built.recipes, filings, made_by=_made_by(arguments, settings))
     show(_summary(arguments, built.rows, built.candidates))
-
-
-def _check_together(arguments: argparse.Namespace) -> None:
-    """Refuse options that do nothing beside each other, or not without each other."""
-    if arguments.manifest is not None:
-        for option in ("candidates", "draw", "in_place", "tasks", "seq_len", "model", *_OF_LENGTH):
-            if getattr(arguments, option):
-                raise SettingsError(
-                    f"--{option.replace('_', '-')}: given beside --manifest; expected one of the two: a manifest "
-                    "says all of it itself"
-                )
-    if (arguments.seq_len is None) != (arguments.model is None):
-        given, other = ("seq-len", "model") if arguments.model is None else ("model", "seq-len")
-        raise SettingsError(
-            f"--{given}: given without --{other}; expected both or none: prompts are cut to so many tokens of a model"
-        )
-    for option in _OF_LENGTH:
-        if arguments.seq_len is None and getattr(arguments, option):
-            raise SettingsError(
-                f"--{option}: given without --seq-len; expected --model and --seq-len too: it says how rows "
-                "are cut to a length"
-            )
 
 
 def _length(settings: Settings) -> "Length | None":
@@ -249,5 +236,17 @@ def _summary(arguments: argparse.Namespace, rows: Sequence[Row], candidates: "Se
 
 ROWS = Command("write the demo's rows in the format for rows of one's own", _add_rows_arguments, _run_rows)
 FILINGS = Command(
-    "make rows of real 10-K filings, from sentences that state a value", _add_filings_arguments, _run_filings
+    "make rows of real 10-K filings, from sentences that state a value",
+    _add_filings_arguments,
+    _run_filings,
+    (
+        Apart(
+            ("candidates", "draw", "in-place", "tasks", "seq-len", "model", *_OF_LENGTH),
+            "manifest",
+            "a manifest says all of it itself",
+        ),
+        Needs(("seq-len",), "model"),
+        Needs(("model", *_OF_LENGTH), "seq-len"),
+        Needs(("draw-seed",), "draw"),
+    ),
 )

@@ -34,6 +34,7 @@ from harness.plugin.signals import heed_workers, held_back, terminate_like_inter
 from harness.plugin.stash import (
     FAILURE,
     FOLLOWER,
+    PREFIX,
     REFUSED,
     REPORT,
     RUN_ID,
@@ -78,10 +79,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("ablation", "ablation of attention heads")
     for option in OPTIONS:
         if option.switch:
-            group.addoption(flag(option), action="store_true", default=None, help=option.help)
+            group.addoption(flag(option), action="store_true", default=None, help=option.told(PREFIX))
         else:
-            group.addoption(flag(option), default=None, metavar=option.metavar, help=option.help)
-        parser.addini(f"ablation_{option.field}", option.help, type="string", default="")
+            group.addoption(flag(option), default=None, metavar=option.metavar, help=option.told(PREFIX))
+        parser.addini(f"ablation_{option.field}", option.told(PREFIX), type="string", default="")
 
 
 def pytest_configure(config: pytest.Config) -> None:

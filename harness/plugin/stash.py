@@ -40,24 +40,33 @@ INI_FILES = {
 """Where pytest looks for its settings, first to last, and what a file must hold that is for other programs too."""
 
 
+PREFIX = "--ablation-"
+"""What the name of each of our options is typed after."""
+
+
 def flag(option: Option) -> str:
     """The option as it is typed."""
-    return f"--ablation-{option.name}"
+    return f"{PREFIX}{option.name}"
 
 
 FLAGS = {flag(option): option for option in OPTIONS}
 
 
 def given(config: pytest.Config) -> dict[str, Given]:
-    """What was given for each option: the command line beats the ini file."""
+    """What was given for each option: the command line beats the ini file.
+
+    What stands in the ini file, `addopts` among it, or in `PYTEST_ADDOPTS` was not typed for this command.
+    """
     found: dict[str, Given] = {}
+    typed = {word.partition("=")[0] for word in config.invocation_params.args}
     beside = typed_in(config) if config.inipath is None else config.inipath.parent
     for option in OPTIONS:
         if ini := config.getini(f"ablation_{option.field}"):
-            found[option.name] = Given(f"ini value ablation_{option.field}", ini, beside)
+            found[option.name] = Given(f"ini value ablation_{option.field}", ini, beside, standing=True)
         on_command_line = config.getoption(f"ablation_{option.field}")
         if on_command_line is not None:
-            found[option.name] = Given(flag(option), on_command_line, typed_in(config))
+            standing = flag(option) not in typed
+            found[option.name] = Given(flag(option), on_command_line, typed_in(config), standing=standing)
     return found
 
 

@@ -115,6 +115,8 @@ def header_lines(settings: Settings, blueprint: Blueprint, *, root: Path, report
             f"ablation: over {settings.gpus or 'all'} GPUs where none holds the model alone, as much work for each as "
             "memory allows: which layers lie where is said as rows begin, at the end, and in the report"
         )
+    elif settings.gpus is not None and not settings.cluster and blueprint.device_type != "cuda":
+        yield f"ablation: gpus {settings.gpus}: of no use here, for the model is on the CPU"
     if settings.part is not None:
         number, parts = settings.part
         yield f"ablation: part {number} of {parts}: nothing is judged before the stores of all parts are merged"

@@ -209,8 +209,9 @@ class StudySession:
     def model(self) -> object:
         """The model (a `LoadedModel`), loaded once; a ModelError where it cannot be."""
         device_map = self.settings.device_map
-        if self.place.worker is not None:
+        if self.place.worker is not None or self.settings.gpus is not None:
             device_map = own_device_map(self.settings, self._leases)
+        if self.place.worker is not None:
             share_threads(self.place.workers)
         return self.inputs.model.load(device_map=device_map, work=self.run.work_by_layer(self.conditions))
 

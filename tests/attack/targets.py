@@ -51,6 +51,7 @@ SETTINGS = {
     "data": "rows.csv",
     "seed": "3",
     "part": "2/8",
+    "dry-run": "true",
     "cluster": "8xH100-80GB,2x4xA100-40GB",
     "random-match": "layer",
     "architectures": "my_model = model.layers, self_attn.o_proj",

@@ -5,7 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from harness.commands.console import add_options, check_writable, given_settings, model_shape, whole_number
+from harness.cli import COMMANDS
+from harness.commands.console import (
+    Apart,
+    Needs,
+    add_options,
+    check_writable,
+    given_settings,
+    model_shape,
+    whole_number,
+)
 from harness.errors import SettingsError
 from harness.experiment.heads import ModelShape
 from harness.settings import Settings
@@ -43,6 +52,44 @@ def test_options_under_their_own_names(tmp_path: Path, monkeypatch: pytest.Monke
     assert (usual.model, usual.k, usual.strict_rows) == (Settings().model, Settings().k, False)
     with pytest.raises(SettingsError, match=r"^--k: 'two'; expected a whole number"):
         given_settings(parsed("--k", "two"), NAMES)
+
+
+RULES = [
+    (name, rule, option) for name, command in COMMANDS.items() for rule in command.rules for option in rule.options
+]
+
+
+@pytest.mark.parametrize(("name", "rule", "option"), RULES, ids=lambda each: each if isinstance(each, str) else "")
+def test_what_would_do_nothing_is_refused(name: str, rule: Needs | Apart, option: str) -> None:
+    """Every option of every rule, over the command's own defaults, which must not look as if it were given."""
+    parser = argparse.ArgumentParser()
+    COMMANDS[name].add_arguments(parser)
+    usual = {action.dest: action.default for action in parser._actions}
+    other = rule.partner if isinstance(rule, Needs) else rule.other
+    assert rule.fault(argparse.Namespace(**usual)) is None
+    given = usual | {option.replace("-", "_"): "something"}
+    alone = rule.fault(argparse.Namespace(**given))
+    both = rule.fault(argparse.Namespace(**given | {other.replace("-", "_"): (*rule.values, "another")[0]}))
+    if isinstance(rule, Apart):
+        assert alone is None
+        value = f" {rule.values[0]}" if rule.values else ""
+        assert both == f"--{option}: given beside --{other}{value}; expected one of the two: {rule.why}"
+    else:
+        assert both is None
+        assert alone is not None
+        assert alone.startswith(f"--{option}: given without --{other}")
+        assert alone.endswith(f", or leave --{option} out")
+
+
+def test_one_of_several_values_will_do() -> None:
+    rule = Needs(("draws",), "experiments", ("random", "uniform"))
+    given = {"draws": 3, "experiments": "own,random"}
+    assert rule.fault(argparse.Namespace(**given)) is None
+    fault = rule.fault(argparse.Namespace(**given | {"experiments": "own,randomly"}))
+    assert fault == (
+        "--draws: given without --experiments random or uniform, and alone does nothing; expected both or neither; "
+        "add --experiments random or uniform, or leave --draws out"
+    )
 
 
 def test_a_file_is_tried_and_left_alone(tmp_path: Path) -> None:

@@ -12,10 +12,13 @@ from safetensors.torch import load_file
 
 from harness.cli import main
 from harness.commands import heads
+from harness.commands.heads import DECODING_METHODS
 from harness.demo.filings import demo_rows
 from harness.experiment.head_files import read_ranking, write_ranking
 from harness.experiment.heads import ModelShape
 from harness.experiment.rankings import rank
+from harness.model.identification.identify import METHODS
+from harness.model.identification.method import prompt_tokens
 from harness.retrieval.rows import filing_hash, split_of, write_rows
 from harness.retrieval.tasks import EDGAR_TASKS
 
@@ -96,7 +99,7 @@ def test_against_another_method(rankings: tuple[Path, Path], capsys: Capture) ->
 def test_what_cannot_be_compared(rankings: tuple[Path, Path], heads_file: Path, capsys: Capture) -> None:
     one, two = rankings
     against = (one, "--against", two)
-    assert "--top-k: got without --against" in refusal(capsys, "heads", one, "--top-k", "2")
+    assert "--top-k: given without --against" in refusal(capsys, "heads", one, "--top-k", "2")
     assert "no task in common" in refusal(capsys, "heads", one, "--against", heads_file)
     assert "expected 5; compare fewer with --top-k" in refusal(capsys, "heads", *against, "--top-k", "5")
     assert "expected a ranking of this model's heads" in refusal(
@@ -248,7 +251,9 @@ def test_paths_are_relative_to_the_working_folder(
         ("--method", "mean", "method: 'mean'; expected one of summed_attention"),
         ("--variant", "authors", "variant: 'authors' of summed_attention; expected none, for it has no variants"),
         ("--top-k", "13", "top_k: 13; expected 1 to 12"),
-        ("--max-new-tokens", "0", "--max-new-tokens: '0'; expected a whole number of at least 1"),
+        ("--max-new-tokens", "9", "--max-new-tokens: given without --method retrieval_score or logit_contribution, "),
+        ("--gpus", "2", "--gpus: given without --ray, and alone does nothing; "),
+        ("--ray-mixed", "", "--ray-mixed: given without --ray, and alone does nothing; "),
         ("--max-rows", "8", "rows.jsonl: no rows for identification"),
         ("--max-rows", "two", "--max-rows: 'two'; expected a whole number of at least 1"),
         ("--seed", "-1", "--seed: '-1'; expected a whole number of at least 0"),
@@ -256,9 +261,13 @@ def test_paths_are_relative_to_the_working_folder(
     ],
 )
 def test_what_cannot_be_used(option: str, value: str, words: str, sound: dict[str, str], capsys: Capture) -> None:
-    argv = [f"{name}={text}" for name, text in (sound | {option: value}).items()]
+    argv = [f"{name}={text}" if text else name for name, text in (sound | {option: value}).items()]
     assert words in refusal(capsys, "identify", *argv)
     assert [path.name for path in Path.cwd().iterdir()] == ["rows.jsonl"], "nothing half-written"
+
+
+def test_methods_that_have_the_model_answer() -> None:
+    assert set(DECODING_METHODS) == {name for name, method in METHODS.items() if method.n_tokens is not prompt_tokens}
 
 
 def test_the_output_is_checked_first(tmp_path: Path, capsys: Capture) -> None:
@@ -306,5 +315,9 @@ def test_models_that_cannot_be_written(checkpoint: Path, heads_file: Path, tmp_p
     assert refusal(capsys, *argv, "L0H4") == "--heads L0H4: head 4, but the model has 4 heads (0-3)"
     assert refusal(capsys, *argv, "L0").endswith("; or a file of ranked heads, and there is none of this name")
     assert refusal(capsys, *argv, heads_file, "--k", "3").startswith("--k: 3; expected 1 to 2, the heads of global in ")
+    for named in (("--k", "3"), ("--list", "shared")):
+        line = refusal(capsys, *argv, "L0H1", *named)
+        assert line.startswith(f"{named[0]}: given with heads by name, which are all meant; expected a file; leave")
+    assert refusal(capsys, *argv, "L0H1", "--seed", "3").startswith("--seed: given without --mode mean, and alone ")
     assert "no task year; expected one of ceo_lastname" in refusal(capsys, *argv, heads_file, "--list", "year")
     assert not (tmp_path / "cut").exists()

@@ -5,7 +5,7 @@ import pytest
 from harness.options import OPTIONS, Option
 from harness.plugin.stash import SETTINGS
 from harness.settings import Settings
-from plugin.project import Project, names
+from plugin.project import Project, names, usage_error
 
 TEXTS: dict[str, tuple[str, str]] = {
     "model": ("org/model", "org/other"),
@@ -75,19 +75,42 @@ def settings_of(project: Project, *arguments: str) -> Settings:
 def test_command_line_beats_ini_beats_default(project: Project, option: Option) -> None:
     text, other = TEXTS[option.name]
     key = f"ablation_{option.field}"
-    given = f"--ablation-{option.name}" if option.switch else f"--ablation-{option.name}={text}"
+    given = as_typed(option)
+    partner = [as_typed(each) for each in OPTIONS if each.name == option.needs]
 
     project.only_ini()
     default = getattr(settings_of(project), option.field)
-    on_command_line = settings_of(project, given)
+    on_command_line = settings_of(project, given, *partner)
     value = getattr(on_command_line, option.field)
     assert value == (project.path / text if option.metavar in ("FILE", "FOLDER") else option.parse(text))
     assert value != default
 
     project.only_ini(**{key: text})
-    assert settings_of(project) == on_command_line
+    assert settings_of(project, *partner) == on_command_line
     project.only_ini(**{key: other})
-    assert settings_of(project, given) == on_command_line
+    assert settings_of(project, given, *partner) == on_command_line
+
+
+def as_typed(option: Option) -> str:
+    return f"--ablation-{option.name}" if option.switch else f"--ablation-{option.name}={TEXTS[option.name][0]}"
+
+
+@pytest.mark.parametrize("option", [each for each in OPTIONS if each.needs], ids=lambda option: option.name)
+def test_an_option_without_its_partner_is_refused_where_it_is_typed(
+    project: Project, option: Option, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands in a file, or in the environment, is for every command."""
+    project.only_ini()
+    refused = project.run("evals", as_typed(option))
+    assert usage_error(refused).startswith(f"--ablation-{option.name}: given without --ablation-{option.needs}, and ")
+    assert project.left() == []
+    project.only_ini(**{f"ablation_{option.field}": TEXTS[option.name][0]})
+    in_ini = settings_of(project)
+    project.only_ini(addopts=as_typed(option))
+    assert settings_of(project) == in_ini
+    project.only_ini()
+    monkeypatch.setenv("PYTEST_ADDOPTS", as_typed(option))
+    assert settings_of(project) == in_ini
 
 
 def test_help_names_them_all(pytester: pytest.Pytester) -> None:

@@ -259,6 +259,7 @@ def of_70b(settings: Settings, folder: Path, cluster: str, **asked: Any) -> list
     tiny_tokenizer().save_pretrained(folder / "llama")
     (folder / "heads.json").write_text("[[10, 63], [79, 0]]")
     given = {
+        "dry-run": "true",
         "cluster": cluster,
         "dtype": "bfloat16",
         "model": str(folder / "llama"),

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -10,6 +11,7 @@ import pytest
 from changed_section import changed
 from tiny_models import save_checkpoint
 
+from harness.choices import Nodes
 from harness.demo.filings import demo_rows
 from harness.errors import HarnessError, HeadsError, ModelError, ReportError, SettingsError
 from harness.experiment.conditions import BASELINE, Condition
@@ -23,9 +25,11 @@ from harness.findings.report.reading import load
 from harness.findings.verdicts import gate_results, gates
 from harness.model.generation import engines
 from harness.model.generation.stages import Stages
+from harness.model.loading import devices
 from harness.retrieval.rows import Row, write_rows
 from harness.settings import Settings
 from harness.study import outcome
+from harness.study.asked_model import AskedModel
 from harness.study.inputs import Inputs
 from harness.study.progress import Progress
 from harness.study.session import Place, StudySession
@@ -131,6 +135,27 @@ def test_the_header_says_how_layers_will_be_dealt_out(session: Sessions, setting
         study.__dict__["inputs"] = replace(study.inputs, blueprint=on_gpu)
         lines = [line for line in study.header() if "GPUs" in line]
         assert [said is not None and said in line for line in lines] == [True] * (said is not None)
+
+
+def test_gpus_of_a_model_on_the_cpu_are_said_to_be_of_no_use(session: Sessions, settings: Settings) -> None:
+    line = "ablation: gpus 2: of no use here, for the model is on the CPU"
+    asked = replace(settings, gpus=2, device_map="cpu")
+    assert line in session(asked).header()
+    for other in (replace(asked, gpus=None), replace(asked, cluster=(Nodes(1, 8, "H100", 80),))):
+        assert line not in session(other).header()
+
+
+def test_a_process_alone_takes_as_many_gpus_as_were_asked_for(
+    session: Sessions, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a number it leaves to the model's loading which it takes."""
+    monkeypatch.setattr(devices, "visible_gpus", lambda: ("4", "5", "6", "7"))
+    maps: list[str | None] = []
+    monkeypatch.setattr(AskedModel, "load", lambda self, *, device_map, work: maps.append(device_map))
+    for gpus, device_map in ((2, None), (1, "auto"), (None, "auto"), (2, "cpu")):
+        with closing(session(replace(settings, gpus=gpus, device_map=device_map))) as study:
+            assert study.model is None
+    assert maps == ["cuda:0,cuda:1", "cuda:0", "auto", "cpu"]
 
 
 def test_from_conditions_to_a_report(session: Sessions, settings: Settings) -> None:
