@@ -18,6 +18,7 @@ from harness.experiment.experiments import EXPERIMENTS, Builder, in_order
 from harness.experiment.gate_conditions import Gate
 from harness.experiment.locks import Leases
 from harness.experiment.store import IN_MEMORY, Repair, Store
+from harness.findings.figures.drawing_process import DrawingProcess, begin_drawing
 from harness.findings.report.gate_message import gate_message, not_alone
 from harness.findings.report.report_data import Exit, ReportData
 from harness.findings.report.report_files import REPORT_FILE
@@ -86,6 +87,7 @@ class StudySession:
         self._since = Beginning(place.command)
         self._row_times = RowTimes()
         self._leases = Leases(session=place.run_id)
+        self._drawing: DrawingProcess | None = None
 
     @property
     def folder(self) -> Path:
@@ -131,9 +133,11 @@ class StudySession:
         return self._run
 
     def close(self) -> None:
-        """Let go of the store, of leased GPUs, and of a cluster; what was found out of the model is remembered."""
+        """Let go of the store, leased GPUs, a cluster and who draws; what was found out of the model is remembered."""
         self._let_go_of_cluster()
         self._leases.close()
+        if self._drawing is not None:
+            self._drawing.close()
         if self._run is not None:
             if self.writes and self.place.worker is None:
                 with suppress(StoreError):  # nothing but time is lost
@@ -360,7 +364,7 @@ class StudySession:
             from harness.study.to_look_at import row_texts, write_to_look_at
 
             memory, texts = self.run.inputs.model.memory, row_texts(self.run)
-            write_to_look_at(report, samples, texts, self.folder, memory=memory, stopped=stopped)
+            write_to_look_at(report, samples, texts, self.folder, memory=memory, drawing=self._drawing, stopped=stopped)
         except HarnessError as error:
             raise ReportError(str(error)) from error
         except Exception as error:  # an installation that lacks a part, a name that a library cannot draw
@@ -374,6 +378,9 @@ class StudySession:
         return list(header_lines(self.settings, self.inputs.blueprint, root=self.root, report_name=self.report_name))
 
     def _engine(self) -> Engine | Crew:
+        """Who answers rows; now that there is something to do, whoever draws gets ready too."""
+        if self._drawing is None and self.place.worker is None and self.settings.part is None:
+            self._drawing = begin_drawing()
         if self.settings.ray is not None:
             return self._cluster
         from harness.model.generation.engines import ModelEngine

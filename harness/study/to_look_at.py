@@ -10,11 +10,12 @@ from typing import Any
 
 from harness.errors import ReportError
 from harness.files import is_file
+from harness.findings.figures.drawing_process import DrawingProcess
 from harness.findings.page.page_data import page_data
 from harness.findings.page.page_writing import read_figures, write_page
 from harness.findings.report.markdown_summary import write_markdown
 from harness.findings.report.report_data import ReportData
-from harness.findings.report.report_files import PAGE_FILE, PLOTS, ROWS_FILE
+from harness.findings.report.report_files import PAGE_FILE, PLOTS, REPORT_FILE, ROWS_FILE
 from harness.findings.report.row_texts import RowText, row_text, write_row_texts
 from harness.findings.report.tables import export_csv
 from harness.findings.samples import Sample
@@ -45,11 +46,12 @@ def write_to_look_at(
     folder: Path,
     *,
     memory: Memory,
+    drawing: DrawingProcess | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Write tables, figures, `rows.jsonl`, `summary.md` and the page into the report's folder, which is there.
+    """Write tables, figures, `rows.jsonl`, `summary.md` and the page beside the report, which is written already.
 
-    Figures that `memory` knows to be there, of an equal report, are not drawn again.
+    Figures that `memory` knows to be there, of an equal report, are not drawn again; others by `drawing`, or here.
 
     Without texts there is no `rows.jsonl`, and one of an earlier run goes: its rows may be others.
 
@@ -64,7 +66,7 @@ def write_to_look_at(
     write_markdown(report, folder)
     export_csv(report, folder / PLOTS)
     try:
-        drawn = _figures(report, folder / PLOTS, memory, stopped)
+        drawn = _figures(report, folder / PLOTS, memory, stopped, drawing)
     except ReportError as error:
         (folder / PAGE_FILE).unlink(missing_ok=True)
         raise ReportError(f"{error}; without them there is no {PAGE_FILE}") from None
@@ -75,7 +77,13 @@ _OF_ONE_SESSION = frozenset({"started", "seconds", "commit", "command", "rows_fr
 """What a report says of its run that no figure shows."""
 
 
-def _figures(report: ReportData, folder: Path, memory: Memory, stopped: Callable[[], bool]) -> tuple[Path, ...]:
+def _figures(
+    report: ReportData,
+    folder: Path,
+    memory: Memory,
+    stopped: Callable[[], bool],
+    drawing: DrawingProcess | None = None,
+) -> tuple[Path, ...]:
     """The figures' files, drawn now or as they were left by an equal report."""
     shown = report.model_dump_json(exclude={"run": set(_OF_ONE_SESSION)})
     name = hashlib.sha256(f"{folder.resolve()}\n{shown}".encode()).hexdigest()
@@ -84,9 +92,11 @@ def _figures(report: ReportData, folder: Path, memory: Memory, stopped: Callable
         if all(_content(folder / file) == content for file, content in left.items()):
             return tuple(folder / file for file in left)
 
-    from harness.findings.figures import plots
+    drawn = None if drawing is None or stopped() else drawing.draw(folder.with_name(REPORT_FILE), folder)
+    if drawn is None:
+        from harness.findings.figures import plots
 
-    drawn = plots.draw_plots(report, folder, stopped=stopped)
+        drawn = plots.draw_plots(report, folder, stopped=stopped)
     memory.note("figures", name, {file.name: _content(file) for file in drawn})
     return drawn
 

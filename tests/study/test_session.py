@@ -20,8 +20,10 @@ from harness.experiment.gate_conditions import PLAIN_TEXT
 from harness.experiment.head_files import write_ranking
 from harness.experiment.heads import Head, ModelShape
 from harness.experiment.rankings import rank
+from harness.findings.figures import plots
 from harness.findings.report import report_writing
 from harness.findings.report.reading import load
+from harness.findings.report.report_data import ReportData
 from harness.findings.verdicts import gate_results, gates
 from harness.model.generation import engines
 from harness.model.generation.stages import Stages
@@ -191,6 +193,51 @@ def test_from_conditions_to_a_report(session: Sessions, settings: Settings) -> N
     assert len(read.samples()) == 6 + 4 * 3 + 6
     plots = {path.name for path in (study.folder / "plots").iterdir()}
     assert {"accuracy_by_k.png", "accuracy_by_k.csv", "figures.csv"} <= plots
+
+
+class Beside:
+    """Stands in for the process that draws; `draws` says whether it lives to do so."""
+
+    def __init__(self, *, draws: bool = True) -> None:
+        self.draws, self.closed = draws, False
+
+    def draw(self, report: Path, folder: Path) -> tuple[Path, ...] | None:
+        assert load(report).data.conditions
+        file = folder / "forest.svg"
+        file.write_text("<svg>drawn beside</svg>")
+        return (file,) if self.draws else None
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize("draws", [True, False])
+def test_figures_are_drawn_beside_where_a_process_got_ready(
+    session: Sessions, settings: Settings, monkeypatch: pytest.MonkeyPatch, *, draws: bool
+) -> None:
+    """It is begun by the process that reports, once there are rows to answer; where it has ended, the session draws."""
+    begun: list[Beside] = []
+
+    def begin() -> Beside:
+        begun.append(Beside(draws=draws))
+        return begun[-1]
+
+    def draw_here(_report: ReportData, folder: Path, **_how: object) -> tuple[Path, ...]:
+        assert not draws
+        (folder / "forest.svg").write_text("<svg>drawn here</svg>")
+        return (folder / "forest.svg",)
+
+    monkeypatch.setattr("harness.study.session.begin_drawing", begin)
+    monkeypatch.setattr(plots, "draw_plots", draw_here)
+    for place in (Place("run", worker=0, workers=2), MAIN, Place("later")):  # the last has nothing to do
+        study = session(settings, place)
+        study.declare([MINE] if place.worker is None else [BASELINE])
+        study.results(ignore)
+        study.finish("passed")
+        study.close()
+        assert [each.closed for each in begun] == [True] * (place.worker is None)
+    page = (settings.reports / settings.run / "index.html").read_text()
+    assert ("drawn beside" in page, "drawn here" in page) == (draws, not draws)
 
 
 def test_an_interrupted_run_reports_what_is_missing(session: Sessions, settings: Settings) -> None:

@@ -23,6 +23,7 @@ from harness.experiment.conditions import RANDOM
 from harness.files import write_text
 from harness.findings.figures.curve_drawing import LEVELS
 from harness.findings.figures.curve_plots import accuracy_by_k, accuracy_by_task, forest, retrieval_against_random
+from harness.findings.figures.drawn_figure import DrawnFigure, files_of
 from harness.findings.figures.map_plots import head_map, transfer_cells, transfer_map
 from harness.findings.figures.plot_style import STYLES, Style, house_style, lay_out, new_figure, provenance, save
 from harness.findings.report.curves import Curve, Level, curves, envelope, level
@@ -63,29 +64,35 @@ def draw_plots(
     Raises ReportError, which names the figures that are missing and why, where one cannot be drawn or written; the
     others are there.
     """
-    paths: list[Path] = []
-    missing: dict[str, str] = {}
-    with house_style(for_paper=width is not None):
-        for name, draw in FIGURES.items():
-            if stopped():
-                missing[name] = "interrupted"
-                continue
-            try:
-                drawn = list(_draw(draw(report, width), folder / name, formats))
-                paths += drawn
-                if drawn and captions:
-                    paths.append(_write_caption(report, folder / name))
-            except OSError as error:
-                missing[name] = error.strerror or str(error)
-            except Exception as error:  # whatever a drawing library makes of a name or a figure
-                missing[name] = f"{type(error).__name__}: {error}"
-    if missing:
-        reasons = "; ".join(dict.fromkeys(missing.values()))
-        raise ReportError(
-            f"{folder}: the plots cannot be written: no {', '.join(missing)} ({reasons}); expected room in a folder "
-            "that can be written; the report stands: draw them again with `retrieval-heads plot`"
-        )
-    return tuple(paths)
+    drawn = {
+        name: DrawnFigure(missing="interrupted")
+        if stopped()
+        else draw_figure(name, report, folder, formats=formats, width=width, captions=captions)
+        for name in FIGURES
+    }
+    return files_of(drawn, folder)
+
+
+def draw_figure(
+    name: str,
+    report: ReportData,
+    folder: Path,
+    *,
+    formats: Sequence[Format] = ("png", "svg"),
+    width: float | None = None,
+    captions: bool = False,
+) -> DrawnFigure:
+    """Draw one of `FIGURES` into the folder, as `draw_plots` does; what goes wrong is in what is returned."""
+    try:
+        with house_style(for_paper=width is not None):
+            files = list(_draw(FIGURES[name](report, width), folder / name, formats))
+            if files and captions:
+                files.append(_write_caption(report, folder / name))
+    except OSError as error:
+        return DrawnFigure(missing=error.strerror or str(error))
+    except Exception as error:  # whatever a drawing library makes of a name or a figure
+        return DrawnFigure(missing=f"{type(error).__name__}: {error}")
+    return DrawnFigure(tuple(files))
 
 
 def of_experiments(report: ReportData, names: Collection[str]) -> ReportData:
