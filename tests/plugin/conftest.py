@@ -59,6 +59,7 @@ def project(
 ) -> Project:
     """The project; a run of it in this process draws no plots, which take longer than all the rest."""
     monkeypatch.setattr(harness.findings.figures.plots, "draw_plots", lambda report, folder, **named: ())
+    monkeypatch.setattr("harness.study.session.begin_drawing", lambda: None)
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY), prepend=":")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("XDG_CACHE_HOME", str(world / "cache"))  # pytester's home is the project's folder
