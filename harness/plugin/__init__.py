@@ -224,11 +224,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
-    """The header, where only the tests told that it is due."""
+    """The header, where only the tests told that it is due; and the cluster that was joined for them."""
     study = config.stash.get(STUDY, None)
-    if study is None or not study.conditions or _is_wanted(config) or config.get_verbosity() < 0:
+    if study is None or not study.conditions or config.get_verbosity() < 0:
         return []
-    return [plain(line) for line in study.header()]
+    joined = [] if study.cluster is None else [f"ablation: {study.cluster}"]
+    return [plain(line) for line in (*([] if _is_wanted(config) else study.header()), *joined)]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -298,7 +299,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if (failure := config.stash.get(FAILURE, None)) is not None:
         terminalreporter.write_sep("=", "ablation", red=True)
         terminalreporter.write_line(failure, red=True)
-    report = config.stash.get(REPORT, None)
+    report, study = config.stash.get(REPORT, None), config.stash.get(STUDY, None)
+    if study is not None and study.left_alone is not None:
+        terminalreporter.ensure_newline()
+        terminalreporter.write_line(plain(f"ablation: {study.left_alone}"), yellow=True)
     if report is not None and config.get_verbosity() >= -1:
         from harness.plugin.terminal import write_brief, write_summary
 

@@ -80,6 +80,10 @@ class Hand(Protocol):
 class Cluster(Protocol):
     """Nodes, and what is heard from the hands on them."""
 
+    @property
+    def where(self) -> str:
+        """Which cluster it is, in words."""
+
     def nodes(self) -> Sequence[Node]:
         """Those that are there."""
 
@@ -177,6 +181,13 @@ class ClusterCrew(Crew):
     def size(self) -> int:
         """How many models the cluster has room for now."""
         return max(1, sum(node.room for node in self._cluster.nodes()))
+
+    @property
+    def joined(self) -> str:
+        """Which cluster it is, and what it has room for now, in words."""
+        nodes = self._cluster.nodes()
+        room = counted(sum(node.room for node in nodes), "model")
+        return f"{self._cluster.where}: {counted(len(nodes), 'node')}, room for {room}"
 
     @property
     def shares(self) -> str:

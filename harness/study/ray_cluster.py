@@ -101,6 +101,12 @@ class RayCluster:
             self.close()
             raise
 
+    @property
+    def where(self) -> str:
+        """As it was asked for, and the head that this led to."""
+        found = f", the cluster at {_ray().get_runtime_context().gcs_address}" if self._settings.ray == "auto" else ""
+        return f"Ray at {self._settings.ray}{found}"
+
     def nodes(self) -> Sequence[Node]:
         """Those that are alive, each under its host's name, or one of its own where several share a host.
 

@@ -72,6 +72,12 @@ class Run:
         wrong = frozenset[str]() if from_nothing else self._wrong(conditions, self.inputs.rows)
         return self._make_plan(conditions, stored, wrong, only=self.part_of_rows(conditions))
 
+    def is_done(self, conditions: Sequence[Condition]) -> bool:
+        """Whether nothing is left to do for these conditions; it is looked no further than to the first job that is."""
+        rows, manner = self.inputs.rows, self.inputs.manner
+        wrong = self._wrong(conditions, rows)
+        return all(self._is_stored(job) for each in conditions for job in jobs_of(each, rows, manner, wrong))
+
     def part_of_rows(self, conditions: Sequence[Condition]) -> frozenset[str] | None:
         """The ids of the rows that are this part's, where only a part of the study is done; else `None`.
 

@@ -18,6 +18,7 @@ from harness.experiment.experiments import EXPERIMENTS, Builder, in_order
 from harness.experiment.gate_conditions import Gate
 from harness.experiment.locks import Leases
 from harness.experiment.store import IN_MEMORY, Repair, Store
+from harness.files import is_file
 from harness.findings.figures.drawing_process import DrawingProcess, begin_drawing
 from harness.findings.report.gate_message import gate_message, not_alone
 from harness.findings.report.report_data import Exit, ReportData
@@ -83,9 +84,11 @@ class StudySession:
         self.drawing_error: ReportError | None = None
         self.repairs: tuple[Repair, ...] = ()
         self.replaced: str | None = None
+        self.left_alone: str | None = None
         self.notices: tuple[str, ...] = ()
         self._since = Beginning(place.command)
         self._row_times = RowTimes()
+        self._cluster: ClusterCrew | None = None
         self._leases = Leases(session=place.run_id)
         self._drawing: DrawingProcess | None = None
 
@@ -95,9 +98,19 @@ class StudySession:
         return self.settings.reports / self.settings.run
 
     @property
+    def report_file(self) -> Path:
+        """The report's file."""
+        return self.folder / REPORT_FILE
+
+    @property
+    def cluster(self) -> str | None:
+        """The cluster that was joined, in words."""
+        return None if self._cluster is None else self._cluster.joined
+
+    @property
     def report_name(self) -> str:
         """The report's file, so that it can be opened from where the command was typed."""
-        file, here = self.folder / REPORT_FILE, self.place.typed_in or self.root
+        file, here = self.report_file, self.place.typed_in or self.root
         return str(file.relative_to(here) if file.is_relative_to(here) else file)
 
     @cached_property
@@ -183,10 +196,12 @@ class StudySession:
     def declare(self, conditions: Iterable[Condition]) -> None:
         """What this session's tests need, the baseline always, in an order of its own, whatever that of the tests is.
 
-        It is noted in the store for the reporting process.
+        It is noted in the store for the reporting process. The cluster that is to answer what the store does not hold
+        is joined: what is wrong with it is said before any test.
 
         Raises:
-            HarnessError: two different conditions of one name, or a head that the model has not.
+            HarnessError: two different conditions of one name, a head that the model has not, or a cluster that cannot
+                be joined.
         """
         asked = tuple(conditions)
         if not asked:
@@ -195,7 +210,10 @@ class StudySession:
         for condition in conditions:
             for head in condition.heads:
                 self.inputs.shape.check(head, f"condition {condition.name}")
-        self.conditions = in_order(conditions, tuple(self.inputs.tasks))
+        conditions = in_order(conditions, tuple(self.inputs.tasks))
+        if self.settings.ray is not None and self.writes and not self.run.is_done(conditions):
+            self._join_cluster(conditions)
+        self.conditions = conditions
         if self.writes:
             self.run.store.declare(self.place.run_id, write_conditions(self.conditions))
 
@@ -267,9 +285,15 @@ class StudySession:
                 except BusyError:
                     time.sleep(IDLE_SECONDS)
 
+    def _join_cluster(self, conditions: Sequence[Condition]) -> ClusterCrew:
+        if self._cluster is None:
+            self._cluster = crew_on_ray(self.inputs.model, self.run.work_by_layer(conditions))
+        return self._cluster
+
     def _let_go_of_cluster(self) -> None:
         """What is not needed any more is others'."""
-        if (crew := self.__dict__.pop("_cluster", None)) is not None:
+        if (crew := self._cluster) is not None:
+            self._cluster = None
             self.notices = (*crew.notices, crew.shares)
             crew.close()
 
@@ -327,7 +351,8 @@ class StudySession:
         `None` too where what went wrong, and was raised by `results`, leaves nothing to report. Of a part of a study
         report and samples are all there is. Tables, plots and a page that cannot be written do not cost the
         report: what went wrong is `drawing_error`; `stopped` says whether to leave out what is not drawn yet. Of
-        another session's report in this one's place, `replaced` says what is lost.
+        another session's report in this one's place, `replaced` says what is lost; but where this session did no row,
+        it stays there, `left_alone` says so, and `None` is returned.
 
         Raises:
             HarnessError: the report cannot be written.
@@ -344,9 +369,14 @@ class StudySession:
             if self._failure is None:
                 raise
             return None
-        if (workers := shared_progress(self.settings.store_file, self.place.run_id)) is not None:
+        workers = shared_progress(self.settings.store_file, self.place.run_id)
+        if workers is not None:
             self.notices = workers.notices
         report = outcome.at_end(how, self._since, self._row_times, self.notices)
+        began = self._results is not None or self._row_times.began is not None
+        if report.run.missing and not began and not (workers and workers.rows_done) and is_file(self.report_file):
+            self.left_alone = f"{self.report_name} is an earlier session's still, for no row was done in this one"
+            return None
         self.replaced = what_is_replaced(report, self.folder)
         report = write_report(report, outcome.samples, self.folder)
         self.repairs = self.run.store.repairs(self.place.run_id)
@@ -382,7 +412,7 @@ class StudySession:
         if self._drawing is None and self.place.worker is None and self.settings.part is None:
             self._drawing = begin_drawing()
         if self.settings.ray is not None:
-            return self._cluster
+            return self._join_cluster(self.conditions)
         from harness.model.generation.engines import ModelEngine
         from harness.model.loading.loaded_model import LoadedModel
 
@@ -390,10 +420,6 @@ class StudySession:
         if not isinstance(loaded, LoadedModel):
             raise TypeError(f"model: {loaded!r}; expected a LoadedModel")
         return ModelEngine(loaded, self.settings.engine)
-
-    @cached_property
-    def _cluster(self) -> ClusterCrew:
-        return crew_on_ray(self.inputs.model, self.run.work_by_layer(self.conditions))
 
     def _worked_out(self, how: Exit) -> Outcome:
         """What came of the run, worked out once: after `results`, nothing more comes in."""

@@ -1,13 +1,15 @@
 """When something goes wrong during a run: what stops everything, what fails one test alone, and what is reported."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 import harness.model.loading.loaded_model
 from harness.errors import ModelError, ReportError
-from plugin.project import TASKS, UNSOUND, WITHIN, Project, names
+from plugin.project import TASKS, UNSOUND, WITHIN, Project, names, usage_error
 
 STUDY = ("evals", "-k", "within_task")
 
@@ -57,6 +59,77 @@ def test_weights_that_cannot_be_read(project: Project) -> None:
     report = project.report()
     assert (report["run"]["exit"], report["run"]["missing"]) == ("failed", names(report))
     assert [each["accuracy"] for each in report["conditions"]] == 5 * [None]
+
+
+def cut_weights(project: Project, _: pytest.MonkeyPatch) -> None:
+    project.cut_weights()
+
+
+def raises(error: BaseException) -> Callable[[Project, pytest.MonkeyPatch], None]:
+    """The model cannot be loaded, for this reason."""
+
+    def patch(_: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+        def load_model(*arguments: object, **named: object) -> NoReturn:
+            raise error
+
+        monkeypatch.setattr(harness.model.loading.loaded_model, "load_model", load_model)
+
+    return patch
+
+
+BEFORE_ANY_TEST = {
+    "model": "./none",
+    "dtype": "int8",
+    "data": "none.csv",
+    "ray": "127.0.0.1:9",
+    "device-map": "cuda",
+}
+"""Options that name what is not there: ended with in one line, as bad options are."""
+
+
+@pytest.mark.parametrize("option", BEFORE_ANY_TEST)
+def test_what_is_not_there_is_told_once_and_leaves_the_earlier_report(project: Project, option: str) -> None:
+    if option == "ray":
+        pytest.importorskip("ray", reason="Ray is not installed: pip install 'retrieval-heads[ray]'")
+    project.run(*STUDY)
+    before = contents(project)
+    result = project.run(*STUDY, "--ablation-max-new-tokens=2", f"--ablation-{option}={BEFORE_ANY_TEST[option]}")
+    assert "; expected " in usage_error(result)
+    assert contents(project) == before
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [cut_weights, raises(ModelError("model 'tiny': too large")), raises(MemoryError()), raises(KeyboardInterrupt())],
+    ids=["weights", "model", "memory", "interrupt"],
+)
+def test_a_study_that_never_began_leaves_the_earlier_report(
+    project: Project, fault: Callable[[Project, pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not so where there is none, or where a row was done: then the report says what is missing."""
+    project.run(*STUDY)
+    before = contents(project)
+    fault(project, monkeypatch)
+    result = project.run(*STUDY, "--ablation-max-new-tokens=2")
+    assert result.ret in (pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED)
+    line = "ablation: reports/latest/report.json is an earlier session's still, for no row was done in this one"
+    assert result.outlines.count(line) == 1
+    assert contents(project) == before
+
+
+def test_workers_that_never_began_leave_it_too(project: Project) -> None:
+    project.run(*STUDY)
+    before = contents(project)
+    project.cut_weights()
+    result = project.run(*STUDY, "--ablation-max-new-tokens=2", "-n", "1")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert [line for line in result.outlines if "an earlier session's still" in line]
+    assert contents(project) == before
+
+
+def contents(project: Project) -> dict[str, bytes]:
+    """Every file of the last report."""
+    return {path.name: path.read_bytes() for path in (project.path / "reports/latest").rglob("*") if path.is_file()}
 
 
 @pytest.fixture

@@ -5,7 +5,10 @@ from xml.etree import ElementTree
 import pytest
 
 from harness.model.generation import engines
+from harness.model.generation.engines import ModelEngine
 from harness.model.generation.stages import Stages
+from harness.study.asked_model import AskedModel
+from harness.study.crew import Alone
 from plugin.project import Project
 
 STUDY = ("evals", "-k", "within_task")
@@ -35,6 +38,30 @@ def test_where_a_split_models_layers_lie_is_said_with_q_too(project: Project, mo
     monkeypatch.setattr(engines, "stages_of", lambda loaded: Stages(loaded, (0, 2)))
     lines = project.run("-q", "evals", "-k", "baseline").outlines
     assert lines.count("ablation: layers 0-2 on cpu; up to 4 rows in flight") == 1
+
+
+class Joined(Alone):
+    """This process' model, as if it were a cluster's."""
+
+    joined = "Ray at auto, the cluster at 10.0.0.1:6379: 2 nodes, room for 4 models"
+    shares = "prompts by model: all"
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def test_the_cluster_that_was_joined_is_said_before_the_first_test(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crew_on_ray(model: AskedModel, _: object) -> Joined:
+        return Joined(ModelEngine(model.load(), "shared"))
+
+    monkeypatch.setattr("harness.study.session.crew_on_ray", crew_on_ray)
+    for again in (False, True):  # then nothing is left to ask of a cluster
+        lines = project.run(*STUDY, "--ablation-ray=auto").outlines
+        assert lines.count(f"ablation: {Joined.joined}") == (not again)
+        collected = next(number for number, line in enumerate(lines) if line.startswith("collected "))
+        assert again or lines[collected + 1] == f"ablation: {Joined.joined}"
 
 
 def test_summary(project: Project) -> None:

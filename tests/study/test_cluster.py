@@ -80,6 +80,7 @@ class FakeCluster:
     hands: list[FakeHand] = field(default_factory=list)
     heard: Counter[int] = field(default_factory=Counter)
     closed: bool = False
+    where: str = "a cluster"
 
     def nodes(self) -> Sequence[Node]:
         return self.there

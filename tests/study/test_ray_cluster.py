@@ -122,6 +122,14 @@ def test_nobody_waits_for_a_node_that_cannot_join(monkeypatch: pytest.MonkeyPatc
     assert RayCluster(Settings(ray="auto"), (), on_gpu=False).nodes() == []
 
 
+def test_which_cluster_was_joined(cluster: TwoNodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variable is Ray's own, for programs that ask for the cluster of their machine."""
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    for asked, where in (("auto", f"auto, the cluster at {cluster.address}"), (cluster.address, cluster.address)):
+        with closing(crew_on_ray(AskedModel(Settings(ray=asked)))) as crew:
+            assert crew.joined == f"Ray at {where}: 2 nodes, room for 2 models"
+
+
 def test_why_a_model_ended_is_told_to_the_end_of_a_word() -> None:
     why = "(1) the process was killed by the OOM killer, (2) ray stop --force was called, " * 3 + "(3) it crashed"
     assert ray_cluster._why(RuntimeError(f"The actor died.\n\tWorker exit detail: {why}\n\tand more")) == why

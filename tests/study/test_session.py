@@ -1,11 +1,12 @@
 """The study of a session, on a tiny model: declared, run once, reported; and what workers leave to the main process."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import NoReturn
 
 import pytest
 from changed_section import changed
@@ -31,6 +32,7 @@ from harness.model.loading import devices
 from harness.retrieval.rows import Row, write_rows
 from harness.settings import Settings
 from harness.study import outcome
+from harness.study import session as session_module
 from harness.study.asked_model import AskedModel
 from harness.study.inputs import Inputs
 from harness.study.progress import Progress
@@ -158,6 +160,32 @@ def test_a_process_alone_takes_as_many_gpus_as_were_asked_for(
         with closing(session(replace(settings, gpus=gpus, device_map=device_map))) as study:
             assert study.model is None
     assert maps == ["cuda:0,cuda:1", "cuda:0", "auto", "cpu"]
+
+
+class NoClusterError(Exception):
+    """A cluster that was asked for."""
+
+
+def test_a_cluster_is_joined_as_the_study_is_declared_if_anything_is_left(
+    session: Sessions, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crew_on_ray(model: AskedModel, work: Sequence[float]) -> NoReturn:
+        raise NoClusterError
+
+    monkeypatch.setattr(session_module, "crew_on_ray", crew_on_ray)
+    on_ray, alone = session(replace(settings, ray="auto")), session(settings)
+    with pytest.raises(NoClusterError):
+        on_ray.declare([MINE])
+    assert on_ray.conditions == ()
+    assert on_ray.finish("failed") is None
+    session(replace(settings, ray="auto"), writes=False).declare([MINE])
+    alone.declare([MINE])
+    alone.results(ignore)
+    again = session(replace(settings, ray="auto"))
+    again.declare([MINE])
+    assert again.results(ignore)["mine"].missing == 0
+    with pytest.raises(NoClusterError):
+        session(replace(settings, ray="auto")).declare([MINE, Condition("more", heads=(Head(1, 1),))])
 
 
 def test_from_conditions_to_a_report(session: Sessions, settings: Settings) -> None:
