@@ -9,13 +9,15 @@ one behind the other, a forest, with a root for each prompt.
 
 Rows of one filing ask different questions of one document: their prompts have a front in common, and what a model
 makes of it is the same for all of them. A node of the trie is a run of tokens that its prompts share, from where the
-node above ends; prompts that part there are its children.
+node above ends; prompts that part there are its children. Where prompts of several filings are read side by side they
+are all cut at the same places, so that fronts too are read side by side.
 
 Knows no models and no tensors, and nothing of what tokens mean.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from harness.experiment.heads import Head
 
@@ -74,12 +76,12 @@ class PrefixTree:
 
     def nodes(self, layer: int, leaves: slice) -> slice:
         """The nodes of a level that a run of leaves passes through; those of layer -1 are the prompts."""
-        nodes = self._node_of_leaf(layer)[leaves]
+        nodes = self.node_of_leaf(layer)[leaves]
         return slice(nodes[0], nodes[-1] + 1)
 
     def split(self, layer: int, most: int) -> tuple[slice, ...]:
         """Runs of leaves that have at most this many nodes in a level; together all leaves."""
-        node_of_leaf = self._node_of_leaf(layer)
+        node_of_leaf = self.node_of_leaf(layer)
         starts = [
             leaf
             for leaf, node in enumerate(node_of_leaf)
@@ -87,7 +89,8 @@ class PrefixTree:
         ]
         return tuple(slice(start, stop) for start, stop in zip(starts, [*starts[1:], len(node_of_leaf)], strict=True))
 
-    def _node_of_leaf(self, layer: int) -> tuple[int, ...]:
+    def node_of_leaf(self, layer: int) -> tuple[int, ...]:
+        """The node of a level that each leaf passes through; those of layer -1 are the prompts."""
         if layer >= 0:
             return self.levels[layer].node_of_leaf
         return tuple(prompt - self.prompts[0] for prompt in self.prompts)
@@ -203,3 +206,23 @@ def n_common(prompts: Sequence[Sequence[int]]) -> int:
     """How many first tokens all of them have in common."""
     shortest = min(map(len, prompts))
     return next((i for i in range(shortest) if any(each[i] != prompts[0][i] for each in prompts)), shortest)
+
+
+def cuts(prompts: Sequence[Sequence[int]], cost: float) -> tuple[int, ...]:
+    """Where prompts that are read side by side are cut, so that there is least to read.
+
+    From one cut to the next a run of tokens is read once for all prompts that are equal as far as the next; what is
+    behind the last cut is read prompt by prompt. A further cut costs as much as `cost` tokens. The last token of a
+    prompt is behind all cuts.
+    """
+    shortest = min(map(len, prompts)) - 1
+    parting = [min(n_common(pair), shortest) for pair in pairwise(sorted(map(tuple, prompts)))]
+    # of the cheapest way to a cut: what it costs, and the cuts
+    ways: dict[int, tuple[float, tuple[int, ...]]] = {0: (0.0, ())}
+    for cut in sorted({*parting} - {0}):
+        n_apart = 1 + sum(place < cut for place in parting)
+        ways[cut] = min(
+            (so_far + cost + (cut - last) * n_apart, (*chosen, cut)) for last, (so_far, chosen) in ways.items()
+        )
+    _, chosen = min((so_far - last * len(prompts), chosen) for last, (so_far, chosen) in ways.items())
+    return chosen

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import Head
-from harness.experiment.prefix_tree import Front, prefix_forest, prefix_tree, token_trie
+from harness.experiment.prefix_tree import Front, cuts, prefix_forest, prefix_tree, token_trie
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "reference" / "edgar_haystack"
 N_LAYERS = 4
@@ -209,3 +210,37 @@ def test_what_two_prompts_share_is_read_for_both_together(prompts: list[tuple[in
             # less than `least` further tokens are not worth a pass of their own
             assert shared - LEAST < together <= shared
             assert together == 0 or together >= LEAST
+
+
+def test_cuts_by_hand() -> None:
+    """Two filings of two rows: 4 and 6 common tokens; then 3, 2, 2 and 1 of their own."""
+    prompts = ["aaaabbb", "aaaacc", "ddddddee", "ddddddf"]
+    asked = [[ord(letter) for letter in prompt] for prompt in prompts]
+    assert cuts(asked, 0) == (4, 5), "the last token of the shortest is behind all cuts"
+    assert cuts(asked, 0.9) == (4, 5)
+    assert cuts(asked, 1) == (4,), "a token less of the second filing"
+    assert cuts(asked, 7.9) == (4,), "eight tokens less"
+    assert cuts(asked, 8) == ()
+    assert cuts(asked[:1], 0) == ()
+    assert cuts([asked[0], asked[0]], 0) == (6,)
+
+
+@given(
+    prompts=st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=5), min_size=1, max_size=5),
+    cost=st.integers(0, 4),
+)
+def test_cuts_leave_least_to_read(prompts: list[list[int]], cost: int) -> None:
+    """As cheap as the best of all ways to cut."""
+
+    def price(ends: Sequence[int]) -> int:
+        n_read, start = cost * len(ends), 0
+        for end in ends:
+            n_read += (end - start) * len({tuple(prompt[:end]) for prompt in prompts})
+            start = end
+        return n_read + sum(len(prompt) - start for prompt in prompts)
+
+    places = range(1, min(map(len, prompts)))
+    ways = [ends for n in range(len(places) + 1) for ends in combinations(places, n)]
+    chosen = cuts(prompts, cost)
+    assert chosen in ways
+    assert price(chosen) == min(map(price, ways))

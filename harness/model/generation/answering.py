@@ -5,8 +5,8 @@ others, where it is another than the gold value. What departs is decoded, all su
 shrinks as they end.
 
 On a GPU, which waits for launches, prompts that were read are answered together: their leaves are one batch, over what
-each prompt's nodes hold, to which the untouched model's answers are fed as well. Elsewhere drafts are read over the
-tree's nodes, prompt by prompt.
+each prompt's nodes hold, to which drafts are fed as well: the gold value, where it was not fed with the prompt, and the
+untouched model's answers. Elsewhere drafts are read over the tree's nodes, prompt by prompt.
 
 Knows nothing of how prompts were read, nor of those that are not read yet; what is known of each is `row_answers`'s.
 """
@@ -35,13 +35,15 @@ def answer_together(loaded: LoadedModel, reads: Sequence[ReadPrompt]) -> None:
     Raises:
         AblationError: an ablation that was not sound.
     """
+    steady = all(read.branching.replacement.steady for read in reads)
+    by_leaf = loaded.waits_for_launches and can_step_by_leaf(loaded) and steady
+    fed_by_leaf = by_leaf and not any(read.gold_is_read or read.shared.hidden is not None for read in reads)
     for read in reads:
-        if not read.answers:
-            read.follow_gold(loaded)
-    by_leaf = loaded.waits_for_launches and can_step_by_leaf(loaded)
-    if by_leaf and all(read.branching.replacement.steady for read in reads):
+        if not fed_by_leaf and not read.gold_is_read:
+            read.read_gold(loaded)
+    if by_leaf:
         for some in _in_runs(loaded, reads):
-            _answer_by_leaf(loaded, some)
+            _answer_by_leaf(loaded, some, _feed_gold(loaded, some) if fed_by_leaf else None)
     else:
         for read in reads:
             _answer_by_node(loaded, read)
@@ -58,21 +60,26 @@ def _in_runs(loaded: LoadedModel, reads: Sequence[ReadPrompt]) -> Iterator[Seque
     run: list[ReadPrompt] = []
     for read in reads:
         run.append(read)
-        width = max(1 + max(each.row.ask.max_new_tokens, len(each.draft)) for each in run)
+        width = max(1 + max(each.row.ask.max_new_tokens, len(each.draft), len(each.gold)) for each in run)
         if len(run) > 1 and sum(len(each.answers) for each in run) * width * n_words > most:
             yield run[:-1]
             run = [read]
     yield run
 
 
-def _answer_by_leaf(loaded: LoadedModel, reads: Sequence[ReadPrompt]) -> None:
-    """All leaves at once: a step costs about the same for one as for all."""
-    known, unknown = _by_whether(lambda read: read.row.baseline_ids is not None, reads)
+def _answer_by_leaf(loaded: LoadedModel, reads: Sequence[ReadPrompt], step: LeafStep | None) -> None:
+    """All leaves at once: a step costs about the same for one as for all; `step` is of all of them, if there is one."""
+    to_feed, others = _by_whether(lambda read: read.row.baseline_ids is not None and not read.draft_is_read, reads)
+    _feed_baselines(loaded, to_feed)
+    known, unknown = _by_whether(lambda read: read.row.baseline_ids is not None, others)
     for read in known:
-        if read.draft_is_read:
-            read.follow_baseline()
-    _go_on(loaded, known, drafts=not all(read.draft_is_read for read in known))
-    _go_on(loaded, unknown)
+        read.follow_baseline()
+    if step is None:
+        places = [_left(read.leaves) for read in others]
+        step = _step(loaded, others, places) if any(places) else None
+        _decode_left(loaded, step, _at(others, places), reads[0].branching.replacement)
+    else:
+        _decode_left(loaded, step, [leaf for read in reads for leaf in read.leaves], reads[0].branching.replacement)
     for read in unknown:
         read.note_baseline()
     known, _ = _by_whether(lambda read: read.row.baseline_ids is not None, unknown)
@@ -81,41 +88,46 @@ def _answer_by_leaf(loaded: LoadedModel, reads: Sequence[ReadPrompt]) -> None:
         read.follow_baseline()
     for read in to_read:
         read.note_those_alike()
-    _go_on(loaded, to_read, drafts=True)
+    _feed_baselines(loaded, to_read)
 
 
-def _go_on(loaded: LoadedModel, reads: Sequence[ReadPrompt], *, drafts: bool = False) -> None:
-    """Decode to their ends all leaves that are not done, after their `drafts` were read, if they are to be."""
-    places = [read.to_follow if drafts else _left(read.leaves) for read in reads]
-    leaves = [read.leaves[place] for read, some in zip(reads, places, strict=True) for place in some]
-    if not leaves:
-        return
-    replacement = reads[0].branching.replacement
-    step: LeafStep | None = None
-    if drafts:
-        step = _step(loaded, reads, places)
-        for read, some in zip(reads, places, strict=True):
-            for place in some:
-                read.leaves[place].draft = read.draft
-        reading, first = _fed_drafts(loaded, step, leaves, replacement), 0
-        for read, some in zip(reads, places, strict=True):
-            read.follow_baseline(reading, first)
-            first += len(some)
-    left = [row for row, leaf in enumerate(leaves) if not leaf.greedy.done]
-    if not left:
-        return
-    if step is None:
-        step = _step(loaded, reads, places)
-    else:
-        step.keep(left)
-    decode(loaded, step, [leaves[row] for row in left], replacement)
+def _feed_gold(loaded: LoadedModel, reads: Sequence[ReadPrompt]) -> LeafStep:
+    """Begin the answers: what all leaves say along the gold values. The step is of all leaves."""
+    return _feed_drafts(
+        loaded,
+        reads,
+        [[*range(len(read.leaves))] for read in reads],
+        [read.gold for read in reads],
+        [read.follow_gold for read in reads],
+    )
 
 
-def _step(loaded: LoadedModel, reads: Sequence[ReadPrompt], leaves: Sequence[Sequence[int]]) -> LeafStep:
-    """Steps of these leaves of prompts that were read."""
-    most = max(max(read.row.ask.max_new_tokens, 1 + len(read.draft)) for read in reads)
-    prompts = [parts_of(read.shared, some) for read, some in zip(reads, leaves, strict=True) if some]
-    return LeafStep(loaded, prompts, most)
+def _feed_baselines(loaded: LoadedModel, reads: Sequence[ReadPrompt]) -> None:
+    """What leaves say along the untouched model's answer, of which that is to be known, and go on to say."""
+    places = [read.to_follow for read in reads]
+    if any(places):
+        follow = [read.follow_baseline for read in reads]
+        step = _feed_drafts(loaded, reads, places, [read.draft for read in reads], follow)
+        _decode_left(loaded, step, _at(reads, places), reads[0].branching.replacement)
+
+
+def _feed_drafts(
+    loaded: LoadedModel,
+    reads: Sequence[ReadPrompt],
+    places: Sequence[Sequence[int]],
+    drafts: Sequence[Sequence[int]],
+    follow: Sequence[Callable[[Reading, int], None]],
+) -> LeafStep:
+    """Feed to some leaves of each prompt its last token and its draft, which they `follow`; the step that did it."""
+    step, leaves = _step(loaded, reads, places, drafts), _at(reads, places)
+    for read, some, draft in zip(reads, places, drafts, strict=True):
+        for place in some:
+            read.leaves[place].draft = draft
+    reading, first = _fed_drafts(loaded, step, leaves, reads[0].branching.replacement), 0
+    for some, each in zip(places, follow, strict=True):
+        each(reading, first)
+        first += len(some)
+    return step
 
 
 def _fed_drafts(loaded: LoadedModel, step: LeafStep, leaves: Sequence[Leaf], replacement: Replacement) -> Reading:
@@ -127,6 +139,28 @@ def _fed_drafts(loaded: LoadedModel, step: LeafStep, leaves: Sequence[Leaf], rep
     for leaf in leaves:
         leaf.hooks_fired += leaf.fires
     return Reading(logits)
+
+
+def _decode_left(loaded: LoadedModel, step: LeafStep | None, leaves: Sequence[Leaf], replacement: Replacement) -> None:
+    """Decode to their ends those leaves that are not done; row i of the step is `leaves[i]`."""
+    left = _left(leaves)
+    if not left or step is None:
+        return
+    if len(left) < len(leaves):
+        step.keep(left)
+    decode(loaded, step, [leaves[row] for row in left], replacement)
+
+
+def _step(
+    loaded: LoadedModel,
+    reads: Sequence[ReadPrompt],
+    leaves: Sequence[Sequence[int]],
+    drafts: Sequence[Sequence[int]] = (),
+) -> LeafStep:
+    """Steps of these leaves of prompts that were read, to which drafts may be fed."""
+    most = max(*(read.row.ask.max_new_tokens for read in reads), *(1 + len(draft) for draft in drafts), 1)
+    prompts = [parts_of(read.shared, some) for read, some in zip(reads, leaves, strict=True) if some]
+    return LeafStep(loaded, prompts, most)
 
 
 def _answer_by_node(loaded: LoadedModel, read: ReadPrompt) -> None:
@@ -158,6 +192,11 @@ def _decode(loaded: LoadedModel, read: ReadPrompt, n_leaves: int) -> None:
         for leaf in leaves:
             leaf.draft = None
         decode(loaded, GrowingRows(loaded, gather(read.shared, left)), leaves, replacement)
+
+
+def _at(reads: Sequence[ReadPrompt], places: Sequence[Sequence[int]]) -> list[Leaf]:
+    """These leaves of each prompt."""
+    return [read.leaves[place] for read, some in zip(reads, places, strict=True) for place in some]
 
 
 def _left(leaves: Sequence[Leaf]) -> list[int]:

@@ -205,6 +205,10 @@ class Branching:
         self._others.setdefault(layer, []).append(projection.others)
         return output
 
+    def fired_in(self, prompt: int) -> Counter[frozenset[Head]]:
+        """Those calls of one prompt's leaves, by head set."""
+        return Counter({heads: n for (number, heads), n in self.fired.items() if number == prompt})
+
     def check(self) -> None:
         """Raise an AblationError unless all that should have been replaced was; waits for the devices."""
         for layer, counts in self._others.items():

@@ -2,7 +2,8 @@
 
 Prompts that begin alike are walked down the trie of their tokens: a front is read over the tree of all head sets that
 are asked of its prompts, and each prompt goes on from the nodes of its own. Prompts that are to be read side by side
-are one batch from the first token on.
+are one batch from the first token on; where some of them begin alike, all are cut at the same places, and up to a cut
+those that are equal are one row of the batch.
 
 Breadth-first while the tree's keys and values fit into memory, else depth-first: one run of branches at a time, with
 those of its own path alone. How much fits is an estimate (`room`); where memory runs out all the same, it is halved.
@@ -12,17 +13,17 @@ Knows nothing of which prompts are a group (`groups`), nor of how prompts that w
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from harness.errors import ModelError
 from harness.experiment.heads import Head
-from harness.experiment.prefix_tree import Front, prefix_forest, token_trie
+from harness.experiment.prefix_tree import Front, cuts, prefix_forest, prefix_tree, token_trie
 from harness.experiment.record import Ask, Completion
 from harness.model.generation.answering import answer_together
 from harness.model.generation.branching import Branching
-from harness.model.generation.room import Free, Room, is_out_of_memory, room_for, room_of
+from harness.model.generation.room import Free, Room, busy_tokens, is_out_of_memory, room_for, room_of
 from harness.model.generation.row_answers import NOTHING, ReadPrompt, RowAnswers
 from harness.model.generation.shared_prefill import prefill, prefill_together
 from harness.model.generation.shared_prompt import SharedPrompt, handed_down
@@ -38,6 +39,32 @@ class Share:
     flight: Flight
     n_rows: int
     free: Free
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Alike:
+    """Rows whose prompts begin alike; what was `read` of that, with so many calls of ablated projections by head set.
+
+    It went on from the `front` of this number.
+    """
+
+    rows: Sequence[RowAnswers]
+    front: int = 0
+    read: SharedPrompt | None = None
+    fired: Counter[frozenset[Head]] = field(default_factory=Counter)
+
+    @property
+    def sets(self) -> list[frozenset[Head]]:
+        """The head sets left of all of them, of those that were read."""
+        return list(dict.fromkeys(heads for row in self.rows for heads in _of(row, self.read)))
+
+    def parted(self, number: int, stop: int | None) -> "list[_Alike]":
+        """Those that are equal as far as `stop` (`None`: each by itself); this is the front of that number."""
+        parts: dict[object, list[RowAnswers]] = {}
+        for row in self.rows:
+            if _of(row, self.read):
+                parts.setdefault(id(row) if stop is None else row.ask.prompt.token_ids[:stop], []).append(row)
+        return [replace(self, rows=rows, front=number) for rows in parts.values()]
 
 
 class GroupWalk:
@@ -81,25 +108,58 @@ class GroupWalk:
 
     def _answer_side_by_side(self, rows: Sequence[RowAnswers]) -> None:
         """What is left of these rows, as much of it at once as there is room for."""
-        forest = prefix_forest([row.left for row in rows], len(self._loaded.outputs))
+        room = self._room_of(max(row.capacity for row in rows))
+        n_layers, n_nodes = len(self._loaded.outputs), prefix_tree(rows[0].left, len(self._loaded.outputs)).n_nodes
+        ends = cuts([row.ask.prompt.token_ids for row in rows], busy_tokens(self._loaded) * n_layers / n_nodes)
+        # what was read up to a cut is held beside what goes on from it
+        fits = (1 + len(ends)) * len(rows) * n_nodes <= room.rows
+        self._go_on_side_by_side([_Alike(rows)], ends if fits else (), room)
+
+    def _go_on_side_by_side(self, begun: Sequence[_Alike], ends: Sequence[int], room: Room) -> None:
+        """Read on, side by side, to the next of `ends` or to the prompts' own, and answer what is left of these rows.
+
+        All have been read as far, and together.
+        """
+        stop = ends[0] if ends else None
+        parts = [part for number, each in enumerate(begun) for part in each.parted(number, stop)]
+        if not parts:
+            return
+        rows = [row for each in parts for row in each.rows]
+        first, fronts = [each.rows[0].ask for each in parts], [each.read for each in begun if each.read is not None]
+        forest = prefix_forest([each.sets for each in parts], len(self._loaded.outputs))
         branching = Branching(self._loaded, rows[0].replacement)
-        capacity = max(row.capacity for row in rows)
-        room = self._room_of(capacity)
-        prompts = [row.ask.prompt for row in rows]
+        capacity = stop or max(row.capacity for row in rows)
+        above = [each.front for each in parts]
+        start = fronts[0].n_held + 1 if fronts else 0
+        # a gold value that is no longer than an answer is cheaper to feed with the answers
+        by_leaf = all(len(row.ask.prompt.value_ids) <= row.ask.max_new_tokens for row in rows)
         read = prefill_together(
             self._loaded,
             branching,
             forest,
-            [prompt.token_ids for prompt in prompts],
-            [prompt.value_ids for prompt in prompts],
+            [ask.prompt.token_ids[start:stop] for ask in first],
+            [() if stop or by_leaf else ask.prompt.value_ids for ask in first],
             capacity=capacity,
             room=room,
+            held=handed_down(fronts, above, forest, capacity) if fronts else (),
         )
-        for together in read:
-            answer_together(
-                self._loaded,
-                [ReadPrompt(rows[each.tree.prompts[0]], each, branching, halvings=self._halvings) for each in together],
-            )
+        for some in read:
+            of = [parts[each.tree.prompts[0]] for each in some]
+            if stop is None:
+                answer_together(
+                    self._loaded,
+                    [
+                        ReadPrompt(part.rows[0], each, branching, part.fired, self._halvings)
+                        for part, each in zip(of, some, strict=True)
+                    ],
+                )
+                continue
+            branching.check()
+            goes_on = [
+                replace(part, read=each, fired=part.fired + branching.fired_in(each.tree.prompts[0]))
+                for part, each in zip(of, some, strict=True)
+            ]
+            self._go_on_side_by_side(goes_on, ends[1:], room)
 
     def run(self, numbers: Sequence[int], least: int) -> Iterator[tuple[int, tuple[Completion, ...]]]:
         """Each prompt's number and completions, as soon as all of its head sets are answered."""
@@ -175,7 +235,7 @@ class GroupWalk:
             return
         first, capacity = rows[0], self._capacity(front)
         tree = first.read_tree(sets)
-        held = () if above is None else handed_down(above, tree, capacity)
+        held = () if above is None else handed_down([above], [0], tree, capacity)
         if not front.children:
             with torch.inference_mode():
                 for one in first.read(sets, held, room=room, halvings=self._halvings, fired=fired):
@@ -191,8 +251,7 @@ class GroupWalk:
             for child in front.children:
                 if child.children:
                     self._waiting.answer(aside)
-                so_far = Counter({heads: n for (_, heads), n in branching.fired.items()})
-                yield from self._read(child, shared, so_far + Counter(fired), room, aside)
+                yield from self._read(child, shared, branching.fired_in(0) + Counter(fired), room, aside)
                 if not self._waiting:
                     yield from front.prompts
             self._waiting.answer(aside)

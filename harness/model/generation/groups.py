@@ -1,10 +1,9 @@
 """Which prompts are read together, and how: from a common front on, side by side, or each by itself.
 
 Rows of one filing share what they begin with, so they are read one behind the other, down the trie of their tokens.
-Prompts that have nothing in common are read side by side, as one batch, where one of them alone would leave a GPU
-waiting for what it is to do next: small models, short prompts. So are rows of one filing where what they share is
-less than that. Then as many as are useful, and fit into memory, are answered together: a decoding step, for which a GPU
-waits in any case, takes about as long for all as for one.
+Where one prompt alone would leave a GPU waiting for what it is to do next (small models, short prompts) they are read
+side by side, as one batch, be they of one filing or of many. Then as many as are useful, and fit into memory, are
+answered together: a decoding step, for which a GPU waits in any case, takes about as long for all as for one.
 
 Knows nothing of how prompts are read and answered.
 """
@@ -14,7 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from harness.experiment.intervention import Edges
-from harness.experiment.prefix_tree import prefix_tree, token_trie
+from harness.experiment.prefix_tree import token_trie
 from harness.experiment.record import Ask
 from harness.model.generation import reference
 from harness.model.generation.leaf_step import can_step_by_leaf
@@ -112,19 +111,18 @@ def to_read(loaded: LoadedModel, asks: Sequence[Ask], least: int) -> Iterator[Gr
 
 
 def _side_by_side(loaded: LoadedModel, group: Group, least: int) -> Iterator[Group]:
-    """Those of the group that share much, and all others side by side: of one replacement, and about as long.
+    """In groups of one replacement, none more than twice as long as another; those that share much stand together.
 
     Where there are a few more than are to be read at once, these go with them.
     """
-    others: dict[int, list[tuple[int, Ask]]] = {}
-    for part in apart(group, least):
-        if _gain_by_fronts(loaded, part.asks, least):
-            yield part
-            continue
+    alike: dict[tuple[int, int], list[tuple[int, Ask]]] = {}
+    short = 0
+    for part in sorted(apart(group, least), key=_longest):
+        # the shorter are filled up
+        short = short if _longest(part) <= 2 * short else _longest(part)
         for number, ask in zip(part.numbers, part.asks, strict=True):
-            others.setdefault(id(ask.intervention.values), []).append((number, ask))
-    for pairs in others.values():
-        pairs.sort(key=lambda pair: len(pair[1].prompt.token_ids))
+            alike.setdefault((id(ask.intervention.values), short), []).append((number, ask))
+    for pairs in alike.values():
         n_groups = max(1, round(len(pairs) / at_once(loaded, [ask.prompt for _, ask in pairs])))
         ends = [len(pairs) * place // n_groups for place in range(n_groups + 1)]
         for start, stop in pairwise(ends):
@@ -132,16 +130,9 @@ def _side_by_side(loaded: LoadedModel, group: Group, least: int) -> Iterator[Gro
             yield replace(group, numbers=numbers, asks=some, side_by_side=True)
 
 
-def _gain_by_fronts(loaded: LoadedModel, asks: Sequence[Ask], least: int) -> bool:
-    """Whether a layer has less to compute by more than what is started once more for each front and what is behind."""
-    prompts = [ask.prompt.token_ids for ask in asks]
-    fronts = [front for root in token_trie(prompts, least=least) for front in root.nodes()]
-    if len(fronts) == len(prompts):
-        return False
-    n_saved = sum(map(len, prompts)) - sum(front.n_tokens for front in fronts)
-    n_layers = len(loaded.outputs)
-    nodes = prefix_tree(asks[0].head_sets, n_layers).n_nodes / n_layers
-    return n_saved * nodes > len(fronts) * busy_tokens(loaded)
+def _longest(group: Group) -> int:
+    """The tokens of the longest prompt."""
+    return max(len(ask.prompt.token_ids) for ask in group.asks)
 
 
 def _is_for_the_reference(loaded: LoadedModel, prompt: Prompt) -> bool:

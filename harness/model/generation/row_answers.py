@@ -6,7 +6,8 @@ last token on, the prompt before it is run once for all conditions, and what was
 after it.
 
 Then the last layer at the last positions gives every condition's own choice after the prompt and after each token of
-the gold value, its first draft. The untouched model's answer is a draft for the others.
+the gold value, its first draft, unless that is fed to the conditions of many prompts together (`answering`). The
+untouched model's answer is a draft for the others.
 
 Knows nothing of other prompts, but that what comes first of this one may have been read already; nor of how what
 departs from a draft is decoded (`answering`).
@@ -41,7 +42,7 @@ class _Answer:
     """What is known of one condition so far."""
 
     leaf: Leaf
-    gold_logprob: float
+    gold_logprob: float | None = None
     baseline_logprob: float | None = None
     baseline_logprobs: tuple[float, ...] | None = None
     halvings: int = 0
@@ -51,12 +52,13 @@ class _Answer:
         self.baseline_logprob, self.baseline_logprobs = fsum(logprobs), noted(logprobs)
 
     def completion(self, with_baseline: bool) -> Completion:
-        greedy = self.leaf.greedy
+        greedy, gold_logprob = self.leaf.greedy, self.gold_logprob
+        assert gold_logprob is not None
         ids, ended = greedy.token_ids, greedy.ended
         return Completion(
             token_ids=tuple(ids[:-1] if ended else ids),
             end_token_id=ids[-1] if ended else None,
-            gold_logprob=self.gold_logprob,
+            gold_logprob=gold_logprob,
             baseline_logprob=self.baseline_logprob if with_baseline else None,
             hooks_fired=self.leaf.hooks_fired,
             smallest_gap=min(greedy.gaps),
@@ -84,6 +86,10 @@ class RowAnswers:
         ask = self.ask
         drafted = max(len(ask.prompt.value_ids), ask.max_new_tokens, len(ask.baseline_ids or ()))
         return len(ask.prompt.token_ids) + drafted
+
+    def greedy(self) -> Greedy:
+        """A condition that has said nothing yet."""
+        return Greedy(self._loaded.end_token_ids, self.ask.max_new_tokens)
 
     @property
     def left(self) -> list[frozenset[Head]]:
@@ -191,10 +197,11 @@ class ReadPrompt:
         self.row = row
         self.shared = shared
         self.branching = branching
-        self.answers: list[_Answer] = []
+        last_id = row.ask.prompt.token_ids[-1]
+        self.answers = [_Answer(Leaf(each, last_id, row.greedy()), halvings=halvings) for each in shared.tree.leaves]
         self._fired = fired
-        self._halvings = halvings
-        self._reading: Reading | None = None
+        # what says of all leaves how likely the gold value is, and its first row that is theirs
+        self._of_gold: tuple[Reading, int] | None = None
 
     @property
     def leaves(self) -> list[Leaf]:
@@ -209,17 +216,32 @@ class ReadPrompt:
     @property
     def draft_is_read(self) -> bool:
         """Whether the gold value begins with it."""
-        return self.row.ask.prompt.value_ids[: len(self.draft)] == self.draft
+        return self.gold[: len(self.draft)] == self.draft
 
-    def follow_gold(self, loaded: LoadedModel) -> None:
-        """Begin the answers: as far as the leaves say the gold value, which was fed after the prompt."""
-        ask, gold, last_id = self.row.ask, self.row.ask.prompt.value_ids, self.row.ask.prompt.token_ids[-1]
-        self._reading = Reading(read_prefilled(loaded, self.branching, self.shared, (last_id, *gold)))
-        logprobs = self._reading.logprobs(gold, range(len(self.shared.tree.leaves)))
-        for place, heads in enumerate(self.shared.tree.leaves):
-            leaf = Leaf(heads, last_id, Greedy(loaded.end_token_ids, ask.max_new_tokens), gold)
-            self._reading.follow(place, gold, leaf.greedy)
-            self.answers.append(_Answer(leaf, fsum(logprobs[place]), halvings=self._halvings))
+    @property
+    def gold(self) -> tuple[int, ...]:
+        """The value asked for, which is the first draft."""
+        return self.row.ask.prompt.value_ids
+
+    @property
+    def gold_is_read(self) -> bool:
+        """Whether the leaves have followed it."""
+        return self._of_gold is not None
+
+    def read_gold(self, loaded: LoadedModel) -> None:
+        """Begin the answers: follow the gold value, which is behind the prompt in the layers' memory."""
+        last_id = self.row.ask.prompt.token_ids[-1]
+        for leaf in self.leaves:
+            leaf.draft = self.gold
+        self.follow_gold(Reading(read_prefilled(loaded, self.branching, self.shared, (last_id, *self.gold))))
+
+    def follow_gold(self, reading: Reading, first: int = 0) -> None:
+        """As far as the leaves say the gold value; their rows in the reading of it begin with `first`."""
+        self._of_gold = reading, first
+        logprobs = reading.logprobs(self.gold, range(first, first + len(self.answers)))
+        for row, (answer, each) in enumerate(zip(self.answers, logprobs, strict=True), start=first):
+            answer.gold_logprob = fsum(each)
+            reading.follow(row, self.gold, answer.leaf.greedy)
         self.note_baseline()
 
     def note_baseline(self) -> None:
@@ -239,9 +261,10 @@ class ReadPrompt:
 
         Their rows in the reading of it begin with `first`; without one it is that of the gold value, of all leaves.
         """
-        of_gold = reading is None
-        reading, places = (self._reading, [*range(len(self.answers))]) if of_gold else (reading, self.to_follow)
-        assert reading is not None
+        places = self.to_follow
+        if reading is None:
+            assert self._of_gold is not None
+            (reading, first), places = self._of_gold, [*range(len(self.answers))]
         assert self.row.baseline_ids is not None
         each = reading.logprobs(self.row.baseline_ids, range(first, first + len(places)))
         for row, (place, logprobs) in enumerate(zip(places, each, strict=True), start=first):

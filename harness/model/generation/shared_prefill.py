@@ -206,7 +206,7 @@ class _Walk:
         rewind(below, span.stop)
         nodes = tree.nodes(len(layers) - 2, leaves)
         of_span = hidden[nodes, span.start - self._tail : span.stop - self._tail]
-        return SharedPrompt(part, below, span.start, of_span.clone())
+        return SharedPrompt(part, below, span.start, of_span.clone() if of_span.shape[1] > 1 else None)
 
     def _parting(self, tree: PrefixTree, first: int, layers: Sequence[NodeLayer], rows: float) -> int | None:
         """The layer from which on leaves are followed in runs, so that these are few; `None`: all of them together.

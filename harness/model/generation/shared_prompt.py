@@ -38,24 +38,33 @@ class SharedPrompt:
     front: "SharedPrompt | None" = None
 
 
-def handed_down(front: SharedPrompt, tree: PrefixTree, capacity: int) -> list[NodeLayer]:
-    """The layers of a tree of some of the front's leaves, with the front in them and room for `capacity` positions.
+def handed_down(
+    fronts: Sequence[SharedPrompt], front_of: Sequence[int], tree: PrefixTree, capacity: int
+) -> list[NodeLayer]:
+    """The layers of a tree of some of the fronts' leaves, with the fronts in them and room for `capacity` positions.
 
-    Where the nodes stand together the memory is the front's own, which what is fed next is written behind: one tree
-    at a time may use it. Else they are copied.
+    Fronts were read together, and prompt i of the tree goes on from `fronts[front_of[i]]`. Where the nodes stand
+    together the memory is the fronts' own, which what is fed next is written behind: one tree at a time may use it.
+    Else they are copied.
     """
-    n_front = front.n_held + 1
-    rewind(front.layers, n_front)
-    place = {heads: leaf for leaf, heads in enumerate(front.tree.leaves)}
-    leaves = [place[heads] for heads in tree.leaves]
+    n_front = fronts[0].n_held + 1
+    for front in fronts:
+        rewind(front.layers, n_front)
+    places = [{heads: leaf for leaf, heads in enumerate(front.tree.leaves)} for front in fronts]
+    # of each leaf its prompt, the front of that, and the leaf there
+    paths = [
+        (prompt, front_of[prompt], places[front_of[prompt]][heads])
+        for prompt, heads in zip(tree.prompts, tree.leaves, strict=True)
+    ]
     layers = []
-    for layer, held in enumerate(front.layers):
-        rows = [0]
-        if layer:
-            above = front.tree.levels[layer - 1].node_of_leaf
-            rows = list(dict.fromkeys(above[leaf] for leaf in leaves))
+    for layer, of_first in enumerate(fronts[0].layers):
+        held = of_first.whole.rows(slice(0, None))
+        held.length = n_front
+        nodes = [front.tree.node_of_leaf(layer - 1) for front in fronts]
+        starts = [front.layers[layer].first for front in fronts]
+        rows = [row for _, row in dict.fromkeys((prompt, starts[n] + nodes[n][leaf]) for prompt, n, leaf in paths)]
         together = slice(rows[0], rows[-1] + 1)
-        fits = len(rows) == together.stop - together.start and held.capacity >= capacity
+        fits = rows == [*range(together.start, together.stop)] and held.capacity >= capacity
         layers.append(held.rows(together, capacity) if fits else held.gather(rows, capacity))
     return layers
 

@@ -78,7 +78,7 @@ class Waiting:
             answer_together(self._loaded, [read])
             return
         self._reads.append(read)
-        read.follow_gold(self._loaded)
+        read.read_gold(self._loaded)
         read.shared = aside.put(read.shared)
         if len(self._reads) == aside.n_prompts:
             self.answer(aside)

@@ -246,6 +246,7 @@ def _ablated_columns(
         for head in heads:
             output = outputs[head.layer]
             width = output.n_heads * output.head_dim
-            mask = columns.setdefault(head.layer, torch.zeros(len(head_sets), width, dtype=torch.bool))
-            mask[row, head.head * output.head_dim : (head.head + 1) * output.head_dim] = True
+            if head.layer not in columns:
+                columns[head.layer] = torch.zeros(len(head_sets), width, dtype=torch.bool)
+            columns[head.layer][row, head.head * output.head_dim : (head.head + 1) * output.head_dim] = True
     return columns

@@ -37,7 +37,7 @@ from harness.experiment.head_files import read_ranking
 from harness.experiment.heads import Head
 from harness.experiment.intervention import Edges, Intervention, Rescue
 from harness.experiment.record import Ask
-from harness.model.generation import attention, branching, engine, node_attention, reference, room
+from harness.model.generation import attention, branching, engine, group_walk, node_attention, reference, room
 from harness.model.generation import groups as groups_module
 from harness.model.intervention.ablation import Ablation
 from harness.model.loading.loaded_model import LoadedModel
@@ -164,7 +164,7 @@ def by_definition(
 def test_rows_of_one_filing_in_the_ways_of_a_gpu(data: st.DataObject, group: Group) -> None:
     """Decoded at once by steps of one shape, no mask behind a front, prompts in pieces and filled up in attention.
 
-    Side by side, or from a front on, or as what either saves has it.
+    Side by side, with fronts or without, or from a front on.
     """
     busy = data.draw(st.sampled_from([0.0, 60.0, 10.0**6]))
     long, bucket = data.draw(st.integers(1, 3 * WINDOW)), 8
@@ -175,6 +175,8 @@ def test_rows_of_one_filing_in_the_ways_of_a_gpu(data: st.DataObject, group: Gro
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LoadedModel, "waits_for_launches", True)
         patch.setattr(groups_module, "busy_tokens", lambda loaded: busy)
+        cost = data.draw(st.sampled_from([0.0, 10.0, 10.0**6]))
+        patch.setattr(group_walk, "busy_tokens", lambda loaded: cost)
         patch.setattr(branching, "may_attend_in_buckets", in_buckets)
         patch.setattr(attention, "BUCKET", bucket)
         patch.setattr(room, "BUCKET", bucket)

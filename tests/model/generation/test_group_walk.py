@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 from as_the_plain_loop import SETS, UNTOUCHED, assert_clean, assert_same, check_both
-from tiny_models import N_HEADS, doubled, random_ids, random_prompt, tiny_loaded
+from tiny_models import N_HEADS, N_LAYERS, doubled, random_ids, random_prompt, tiny_loaded
 
 from harness.errors import ModelError
 from harness.experiment.heads import Head
 from harness.experiment.intervention import Intervention, Rescue
 from harness.experiment.record import Ask
-from harness.model.generation import engine, reference
+from harness.model.generation import engine, group_walk, reference
 from harness.model.generation.branching import Branching
 from harness.model.generation.row_answers import ReadPrompt
 from harness.model.loading.loaded_model import LoadedModel
@@ -32,6 +32,30 @@ def test_a_common_front_is_read_once(branches: int | None) -> None:
     with LayerCounter(loaded, 60) as five:
         list(engine.run_rows(loaded, asks, branches=branches))
     assert five.prefill_passes == one.prefill_passes > 0
+
+
+@pytest.mark.parametrize(("cost", "most_read"), [(0.0, 2 * 40 + 5 * 10), (10.0**6, 5 * 50)])
+def test_fronts_are_read_side_by_side(cost: float, most_read: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU: two filings of 40 common tokens, with three rows and two, are one batch up to there, if it pays."""
+    monkeypatch.setattr(LoadedModel, "waits_for_launches", True)
+    monkeypatch.setattr(group_walk, "busy_tokens", lambda loaded: cost)
+    loaded, sets = doubled("llama"), (UNTOUCHED, frozenset({Head(N_LAYERS - 1, 1)}))
+    asks = [
+        Ask(
+            replace(random_prompt(1), token_ids=(*random_ids(40, seed=row % 2), *random_ids(10, seed=9 + row))),
+            sets,
+            None,
+            max_new_tokens=4,
+        )
+        for row in range(5)
+    ]
+    with LayerCounter(loaded, 1, most_short=8) as counter:
+        answers = dict(engine.run_rows(loaded, asks))
+    # the last layer's keys and values are read without its output projection
+    assert counter.prefill_passes == most_read * (N_LAYERS - 1)
+    for number, ask in enumerate(asks):
+        ((_, expected),) = reference.run_rows(loaded, [ask])
+        assert_same(answers[number], expected, 1e-10)
 
 
 def test_what_a_row_begins_with_is_rescued_whoever_else_asks() -> None:

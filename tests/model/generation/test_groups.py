@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import combinations
 
 import numpy as np
 import pytest
@@ -54,8 +53,8 @@ def test_nothing_is_side_by_side_on_a_cpu() -> None:
 
 def test_where_one_leaves_a_gpu_waiting_they_are_side_by_side(busy: list[float]) -> None:
     """Two at once, or three; groups have nearly as many, the short ones first."""
-    assert read(apart(50, 10, 40, 30, 20)) == [((1, 4), True), ((3, 2, 0), True)]
-    assert read(apart(50, 10, 40, 30, 20, 45, 15)) == [((1,), True), ((6, 4), True), ((3, 2), True), ((5, 0), True)]
+    assert read(apart(50, 26, 40, 35, 30)) == [((1, 4), True), ((3, 2, 0), True)]
+    assert read(apart(50, 26, 40, 35, 30, 45, 28)) == [((1,), True), ((6, 4), True), ((3, 2), True), ((5, 0), True)]
     busy[0] = 99
     assert read(apart(50, 10)) == [((0, 1), False)], "one keeps it busy for more than half of the time"
 
@@ -68,16 +67,17 @@ def test_rounds_are_taken_for_usual_prompts(busy: list[float], monkeypatch: pyte
     assert rounds_at_once(tiny_loaded("llama")) == 1
 
 
-def test_a_front_is_shared_where_that_saves_more_than_it_costs(busy: list[float]) -> None:
-    """Four rows of 40 common tokens: 120 are saved, of eleven nodes a layer; a front and four rows are each begun."""
-    front = random_ids(40, seed=9)
-    many = tuple(frozenset(heads) for n in range(3) for heads in combinations([Head(0, head) for head in range(4)], n))
-    assert len(many) == 11
-    asks = [replace(ask([*front, *random_ids(5, seed=row)]), head_sets=many) for row in range(4)] + apart(30)
-    busy[0] = 120 * 11 / 5
-    assert read(asks) == [((4, 0), True), ((1, 2, 3), True)]
-    busy[0] -= 1
-    assert read(asks) == [((0, 1, 2, 3), False), ((4,), True)]
+@pytest.mark.usefixtures("busy")
+def test_rows_of_a_filing_stand_together() -> None:
+    """Two filings of two rows, of which the longest rows are the one's longer and the other's."""
+    fronts = [random_ids(20, seed=number) for number in range(2)]
+    asks = [ask([*fronts[row % 2], *random_ids(own, seed=9 + row)]) for row, own in enumerate((5, 9, 14, 8))]
+    assert read(asks) == [((1, 3), True), ((0, 2), True)]
+
+
+@pytest.mark.usefixtures("busy")
+def test_prompts_of_a_group_are_about_as_long() -> None:
+    assert read(apart(10, 21, 20, 41)) == [((0, 2), True), ((1, 3), True)]
 
 
 @pytest.mark.usefixtures("busy")
