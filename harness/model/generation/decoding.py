@@ -18,7 +18,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 
 from harness.experiment.heads import Head
 from harness.experiment.prefix_tree import n_common
@@ -60,7 +62,10 @@ class Greedy:
 
 
 class Reading:
-    """What the logits of some rows say at each position: (rows, positions, vocabulary)."""
+    """What the logits of some rows say at each position: (rows, positions, vocabulary).
+
+    `best`, `gaps` and `best_logprobs` are (rows, positions).
+    """
 
     def __init__(self, logits: torch.Tensor) -> None:
         self._logits = logits
@@ -68,10 +73,8 @@ class Reading:
         found = torch.cat([_said(each) for each in torch.split(logits, some)], dim=1)
         self._totals = found[3]
         # a device is waited for once; float64 holds every token exactly
-        read = found.tolist()
-        self._gaps: list[list[float]] = read[1]
-        self._best_logprobs: list[list[float]] = read[2]
-        self.best: list[list[int]] = [[int(token) for token in row] for row in read[0]]
+        best, self.gaps, self.best_logprobs, _ = found.cpu().numpy()
+        self.best: NDArray[np.int64] = best.astype(np.int64)
 
     def follow(self, row: int, draft: Sequence[int], greedy: Greedy) -> None:
         """Add what the row said along a draft whose first tokens are those that `greedy` has already.
@@ -86,7 +89,8 @@ class Reading:
 
     def take(self, row: int, position: int, greedy: Greedy) -> None:
         """Add the row's choice at one position."""
-        greedy.add(self.best[row][position], self._gaps[row][position], self._best_logprobs[row][position])
+        where = row, position
+        greedy.add(int(self.best[where]), float(self.gaps[where]), float(self.best_logprobs[where]))
 
     def logprobs(self, token_ids: Sequence[int], rows: range) -> list[list[float]]:
         """For each of these rows log p(token i | position i) of each token."""
@@ -100,11 +104,14 @@ class Reading:
 def _said(logits: torch.Tensor) -> torch.Tensor:
     """Of each row and position the best token, its gap, its log-probability, and what all sum up to: (4, ...)."""
     exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    top = exact.topk(2, dim=-1).values.double()
-    spread, total = exact.std(dim=-1).double(), exact.logsumexp(dim=-1).double()
-    gaps = torch.where(spread > 0, (top[..., 0] - top[..., 1]) / spread, 0.0)
     # the first of equals, as the plain loop has it
-    return torch.stack([exact.argmax(dim=-1).double(), gaps, top[..., 0] - total, total])
+    best = exact.argmax(dim=-1, keepdim=True)
+    top = exact.gather(-1, best)[..., 0].double()
+    # a search for the best two takes several times as long as two for the best
+    second = exact.scatter(-1, best, -torch.inf).amax(dim=-1).double()
+    spread, total = exact.std(dim=-1).double(), exact.logsumexp(dim=-1).double()
+    gaps = torch.where(spread > 0, (top - second) / spread, 0.0)
+    return torch.stack([best[..., 0].double(), gaps, top - total, total])
 
 
 class Feeding(Protocol):
@@ -122,7 +129,7 @@ class Feeding(Protocol):
     def replays(self) -> int:
         """Calls in which hooks did not run."""
 
-    def feed(self, token_ids: Sequence[Sequence[int]], starts: Sequence[int]) -> torch.Tensor:
+    def feed(self, token_ids: ArrayLike, starts: ArrayLike) -> torch.Tensor:
         """Run as many tokens for each row, the first of them `starts[row]` tokens after what is held.
 
         Returns the logits after the last: (rows, 1, vocabulary).
@@ -151,11 +158,6 @@ class Leaf:
         """Tokens that can be fed: the prompt's last, and what the leaf said."""
         return 1 + len(self.greedy.token_ids)
 
-    def tokens(self, start: int, width: int) -> list[int]:
-        """As many of them, from one on; zeros behind where there are fewer."""
-        ids = self.greedy.token_ids
-        return filled(ids[start - 1 : start - 1 + width] if start else [self.last_id, *ids[: width - 1]], width)
-
     @property
     def n_held(self) -> int:
         """How many of them are held; never the last that it said."""
@@ -176,32 +178,73 @@ def decode(loaded: LoadedModel, feeding: Feeding, leaves: Sequence[Leaf], replac
     Raises:
         AblationError: the ablation was not sound.
     """
-    n_fed = [leaf.n_held for leaf in leaves]
-    batch = list(range(len(leaves)))
-    while batch:
+    said = _Said(leaves)
+    batch = np.arange(len(leaves))
+    while len(batch):
         with Ablation(loaded.outputs, [leaves[row].heads for row in batch], replacement) as ablation:
             before, alive = feeding.replays, batch
-            while alive and (feeding.keeps_shape or len(alive) == len(batch)):
-                # as many as all have that are not fed yet
-                width = min(leaves[row].n_known - n_fed[row] for row in alive)
-                goes_on = set(alive)
-                # of a row that is done, what was fed last
-                starts = [n_fed[row] if row in goes_on else max(0, n_fed[row] - width) for row in batch]
-                ablation.start = feeding.n_held + starts[0]
-                feed = [leaves[row].tokens(start, width) for row, start in zip(batch, starts, strict=True)]
-                reading = Reading(feeding.feed(feed, starts))
-                for position, row in enumerate(batch):
-                    leaf = leaves[row]
-                    if row in goes_on:
-                        leaf.hooks_fired += leaf.fires
-                        n_fed[row] += width
-                        if n_fed[row] == leaf.n_known:
-                            reading.take(position, 0, leaf.greedy)
-                alive = [row for row in alive if not leaves[row].greedy.done]
+            while len(alive) and (feeding.keeps_shape or len(alive) == len(batch)):
+                token_ids, starts = said.to_feed(batch)
+                ablation.start = feeding.n_held + int(starts[0])
+                said.take(batch, token_ids.shape[1], Reading(feeding.feed(token_ids, starts)))
+                alive = batch[~said.done[batch]]
             ablation.replayed(feeding.replays - before)
-        if alive:
-            feeding.keep([position for position, row in enumerate(batch) if row in alive])
+        if len(alive):
+            feeding.keep(np.flatnonzero(~said.done[batch]).tolist())
         batch = alive
+    said.give_to(leaves)
+
+
+class _Said:
+    """What is known of leaves, none of which is done, in arrays: a step is to cost the CPU little, however many rows.
+
+    `ids` are each leaf's last token of the prompt and what it said, (leaves, places), with zeros behind; it knows
+    `n_known` of them, of which `n_fed` were fed. `done`: nothing more of it is to come.
+    """
+
+    def __init__(self, leaves: Sequence[Leaf]) -> None:
+        most = np.array([leaf.greedy.max_new_tokens for leaf in leaves])
+        self.ids = np.zeros((len(leaves), 1 + most.max()), dtype=np.int64)
+        for row, leaf in zip(self.ids, leaves, strict=True):
+            row[: leaf.n_known] = [leaf.last_id, *leaf.greedy.token_ids]
+        self.n_known = np.array([leaf.n_known for leaf in leaves])
+        self.n_fed = np.array([leaf.n_held for leaf in leaves])
+        self.done = np.zeros(len(leaves), dtype=bool)
+        self._n_calls = np.zeros(len(leaves), dtype=np.int64)
+        self._places = 1 + most
+        # of each token its gap and its log-probability
+        self._sure = np.zeros((2, *self.ids.shape))
+        self._ends = [*leaves[0].greedy.end_token_ids]
+
+    def to_feed(self, batch: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Of each of these rows as many tokens as all have that were not fed, and where they stand.
+
+        Of a row that is done it is what was fed last.
+        """
+        n_fed, done = self.n_fed[batch], self.done[batch]
+        width = (self.n_known[batch] - n_fed)[~done].min()
+        starts = np.where(done, np.maximum(0, n_fed - width), n_fed)
+        return self.ids[batch[:, None], starts[:, None] + np.arange(width)], starts
+
+    def take(self, batch: NDArray[np.int64], width: int, reading: Reading) -> None:
+        """What these rows said to that: a token more of those all of whose tokens were fed."""
+        goes_on = ~self.done[batch]
+        self.n_fed[batch[goes_on]] += width
+        self._n_calls[batch[goes_on]] += 1
+        says = goes_on & (self.n_fed[batch] == self.n_known[batch])
+        rows, places = batch[says], self.n_known[batch[says]]
+        self.ids[rows, places] = reading.best[says, 0]
+        self._sure[:, rows, places] = reading.gaps[says, 0], reading.best_logprobs[says, 0]
+        self.n_known[rows] += 1
+        self.done[rows] = np.isin(self.ids[rows, places], self._ends) | (self.n_known[rows] == self._places[rows])
+
+    def give_to(self, leaves: Sequence[Leaf]) -> None:
+        """To each leaf what it said since, and the calls in which it lost heads."""
+        ids, (gaps, logprobs) = self.ids.tolist(), self._sure.tolist()
+        for row, (leaf, n_known) in enumerate(zip(leaves, self.n_known.tolist(), strict=True)):
+            for place in range(leaf.n_known, n_known):
+                leaf.greedy.add(ids[row][place], gaps[row][place], logprobs[row][place])
+            leaf.hooks_fired += leaf.fires * int(self._n_calls[row])
 
 
 def filled(tokens: list[int], width: int) -> list[int]:
@@ -220,9 +263,9 @@ class GrowingRows:
         self._loaded = loaded
         self._cache = cache
 
-    def feed(self, token_ids: Sequence[Sequence[int]], starts: Sequence[int]) -> torch.Tensor:
+    def feed(self, token_ids: ArrayLike, starts: ArrayLike) -> torch.Tensor:
         """After all that the cache holds."""
-        ids = torch.tensor(token_ids, device=self._loaded.device)
+        ids = torch.tensor(np.asarray(token_ids), device=self._loaded.device)
         output = self._loaded.model(input_ids=ids, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
         logits: torch.Tensor = output.logits
         return logits

@@ -16,6 +16,7 @@ from functools import cache
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from transformers import Cache
 from transformers.cache_utils import CacheLayerMixin
 
@@ -114,16 +115,15 @@ class LeafStep:
         self._graph: torch.cuda.CUDAGraph | None = None
         self._logits: torch.Tensor | None = None
 
-    def feed(
-        self, token_ids: Sequence[Sequence[int]], starts: Sequence[int], *, every_logit: bool = False
-    ) -> torch.Tensor:
+    def feed(self, token_ids: ArrayLike, starts: ArrayLike, *, every_logit: bool = False) -> torch.Tensor:
         """Run as many tokens for each row, the first of them `starts[row]` tokens after what is held.
 
         Returns the logits after the last, or after each: (rows, 1 or tokens, vocabulary), overwritten by the next call.
         """
-        ids = torch.tensor(token_ids)
-        fed = uploaded(torch.stack([ids, torch.tensor(starts)[:, None].expand_as(ids)]), self._loaded.device)
-        few = self._graph is None and self._most - min(starts) < WORTH_CAPTURING
+        ids, first = np.asarray(token_ids), np.asarray(starts)
+        both = np.stack([ids, np.broadcast_to(first[:, None], ids.shape)])
+        fed = uploaded(torch.from_numpy(both), self._loaded.device)
+        few = self._graph is None and self._most - first.min() < WORTH_CAPTURING
         if not self._captures or ids.shape[1] > 1 or few or every_logit:
             return self._forward(fed, n_logits=0 if every_logit else 1)
         self._fed.copy_(fed)
