@@ -181,7 +181,7 @@ def decode(loaded: LoadedModel, feeding: Feeding, leaves: Sequence[Leaf], replac
     said = _Said(leaves)
     batch = np.arange(len(leaves))
     while len(batch):
-        with Ablation(loaded.outputs, [leaves[row].heads for row in batch], replacement) as ablation:
+        with Ablation(loaded.outputs, [leaves[row].heads for row in batch.tolist()], replacement) as ablation:
             before, alive = feeding.replays, batch
             while len(alive) and (feeding.keeps_shape or len(alive) == len(batch)):
                 token_ids, starts = said.to_feed(batch)
