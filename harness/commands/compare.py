@@ -86,19 +86,22 @@ def _source(path: Path) -> "Source":
 
 def _add_merge_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own arguments."""
-    parser.add_argument("stores", nargs="+", type=Path, metavar="STORE", help="stores to put together; only read")
+    parser.add_argument(
+        "stores", nargs="+", type=Path, metavar="STORE", help="stores to put together; they are read only"
+    )
     parser.add_argument(
         "--into",
         type=Path,
         required=True,
         metavar="STORE",
-        help="the store that takes them in; what it holds already it keeps, and where there is none it is made",
+        help="store to put them into, beside what it holds already; it is made where there is none",
     )
     parser.add_argument(
         "--keep",
         choices=KEEP,
-        help="where stores hold different answers to one question: keep that of the store named first (--into before "
-        "all), or last (default: name them, and merge nothing)",
+        help="whose answer to keep where two stores answer the same question differently: that of the store named "
+        "first, or last; what --into holds is before all others (default: say which questions they are, and merge "
+        "nothing)",
     )
 
 
@@ -106,14 +109,26 @@ def _run_merge(arguments: argparse.Namespace) -> None:
     """Merge, and say what came of each store."""
     from harness.experiment.store_merge import merge_stores
 
-    show(merged_lines(merge_stores(arguments.stores, arguments.into, keep=arguments.keep), arguments.into))
+    merged = merge_stores(arguments.stores, arguments.into, keep=arguments.keep)
+    show(merged_lines(merged, arguments.into, arguments.keep))
 
 
-def merged_lines(merged: "Sequence[Merged]", into: Path) -> Iterator[str]:
-    """A line a store, and what is to be done next."""
+ANSWERS_KEPT = {"first": "which was not taken", "last": "which took the place of the one before"}
+MEANS_KEPT = {
+    "first": "its mean values differ and were not taken: what rests on them will be computed again",
+    "last": "its mean values differ and took the place of others: what rests on those will be computed again",
+}
+"""What became of what differs, by `--keep`."""
+
+
+def merged_lines(merged: "Sequence[Merged]", into: Path, keep: str | None) -> Iterator[str]:
+    """A line a store, and what is to be done next; `keep` is said where anything differs."""
     for each in merged:
         notes = [f"{counted(each.there, 'record')} there already"] * bool(each.there)
-        notes += [f"{each.different:,} of them with another answer"] * bool(each.different)
+        notes += [f"{each.different:,} of them with another answer, {ANSWERS_KEPT[keep or 'first']}"] * bool(
+            each.different
+        )
+        notes += [MEANS_KEPT[keep or "first"]] * bool(each.means)
         notes += [f"{counted(each.damaged, 'record')} damaged and left behind"] * bool(each.damaged)
         added = counted(each.added, "record")
         yield f"{each.path}: {'; '.join([f'{added} added', *notes])}"
@@ -122,5 +137,7 @@ def merged_lines(merged: "Sequence[Merged]", into: Path) -> Iterator[str]:
 
 COMPARE = Command("compare two reports, condition by condition and row by row", _add_compare_arguments, _run_compare)
 MERGE = Command(
-    "put stores together that several machines filled, as parts of a study", _add_merge_arguments, _run_merge
+    "put stores of records together that machines filled, each with a part of a study",
+    _add_merge_arguments,
+    _run_merge,
 )

@@ -12,7 +12,7 @@ to anyone any more. Knows no models.
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -30,13 +30,14 @@ NAMED = 3
 @dataclass(frozen=True, slots=True)
 class Merged:
     """What came of one store: records that were added, and that were there already; of these, how many with another
-    answer; and how many entries were damaged, and left behind."""
+    answer; how many entries were damaged, and left behind; and how many mean values were there with other numbers."""
 
     path: Path
     added: int
     there: int
     different: int
     damaged: int
+    means: int = 0
 
 
 class _Conflict(NamedTuple):
@@ -91,10 +92,10 @@ def _merge(sources: Sequence[Path], target: StoreFile, keep: Keep | None) -> tup
         for path in sources:
             with closing(StoreFile(path, writes=False, settled=True)) as source:
                 found, different = _add_records(source, target, keep)
-                apart = [*_add_means(source, target, keep), *different]
+                means = [*_add_means(source, target, keep)]
                 _add_judged(source, target)
-            merged.append(found)
-            conflicts += apart
+            merged.append(replace(found, means=len(means)))
+            conflicts += [*means, *different]
         if conflicts and keep is None:
             raise _refusal(conflicts)
     return tuple(merged)
@@ -117,7 +118,7 @@ def _add_records(source: StoreFile, target: StoreFile, keep: Keep | None) -> tup
             continue
         there += 1
         if _answer(ours) != _answer(record):
-            conflicts.append(_Conflict(row_id, key, source.path))
+            conflicts.append(_Conflict(f"row {row_id}", key, source.path))
             if keep == "last":
                 _put(target, (*texts, digest))
         elif ours.completion.baseline_logprobs is None and record.completion.baseline_logprobs is not None:
@@ -171,7 +172,8 @@ def _entries(source: StoreFile, query: str) -> Iterator[tuple[Any, ...]]:
 def _refusal(conflicts: Sequence[_Conflict]) -> StoreError:
     more = ", ..." if conflicts[NAMED:] else ""
     return StoreError(
-        f"{counted(len(conflicts), 'key')} with another content than in the stores named before: "
-        f"{', '.join(map(str, conflicts[:NAMED]))}{more}; expected one answer to one question; nothing was merged: say "
-        "--keep first or --keep last, or leave a store out"
+        f"{counted(len(conflicts), 'question')} that stores answer differently: "
+        f"{', '.join(map(str, conflicts[:NAMED]))}{more}; expected one answer to a question; nothing was merged; keep "
+        "the answers of the store named first (--keep first; what --into holds is before all) or last (--keep last), "
+        "or leave a store out"
     )

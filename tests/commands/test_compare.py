@@ -10,6 +10,8 @@ from stores import RECORD
 from vouching import vouch
 
 from harness.cli import main
+from harness.commands.compare import merged_lines
+from harness.experiment.store_merge import Merged
 
 from .refusals import Capture, refusal, usage_error
 
@@ -98,12 +100,24 @@ def test_merge_says_what_came_of_each_store(tmp_path: Path, capsys: Capture) -> 
         f"store: {into}; run the study again with it, without --ablation-part: what is stored is not computed again",
     ]
     other = store(tmp_path / "3", a=OTHER)
-    assert "1 key with another content" in refusal(capsys, "merge", other, "--into", into)
-    assert main(["merge", str(other), "--into", str(into), "--keep", "last"]) == 0
-    assert capsys.readouterr().out.startswith(
-        f"{other}: 0 records added; 1 record there already; 1 of them with another answer\n"
-    )
-    assert held(into) == {"a": OTHER, "b": RECORD, "c": RECORD}
+    assert "1 question that stores answer differently: row " in refusal(capsys, "merge", other, "--into", into)
+    for keep, came in (("first", "which was not taken"), ("last", "which took the place of the one before")):
+        assert main(["merge", str(other), "--into", str(into), "--keep", keep]) == 0
+        assert capsys.readouterr().out.startswith(
+            f"{other}: 0 records added; 1 record there already; 1 of them with another answer, {came}\n"
+        )
+        assert held(into) == {"a": OTHER if keep == "last" else RECORD, "b": RECORD, "c": RECORD}
+
+
+def test_merge_says_what_becomes_of_other_mean_values() -> None:
+    """Records under them are found no more."""
+    differing = [Merged(Path("1"), 3, 0, 0, 0, 1)]
+    for keep, said in (
+        ("first", "were not taken: what rests on them"),
+        ("last", "took the place of others: what rests"),
+    ):
+        line, _ = merged_lines(differing, Path("all"), keep)
+        assert line.startswith(f"1: 3 records added; its mean values differ and {said}")
 
 
 def test_merge_refuses(tmp_path: Path, capsys: Capture) -> None:

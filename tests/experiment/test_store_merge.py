@@ -71,15 +71,18 @@ def test_different_answers_are_named_and_nothing_is_merged(tmp_path: Path) -> No
     with pytest.raises(StoreError) as refused:
         merge_stores([part], into)
     assert str(refused.value) == (
-        f"1 key with another content than in the stores named before: f1/ceo in {part} (key a...); expected one answer "
-        "to one question; nothing was merged: say --keep first or --keep last, or leave a store out"
+        f"1 question that stores answer differently: row f1/ceo in {part} (key a...); expected one answer to a "
+        "question; nothing was merged; keep the answers of the store named first (--keep first; what --into holds is "
+        "before all) or last (--keep last), or leave a store out"
     )
     assert held(into) == {"a": RECORD, "b": RECORD}
     assert merge_stores([part], into, keep="first") == (Merged(part, 1, 2, 1, 0),)
     assert held(into) == {"a": RECORD, "b": RECORD, "c": RECORD}
     merge_stores([part], into, keep="last")
     assert held(into) == {"a": OTHER, "b": RECORD, "c": RECORD}
-    with pytest.raises(StoreError, match=r"^4 keys with another content .*: f1/ceo .*, f1/ceo .*, f1/ceo .*, \.\.\.; "):
+    with pytest.raises(
+        StoreError, match=r"^4 questions that .*: row f1/ceo .*, row f1/ceo .*, row f1/ceo .*, \.\.\.; "
+    ):
         merge_stores(
             [
                 store(tmp_path / "x", d=RECORD, e=RECORD, f=RECORD, g=RECORD),
@@ -96,10 +99,11 @@ def test_means_come_along_and_different_ones_are_named(tmp_path: Path) -> None:
     for path, means in zip(paths, (ours, theirs), strict=True):
         with Store(path) as opened:
             opened.put_means("m", means)
-    with pytest.raises(StoreError, match=r"1 key .*: mean values in .*2 \(key m\.\.\.\)"):
+    with pytest.raises(StoreError, match=r"1 question .*: mean values in .*2 \(key m\.\.\.\)"):
         merge_stores(paths, tmp_path / "whole")
     for keep, kept in (("first", ours), ("last", theirs)):
-        merge_stores(paths, tmp_path / keep, keep=keep)  # type: ignore[arg-type]  # one of the two
+        merged = merge_stores(paths, tmp_path / keep, keep=keep)  # type: ignore[arg-type]  # one of the two
+        assert [each.means for each in merged] == [0, 1]
         with Store(tmp_path / keep) as opened:
             found = opened.means("m")
         assert found is not None
