@@ -1,38 +1,41 @@
 """Options: how settings are asked for, by name, on a command line or in an ini file.
 
-Every option has one entry here: its name, how its text is read, its default and its help. The plugin makes
-`--ablation-NAME` and the ini key `ablation_NAME` of it; command line beats ini beats default. Knows nothing of
-pytest, reads no files, and imports next to nothing: every pytest run that has the plugin installed imports this module.
+Every option has one entry here: its name, how its text is read (`option_values`), its default and its help, and the
+option without which it does nothing. The plugin makes `--ablation-NAME` and the ini key `ablation_NAME` of it; command
+line beats ini beats default. Knows nothing of pytest, reads no files, and imports next to nothing: every pytest run
+that has the plugin installed imports this module.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
-from harness.choices import GateOutcome, Insertion, Mode, Nodes, Phase, RandomMatch
+from harness.choices import GateOutcome, Insertion, Mode, Phase, RandomMatch
 from harness.errors import SettingsError
 from harness.files import is_file, is_folder
-from harness.settings import (
-    DEMO,
-    OUR_FACTS,
-    EngineName,
-    Quantization,
-    Scorer,
-    Settings,
-    Value,
+from harness.option_values import (
+    as_address,
+    as_arguments,
+    as_characters,
+    as_choice,
+    as_cluster,
+    as_depths,
+    as_entries,
+    as_facts,
+    as_fraction,
+    as_gate_k,
+    as_integer,
+    as_integers,
+    as_margin,
+    as_names,
+    as_part,
+    as_path,
+    as_run_name,
+    as_strata,
+    as_switch,
 )
-
-_NOT_ARGUMENTS = frozenset("messages conversation chat_template tokenize add_generation_prompt tools documents".split())
-_NODES = re.compile(
-    r"((?P<n>[1-9]\d{0,5})x)?(?P<gpus>[1-9]\d{0,3})x"
-    r"(?!.*GB\s+\d+x)(?P<card>[A-Za-z][\w. -]{0,40})-(?P<gb>[1-9]\d{0,3})GB",  # a second kind is no part of a name
-    re.ASCII,
-)
-_HEAD = re.compile(r"[^\s/]+:(?P<port>\d{1,5})", re.ASCII)
-_PART = re.compile(r"(\d{1,6})/(\d{1,6})", re.ASCII)
-_ENTRY = re.compile(r"\w+\s*=\s*[\w.]+\s*,\s*[\w.]+")
+from harness.settings import DEMO, EngineName, Quantization, Scorer, Settings, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,175 +75,12 @@ class Given:
     standing: bool = False
 
 
-def _characters(text: str) -> str:
-    """The text, of which a report can be written: bytes that are no UTF-8 come as halves of surrogate pairs."""
-    if "\0" in text or any("\ud800" <= each <= "\udfff" for each in text):
-        raise SettingsError(f"{text!r}; expected characters in UTF-8; rename what it names")
-    return text
-
-
-def _path(text: str) -> Path:
-    """As a shell would read it: in an ini file, and after `=`, no shell has read a `~`."""
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:
-        raise SettingsError(f"{text!r}; expected a path; nobody of that name has a home here") from None
-
-
-def _facts(text: str) -> Path | str:
-    return text if text == OUR_FACTS else _path(text)
-
-
-def _integer(least: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            number = least - 1
-        if number < least:
-            raise SettingsError(f"{text!r}; expected a whole number of at least {least}")
-        return number
-
-    return parse
-
-
-def _integers(text: str) -> tuple[int, ...]:
-    numbers = tuple(_integer(1)(part.strip()) for part in text.split(","))
-    if len(set(numbers)) != len(numbers):
-        raise SettingsError(f"{text!r}; expected different whole numbers, as in 1,2,5")
-    return tuple(sorted(numbers))
-
-
-def _depths(text: str) -> tuple[float, ...]:
-    try:
-        depths = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        depths = (-1.0,)
-    if not all(0 <= depth <= 1 for depth in depths) or len(set(depths)) != len(depths):
-        raise SettingsError(f"{text!r}; expected different numbers from 0 to 1, as in 0.25,0.5,0.75")
-    return depths
-
-
-def _fraction(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number <= 1:
-        raise SettingsError(f"{text!r}; expected a number from 0 to 1, as 0.1 for 10 points")
-    return number
-
-
-def _margin(text: str) -> float:
-    margin = _fraction(text)
-    if margin == 1:
-        raise SettingsError(f"{text!r}; expected less than 1: no heads cost more than all right answers")
-    return margin
-
-
-def _gate_k(text: str) -> int | str:
-    try:
-        return "band" if text == "band" else _integer(1)(text)
-    except SettingsError as error:
-        raise SettingsError(f"{error}, or band") from None
-
-
-def _strata(text: str) -> str:
-    if text not in ("layer", "model") and not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise SettingsError(f"{text!r}; expected layer, model, or a number of neighbouring layers")
-    return text
-
-
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(part.strip() for part in text.split(","))
-    if not all(names) or len(set(names)) != len(names):
-        raise SettingsError(f"{text!r}; expected different names with commas between, as in ceo_lastname,general")
-    return names
-
-
-def _entries(text: str) -> tuple[str, ...]:
-    """Lines of `model_type = layers, projection`; a semicolon ends a line too."""
-    lines = tuple(line.strip() for line in text.replace(";", "\n").splitlines() if line.strip())
-    for line in lines:
-        if not _ENTRY.fullmatch(line):
-            raise SettingsError(
-                f"{line!r}; expected a model type, its list of layers, and in a layer the attention's output "
-                "projection, as in my_model = model.layers, self_attn.o_proj"
-            )
-    if len({line.partition("=")[0].strip() for line in lines}) != len(lines):
-        raise SettingsError(f"{text!r}; expected each model type once")
-    return lines
-
-
-def _arguments(text: str) -> tuple[str, ...]:
-    """Entries of `NAME=VALUE`, a line each; a semicolon ends a line too."""
-    lines = tuple(line.strip() for line in text.replace(";", "\n").splitlines() if line.strip())
-    names = [line.partition("=")[0].strip() for line in lines]
-    for name, line in zip(names, lines, strict=True):
-        if "=" not in line or not name.isidentifier():
-            raise SettingsError(f"{line!r}; expected NAME=VALUE, as in enable_thinking=false")
-        if name in _NOT_ARGUMENTS:
-            raise SettingsError(f"{line!r}; expected another name: {name} is what a prompt is made of")
-    if len(set(names)) != len(names):
-        raise SettingsError(f"{text!r}; expected each name once")
-    return lines
-
-
-def _choice(*choices: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in choices:
-            raise SettingsError(f"{text!r}; expected {' or '.join(choices)}")
-        return text
-
-    return parse
-
-
-def _address(text: str) -> str:
-    if text not in ("auto", "local") and not ((found := _HEAD.fullmatch(text)) and 1 <= int(found["port"]) <= 65535):
-        raise SettingsError(
-            f"{text!r}; expected HOST:PORT of a cluster's head, as 10.0.0.1:6379, with a port from 1 to 65535, or "
-            "auto, or local"
-        )
-    return text
-
-
-def _switch(text: str) -> bool:
-    known = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
-    if text.strip().lower() not in known:
-        raise SettingsError(f"{text!r}; expected true or false")
-    return known[text.strip().lower()]
-
-
-def _cluster(text: str) -> tuple[Nodes, ...]:
-    found = [_NODES.fullmatch(part.strip()) for part in text.split(",")]
-    if None in found:
-        raise SettingsError(
-            f"{text!r}; expected GPUs, card and memory of each kind of node, how many such nodes first where there are "
-            "several, as in 8xH100-80GB,2x4xA100-40GB"
-        )
-    return tuple(Nodes(int(each["n"] or 1), int(each["gpus"]), each["card"], int(each["gb"])) for each in found if each)
-
-
-def _part(text: str) -> tuple[int, int]:
-    found = _PART.fullmatch(text.strip())
-    number, parts = (int(each) for each in found.groups()) if found else (0, 0)
-    if not 1 <= number <= parts:
-        raise SettingsError(f"{text!r}; expected I/N, part I of N, from 1/N to N/N")
-    return number, parts
-
-
-def _run_name(text: str) -> str:
-    if text in ("", ".", "..") or any(character in text for character in "/\\\0"):
-        raise SettingsError(f"{text!r}; expected the name of a folder, without slashes")
-    return text
-
-
 OPTIONS: tuple[Option, ...] = (
     Option("model", str, "folder, GGUF file or hub id of the model (default: the embedded demo)", "MODEL"),
     Option("revision", str, "revision of a hub model", "REV", needs="model"),
     Option(
         "dtype",
-        _choice("auto", "bfloat16", "float16", "float32", "float64"),
+        as_choice("auto", "bfloat16", "float16", "float32", "float64"),
         "dtype of the weights (default: float32 on a CPU, the checkpoint's on a GPU)",
         "DTYPE",
     ),
@@ -252,20 +92,20 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "gpus",
-        _integer(1),
+        as_integer(1),
         "GPUs that one model takes, its layers split over them (default: 1; with device-map auto, all)",
         "N",
     ),
     Option(
         "ray",
-        _address,
+        as_address,
         "a cluster of Ray that the models are on: HOST:PORT of its head, `auto` for the one that this machine belongs "
         "to, or `local` for one of this machine alone (default: models in this process, or in -n workers)",
         "ADDRESS",
     ),
     Option(
         "ray-mixed",
-        _switch,
+        as_switch,
         "nodes with other versions of libraries, or other cards, serve too, and each record says so",
         "BOOL",
         switch=True,
@@ -274,82 +114,82 @@ OPTIONS: tuple[Option, ...] = (
     Option("attn", str, "attention implementation, as sdpa or eager (default: sdpa where the model allows it)", "NAME"),
     Option(
         "quantization",
-        _choice(*get_args(Quantization)),
+        as_choice(*get_args(Quantization)),
         "quantise the weights with bitsandbytes (default: not)",
         "BITS",
     ),
-    Option("adapter", _path, "folder of a LoRA adapter to put on the model", "FOLDER"),
+    Option("adapter", as_path, "folder of a LoRA adapter to put on the model", "FOLDER"),
     Option(
         "architectures",
-        _entries,
+        as_entries,
         "where models outside the table keep their heads: model_type = layers, projection; a line each",
         "ENTRIES",
     ),
     Option(
         "template",
-        _arguments,
+        as_arguments,
         "arguments of the chat template, as enable_thinking=false; semicolons between (default: thinking off)",
         "NAME=VALUE",
     ),
     Option(
         "engine",
-        _choice(*get_args(EngineName)),
+        as_choice(*get_args(EngineName)),
         "compute a row's conditions together, or each on its own, one token at a time (default: shared)",
         "NAME",
     ),
-    Option("data", _path, "rows: a .csv, .tsv, .parquet, .jsonl or .json file (default: the demo's)", "FILE"),
-    Option("task-file", _path, "TOML file of own tasks, beside the nine", "FILE", needs="data"),
-    Option("tasks", _names, "tasks to study, with commas between (default: all that the rows hold)", "NAMES"),
+    Option("data", as_path, "rows: a .csv, .tsv, .parquet, .jsonl or .json file (default: the demo's)", "FILE"),
+    Option("task-file", as_path, "TOML file of own tasks, beside the nine", "FILE", needs="data"),
+    Option("tasks", as_names, "tasks to study, with commas between (default: all that the rows hold)", "NAMES"),
     Option(
-        "strict-rows", _switch, "a row whose needle already stands in its haystack is an error", "BOOL", switch=True
+        "strict-rows", as_switch, "a row whose needle already stands in its haystack is an error", "BOOL", switch=True
     ),
     Option(
         "split-share",
-        _fraction,
+        as_fraction,
         "part of the filings (whole clusters) that is for ranking heads (default: the ranking's, else 0.8)",
         "PART",
     ),
-    Option("heads", _path, "head ranking: retrieval_heads.json or a published format (default: the demo's)", "FILE"),
+    Option("heads", as_path, "head ranking: retrieval_heads.json or a published format (default: the demo's)", "FILE"),
     Option(
         "heads-held-out",
-        _switch,
+        as_switch,
         "vouch that no filing asked about made the ranking, where its file does not say: no gate passes without",
         "BOOL",
         switch=True,
         needs="heads",
     ),
-    Option("k", _integers, "numbers of heads to ablate (default: 1,2,5,10,20)", "K,K,..."),
-    Option("depth", _depths, "where the needle stands, 0 to 1; several make a sweep (default: 0.5)", "D,D,..."),
+    Option("k", as_integers, "numbers of heads to ablate (default: 1,2,5,10,20)", "K,K,..."),
+    Option("depth", as_depths, "where the needle stands, 0 to 1; several make a sweep (default: 0.5)", "D,D,..."),
     Option(
         "seq-len",
-        _integer(1),
+        as_integer(1),
         "most tokens of a whole prompt: longer ones lose text around the needle, shorter ones stay (default: no limit)",
         "N",
     ),
     Option(
         "insertion",
-        _choice(*get_args(Insertion)),
+        as_choice(*get_args(Insertion)),
         "needle at a sentence boundary, or at the character (default: sentence)",
         "HOW",
     ),
-    Option("max-new-tokens", _integer(1), "most tokens of a completion (default: 20)", "N"),
-    Option("max-rows", _integer(1), "most rows, whole filings only (default: all)", "N"),
+    Option("max-new-tokens", as_integer(1), "most tokens of a completion (default: 20)", "N"),
+    Option("max-rows", as_integer(1), "most rows, whole filings only (default: all)", "N"),
     Option(
         "seed",
-        _integer(0),
+        as_integer(0),
         "seed of the random controls, and of the split where the ranking has none (default: 0)",
         "N",
     ),
-    Option("random-draws", _integer(1), "number of random controls at each k (default: 5)", "N"),
+    Option("random-draws", as_integer(1), "number of random controls at each k (default: 5)", "N"),
     Option(
         "random-match",
-        _choice(*get_args(RandomMatch)),
+        as_choice(*get_args(RandomMatch)),
         "draw control heads from the whole pool or layer by layer (default: uniform)",
         "HOW",
     ),
     Option(
         "mode",
-        _choice(*get_args(Mode)),
+        as_choice(*get_args(Mode)),
         "what ablated heads put out: nothing, their mean over the identification rows, what they put out on another "
         "filing, with its own needle or this row's, nothing before the answer and there what they always do, or what "
         "they do without attention to the needle, to as many other tokens, or to others of as much attention (default: "
@@ -358,73 +198,73 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "phase",
-        _choice(*get_args(Phase)),
+        as_choice(*get_args(Phase)),
         "ablate at every token, or from the prompt's last token on (default: all)",
         "WHEN",
     ),
-    Option("scorer", _choice(*get_args(Scorer)), "the scoring rule that decides `matches` (default: value)", "RULE"),
-    Option("gate-k", _gate_k, "number of heads that gates judge, or `band` for all k (default: the largest k)", "K"),
-    Option("gate-draws", _integer(2), "a gate's controls, and its permutations (default: 19)", "N"),
-    Option("gate-strata", _strata, "permute heads within a `layer`, N layers, or the `model` (default: layer)", "N"),
+    Option("scorer", as_choice(*get_args(Scorer)), "the scoring rule that decides `matches` (default: value)", "RULE"),
+    Option("gate-k", as_gate_k, "number of heads that gates judge, or `band` for all k (default: the largest k)", "K"),
+    Option("gate-draws", as_integer(2), "a gate's controls, and its permutations (default: 19)", "N"),
+    Option("gate-strata", as_strata, "permute heads within a `layer`, N layers, or the `model` (default: layer)", "N"),
     Option(
         "gate-margin",
-        _margin,
+        as_margin,
         "a gate's heads must cost more than controls by more than this part of the right answers (default: 0.1)",
         "PART",
     ),
-    Option("gate-margin-own", _margin, "the same, for each task's own heads (default: gate-margin)", "PART"),
-    Option("gate-margin-shared", _margin, "the same, for the shared heads (default: gate-margin)", "PART"),
-    Option("gate-margin-global", _margin, "the same, for the global heads (default: gate-margin)", "PART"),
-    Option("gate-flat", _fraction, "the part of the right answers that controls may cost (default: 0.1)", "PART"),
+    Option("gate-margin-own", as_margin, "the same, for each task's own heads (default: gate-margin)", "PART"),
+    Option("gate-margin-shared", as_margin, "the same, for the shared heads (default: gate-margin)", "PART"),
+    Option("gate-margin-global", as_margin, "the same, for the global heads (default: gate-margin)", "PART"),
+    Option("gate-flat", as_fraction, "the part of the right answers that controls may cost (default: 0.1)", "PART"),
     Option(
         "gate-outcome",
-        _choice(*get_args(GateOutcome)),
+        as_choice(*get_args(GateOutcome)),
         "judge right answers, or how likely the right value is where the untouched model says it (default: accuracy)",
         "WHAT",
     ),
-    Option("gate-tasks", _switch, "a gate fails too where one of its tasks alone does not pass", "BOOL", switch=True),
+    Option("gate-tasks", as_switch, "a gate fails too where one of its tasks alone does not pass", "BOOL", switch=True),
     Option(
         "facts",
-        _facts,
+        as_facts,
         "ask gates' heads, zeroed, questions that need no document too: `ours`, or a TOML file (default: not)",
         "FILE",
     ),
-    Option("reports", _path, "folder of the reports (default: reports)", "FOLDER"),
-    Option("run", _run_name, "name of this run's folder in it (default: latest)", "NAME"),
+    Option("reports", as_path, "folder of the reports (default: reports)", "FOLDER"),
+    Option("run", as_run_name, "name of this run's folder in it (default: latest)", "NAME"),
     Option(
         "no-texts",
-        _switch,
+        as_switch,
         "keep questions, needles and the text around them out of the report and its page",
         "BOOL",
         switch=True,
     ),
     Option(
         "annotate",
-        _switch,
+        as_switch,
         "say which gates did not pass as annotations of a GitHub workflow",
         "BOOL",
         switch=True,
     ),
-    Option("store", _path, "file of the store of records (default: store.sqlite in the reports' folder)", "FILE"),
-    Option("refresh", _switch, "compute again what the store already holds", "BOOL", switch=True),
-    Option("dry-run", _switch, "say what would be computed and what it would cost, and stop", "BOOL", switch=True),
+    Option("store", as_path, "file of the store of records (default: store.sqlite in the reports' folder)", "FILE"),
+    Option("refresh", as_switch, "compute again what the store already holds", "BOOL", switch=True),
+    Option("dry-run", as_switch, "say what would be computed and what it would cost, and stop", "BOOL", switch=True),
     Option(
         "part",
-        _part,
+        as_part,
         "do part I of N of the study into a store of its own, and judge nothing; `retrieval-heads merge` puts the "
         "stores together (default: do it whole)",
         "I/N",
     ),
     Option(
         "cluster",
-        _cluster,
+        as_cluster,
         "nodes of a cluster, as 8xH100-80GB,2x4xA100-40GB, to tell how the study would be laid out on it",
         "NODES",
         needs="dry-run",
     ),
     Option(
         "bench",
-        _path,
+        as_path,
         "JSON of `retrieval-heads bench`, to tell the hours at its pace",
         "FILE",
         needs="dry-run",
@@ -445,7 +285,7 @@ def resolve_settings(given: Mapping[str, Given], project: Path) -> Settings:
             continue
         where, value = given[option.name].where, given[option.name].value
         try:
-            read = option.parse(_characters(value)) if isinstance(value, str) else value
+            read = option.parse(as_characters(value)) if isinstance(value, str) else value
         except SettingsError as error:
             raise SettingsError(f"{where}: {error}") from None
         values[option.field] = read

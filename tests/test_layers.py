@@ -1,10 +1,10 @@
 """The rooms and who may import whom, read from the source: floors import downwards, nobody in a circle.
 
 Four floors: 1 `retrieval`, 2 `experiment`, 3 `model`, 4 `findings`. Above them `study`, one study from settings to
-outcome, and the faces: pytest's (`plugin`), the shell's (`cli`, `commands`, `gate_simulation`)
-and the front door (`harness` itself). Below all lie `errors`, `files`, `choices`, and what was
-asked for (`settings`, `options`). Only the model floor, and the demo's tokenizer and training, import torch or
-transformers as they are imported; `study` and the faces reach the model floor inside functions only, `findings` never.
+outcome, and the faces: pytest's (`plugin`), the shell's (`cli`, `commands`, `gate_simulation`) and the front door
+(`harness` itself). Below all lie `errors`, `files`, `choices`, and what was asked for (`settings`, `option_values`,
+`options`). Only the model floor, and the demo's tokenizer and training, import torch or transformers as they are
+imported; `study` and the faces reach the model floor inside functions only, `findings` never.
 """
 
 from graphlib import TopologicalSorter
@@ -21,7 +21,8 @@ MAY_IMPORT = {
     "errors": set[str](),
     "files": set[str](),
     "settings": {"choices", "errors"},
-    "options": {"choices", "errors", "files", "settings"},
+    "option_values": {"choices", "errors", "settings"},
+    "options": {"choices", "errors", "files", "option_values", "settings"},
     "retrieval": BELOW_ALL,
     "experiment": {*BELOW_ALL, "retrieval"},
     "model": {*BELOW_ALL, "retrieval", "experiment"},
