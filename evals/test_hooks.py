@@ -5,7 +5,7 @@ projections forget the heads, without any hook, and of one with the heads' weigh
 quantised nor offloaded; what enters the projections outside the zeroed slices is untouched; and after the context is
 left the model answers as before. Seconds on a CPU; a good first test of a model nobody has ablated yet.
 
-torch is imported where it is needed: other tests of this folder may need no model.
+torch and hypothesis are imported where they are needed: other tests of this folder need neither to begin.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 import harness
 from harness import Head, ModelShape
 
 if TYPE_CHECKING:
     import torch
+    from hypothesis import strategies as st
 
     from harness import LoadedModel
 
@@ -32,6 +30,8 @@ MOST_TOKENS = 64
 
 def head_sets(shape: ModelShape) -> st.SearchStrategy[frozenset[Head]]:
     """None, one, many of a layer, a whole layer, the first, the last, or any heads."""
+    from hypothesis import strategies as st
+
     layers = st.integers(0, shape.n_layers - 1)
     heads = st.sampled_from(shape.heads())
     whole = layers.map(lambda layer: frozenset(Head(layer, head) for head in range(shape.n_heads)))
@@ -78,13 +78,24 @@ def watched(loaded: LoadedModel) -> Iterator[tuple[Inputs, Inputs]]:
             handle.remove()
 
 
-@settings(max_examples=25, derandomize=True, deadline=None)
-@given(data=st.data())
-def test_hooks(ablation_model: LoadedModel, data: st.DataObject) -> None:
+def test_hooks(ablation_model: LoadedModel) -> None:
     """An ablation of one head set for each row of a batch is exact, and leaves nothing behind."""
-    import torch
+    from hypothesis import given, settings
+    from hypothesis import strategies as st
 
-    loaded = ablation_model
+    @settings(max_examples=25, derandomize=True, deadline=None)
+    @given(data=st.data())
+    def check(data: st.DataObject) -> None:
+        check_hooks(ablation_model, data)
+
+    check()
+
+
+def check_hooks(loaded: LoadedModel, data: st.DataObject) -> None:
+    """The same for head sets, tokens and a seed that are drawn from `data`."""
+    import torch
+    from hypothesis import strategies as st
+
     sets = data.draw(st.lists(head_sets(loaded.shape), min_size=1, max_size=3), label="head sets")
     n_tokens = data.draw(st.integers(1, MOST_TOKENS), label="tokens")
     generator = torch.Generator().manual_seed(data.draw(st.integers(0, 2**32), label="seed"))

@@ -11,7 +11,7 @@ their jobs hang on it: it is asked first, alone, and the rest in a second round.
 Knows no models, no prompts and no store: what is stored, and which rows are answered wrongly, it is told.
 """
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.choices import Mode, Phase
@@ -136,7 +136,7 @@ def make_plan(
     rows: Sequence[Row],
     manner: Manner = DEFAULT_MANNER,
     *,
-    stored: Callable[[Job], bool],
+    stored: Callable[[Sequence[Job]], Container[Job]],
     wrong: Collection[str] = (),
     content: Callable[[Job], Hashable] = lambda job: job,
     only: Collection[str] | None = None,
@@ -146,9 +146,9 @@ def make_plan(
     Every row that a condition with the full prompt covers gets the baseline too, first of its jobs: drops are
     differences from it on the same rows. The other jobs of a row follow in the order of the conditions.
 
-    `wrong` are ids of rows whose stored baseline is wrong. Jobs of one `content` get one answer, whatever their rows
-    (plain text of one document): the first row's is done. `only` are ids of the rows that are planned here, `None` for
-    all: what others of the rows do first is not done here either.
+    `stored` says which of one row's jobs are. `wrong` are ids of rows whose stored baseline is wrong. Jobs of one
+    `content` get one answer, whatever their rows (plain text of one document): the first row's is done. `only` are ids
+    of the rows that are planned here, `None` for all: what others of the rows do first is not done here either.
     """
     work = []
     requested = distinct = n_stored = 0
@@ -166,7 +166,8 @@ def make_plan(
         if only is not None and row.id not in only:
             continue
         requested += len(jobs) + len(hanging)
-        missing = [job for job in different if not stored(job)]
+        there = stored(different)
+        missing = [job for job in different if job not in there]
         distinct += len(different)
         n_stored += len(different) - len(missing)
         if missing:

@@ -10,6 +10,7 @@ computed again; who did so is noted beside them. Which process works on which ro
 """
 
 import contextlib
+import json
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
@@ -36,6 +37,8 @@ from harness.files import is_file
 
 __all__ = ["IN_MEMORY", "SCHEMA_VERSION", "Repair", "Store", "has_declared", "progress_notes", "remembered"]
 
+AT_ONCE = 1000
+"""Records that are looked up at once: a process that writes waits for so many to be found."""
 MOST_REMEMBERED = 16
 """Texts that are remembered, the latest ones: each is of other settings, or of another model."""
 
@@ -98,9 +101,22 @@ class Store:
 
         `None` where there is none, or a damaged one.
         """
-        query = f"SELECT {OF_RECORD} FROM records WHERE key = :key AND run = ifnull(:run, run)"
-        row = self._file.row(query, {"key": key, "run": run})
-        return None if row is None else sound_record(*row)
+        return self.found([key], run=run).get(key)
+
+    def found(self, keys: Iterable[str], *, run: str | None = None) -> dict[str, Record]:
+        """The records of these keys, each as `get` gives it: many cost little more than one.
+
+        A file is locked for each look at it, which may take longer than reading a record.
+        """
+        query = f"""SELECT {OF_RECORD} FROM records
+            WHERE key IN (SELECT value FROM json_each(:keys)) AND run = ifnull(:run, run)"""
+        found, asked = {}, tuple(dict.fromkeys(keys))
+        for start in range(0, len(asked), AT_ONCE):
+            at_once = json.dumps(asked[start : start + AT_ONCE])
+            for digest, key, *content in self._file.rows(query, {"keys": at_once, "run": run}):
+                if (record := sound_record(digest, key, *content)) is not None:
+                    found[key.decode()] = record
+        return found
 
     def put_row(self, records: Iterable[tuple[str, Record]], *, run: str = "", refresh: bool = False) -> None:
         """Write a row's records under their keys: all of them, or none. `run` is who writes.

@@ -194,6 +194,11 @@ class StoreFile:
             row: tuple[Any, ...] | None = self.database.execute(query, parameters or {}).fetchone()
         return row
 
+    def rows(self, query: str, parameters: Mapping[str, str | None]) -> list[tuple[Any, ...]]:
+        """All rows: the file is locked once for them."""
+        with self.errors_named():
+            return self.database.execute(query, parameters).fetchall()
+
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing, one process at a time."""

@@ -142,7 +142,7 @@ def _random_work(request: Request) -> "tuple[LoadedModel, list[Group]]":
         random_match=settings.random_match,
     )
     rows = [Row(f"filing{i}", tasks[i % len(tasks)], "needle", "value", "haystack") for i in range(request.n_rows + 1)]
-    plan = make_plan(conditions_of(request.experiments, study), rows, stored=lambda job: False)
+    plan = make_plan(conditions_of(request.experiments, study), rows, stored=lambda jobs: ())
     on_gpu = torch.cuda.is_available() and settings.device_map != "cpu"
     loaded = random_model(
         request.shape,

@@ -8,7 +8,7 @@ a callback.
 import itertools
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 
@@ -68,7 +68,7 @@ class Run:
 
         With `from_nothing` the store is not looked at, and the model's weights need not be here.
         """
-        stored = (lambda job: False) if from_nothing else self._is_stored
+        stored = _nothing if from_nothing else self._all_stored
         wrong = frozenset[str]() if from_nothing else self._wrong(conditions, self.inputs.rows)
         return self._make_plan(conditions, stored, wrong, only=self.part_of_rows(conditions))
 
@@ -76,7 +76,8 @@ class Run:
         """Whether nothing is left to do for these conditions; it is looked no further than to the first job that is."""
         rows, manner = self.inputs.rows, self.inputs.manner
         wrong = self._wrong(conditions, rows)
-        return all(self._is_stored(job) for each in conditions for job in jobs_of(each, rows, manner, wrong))
+        jobs = (job for each in conditions for job in jobs_of(each, rows, manner, wrong))
+        return all(self._stored(job) is not None for job in jobs)
 
     def part_of_rows(self, conditions: Sequence[Condition]) -> frozenset[str] | None:
         """The ids of the rows that are this part's, where only a part of the study is done; else `None`.
@@ -88,7 +89,7 @@ class Run:
             return None
         number, parts = self.inputs.settings.part
         if (asked := tuple(conditions)) not in self._parts:
-            whole = self._make_plan(asked, lambda job: False, frozenset())
+            whole = self._make_plan(asked, _nothing, frozenset())
             groups = by_filing(whole.work, parts)
             part_of = share_out([self._passes(group) for group in groups], parts)
             mine = (group for group, part in zip(groups, part_of, strict=True) if part == number - 1)
@@ -157,8 +158,7 @@ class Run:
         wrong = self._wrong(conditions, asked)
         how = manner or self.inputs.manner
         jobs = dict.fromkeys(job for condition in conditions for job in jobs_of(condition, asked, how, wrong))
-        found = {job: self._stored(job) for job in jobs if self.interventions.known(job)}
-        return {job: record for job, record in found.items() if record is not None}
+        return self._all_stored(jobs)
 
     def prompt(self, row_id: str, kind: PromptKind) -> Prompt:
         """The prompt that a row is asked with. Raises ModelError where the model's window cannot hold it."""
@@ -167,7 +167,7 @@ class Run:
     def _make_plan(
         self,
         conditions: Sequence[Condition],
-        stored: Callable[[Job], bool],
+        stored: Callable[[Sequence[Job]], Container[Job]],
         wrong: frozenset[str],
         *,
         only: frozenset[str] | None = None,
@@ -188,7 +188,8 @@ class Run:
 
     def missing(self, work: RowWork) -> list[tuple[Job, ...]]:
         """Those of a row's jobs that nobody has done meanwhile, prompt by prompt."""
-        missing = [job for job in work.jobs if not self._is_stored(job)]
+        stored = self._all_stored(work.jobs)
+        missing = [job for job in work.jobs if job not in stored]
         missing.sort(key=lambda job: PROMPT_KINDS.index(job.prompt))
         return [tuple(found) for _, found in itertools.groupby(missing, key=lambda job: job.prompt)]
 
@@ -254,15 +255,22 @@ class Run:
             self._keys[job] = job_key(self.inputs.run_key, job, tokens, self.interventions.digest(job))
         return self._keys[job]
 
-    def _is_stored(self, job: Job) -> bool:
-        return self.interventions.known(job) and self._stored(job) is not None
-
     def _stored(self, job: Job) -> Record | None:
-        """The job's record; one that lacks what the gates' outcome is made of is none."""
-        record = self.store.get(self._key(job), run=self._trusted)
-        if record is not None and self._needs_likelihood and job.prompt == "full":
-            return None if record.completion.baseline_logprobs is None else record
-        return record
+        """The job's record."""
+        return self._all_stored([job]).get(job)
+
+    def _all_stored(self, jobs: Iterable[Job]) -> dict[Job, Record]:
+        """The records of those of the jobs that have one; one that lacks what the gates' outcome is made of is none."""
+        keys = {job: self._key(job) for job in jobs if self.interventions.known(job)}
+        found = self.store.found(keys.values(), run=self._trusted)
+        records = {job: found[key] for job, key in keys.items() if key in found}
+        if not self._needs_likelihood:
+            return records
+        return {
+            job: record
+            for job, record in records.items()
+            if job.prompt != "full" or record.completion.baseline_logprobs is not None
+        }
 
     @property
     def _needs_likelihood(self) -> bool:
@@ -272,6 +280,11 @@ class Run:
     def _trusted(self) -> str | None:
         """The run whose records count: with `refresh` this one alone, else (`None`) any."""
         return self.id if self.inputs.settings.refresh else None
+
+
+def _nothing(_jobs: Sequence[Job]) -> tuple[Job, ...]:
+    """What of these is stored, where the store is not looked at."""
+    return ()
 
 
 @dataclass(frozen=True, eq=False, slots=True)

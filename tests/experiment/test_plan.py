@@ -19,8 +19,8 @@ ROWS = (row("f1", "ceo"), row("f1", "city"), row("f2", "ceo"))
 A, B = Head(1, 0), Head(2, 3)
 
 
-def nothing(job: Job) -> bool:
-    return False
+def nothing(_jobs: Sequence[Job]) -> tuple[Job, ...]:
+    return ()
 
 
 def test_a_conditions_jobs_are_those_of_its_tasks_rows() -> None:
@@ -82,7 +82,7 @@ def test_a_baseline_that_is_asked_for_is_not_requested_twice() -> None:
 
 def test_stored_jobs_are_left_out_and_finished_rows_with_them() -> None:
     done = {Job("f1/ceo", frozenset()), Job("f1/city", frozenset()), Job("f1/city", frozenset({A}))}
-    plan = make_plan([Condition("x", heads=(A,))], ROWS, stored=done.__contains__)
+    plan = make_plan([Condition("x", heads=(A,))], ROWS, stored=lambda _jobs: done)
     assert [(work.row.id, len(work.jobs)) for work in plan.work] == [("f1/ceo", 1), ("f2/ceo", 2)]
     assert (plan.requested, plan.distinct, plan.stored) == (6, 6, 3)
 
@@ -100,11 +100,11 @@ conditions = st.lists(
 
 
 @settings(derandomize=True, deadline=None)
-@given(conditions, st.sampled_from([nothing, lambda job: len(job.heads) == 1, lambda job: True]))
+@given(conditions, st.sampled_from([lambda job: False, lambda job: len(job.heads) == 1, lambda job: True]))
 def test_a_plan_is_everything_asked_for_less_what_is_stored(
     asked: list[Condition], stored: Callable[[Job], bool]
 ) -> None:
-    plan = make_plan(asked, ROWS, stored=stored)
+    plan = make_plan(asked, ROWS, stored=lambda jobs: set(filter(stored, jobs)))
     wanted = {job for condition in asked for job in jobs_of(condition, ROWS)}
     wanted |= {Job(job.row_id, frozenset()) for job in wanted if job.prompt == "full"}
     planned = [job for work in plan.work for job in work.jobs]
@@ -136,7 +136,7 @@ def test_what_hangs_on_an_answer_that_is_not_known_stands_apart_and_is_asked_in_
 def test_where_the_answer_is_known_nothing_hangs_on_it() -> None:
     """The first row is answered wrongly, the second rightly, the third not yet."""
     done = {untouched("f1/ceo"), untouched("f1/city")}
-    plan = make_plan([PERMUTED], ROWS, stored=done.__contains__, wrong={"f1/ceo"})
+    plan = make_plan([PERMUTED], ROWS, stored=lambda _jobs: done, wrong={"f1/ceo"})
     assert [(work.row.id, len(work.jobs), len(work.if_right)) for work in plan.work] == [
         ("f1/city", 1, 0),
         ("f2/ceo", 1, 1),

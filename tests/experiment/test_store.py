@@ -52,6 +52,23 @@ def test_who_wrote_a_record_is_known(tmp_path: Path) -> None:
         assert not store.has("l")
 
 
+@pytest.mark.parametrize("at_once", [1, 3, 1000])
+def test_many_are_found_as_each_is(tmp_path: Path, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many are looked up at once; a damaged one is not among them, nor one of another run."""
+    monkeypatch.setattr("harness.experiment.store.AT_ONCE", at_once)
+    asked = ["gone", *(f"key {i}" for i in range(7)), "key 3", 'it\'s "odd" \N{SNOWMAN}']
+    with Store(tmp_path / "s") as store:
+        store.put_row([(key, replace(RECORD, text=key)) for key in asked[2:]], run="a")
+        store.put_row([("key 0", RECORD)], run="b")
+    change(tmp_path / "s", "UPDATE records SET record = '{}' WHERE key = 'key 5'")
+    with Store(tmp_path / "s") as store:
+        for run in (None, "a", "b"):
+            each = {key: store.get(key, run=run) for key in asked}
+            assert store.found(iter(asked), run=run) == {key: each[key] for key in each if each[key] is not None}
+        assert len(store.found(asked)) == 7
+        assert store.found([]) == {}
+
+
 def test_a_row_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     def failing() -> Iterator[tuple[str, Record]]:
         yield "a", RECORD
