@@ -36,7 +36,7 @@ from harness.files import write_text
 from harness.retrieval.prompts import Prompt
 from harness.retrieval.rows import write_rows
 from harness.settings import Settings
-from harness.study.cluster import ClusterCrew, Order
+from harness.study.cluster_crew import ClusterCrew, Order
 from harness.study.crew import Said
 from harness.study.inputs import Inputs, read_inputs
 from harness.study.node_model import Equipment, Loaded

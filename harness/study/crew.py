@@ -1,7 +1,7 @@
 """Who answers: an engine in this process, or many models elsewhere; and what either says to one prompt.
 
 A run hands its work out round by round, and takes answers as they come, in any order. Knows nothing of plans and
-stores; the cluster's crew is `harness.study.cluster`.
+stores; the cluster's crew is `harness.study.cluster_crew`.
 """
 
 import time

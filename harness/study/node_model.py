@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -32,6 +32,12 @@ if TYPE_CHECKING:
     from harness.model.generation.engines import ModelEngine
 
 
+WORDS = {"fingerprint": "weights", "torch_version": "torch", "transformers_version": "transformers"}
+"""What fields of a `RunKey` are called, where not by their own names."""
+MIXABLE = ("torch_version", "transformers_version")
+"""Fields that may differ where that is allowed; with others, an answer would be another model's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Equipment:
     """What a node would answer with: all that records depend on, the harness's version, and the card's name."""
@@ -39,6 +45,29 @@ class Equipment:
     key: RunKey
     harness: str
     card: str
+
+    def differences(self, expected: RunKey, card: tuple[str, str]) -> tuple[list[str], list[str]]:
+        """How it is unlike what is expected, in words: what can never be, and what may be allowed.
+
+        `card` is the expected one's name, and who has it.
+        """
+        wrong, other = list[str](), list[str]()
+        for each in fields(RunKey):
+            here, there = getattr(expected, each.name), getattr(self.key, each.name)
+            if here != there:
+                words = f"{WORDS.get(each.name, each.name)} {_short(there)}, expected {_short(here)}"
+                (other if each.name in MIXABLE else wrong).append(words)
+        if self.harness != __version__:
+            other.append(f"retrieval-heads {self.harness}, expected {__version__}")
+        if self.card != card[0]:
+            other.append(f"card {self.card}, expected {card[0]}{card[1]}")
+        return wrong, other
+
+
+def _short(value: object) -> str:
+    """A hash by its beginning."""
+    text = str(value)
+    return f"{text[:12]}..." if len(text) == 64 else text
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,8 @@ from typing import Any
 from harness.errors import ClusterError, HarnessError, SettingsError, counted, plain
 from harness.settings import Settings
 from harness.study.asked_model import AskedModel
-from harness.study.cluster import Came, ClusterCrew, Event, Lost, Node, Raised
+from harness.study.cluster import Came, Event, Lost, Node, Raised
+from harness.study.cluster_crew import ClusterCrew
 from harness.study.node_model import NodeModel, Task
 from harness.study.workers import gpus_per_model
 

@@ -27,7 +27,7 @@ from harness.findings.report.report_writing import make_report_folder, what_is_r
 from harness.findings.samples import OwnScore, Sample
 from harness.findings.verdicts.verdict_data import GateResult
 from harness.settings import Settings
-from harness.study.cluster import ClusterCrew
+from harness.study.cluster_crew import ClusterCrew
 from harness.study.crew import Crew, Engine
 from harness.study.facts import FactsRun, asked_facts, judged_sets
 from harness.study.forecast import forecast

@@ -7,7 +7,7 @@ The shape, rows and conditions of `python -m tests.rows_in_flight`, in these way
 - `one`: models in processes of their own, one row in flight in each;
 - `processes`: the same, and as many rows in flight as a study would have;
 - `whole`: one model over all the cards, rows in flight;
-- `ray`: models of Ray, which one driver sends rows, as a study does (`harness.study.cluster`);
+- `ray`: models of Ray, which one driver sends rows, as a study does (`harness.study.cluster_crew`);
 - `killed`: the same cluster again, one of its models killed by a signal after `--kill-after` seconds.
 
 Processes take the next row from one list, as the workers of `pytest -n` do. Time is from the moment when all models are
@@ -40,7 +40,7 @@ from harness.model.generation import engine
 from harness.model.generation.engines import ModelEngine
 from harness.model.loading.device_speed import measure_speed
 from harness.settings import Settings
-from harness.study.cluster import ClusterCrew, Order
+from harness.study.cluster_crew import ClusterCrew, Order
 from harness.study.node_model import Equipment, NodeModel
 from harness.study.ray_cluster import RayCluster
 

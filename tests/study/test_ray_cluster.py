@@ -17,7 +17,7 @@ from harness.errors import ClusterError, SettingsError
 from harness.settings import Settings
 from harness.study import ray_cluster
 from harness.study.asked_model import AskedModel
-from harness.study.cluster import Order
+from harness.study.cluster_crew import Order
 from harness.study.ray_cluster import RayCluster, crew_on_ray
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'retrieval-heads[ray]'")

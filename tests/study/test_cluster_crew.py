@@ -21,8 +21,9 @@ from harness.experiment.intervention import MeanValues
 from harness.experiment.record import Ask, Record
 from harness.experiment.store import Store
 from harness.retrieval.prompts import Prompt
-from harness.study import cluster as cluster_module
-from harness.study.cluster import Came, ClusterCrew, Event, Lost, Node, Order, Raised
+from harness.study import cluster_crew as crew_module
+from harness.study.cluster import Came, Event, Lost, Node, Raised
+from harness.study.cluster_crew import ClusterCrew, Order
 from harness.study.crew import Said
 from harness.study.inputs import Inputs
 from harness.study.node_model import Equipment, Loaded, Task
@@ -117,7 +118,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is looked for nodes all the time."""
-    monkeypatch.setattr(cluster_module, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(crew_module, "LOOK_SECONDS", 0.0)
 
 
 def crew_of(cluster: FakeCluster, *, mixed: bool = False) -> ClusterCrew:
@@ -276,7 +277,7 @@ class Pending(FakeHand):
 def test_nobody_waits_for_ever_for_nodes_or_room(
     inputs: Inputs, equal: Equipment, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster_module, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(crew_module, "PATIENCE_SECONDS", 0.0)
     said = refused(inputs, store, FakeCluster(equal, [B], hand=Pending), ClusterError)
     assert said.startswith("cluster: no model on any of 1 node (node-b: others use its GPUs or CPUs, or its processes ")
     said = refused(inputs, store, FakeCluster(equal, []), ClusterError)
