@@ -7,6 +7,10 @@ one this tree alone is measured. What stands after `--` is given to `pytest` in 
 files in it are named by absolute paths. Tests are collected first, without the clock, so that libraries are read from
 the disk by nobody's turn.
 
+Two ways to run one tree are compared where it is its own other tree, and each side is given options of its own:
+
+    python -m tests.against --other . --this-options=--ablation-ray=auto --other-options="-n 2" --json FILE -- evals
+
 Completions are read from the last store of each tree and paired by row, prompt and heads. Kernels that round
 differently may choose the other of two tokens that are as good as equal: a difference counts as a tie where the best
 two logits came that near on either side. How near is a multiple of the dtype's precision (`TIE`), the same for all; the
@@ -94,16 +98,20 @@ def main() -> None:
     """Run, print and write."""
     asked = _arguments()
     trees = {"this": ROOT} if asked.other is None else {"this": ROOT, "other": asked.other.resolve()}
-    for tree in trees.values():
-        run_whole(tree, [*asked.pytest, "--collect-only"])
+    commands = {
+        "this": [*asked.pytest, *shlex.split(asked.this_options)],
+        "other": [*asked.pytest, *shlex.split(asked.other_options)],
+    }
+    for name, tree in trees.items():
+        run_whole(tree, [*commands[name], "--collect-only"])
     turns: dict[str, list[Whole]] = {name: [] for name in trees}
     for name in asked.turns.split(",") if asked.turns else trees:
-        turns[name].append(run_whole(trees[name], asked.pytest, again=asked.again))
+        turns[name].append(run_whole(trees[name], commands[name], again=asked.again))
         print(f"{name}: {turns[name][-1].seconds:.1f} s", flush=True)
+    typed = ["pytest", *(Path(word).name if Path(word).is_absolute() else word for word in asked.pytest)]
     found = {
-        "command": shlex.join(
-            ["pytest", *(Path(word).name if Path(word).is_absolute() else word for word in asked.pytest)]
-        ),
+        "command": shlex.join(typed),
+        "options": {"this": asked.this_options, "other": asked.other_options},
         "trees": dict(zip(trees, asked.names, strict=False)) or {name: commit_of(tree) for name, tree in trees.items()},
         "machine": machine(),
         **against(turns, tie=TIE * PRECISION[asked.dtype]),
@@ -116,6 +124,8 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--other", type=Path, help="a checkout of another version")
     parser.add_argument("--turns", help="whose command is run when, as this,other,this; by default each tree's once")
+    for name in ("this", "other"):
+        parser.add_argument(f"--{name}-options", default="", help="what is typed in that tree alone", metavar="OPTIONS")
     parser.add_argument("--again", action="store_true", help="each command once more, with all its records stored")
     parser.add_argument("--names", nargs="+", default=(), help="of trees that are no checkouts, this one first")
     parser.add_argument("--dtype", choices=sorted(PRECISION), default="float32", help="that logits are rounded in")

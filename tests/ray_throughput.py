@@ -133,6 +133,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
     found: dict[str, float] = {}
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as place:
         rows = [replace(row, split="evaluation") for row in demo_rows(arguments.rows // 9 + 1, n_sentences=2)]
         write_rows(rows[: arguments.rows], Path(place) / "rows.jsonl")
@@ -149,7 +150,7 @@ def main() -> int:
             "conditions": len(CONDITIONS),
             "sleep_ms": arguments.sleep,
             "cpus": psutil.cpu_count(),
-            "load": round(os.getloadavg()[0], 1),
+            "load": round(load, 1),
             "alone": round(alone),
             "rows_a_second": {models: round(rate, 1) for models, rate in found.items()},
         }
