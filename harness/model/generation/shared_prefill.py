@@ -178,11 +178,15 @@ class _Walk:
                 yield given
 
     def _give_back(self, given: Sequence[SharedPrompt], first: int) -> None:
-        """The memory of what was given out, from layer `first` on: whoever still knows it, the next needs it."""
+        """The memory of what was given out, from layer `first` on: whoever still knows it, the next needs it.
+
+        With it goes what is kept for reuse: where memory is short, what is next needs it whole, not in the sizes of before.
+        """
         for each in given:
             each.layers.clear()
         for piece in self.pieces:
             piece.slots[first:] = [NodeLayer(0)] * (len(piece.slots) - first)
+        torch.cuda.empty_cache()
 
     @property
     def _tail(self) -> int:
