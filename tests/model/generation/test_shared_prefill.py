@@ -125,6 +125,21 @@ def test_prompts_side_by_side_are_read_as_each_alone(room: Room, monkeypatch: py
     assert branching.fired[1, SETS[2]] == 0
 
 
+@pytest.mark.parametrize(("room", "times"), [(PLENTY, 0), (Room(2, 7, 0.5, N_LAYERS), 3)], ids=str)
+@torch.inference_mode()
+def test_before_each_run_memory_kept_for_reuse_goes_back(
+    room: Room, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of all together none, of three runs one before each, or more where a run is parted again."""
+    given_back: list[int] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: given_back.append(len(read)))
+    read: list[SharedPrompt] = []
+    loaded, tree = tiny_loaded("llama"), prefix_tree(SETS, N_LAYERS)
+    for shared in prefill(loaded, Branching(loaded), tree, PROMPT, GOLD, capacity=25, room=room):
+        read.append(shared)
+    assert (len(read), sorted({*given_back})) == (max(1, times), [*range(times)])
+
+
 @torch.inference_mode()
 def test_the_last_layer_is_run_for_keys_and_values_alone() -> None:
     loaded = tiny_loaded("llama")
