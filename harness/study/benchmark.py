@@ -74,7 +74,13 @@ def measure(request: Request) -> Measured:
         )
     scoring = None
     if request.identify is not None:
-        scoring = Scoring(request.identify, partial(scored, method=find_method(request.identify)))
+        method = find_method(request.identify)
+        if method.null_query:
+            raise SettingsError(
+                f"--identify: {request.identify}, which also reads each document without its question; expected a "
+                "method that reads a row's prompt alone, as summed_attention"
+            )
+        scoring = Scoring(request.identify, partial(scored, method=method))
     loaded, groups = _real_work(request) if request.shape == DEMO else _random_work(request)
     *groups, warm = groups if len(groups) > 1 else [*groups, []]
     prefill = groups.pop() if request.one_filing is not None else None

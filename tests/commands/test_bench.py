@@ -65,6 +65,7 @@ def test_what_cannot_be_used(tmp_path: Path, capsys: Capture) -> None:
         capsys, "bench", "--figure", "a.bmp", "--growth", "1", "--json", tmp_path / "a.json"
     )
     assert "method: 'none'; expected one of" in refusal(capsys, "bench", "--identify", "none")
+    assert "--identify: qr_score, which also reads" in refusal(capsys, "bench", "--identify", "qr_score")
     assert "--quantization: 8bit; expected 4bit" in refusal(capsys, "bench", "--quantization", "8bit")
     assert "--json: " in refusal(capsys, "bench", "--json", tmp_path / "none" / "a.json")
     assert "argument --growth" in usage_error(capsys, "bench", "--growth", "1,x")

@@ -180,7 +180,7 @@ class _Walk:
     def _give_back(self, given: Sequence[SharedPrompt], first: int) -> None:
         """The memory of what was given out, from layer `first` on: whoever still knows it, the next needs it.
 
-        With it goes what is kept for reuse: where memory is short, what is next needs it whole, not in the sizes of before.
+        With it goes what is kept for reuse: where memory is short, in the sizes of before it is of no use.
         """
         for each in given:
             each.layers.clear()
