@@ -100,7 +100,7 @@ def sign_permutation_p(sums: Sequence[int]) -> float | None:
     reach = sum(abs(value) for value in sums)
     chances = np.zeros(2 * reach + 1)  # (total + reach,)
     chances[reach] = 1.0
-    for value in sums:
+    for value in filter(None, sums):  # 0 has no other sign
         # No total is within |value| of the array's ends before its turn: nothing wraps round.
         chances = 0.5 * (np.roll(chances, value) + np.roll(chances, -value))
     totals = np.arange(-reach, reach + 1)

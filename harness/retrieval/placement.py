@@ -87,9 +87,16 @@ def place_needle(row: Row, *, depth: float, insertion: Insertion = "sentence", k
     return Placed(document, (start, start + len(needle)), achieved)
 
 
+def without_needle(row: Row) -> str:
+    """A row's document without its needle, wherever that would stand. Raises DataError as `place_needle` does."""
+    if row.placement == "in_place":
+        return _in_place(row, row.needle_sentence.strip(), keep=False).document
+    return row.haystack_text
+
+
 def in_another_document(row: Row, other: Row) -> Row:
     """The row's own needle, to be inserted into another row's document without that row's needle."""
-    document = place_needle(other, depth=0.0, keep=False).document
+    document = without_needle(other)
     return replace(
         row,
         filename=other.filename,
@@ -284,8 +291,7 @@ def value_recurs(row: Row, task: Task) -> bool:
     Raises:
         DataError: the needle of a row placed `in_place` does not stand there exactly once.
     """
-    document = place_needle(row, depth=0.0, keep=False).document
-    return value_stands(row.needle_value, document, task.compare)
+    return value_stands(row.needle_value, without_needle(row), task.compare)
 
 
 def recurring_rows(rows: Iterable[Row], tasks: Mapping[str, Task]) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol, get_args
 from harness.choices import Insertion
 from harness.errors import DataError, ModelError
 from harness.retrieval.chat_templates import ChatTokenizer, render_chat
-from harness.retrieval.placement import place_needle
+from harness.retrieval.placement import place_needle, without_needle
 from harness.retrieval.rows import Row
 from harness.retrieval.scoring import Compare
 from harness.retrieval.tasks import Task
@@ -281,7 +281,7 @@ def plain_text_prompt(row: Row, tokenizer: Tokenizer) -> Prompt:
     Raises:
         DataError: the document has fewer than two tokens.
     """
-    document = place_needle(row, depth=0.0, keep=False).document
+    document = without_needle(row)
     encoding = tokenizer(document, add_special_tokens=True, return_offsets_mapping=True)
     offsets = encoding["offset_mapping"]
     last = max((i for i, (start, end) in enumerate(offsets) if end > start), default=-1)
