@@ -1,110 +1,32 @@
-"""Prompts: exact spans on three kinds of tokenizer, with and without a chat template, and every refusal.
+"""Prompts: exact spans on three kinds of tokenizer, with and without a chat template, and every refusal."""
 
-The tokenizers are built here: byte-level BPE (a character's bytes may fall into different tokens), Unigram
-with spaces as parts of words and byte fallback (in the manner of SentencePiece), and one token a character.
-
-Plain text prompts: the needle left out, a start that is read, and tokens that are measured.
-"""
-
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_models import opened
-from tokenizers import decoders, models, pre_tokenizers, processors, trainers
+from kinds_of_tokenizer import CHAT, KINDS, SPECIAL, TOKENIZERS, byte_level, fast, unigram
+from tokenizers import processors
 from transformers import PreTrainedTokenizerFast
 
 from harness.choices import Insertion
-from harness.demo import MODEL_FOLDER
-from harness.demo.filings import demo_rows
 from harness.errors import DataError, ModelError
 from harness.retrieval.placement import place_needle
 from harness.retrieval.prompts import (
-    MEASURED_TOKENS,
-    START_TOKENS,
     Prompt,
     PromptKind,
-    Tokenizer,
     build_prompt,
     identification_depth,
-    plain_text_prompt,
 )
 from harness.retrieval.rows import Row
 from harness.retrieval.tasks import EDGAR_TASKS, Task
 
-TEXTS = [
-    "The registrant was incorporated in Delaware in 1985. Its CEO is Mr. Smith.",
-    "It has seven hundred employees; 1,234 holders of record.</document>\nQuestion: What is it?\nAnswer:",
-]
-SPECIAL = ["<|begin|>", "<|end|>"]
-CHAT = (
-    "{{ bos_token }}{% for message in messages %}<|end|>{{ message['role'] }}\n"
-    "{{ message['content'] | trim }}{% endfor %}<|end|>\n"
-    "{% if add_generation_prompt %}assistant\n\n{% endif %}"
-)
 TASK = EDGAR_TASKS["ceo_lastname"]
+
 ROW = Row("a.txt", TASK.id, "The CEO is Mr. Smith.", "Smith", "Sales grew. Profits fell. Nothing else.")
 
-
-def fast(core: tokenizers.Tokenizer, *, chat: str | None = None, adds_bos: bool = True) -> PreTrainedTokenizerFast:
-    """As a Hugging Face tokenizer; like most, it begins a text with its BOS by itself."""
-    if adds_bos:
-        bos = (SPECIAL[0], core.token_to_id(SPECIAL[0]))
-        begin = processors.TemplateProcessing(single=f"{SPECIAL[0]} $A", special_tokens=[bos])
-        core.post_processor = begin
-    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-        tokenizer_object=core, bos_token=SPECIAL[0], eos_token=SPECIAL[1]
-    )
-    tokenizer.chat_template = chat
-    return tokenizer
-
-
-def byte_level() -> tokenizers.Tokenizer:
-    core = tokenizers.Tokenizer(models.BPE())
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    core.train_from_iterator(
-        TEXTS, trainers.BpeTrainer(vocab_size=350, special_tokens=SPECIAL, initial_alphabet=alphabet)
-    )
-    return core
-
-
-def unigram() -> tokenizers.Tokenizer:
-    words = {f"▁{word}" for text in TEXTS for word in text.split()} | {"▁", "The", "CEO", "is", "ment"}
-    letters = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,'<>/?!:;\n")
-    pieces = [("<unk>", -20.0), *((f"<0x{byte:02X}>", -15.0) for byte in range(256))]
-    pieces += [(word, -3.0) for word in sorted(words)] + [(letter, -9.0) for letter in sorted(letters)]
-    core = tokenizers.Tokenizer(models.Unigram(pieces, unk_id=0, byte_fallback=True))
-    core.pre_tokenizer = pre_tokenizers.Metaspace()
-    core.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
-    core.add_special_tokens(SPECIAL)
-    return core
-
-
-def characters() -> tokenizers.Tokenizer:
-    known = [*SPECIAL, "<unk>", *(chr(code) for code in range(0x300)), "日", "本", "。", "—"]
-    core = tokenizers.Tokenizer(models.WordLevel({token: at for at, token in enumerate(known)}, unk_token="<unk>"))
-    core.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    core.decoder = decoders.Fuse()
-    core.add_special_tokens(SPECIAL)
-    return core
-
-
-KINDS: dict[str, Callable[[], tokenizers.Tokenizer]] = {
-    "bytes": byte_level,
-    "unigram": unigram,
-    "characters": characters,
-}
-TOKENIZERS = {
-    (kind, name): fast(build(), chat=chat)
-    for kind, build in KINDS.items()
-    for name, chat in (("plain", None), ("chat", CHAT))
-}
 both_ways = pytest.mark.parametrize("way", ["plain", "chat"])
+
 each_kind = pytest.mark.parametrize("kind", list(KINDS))
 
 
@@ -133,8 +55,11 @@ words = st.sampled_from(
         *("\n\n", "\n", "\t", "</document>", "{question}", "{context}", "Question:"),
     )
 )
+
 sentences = st.lists(words, max_size=6).map(" ".join)
+
 haystacks = st.lists(sentences.map(lambda text: f"{text}. "), max_size=5).map("".join)
+
 # Q, then anything, then Z: letters that stand nowhere else.
 needles = st.lists(words, max_size=5).map(lambda middle: f"Q{' '.join(middle)}Z")
 
@@ -394,62 +319,3 @@ def test_a_task_of_ones_own_may_use_braces() -> None:
     row = replace(ROW, task="mine", haystack_text="A {question} and {context}.")
     prompt = build_prompt(row, task, TOKENIZERS["characters", "plain"], depth=1.0)
     assert prompt.text == '{"text": "A {question} and {context}. The CEO is Mr. Smith.", "ask": "Who {x}?"}'
-
-
-PLAIN_TEXT_ROW = Row(
-    "a.txt", "ceo_lastname", "The CEO is Smith.", "Smith", "One two three. Four five six. Seven eight."
-)
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Tokenizer:
-    return opened(str(MODEL_FOLDER)).tokenizer
-
-
-def test_the_beginning_of_the_document_goes_on(tokenizer: Tokenizer) -> None:
-    row = demo_rows(1)[0]
-    prompt = plain_text_prompt(row, tokenizer)
-    assert (len(prompt.token_ids), len(prompt.value_ids)) == (START_TOKENS, MEASURED_TOKENS)
-    said = tokenizer.decode([*prompt.token_ids, *prompt.value_ids], skip_special_tokens=True)
-    assert "".join(row.haystack_text.split()).startswith("".join(said.split()))
-    assert (prompt.kind, prompt.row_id) == ("plain_text", row.id)
-    assert (prompt.needle_start, prompt.needle_end) == (0, 0)
-
-
-def test_of_a_short_text_a_third_is_the_start(tokenizer: Tokenizer) -> None:
-    prompt = plain_text_prompt(PLAIN_TEXT_ROW, tokenizer)
-    n = len(prompt.token_ids) + len(prompt.value_ids)
-    assert len(prompt.token_ids) == n // 3
-    whole = tokenizer(PLAIN_TEXT_ROW.haystack_text, add_special_tokens=True, return_offsets_mapping=False)["input_ids"]
-    assert [*prompt.token_ids, *prompt.value_ids] == whole
-
-
-def test_a_needle_in_its_place_is_left_out(tokenizer: Tokenizer) -> None:
-    placed = replace(
-        PLAIN_TEXT_ROW, haystack_text=f"One two three. {PLAIN_TEXT_ROW.needle_sentence} Four.", placement="in_place"
-    )
-    without = replace(PLAIN_TEXT_ROW, haystack_text="One two three. Four.")
-    got, expected = plain_text_prompt(placed, tokenizer), plain_text_prompt(without, tokenizer)
-    assert (got.token_ids, got.value_ids) == (expected.token_ids, expected.value_ids)
-
-
-class Ending:
-    """A tokenizer of one token a word that puts 1 before any text and 2 behind it."""
-
-    def __call__(self, text: str, *, add_special_tokens: bool, return_offsets_mapping: bool) -> dict[str, list[object]]:
-        assert add_special_tokens
-        assert return_offsets_mapping
-        words = text.split()
-        places = [text.index(word) for word in words]
-        spans = [(at, at + len(word)) for at, word in zip(places, words, strict=True)]
-        return {"input_ids": [1, *range(10, 10 + len(words)), 2], "offset_mapping": [(0, 0), *spans, (0, 0)]}
-
-
-def test_special_tokens_behind_the_text_are_dropped() -> None:
-    prompt = plain_text_prompt(replace(PLAIN_TEXT_ROW, haystack_text="a b c d"), Ending())  # type: ignore[arg-type]  # all it needs
-    assert (*prompt.token_ids, *prompt.value_ids) == (1, 10, 11, 12, 13)
-
-
-def test_no_text_is_an_error() -> None:
-    with pytest.raises(DataError, match="0 tokens without the needle; expected at least 2"):
-        plain_text_prompt(replace(PLAIN_TEXT_ROW, haystack_text=" "), Ending())  # type: ignore[arg-type]  # all it needs
