@@ -57,9 +57,9 @@ class Condition:
         if not self.experiment or not _NAME.fullmatch(self.experiment + self.setting):
             raise SettingsError(f"condition {self.name!r}; expected a name of letters, digits and _ . : + - [ ] only")
         heads = tuple(head if isinstance(head, Head) else _from_pair(head, self.name) for head in self.heads)
-        for i, head in enumerate(heads):
-            if head in heads[:i]:
-                raise HeadsError(f"condition {self.name}: {head} is given twice; expected each head once")
+        if len(set(heads)) < len(heads):
+            again = next(head for i, head in enumerate(heads) if head in heads[:i])
+            raise HeadsError(f"condition {self.name}: {again} is given twice; expected each head once")
         object.__setattr__(self, "heads", heads)
 
     @property

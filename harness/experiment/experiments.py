@@ -9,6 +9,7 @@ Python: of the generator only `random()` is used.
 """
 
 import random
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -331,10 +332,11 @@ def matched(order: Sequence[Head], controlled: Sequence[Head]) -> tuple[Head, ..
     Where a layer has none left, the nearest layer that has one serves, the lower of two equally near. `order`
     holds at least as many heads as are controlled for.
     """
-    free = list(order)
+    free: dict[int, deque[Head]] = {}
+    for head in order:
+        free.setdefault(head.layer, deque()).append(head)
     drawn = []
     for head in controlled:
-        layer = min({other.layer for other in free}, key=lambda near: (abs(near - head.layer), near))
-        drawn.append(next(other for other in free if other.layer == layer))
-        free.remove(drawn[-1])
+        layer = min((near for near in free if free[near]), key=lambda near: (abs(near - head.layer), near))
+        drawn.append(free[layer].popleft())
     return tuple(drawn)
