@@ -5,6 +5,7 @@ checkpoint is opened at the first question that no earlier session has answered 
 settled then, and a branch that moves during a run changes nothing.
 """
 
+import atexit
 import gc
 import sys
 from collections.abc import Collection, Sequence
@@ -169,7 +170,7 @@ def load_libraries() -> None:
     """Import torch, and what every model needs of transformers, without looking for garbage meanwhile or later.
 
     What their thousands of modules leave stays to the end, and the collector would go through it again and again
-    (https://docs.python.org/3/library/gc.html#gc.freeze).
+    (https://docs.python.org/3/library/gc.html#gc.freeze). As the process ends it would go through all that is there.
     """
     if "transformers.modeling_utils" in sys.modules:
         return
@@ -184,3 +185,4 @@ def load_libraries() -> None:
         if collects:
             gc.enable()
     gc.freeze()
+    atexit.register(gc.freeze)
