@@ -13,8 +13,9 @@ Two ways to run one tree are compared where it is its own other tree, and each s
 
 Completions are read from the last store of each tree and paired by row, prompt and heads. Kernels that round
 differently may choose the other of two tokens that are as good as equal: a difference counts as a tie where the best
-two logits came that near on either side. How near is a multiple of the dtype's precision (`TIE`), the same for all; the
-gaps of those that differ are written down. What one tree computes and the other does not is counted, not compared.
+two logits came that near on either side (`tie_of`). The gaps of those that differ are written down, and how many of all
+completions came how near, and differ (`by_gap`): where rounding alone is at work, those that differ came nearest. What
+one tree computes and the other does not is counted, not compared.
 
 Where others want the same cores, seconds say little: `cpu_seconds` are those in which a command computed.
 
@@ -24,6 +25,7 @@ Knows nothing of what the completions say.
 import argparse
 import contextlib
 import json
+import math
 import os
 import platform
 import shlex
@@ -50,11 +52,13 @@ DONE = (0, 1)
 QUIET = ("-W", "ignore::DeprecationWarning")
 """0.1.0 asks SQLite in a way that Python 3.12 deprecates."""
 PRECISION = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
-TIE = 84
-"""Times a dtype's precision: the gap of the best two logits, in standard deviations, up to which rounding may choose.
-
-In float32 that is the benchmark's 1e-5.
-"""
+"""From 1 to the next number: no number lies farther from the next than so much of itself."""
+SUMMED = 84
+"""Times the precision of a dtype that sums are added in: in float32 that is the benchmark's 1e-5."""
+BEST = 8
+"""The best logit in standard deviations, about: on the demo's rows in float32 the median is 7.8, the most 13.3."""
+BINS = (0.0, 1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0)
+"""Gaps up to which completions are counted, in ties."""
 N_SHOWN = 200
 """Differences that are written down, those of the largest gaps first."""
 
@@ -65,7 +69,7 @@ class Whole:
 
     `before`, `rows` and `after` are the seconds to the first row, of the rows, and from the last one to the end; `None`
     where the tree's report does not say. `stored` are the seconds, and those of computing, of the same command once
-    more, with all its records stored; `None` where it was not run.
+    more, with all its records stored; `None` where it was not run. `n_layers` are the model's, as the report says.
     """
 
     seconds: float
@@ -75,6 +79,7 @@ class Whole:
     after: float | None
     records: Mapping[Job, Record]
     stored: tuple[float, float] | None = None
+    n_layers: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +119,7 @@ def main() -> None:
         "options": {"this": asked.this_options, "other": asked.other_options},
         "trees": dict(zip(trees, asked.names, strict=False)) or {name: commit_of(tree) for name, tree in trees.items()},
         "machine": machine(),
-        **against(turns, tie=TIE * PRECISION[asked.dtype]),
+        **against(turns, tie=tie_of(asked.dtype, turns["this"][-1].n_layers)),
     }
     write_text(asked.json, json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))
@@ -144,14 +149,15 @@ def run_whole(tree: Path, arguments: Sequence[str], *, again: bool = False) -> W
         began = time.time()
         seconds, cpu = _run(tree, asked)
         report, store = Path(place) / "latest" / "report.json", Path(place) / "store.sqlite"
-        run = json.loads(report.read_text(encoding="utf-8"))["run"] if report.is_file() else {}
+        told = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {"run": {}}
         records = read_records(store) if store.is_file() else {}
         stored = _run(tree, asked) if again else None
+    run, n_layers = told["run"], told.get("model", {}).get("n_layers")
     times = [datetime.fromisoformat(run[name]).timestamp() for name in ("rows_from", "rows_to") if run.get(name)]
     if len(times) < 2:
-        return Whole(seconds, cpu, None, None, None, records, stored)
+        return Whole(seconds, cpu, None, None, None, records, stored, n_layers)
     first, last = times
-    return Whole(seconds, cpu, first - began, last - first, seconds - (last - began), records, stored)
+    return Whole(seconds, cpu, first - began, last - first, seconds - (last - began), records, stored, n_layers)
 
 
 def _run(tree: Path, arguments: Sequence[str]) -> tuple[float, float]:
@@ -190,6 +196,31 @@ def _record(text: str) -> Record:
         return read_record(text)
     except ValueError:
         return read_record(upgraded(text))  # of 0.1.0
+
+
+def tie_of(dtype: str, n_layers: int | None) -> float:
+    """The gap of the best two logits, in standard deviations of all, up to which rounding may choose between them.
+
+    Sums are added in float32 at least, and what comes of them is rounded to the dtype. In float32 and float64 it is the
+    sums that differ, by how they are added up: `SUMMED` times the precision p. In 16 bits it is what is written: a
+    number is off by up to half its distance to the next, at most p of itself, so by p / sqrt(12) in the root mean
+    square (a uniform error). A layer writes the residual stream twice; the errors are independent, so the last state is
+    off by e = p sqrt(2 n_layers / 12) of its length, and every logit, which is the state along a direction of its own,
+    by e standard deviations. The best two are themselves written: off by BEST p / sqrt(12). The gap of two logits in
+    one tree and that in another differ by four such errors: by d = 2 sqrt(e^2 + (BEST p)^2 / 12) in the root mean
+    square, and by 3 d hardly ever. Of 8 layers in bfloat16 that is 0.12, of 80 it is 0.20; one bfloat16's distance to
+    the next is there 0.05. On the demo's rows the gap in bfloat16 differs from that in float32 by 0.020 in the root
+    mean square, by 0.081 at most; d / sqrt(2), which this estimates, is 0.029.
+
+    Raises:
+        ValueError: the number of layers is needed, and no report said it.
+    """
+    precision = PRECISION[dtype]
+    if dtype in ("float32", "float64"):
+        return SUMMED * precision
+    if n_layers is None:
+        raise ValueError(f"{dtype}: no report says how many layers the model has; expected one; run a study with rows")
+    return 6 * precision * math.sqrt(n_layers / 6 + BEST**2 / 12)
 
 
 def against(turns: Mapping[str, Sequence[Whole]], *, tie: float) -> dict[str, Any]:
@@ -233,11 +264,24 @@ def compared(these: Mapping[Job, Record], others: Mapping[Job, Record], *, tie: 
         "other_alone": len(others) - len(both),
         "different": len(found),
         "different_texts": sum(each.texts[0] != each.texts[1] for each in found),
-        "ties": sum(each.gap < tie for each in found),
+        "ties": sum(each.gap <= tie for each in found),
         "tie": tie,
+        "by_gap": _by_gap(both, tie),
         "least_gap_of_equal": min((_gap(pair) for pair in both if _ids(pair[0]) == _ids(pair[1])), default=None),
         "differences": [asdict(each) for each in found[:N_SHOWN]],
     }
+
+
+def _by_gap(pairs: Sequence[tuple[Record, Record]], tie: float) -> list[dict[str, float | int | None]]:
+    """How many completions came so near to a tie, on the nearer side, and how many of these differ; the rest last."""
+    gaps = [(_gap(pair), _ids(pair[0]) != _ids(pair[1])) for pair in pairs]
+    edges, found, before = [*(each * tie for each in BINS), None], list[dict[str, float | int | None]](), -math.inf
+    for edge in edges:
+        up_to = math.inf if edge is None else edge
+        here = [differs for gap, differs in gaps if before < gap <= up_to]
+        found.append({"up_to": edge, "both": len(here), "different": sum(here)})
+        before = up_to
+    return found
 
 
 def _differences(pairs: Sequence[tuple[Record, Record]]) -> Iterator[Difference]:
