@@ -139,7 +139,12 @@ def _tried(module: nn.Module, name: str) -> _Kind | None:
 
 
 def _let_rotate(library: Any) -> None:
-    """Put before a library's rotation, where it is that of halves, the question how it is to be done."""
+    """Put before a library's rotation, where it is that of halves, the question how it is to be done.
+
+    The function is a global of the model's module: attention functions are given queries and keys that were rotated by
+    it, and transformers' own way to stand in for it (`use_kernelized_func`) asks for the package kernels, knows half of
+    the models, and is for all threads.
+    """
     own = getattr(library, ROTATION, None)
     if own is not None and not isinstance(own, _Rotation) and _rotates_halves(own):
         setattr(library, ROTATION, _Rotation(own))
