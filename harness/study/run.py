@@ -61,6 +61,7 @@ class Run:
         self.workers = workers
         self.interventions = Interventions(inputs, store, run_id=run_id)
         self._keys: dict[Job, str] = {}
+        self._read: dict[str, Record] = {}
         self._parts: dict[tuple[Condition, ...], frozenset[str]] = {}
 
     def plan(self, conditions: Sequence[Condition], *, from_nothing: bool = False) -> Plan:
@@ -262,8 +263,9 @@ class Run:
     def _all_stored(self, jobs: Iterable[Job]) -> dict[Job, Record]:
         """The records of those of the jobs that have one; one that lacks what the gates' outcome is made of is none."""
         keys = {job: self._key(job) for job in jobs if self.interventions.known(job)}
-        found = self.store.found(keys.values(), run=self._trusted)
-        records = {job: found[key] for job, key in keys.items() if key in found}
+        # once read, a record is what it was: a report is made of what the plan was
+        self._read |= self.store.found((key for key in keys.values() if key not in self._read), run=self._trusted)
+        records = {job: self._read[key] for job, key in keys.items() if key in self._read}
         if not self._needs_likelihood:
             return records
         return {
