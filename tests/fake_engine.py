@@ -1,6 +1,6 @@
 """An engine that computes nothing: a fake for tests."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 import numpy as np
 from tiny_models import tiny_tokenizer
@@ -25,9 +25,14 @@ class FakeEngine:
         self.calls: list[tuple[str, str, tuple[Heads, ...], tuple[int, ...] | None]] = []
         self.interventions: list[Intervention] = []
 
-    def __call__(self, asks: Sequence[Ask]) -> Iterator[tuple[int, tuple[Completion, ...]]]:
-        for number, ask in enumerate(asks):
-            yield number, self.answer(ask)
+    at_once, layout = 1, ""
+
+    def rounds(
+        self, rounds: Iterator[Sequence[Ask] | None]
+    ) -> Generator[Sequence[tuple[int, int, tuple[Completion, ...]]], None, None]:
+        for place, asks in enumerate(asks for asks in rounds if asks is not None):
+            for number, ask in enumerate(asks):
+                yield [(place, number, self.answer(ask))]
 
     def answer(self, ask: Ask) -> tuple[Completion, ...]:
         baseline_ids = ask.baseline_ids

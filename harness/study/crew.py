@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import count
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Protocol, TypeVar
 
 from harness.experiment.intervention import MeanValues
 from harness.experiment.locks import WAIT_SECONDS
@@ -20,22 +20,7 @@ from harness.retrieval.prompts import Prompt
 
 
 class Engine(Protocol):
-    """Answers prompts, each once for each of its head sets."""
-
-    def __call__(self, asks: Sequence[Ask], /) -> Iterator[tuple[int, tuple[Completion, ...]]]:
-        """Each ask's number and completions, in the order of its head sets, as soon as it is answered."""
-
-    @property
-    def device(self) -> str:
-        """The name of the card, or `cpu`."""
-
-    def mean_values(self, prompts: Sequence[Prompt], note: Callable[[int], None], /) -> MeanValues:
-        """What every head puts out on average; tells after each prompt how many are done."""
-
-
-@runtime_checkable
-class InFlight(Protocol):
-    """An engine that may answer prompts of several rounds at once."""
+    """Answers prompts, each once for each of its head sets; prompts of several rounds at once where it may."""
 
     @property
     def at_once(self) -> int:
@@ -43,22 +28,33 @@ class InFlight(Protocol):
 
     @property
     def layout(self) -> str:
-        """Where the layers of a model on several devices lie, and how many rows may be in flight, in words."""
+        """Where layers lie that are on several devices, and how many rows may be in flight, in words; else empty."""
+
+    @property
+    def device(self) -> str:
+        """The name of the card, or `cpu`."""
 
     def rounds(
         self, rounds: Iterator[Sequence[Ask] | None], /
     ) -> Generator[Sequence[tuple[int, int, tuple[Completion, ...]]], None, None]:
-        """Each prompt's round, number there and completions, as soon as it is answered, together with others'.
+        """Each prompt's round, number there and completions in the order of its head sets, as soon as it is answered.
 
-        A round is asked for when there is place for one; `None` is none at the moment.
+        What is given out together was answered together. A round is asked for when there is place for one; `None` is
+        none at the moment, and comes only while others are out.
         """
+
+    def mean_values(self, prompts: Sequence[Prompt], note: Callable[[int], None], /) -> MeanValues:
+        """What every head puts out on average; tells after each prompt how many are done."""
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
     """What was said to one prompt, for each of its head sets; how long that took, on which card; and who said it.
 
-    `who` is empty where this process did.
+    `seconds` are the prompt's share of the time since the answers before, all prompts': what was answered together
+    shares it out evenly over its completions. So the seconds of all prompts together are the time that their model
+    took; what rows of a filing begin with counts with the first of them, and what fills a model in stages with the
+    first row in flight. `who` is empty where this process did.
     """
 
     completions: tuple[Completion, ...]
@@ -105,50 +101,42 @@ class Crew(ABC):
 
 
 class Alone(Crew):
-    """The engine of this process, which answers one round after the other, or several in flight."""
+    """The engine of this process, which answers one round after the other, or several at once."""
 
     size = 1
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        if isinstance(engine, InFlight) and engine.layout:
+        if engine.layout:
             self.notices = (engine.layout,)
 
     def answer(self, rounds: Iterator[AnyRound | None]) -> Generator[Answers[AnyRound], None, None]:
         """As they come."""
-        if isinstance(self._engine, InFlight) and self._engine.at_once > 1:
-            yield from self._in_flight(self._engine, rounds)
-            return
-        for each in rounds:
-            if each is None:
-                time.sleep(WAIT_SECONDS)
-                continue
-            began = time.perf_counter()
-            for number, completions in self._engine(each.asks):
-                yield [(each, number, Said(completions, time.perf_counter() - began, self._engine.device))]
-                began = time.perf_counter()
-
-    def _in_flight(
-        self, engine: InFlight, rounds: Iterator[AnyRound | None]
-    ) -> Generator[Answers[AnyRound], None, None]:
-        """Seconds are those since the answers before, whichever rows': together they are the time that all took."""
         out: dict[int, AnyRound] = {}
         left: Counter[int] = Counter()
+        places, began = count(), 0.0
 
         def asks() -> Iterator[Sequence[Ask] | None]:
+            nonlocal began
             for each in rounds:
-                if each is None:
+                if each is not None:
+                    if not out:
+                        began = time.perf_counter()
+                    place = next(places)
+                    out[place], left[place] = each, len(each.asks)
+                    yield each.asks
+                elif out:
                     yield None
-                    continue
-                place = next(places)
-                out[place], left[place] = each, len(each.asks)
-                yield each.asks
+                else:
+                    time.sleep(WAIT_SECONDS)
 
-        places, began = count(), time.perf_counter()
-        with closing(engine.rounds(asks())) as answers:
+        with closing(self._engine.rounds(asks())) as answers:
             for together in answers:
-                seconds, device = (time.perf_counter() - began) / len(together), self._engine.device
-                yield [(out[place], number, Said(said, seconds, device)) for place, number, said in together]
+                each_took = (time.perf_counter() - began) / sum(len(said) for _, _, said in together)
+                yield [
+                    (out[place], number, Said(said, each_took * len(said), self._engine.device))
+                    for place, number, said in together
+                ]
                 left.subtract(place for place, _, _ in together)
                 for place in {place for place, _, _ in together if not left[place]}:
                     del out[place], left[place]

@@ -1,9 +1,9 @@
 """How far a run is: rows done of all, by whom, how fast, and what the answers of these rows say so far.
 
-A run tells after every row; whoever shows it (`harness.plugin.status_line`) asks for the answers when a line is due,
-for counting them costs a little. Processes that share a run leave notes in its store, and `together` makes one of
-theirs; who hears of rows in another way, as the driver of a cluster does, hands in the same `Progress`. Knows nothing
-of terminals.
+A run tells whenever rows are done, of all at once that were answered together; whoever shows it
+(`harness.plugin.status_line`) asks for the answers when a line is due, for counting them costs a little. Processes that
+share a run leave notes in its store, and `together` makes one of theirs; who hears of rows in another way, as the
+driver of a cluster does, hands in the same `Progress`. Knows nothing of terminals.
 """
 
 import json
@@ -40,16 +40,17 @@ def _none() -> Tallies:
 class Progress:
     """How far a run is: rows done of those that were to do, and seconds since it began.
 
-    `of` says what rows they are, where they are not those of the study. `row` is the one that was just done, where one
-    process tells, and `own` how many it did itself: others may have done the rest. `by` says who did how many, and
-    `tallies` counts the right answers of the rows that are done. `notices` are all that a user should know so far.
+    `of` says what rows they are, where they are not those of the study. `just_done` are the ids of those that were done
+    since it was last told, where one process tells, and `own` how many it did itself: others may have done the rest.
+    `by` says who did how many, and `tallies` counts the right answers of the rows that are done. `notices` are all that
+    a user should know so far.
     """
 
     rows_done: int
     rows: int
     seconds: float
     of: str = ROWS
-    row: str | None = None
+    just_done: tuple[str, ...] = ()
     own: int = 0
     by: Mapping[str, int] = field(default_factory=dict)
     tallies: Callable[[], Tallies] = _none

@@ -8,7 +8,7 @@ a callback.
 import itertools
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 
@@ -339,15 +339,18 @@ class _Rounds(Iterator[_Round | None]):
     def keep(self, answers: Answers[_Round]) -> None:
         """Keep what was said to some of the rounds' prompts, in one transaction: one takes a disk as long as many.
 
-        Rows are told of, and let go of, when that is done.
+        Rows are told of, all at once, and then let go of, when that is done.
         """
         self._run.keep((asked.jobs[number], said) for asked, number, said in answers)
+        done = dict[str, str]()
         for asked, number, said in answers:
             row_id = asked.jobs[number][0].row_id
             self._asked.add(row_id)
             asked.left[row_id] -= 1
             if not asked.left[row_id] and not asked.hanging:
-                self._tell(row_id, said.who)
+                done[row_id] = said.who
+        self._tell(done)
+        for asked in dict.fromkeys(asked for asked, _, _ in answers):
             if not asked.left.total():
                 self._out.remove(asked)
                 self._go_on(asked)
@@ -374,8 +377,7 @@ class _Rounds(Iterator[_Round | None]):
         left = Counter({row_id: len(of_row) for row_id, of_row in of_rows.items()})
         begun = _Round(jobs, tuple(map(self._run.ask, jobs)), left, claims, hanging)
         if not hanging:
-            for row_id in [row_id for row_id, n_prompts in left.items() if not n_prompts]:
-                self._tell(row_id)
+            self._tell({row_id: "" for row_id, n_prompts in left.items() if not n_prompts})
         if jobs:
             self._ready.append(begun)
         else:
@@ -392,11 +394,14 @@ class _Rounds(Iterator[_Round | None]):
         right = [RowWork(work.row, tuple(job for job in work.jobs if job not in hanging)) for work in rest]
         self._begin(right, ended.claims)
 
-    def _tell(self, row_id: str, who: str = "") -> None:
-        """A row is done, by whoever was last asked of it."""
-        self._done += 1
-        self._own += row_id in self._asked
-        if who:
-            self._by[who] += 1
+    def _tell(self, done: Mapping[str, str]) -> None:
+        """Rows are done, each by whoever was last asked of it, if that is known; nothing is told of none."""
+        if not done:
+            return
+        self._done += len(done)
+        self._own += len(self._asked & done.keys())
+        self._by.update(filter(None, done.values()))
         seconds = time.monotonic() - self._began
-        self._progress(Progress(self._done, self._rows, seconds, row=row_id, own=self._own, by=dict(self._by)))
+        self._progress(
+            Progress(self._done, self._rows, seconds, just_done=tuple(done), own=self._own, by=dict(self._by))
+        )

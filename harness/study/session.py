@@ -301,7 +301,7 @@ class StudySession:
         """Ask gates' heads what needs no document, where that was asked for."""
         if beside := self._facts():
             facts, sets = beside
-            facts.ask(sets, self._engine, lambda told: progress(replace(told, of="facts", row=None)))
+            facts.ask(sets, self._engine, lambda told: progress(replace(told, of="facts", just_done=())))
 
     def _facts(self) -> tuple[FactsRun, tuple[Condition, ...]] | None:
         """The facts that are asked beside the study, and the heads that are zeroed over them."""
@@ -319,8 +319,9 @@ class StudySession:
         notes = None if worker is None else Notes(run.store, self.place.run_id, f"gw{worker}")
 
         def tell(told: Progress) -> None:
-            if told.row is not None:
-                right.add(run.inputs.by_id[told.row])
+            for row_id in told.just_done:
+                right.add(run.inputs.by_id[row_id])
+            if told.just_done:
                 self._row_times.note(told.seconds)
             whole = replace(told, tallies=right.tallies)
             self.notices = told.notices or self.notices

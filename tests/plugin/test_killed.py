@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import cycle, islice
@@ -18,7 +19,7 @@ from ready_python import child_of
 
 from harness.demo.filings import demo_rows
 from harness.retrieval.rows import Row, write_rows
-from plugin.project import TASKS, Project, lasting
+from plugin.project import REPOSITORY, TASKS, Project, lasting
 
 KILLS = 20
 OF_WORKERS = 5
@@ -30,7 +31,16 @@ MOST_AT_ONCE = 2
 LONGEST_WAIT = 0.06
 """Seconds from the moment that a prompt is answered, which takes about half of it to be kept, to a kill."""
 FILINGS, DEPTHS = 3, (0.3, 0.6, 0.9)
+FILINGS_TOGETHER = 20
+"""Of two rows each: four more than are answered up to the last kill, for a run parts the rows of a few filings."""
 STUDY = ("evals/test_within_task.py", "evals/test_general.py")
+ON_A_GPU = f"""
+import sys
+sys.path.append({str(REPOSITORY / "tests")!r})
+import conftest, as_on_a_gpu
+as_on_a_gpu.run_study(busy=sys.argv[1] == "busy")
+"""
+"""The same study as sessions do in the first mode, its model taken for one on a GPU; noted as theirs."""
 WATCHED = """
     import os, time
     from pathlib import Path
@@ -78,29 +88,31 @@ with a file out of it, and waits where there is none: so a fast machine never ru
 """
 
 
-def of_one_haystack(rows: list[Row]) -> list[Row]:
+def of_one_haystack(rows: Sequence[Row], depths: Sequence[float]) -> list[Row]:
     """The rows of a filing around one document, at several depths: their prompts begin alike, up to a needle."""
-    return [replace(row, haystack_text=rows[0].haystack_text, depth=depth) for row in rows for depth in DEPTHS]
+    return [replace(row, haystack_text=rows[0].haystack_text, depth=depth) for row in rows for depth in depths]
 
 
-@pytest.fixture
-def large(project: Project) -> Project:
-    """A project of more rows than are done between two kills."""
+def watch(project: Project, n_filings: int, depths: Sequence[float]) -> None:
+    """Give the project these rows, and have what is done with them noted."""
     (project.path / "rows.csv").unlink()
-    rows = [replace(row, split="evaluation") for row in demo_rows(FILINGS, n_sentences=2) if row.task in TASKS]
+    rows = [replace(row, split="evaluation") for row in demo_rows(n_filings, n_sentences=2) if row.task in TASKS]
     filings = [[row for row in rows if row.filename == name] for name in dict.fromkeys(row.filename for row in rows)]
-    write_rows([row for filing in filings for row in of_one_haystack(filing)], project.path / "rows.csv")
+    write_rows([row for filing in filings for row in of_one_haystack(filing, depths)], project.path / "rows.csv")
     project.pytester.makeconftest(WATCHED)
-    return project
 
 
 class Session:
-    """One session of the project, its output in a file."""
+    """One session of the project, or `code` with these arguments there; its output in a file."""
 
-    def __init__(self, project: Project, *arguments: str) -> None:
+    def __init__(self, project: Project, *arguments: str, code: str | None = None) -> None:
         self._python, self._output = project.ready_python(), project.path / "session.txt"
         with self._output.open("w") as file:
-            self._process = project.start(*arguments, output=file.fileno())
+            if code is None:
+                self._process = project.start(*arguments, output=file.fileno())
+            else:
+                command = [str(self._python), "-c", code, *arguments]
+                self._process = subprocess.Popen(command, cwd=project.path, stdout=file, stderr=file, text=True)
 
     def ended(self) -> bool:
         """Whether it has come to its end."""
@@ -128,11 +140,19 @@ def lines(project: Project) -> list[list[str]]:
 
 
 def permit(project: Project, session: Session, prompts: int) -> None:
-    """Let what was said to so many prompts be stored, and wait until that has begun."""
+    """Let what was said to so many prompts be stored, or to as many groups of them, and wait until that has begun."""
     permits = project.path / "permits"
     for number in range(prompts):
         (permits / str(number)).touch()
     while any(permits.iterdir()):
+        assert not session.ended(), f"it ended before it could be killed: give it more rows: {session.output()}"
+        time.sleep(0.002)
+
+
+def wait_until_asked(project: Project, session: Session) -> None:
+    """Wait until its first prompts are about to be read."""
+    before = len(lines(project))
+    while len(lines(project)) == before:
         assert not session.ended(), f"it ended before it could be killed: give it more rows: {session.output()}"
         time.sleep(0.002)
 
@@ -142,10 +162,10 @@ def storing(project: Project) -> int:
     return [int(pid) for word, pid, _key in lines(project) if word == "storing"][-1]
 
 
-def all_reports(project: Project) -> list[object]:
+def all_reports(project: Project, modes: Sequence[str]) -> list[object]:
     """Of a study in each mode, done to its end: its report, without the digest of its samples' last bits, and these."""
     found: list[object] = []
-    for mode in MODES:
+    for mode in modes:
         session = Session(project, *STUDY, "-q", f"--ablation-mode={mode}")
         assert session.wait() == 0, session.output()
         report = lasting(project.report())
@@ -170,35 +190,67 @@ def assert_same(found: object, expected: object, where: str = "") -> None:
         assert found == expected, where
 
 
-def test_killed_twenty_times(large: Project) -> None:
+def assert_nothing_is_done_twice(project: Project) -> None:
+    """Nothing that was stored is asked or stored again."""
+    stored: set[str] = set()
+    for word, _pid, key in lines(project):
+        assert key not in stored, f"{word} after it was stored"
+        if word == "stored":
+            stored.add(key)
+
+
+def test_killed_twenty_times(project: Project) -> None:
     """Some kills hit one of two workers, which xdist replaces, the others a whole session; each in a group of rows of
     one filing."""
-    expected = all_reports(large)
-    shutil.rmtree(large.path / "reports")
-    (large.path / "log.txt").unlink()
+    watch(project, FILINGS, DEPTHS)
+    expected = all_reports(project, MODES)
+    shutil.rmtree(project.path / "reports")
+    (project.path / "log.txt").unlink()
 
     chance = random.Random(1)
-    permits = large.path / "permits"
+    permits = project.path / "permits"
     permits.mkdir()
-    session = Session(large, *STUDY, f"--ablation-mode={MODES[0]}", "-n", "2", f"--max-worker-restart={KILLS}")
+    session = Session(project, *STUDY, f"--ablation-mode={MODES[0]}", "-n", "2", f"--max-worker-restart={KILLS}")
     for _ in range(OF_WORKERS):
-        permit(large, session, chance.randint(1, MOST_AT_ONCE))
+        permit(project, session, chance.randint(1, MOST_AT_ONCE))
         time.sleep(chance.uniform(0, LONGEST_WAIT))
-        os.kill(storing(large), signal.SIGKILL)
+        os.kill(storing(project), signal.SIGKILL)
     session.kill()
     for mode in islice(cycle(MODES[1:]), KILLS - OF_WORKERS):
-        session = Session(large, *STUDY, f"--ablation-mode={mode}")
-        permit(large, session, chance.randint(1, MOST_AT_ONCE))
+        session = Session(project, *STUDY, f"--ablation-mode={mode}")
+        permit(project, session, chance.randint(1, MOST_AT_ONCE))
         time.sleep(chance.uniform(0, LONGEST_WAIT))
         assert session.kill() == -signal.SIGKILL
     permits.rmdir()
 
-    assert_same(all_reports(large), expected)
-    stored: set[str] = set()
-    for word, _pid, key in lines(large):
-        assert word != "computing" or key not in stored, "computed after it was stored"
-        if word == "stored":
-            stored.add(key)
+    assert_same(all_reports(project, MODES), expected)
+    assert_nothing_is_done_twice(project)
+
+
+def test_killed_twenty_times_where_rows_are_answered_together(project: Project) -> None:
+    """By turns as on a GPU that waits, rows of two filings side by side, and on one that is busy, those of one behind
+    what they begin with. All come together: a kill while they are read, or in the midst of being stored, costs all."""
+    watch(project, FILINGS_TOGETHER, DEPTHS[:1])
+    expected = all_reports(project, ["zero"])
+    shutil.rmtree(project.path / "reports")
+    (project.path / "log.txt").unlink()
+
+    chance = random.Random(2)
+    permits = project.path / "permits"
+    permits.mkdir()
+    for kill in range(KILLS):
+        session = Session(project, "busy" if kill % 2 else "waits", code=ON_A_GPU)
+        if kill % 4 < 2:
+            permit(project, session, 1)
+        else:
+            wait_until_asked(project, session)
+        time.sleep(chance.uniform(0, LONGEST_WAIT))
+        assert session.kill() == -signal.SIGKILL
+    permits.rmdir()
+
+    assert_same(all_reports(project, ["zero"]), expected)
+    assert_nothing_is_done_twice(project)
+    assert {*(project.path / "together.txt").read_text().split()} == {"4", "2"}
 
 
 def test_workers_end_with_a_session_that_is_killed(project: Project) -> None:

@@ -117,7 +117,7 @@ def _answered(
         yield from engine.run_rows(loaded, asks, branches=branches)
         return
     answers = engine.run_rounds(loaded, iter([asks]), stages, in_flight=in_flight, branches=branches)
-    yield from ((number, completions) for _, number, completions in answers)
+    yield from ((number, completions) for together in answers for _, number, completions in together)
 
 
 def _write(path: Path, found: dict[str, Any]) -> None:

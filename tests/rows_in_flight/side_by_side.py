@@ -78,7 +78,7 @@ class Study:
         torch.cuda.empty_cache()
         loaded, places = spread_model(self.shape, list(sets.values()))
         found = ModelEngine(loaded, "shared")
-        for _ in found(self.asks(rows=3, tokens=(300, 400) if on_gpu else self.tokens)):
+        for _ in found.rounds(iter([self.asks(rows=3, tokens=(300, 400) if on_gpu else self.tokens)])):
             pass
         return found, {
             "dtype": loaded.dtype,

@@ -37,7 +37,7 @@ def test_it_says_what_it_is_and_does_what_it_is_sent(
         run = Run(inputs, store, run_id="a")
         pieces = [[run.ask(work.jobs)] for work in run.plan(CONDITIONS).work[:4]]
     engine = ModelEngine(inputs.model.load(), "shared")
-    expected = [completions for piece in pieces for _, completions in engine(piece)]
+    expected = [completions for ((_, _, completions),) in engine.rounds(iter(pieces))]
     turns = list[int]()
     if staged:
         staging = lambda loaded: Stages(loaded, (0, 2), note=lambda work, _: turns.append(work))  # noqa: E731  # one use

@@ -364,7 +364,8 @@ def test_progress_is_told_after_each_row(inputs: Inputs, store: Path) -> None:
     execute(inputs, store, [ONE], progress=told.append)
     assert [(each.rows_done, each.rows) for each in told] == [(n, 6) for n in range(1, 7)]
     assert all(before.seconds <= after.seconds for before, after in itertools.pairwise(told))
-    assert [(each.row, each.own) for each in told] == [(row, n) for n, row in enumerate(ids_of(inputs), start=1)]
+    rows = enumerate(ids_of(inputs), start=1)
+    assert [(each.just_done, each.own) for each in told] == [((row,), n) for n, row in rows]
 
 
 @pytest.mark.parametrize("change", [{"max_new_tokens": 5}, {"attn": "eager"}, {"dtype": "float64"}, {"depth": (0.9,)}])

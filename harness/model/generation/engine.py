@@ -11,17 +11,15 @@ the reference itself does the work.
 Knows nothing of experiments, of what tokens mean, nor of what is stored.
 """
 
-import time
 from collections.abc import Iterator, Sequence
 
 from harness.experiment.heads import Head
 from harness.experiment.intervention import ZEROED, Intervention
-from harness.experiment.locks import WAIT_SECONDS
 from harness.experiment.prefix_tree import LEAST_SHARED
 from harness.experiment.record import Ask, Completion
 from harness.model.generation import reference
 from harness.model.generation.group_walk import GroupWalk, Share
-from harness.model.generation.groups import Group, apart, at_once, groups_of, to_read
+from harness.model.generation.groups import Group, apart, at_once, groups_of, rounds_at_once, to_read
 from harness.model.generation.room import free_memory, rows_that_fit
 from harness.model.generation.row_answers import RowAnswers
 from harness.model.generation.stages import Flight, Stages
@@ -70,7 +68,8 @@ def run_rows(
     hangs on the row (a donor) nothing is shared. Raises what `run_row` raises.
     """
     for group in to_read(loaded, asks, least):
-        yield from _answers(loaded, group, branches, least)
+        for together in _answers(loaded, group, branches, least):
+            yield from together
 
 
 def run_side_by_side(
@@ -82,15 +81,16 @@ def run_side_by_side(
 ) -> Iterator[Sequence[tuple[int, int, tuple[Completion, ...]]]]:
     """Complete prompts round by round, of several rounds together: each one's round, number and completions.
 
-    Rounds are taken until they have as many prompts as are read side by side, or there is none at the moment (`None`).
-    What is given out together was answered together. Raises what `run_row` raises.
+    Rounds are taken until they have as many prompts as are read side by side, or there is none at the moment (`None`);
+    one at a time where none are. What is given out together was answered together. Raises what `run_row` raises.
     """
+    several = rounds_at_once(loaded) > 1
     taken: list[tuple[int, int, Ask]] = []
 
     def answered() -> Iterator[Sequence[tuple[int, int, tuple[Completion, ...]]]]:
         for group in to_read(loaded, [ask for _, _, ask in taken], least):
-            answers = ((*taken[number][:2], said) for number, said in _answers(loaded, group, branches, least))
-            yield from [list(answers)] if group.side_by_side else ([answer] for answer in answers)
+            for together in _answers(loaded, group, branches, least):
+                yield [(*taken[number][:2], said) for number, said in together]
         taken.clear()
 
     n_rounds = 0
@@ -98,10 +98,8 @@ def run_side_by_side(
         if asks is not None:
             taken += ((n_rounds, number, ask) for number, ask in enumerate(asks))
             n_rounds += 1
-            if len(taken) < at_once(loaded, [ask.prompt for _, _, ask in taken]):
+            if several and len(taken) < at_once(loaded, [ask.prompt for _, _, ask in taken]):
                 continue
-        elif not taken:
-            time.sleep(WAIT_SECONDS)
         yield from answered()
     yield from answered()
 
@@ -114,12 +112,13 @@ def run_rounds(
     branches: int | None = None,
     least: int = LEAST_SHARED,
     in_flight: int | None = None,
-) -> Iterator[tuple[int, int, tuple[Completion, ...]]]:
+) -> Iterator[Sequence[tuple[int, int, tuple[Completion, ...]]]]:
     """Complete prompts round by round, in flight together: each one's round, number and completions as it is done.
 
     In flight are prompts that have little in common, of one round or several: as many as the model's `stages` have
     turns and `SPARE`, unless another number is given, and as fit into memory. Rounds are asked for when there is place
-    for one; `None` is none at the moment. Raises what `run_row` raises.
+    for one; `None` is none at the moment. What is given out together was answered together. Raises what `run_row`
+    raises.
     """
     most, free = in_flight or stages.n_turns + SPARE, free_memory(loaded)
 
@@ -136,19 +135,21 @@ def run_rounds(
             yield from ((number, part) for group in groups_of(loaded, asks) for part in apart(group, least))
             number += 1
 
-    def run(work: tuple[int, Group], flight: Flight) -> Iterator[tuple[int, int, tuple[Completion, ...]]]:
+    def run(work: tuple[int, Group], flight: Flight) -> Iterator[Sequence[tuple[int, int, tuple[Completion, ...]]]]:
         share = Share(flight, rows(work[1]), free)
-        return ((work[0], *answer) for answer in _answers(loaded, work[1], branches, least, share))
+        for together in _answers(loaded, work[1], branches, least, share):
+            yield [(work[0], *answer) for answer in together]
 
     yield from stages.fly(groups(), run, part=lambda work: 1 / rows(work[1]), most=most)
 
 
 def _answers(
     loaded: LoadedModel, group: Group, branches: int | None, least: int, share: Share | None = None
-) -> Iterator[tuple[int, tuple[Completion, ...]]]:
+) -> Iterator[Sequence[tuple[int, tuple[Completion, ...]]]]:
+    """Of a group's prompts, what was answered together at a time."""
     if not group.by_reference:
         walk = GroupWalk(loaded, group.asks, branches, share)
         yield from walk.run_side_by_side(group.numbers) if group.side_by_side else walk.run(group.numbers, least)
         return
     for number, completions in reference.run_rows(loaded, group.asks):
-        yield group.numbers[number], completions
+        yield [(group.numbers[number], completions)]

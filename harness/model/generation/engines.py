@@ -3,7 +3,7 @@
 A way is a module with `run_rows` and `ENGINE_VERSION`, which changes whenever the meaning of what it computes does.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType, ModuleType
@@ -35,14 +35,6 @@ class ModelEngine:
     loaded: LoadedModel
     way: str
 
-    def __call__(self, asks: Sequence[Ask]) -> Iterator[tuple[int, tuple[Completion, ...]]]:
-        """Each ask's number and completions, as it is done (`harness.model.generation.reference.run_row`)."""
-        if self._stages is None:
-            yield from ENGINES[self.way].run_rows(self.loaded, asks)
-            return
-        for _, number, completions in engine.run_rounds(self.loaded, iter([asks]), self._stages):
-            yield number, completions
-
     @cached_property
     def _stages(self) -> Stages | None:
         return stages_of(self.loaded) if ENGINES[self.way] is engine else None
@@ -68,15 +60,18 @@ class ModelEngine:
 
     def rounds(
         self, rounds: Iterator[Sequence[Ask] | None]
-    ) -> Iterator[Sequence[tuple[int, int, tuple[Completion, ...]]]]:
-        """Prompts' rounds, numbers there and completions, as they are done; `None` is no round at the moment."""
+    ) -> Generator[Sequence[tuple[int, int, tuple[Completion, ...]]], None, None]:
+        """Prompts' rounds, numbers there and completions (`harness.model.generation.reference.run_row`), as they are
+        done: what is given out together was answered together. `None` is no round at the moment."""
         if self._stages is not None:
-            for answer in engine.run_rounds(self.loaded, rounds, self._stages):
-                yield [answer]
-        elif self.at_once > 1:
+            yield from engine.run_rounds(self.loaded, rounds, self._stages)
+        elif ENGINES[self.way] is engine:
             yield from engine.run_side_by_side(self.loaded, rounds)
         else:
-            raise ValueError("a model whose prompts are read one by one answers one round after the other")
+            asked = (asks for asks in rounds if asks is not None)
+            for place, asks in enumerate(asked):
+                for number, completions in reference.run_rows(self.loaded, asks):
+                    yield [(place, number, completions)]
 
     @cached_property
     def device(self) -> str:

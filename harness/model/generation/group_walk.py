@@ -80,18 +80,19 @@ class GroupWalk:
         self._halvings = 0
         self._waiting = Waiting(loaded, most=len(asks))
 
-    def run_side_by_side(self, numbers: Sequence[int]) -> Iterator[tuple[int, tuple[Completion, ...]]]:
-        """Each prompt's number and completions; the prompts have one replacement, and are answered together."""
-        for member in self._read_side_by_side(range(len(self._rows))):
-            yield numbers[member], self._rows[member].completions()
+    def run_side_by_side(self, numbers: Sequence[int]) -> Iterator[Sequence[tuple[int, tuple[Completion, ...]]]]:
+        """Each prompt's number and completions, with those of all that were answered together; the prompts have one
+        replacement."""
+        for members in self._read_side_by_side(range(len(self._rows))):
+            yield [(numbers[member], self._rows[member].completions()) for member in members]
 
-    def _read_side_by_side(self, members: Sequence[int]) -> Iterator[int]:
+    def _read_side_by_side(self, members: Sequence[int]) -> Iterator[Sequence[int]]:
         """Numbers of those that are answered, half as many at once wherever memory runs out."""
         rows = [self._rows[member] for member in members]
         if len(rows) == 1:
             for _ in self._read_again(Front(0, len(rows[0].ask.prompt.token_ids), tuple(members))):
                 pass
-            yield from members
+            yield members
             return
         try:
             with torch.inference_mode():
@@ -99,7 +100,8 @@ class GroupWalk:
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-        yield from [member for member in members if not self._rows[member].left]
+        if done := [member for member in members if not self._rows[member].left]:
+            yield done
         if left := [member for member in members if self._rows[member].left]:
             torch.cuda.empty_cache()
             self._halvings += 1
@@ -161,16 +163,17 @@ class GroupWalk:
             ]
             self._go_on_side_by_side(goes_on, ends[1:], room)
 
-    def run(self, numbers: Sequence[int], least: int) -> Iterator[tuple[int, tuple[Completion, ...]]]:
-        """Each prompt's number and completions, as soon as all of its head sets are answered."""
+    def run(self, numbers: Sequence[int], least: int) -> Iterator[Sequence[tuple[int, tuple[Completion, ...]]]]:
+        """Each prompt's number and completions, as soon as all of its head sets are answered; what was answered
+        together comes together."""
         for front in token_trie([row.ask.prompt.token_ids for row in self._rows], least=least):
             reported: set[int] = set()
-            for member in self._read_again(front):
-                if member not in reported and not self._rows[member].left:
-                    reported.add(member)
-                    yield numbers[member], self._rows[member].completions()
+            for _ in self._read_again(front):
+                if done := [each for each in front.prompts if each not in reported and not self._rows[each].left]:
+                    reported.update(done)
+                    yield [(numbers[member], self._rows[member].completions()) for member in done]
 
-    def _read_again(self, front: Front) -> Iterator[int]:
+    def _read_again(self, front: Front) -> Iterator[None]:
         """`_read` from the first token on, with less room wherever memory runs out."""
         room = self._room(front)
         while True:
@@ -224,8 +227,9 @@ class GroupWalk:
         fired: Mapping[frozenset[Head], int],
         room: Room,
         aside: Aside | None = None,
-    ) -> Iterator[int]:
-        """Answer what is left of the front's prompts, as far as `above` has read for it; numbers of prompts with news.
+    ) -> Iterator[None]:
+        """Answer what is left of the front's prompts, as far as `above` has read for it; gives a sign whenever some may
+        be answered.
 
         `fired` are calls of ablated projections so far, by head set. One prompt is put `aside`, where there is such.
         """
@@ -240,7 +244,7 @@ class GroupWalk:
             with torch.inference_mode():
                 for one in first.read(sets, held, room=room, halvings=self._halvings, fired=fired):
                     self._waiting.take(one, aside)
-            yield front.prompts[0]
+            yield
             return
         branching = Branching(self._loaded, first.front_replacement)
         tokens = first.ask.prompt.token_ids[front.start : front.stop]
@@ -252,10 +256,8 @@ class GroupWalk:
                 if child.children:
                     self._waiting.answer(aside)
                 yield from self._read(child, shared, branching.fired_in(0) + Counter(fired), room, aside)
-                if not self._waiting:
-                    yield from front.prompts
             self._waiting.answer(aside)
-            yield from front.prompts
+            yield
 
     def _aside(self, front: Front, read: SharedPrompt, room: Room) -> Aside | None:
         """For as many of the front's prompts as may wait beside one that is read, where they are answered together."""

@@ -18,7 +18,6 @@ Knows nothing of what rows are.
 """
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -29,7 +28,6 @@ from typing import Any, Self, TypeVar
 import torch
 from torch import nn
 
-from harness.experiment.locks import WAIT_SECONDS
 from harness.model.generation.branching import attention_modules, decoder_layers
 from harness.model.generation.fused import norms_within
 from harness.model.intervention.thread_hooks import ready_for_forwards, ready_for_hooks, replaced
@@ -118,8 +116,8 @@ class Stages:
         """What `run` gives for each of these works, as it comes, at most so many of them in flight.
 
         It is run in threads; what it raises there is raised here, and ends all of them, as closing the iterator does.
-        Works are asked for here, one when there is a place for it; `None` is none at the moment. A work is in flight
-        once its `part` of the memory is free.
+        Works are asked for here, one when there is a place for it; `None` is none at the moment, and whoever says so
+        while none is in flight waits meanwhile. A work is in flight once its `part` of the memory is free.
         """
         self.stopped = False
         handed: SimpleQueue[tuple[int, W] | None] = SimpleQueue()
@@ -161,8 +159,6 @@ class Stages:
                     handed.put((n_begun, work))
                     n_begun += 1
                 if n_begun == n_ended:
-                    if left:
-                        time.sleep(WAIT_SECONDS)
                     continue
                 got = results.get()
                 if got is None:

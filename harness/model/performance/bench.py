@@ -71,7 +71,8 @@ def _way(name: str) -> Way:
 
     def run(loaded: LoadedModel, group: Group, most: int) -> list[Completion]:
         asks = [Ask(work.prompt, work.head_sets, None, max_new_tokens=most) for work in group]
-        done = dict(ModelEngine(loaded, name)(asks))
+        answers = ModelEngine(loaded, name).rounds(iter([asks]))
+        done = {number: completions for together in answers for _, number, completions in together}
         return [completion for number in range(len(group)) for completion in done[number]]
 
     return run

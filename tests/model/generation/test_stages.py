@@ -1,5 +1,6 @@
 """Rows in flight through two and three stages on one CPU: the same answers, truly beside each other; and faults."""
 
+import itertools
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -52,11 +53,10 @@ def flown(
     loaded: LoadedModel, asks: Sequence[Ask], stages: Stages, in_flight: int | None = None, **how: Any
 ) -> Iterator[tuple[int, tuple[Completion, ...]]]:
     """Each ask's number and completions, all of one round."""
-    for number_of_round, number, completions in engine.run_rounds(
-        loaded, iter([asks]), stages, in_flight=in_flight, **how
-    ):
-        assert number_of_round == 0
-        yield number, completions
+    for together in engine.run_rounds(loaded, iter([asks]), stages, in_flight=in_flight, **how):
+        for number_of_round, number, completions in together:
+            assert number_of_round == 0
+            yield number, completions
 
 
 def assert_equal(got: Sequence[Completion], expected: Sequence[Completion]) -> None:
@@ -340,7 +340,8 @@ def test_rounds_are_asked_for_as_there_is_place() -> None:
             ahead.append(sum(len(one or ()) for one in rounds[:number]) - len(given))
             yield each
 
-    for number_of_round, number, completions in engine.run_rounds(loaded, come(), Stages(loaded, (0, 2)), in_flight=2):
+    answers = engine.run_rounds(loaded, come(), Stages(loaded, (0, 2)), in_flight=2)
+    for number_of_round, number, completions in itertools.chain.from_iterable(answers):
         given.append((number_of_round, number))
         assert_equal(completions, expected_of(loaded, asks[2 * number_of_round + number]))
     assert sorted(given) == [(each, number) for each in range(4) for number in range(2)]

@@ -105,6 +105,17 @@ def test_what_is_said_to_rows_of_a_filing_is_one_batch(known: bool, monkeypatch:
     )
 
 
+@pytest.mark.parametrize(("waits", "together"), [(True, [3]), (False, [1, 1, 1])])
+def test_what_is_answered_together_is_given_out_together(
+    waits: bool, together: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = replace(doubled("llama"), end_token_ids=frozenset())
+    asks = rows_of_a_filing(loaded, known=True)
+    behind_fronts(monkeypatch)
+    monkeypatch.setattr(LoadedModel, "waits_for_launches", waits)
+    assert [len(each) for each in engine.run_side_by_side(loaded, iter([asks]), least=8)] == together
+
+
 def test_nobody_waits_where_no_prompt_has_conditions_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """A front is read in runs of leaves; of one of them two of its prompts ask nothing, two share more."""
     loaded = replace(doubled("llama"), end_token_ids=frozenset())
