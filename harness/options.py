@@ -311,6 +311,12 @@ def resolve_settings(given: Mapping[str, Given], project: Path) -> Settings:
             f"{given['device-map'].where}: {settings.device_map} with Ray, which says itself which GPUs a model gets; "
             "expected auto, cuda or cpu; name no devices, and with --ablation-gpus how many"
         )
+    typed = "gpus" in given and not given["gpus"].standing
+    if typed and not settings.cluster and settings.device_map not in (None, "auto", "cuda"):
+        raise SettingsError(
+            f"{given['gpus'].where}: {settings.gpus} with the device map {settings.device_map}, which names what is "
+            "used; expected one of the two; leave the number out, or the map"
+        )
     if max(settings.judged_ks) > max(settings.k):
         raise SettingsError(
             f"{given['gate-k'].where}: {settings.gate_k}; expected at most the largest k, {max(settings.k)}"
@@ -340,8 +346,8 @@ def _check_partners(given: Mapping[str, Given], values: Mapping[str, Value]) -> 
 def given_without(where: str, partner: str) -> str:
     """What is said of an option that does nothing because its partner is not given; both as they are typed."""
     return (
-        f"{where}: given without {partner}, and alone does nothing; expected both or neither; add {partner}, or leave "
-        f"{where} out"
+        f"{where}: given without {partner}; expected {partner} beside it, for alone it does nothing; add {partner}, or "
+        f"leave {where} out"
     )
 
 

@@ -64,14 +64,14 @@ def test_an_option_is_refused_without_its_partner(name: str, prefix: str) -> Non
     with pytest.raises(SettingsError) as error:
         resolve_settings(typed, ROOT)
     assert str(error.value) == (
-        f"{prefix}{name}: given without {prefix}{partner}, and alone does nothing; expected both or neither; "
-        f"add {prefix}{partner}, or leave {prefix}{name} out"
+        f"{prefix}{name}: given without {prefix}{partner}; expected {prefix}{partner} beside it, for alone it does "
+        f"nothing; add {prefix}{partner}, or leave {prefix}{name} out"
     )
     for standing in (True, False):
         both = typed | {partner: Given(partner, other, ROOT, standing=standing)}
         assert getattr(resolve_settings(both, ROOT), option(name).field) != getattr(Settings(), option(name).field)
     if option(partner).switch:
-        with pytest.raises(SettingsError, match=rf"^{prefix}{name}: given without {prefix}{partner}, "):
+        with pytest.raises(SettingsError, match=rf"^{prefix}{name}: given without {prefix}{partner}; "):
             resolve_settings(typed | {partner: Given(partner, "false", ROOT)}, ROOT)
     assert option(name).told(prefix).endswith(f"; only with {prefix}{partner}")
 
@@ -80,6 +80,16 @@ def test_an_option_is_refused_without_its_partner(name: str, prefix: str) -> Non
 def test_what_stands_in_a_file_waits_for_its_partner(name: str) -> None:
     field = option(name).field
     assert getattr(resolve(**{field: PARTNERS[name][0]}), field) != getattr(Settings(), field)
+
+
+def test_a_number_of_gpus_is_refused_where_devices_are_named() -> None:
+    gpus = {"gpus": Given("--gpus", "2", ROOT)}
+    for named in ("cpu", "cuda:1", '{"": 0}'):
+        asked = gpus | {"device-map": Given("--device-map", named, ROOT)}
+        with pytest.raises(SettingsError, match=r"^--gpus: 2 with the device map .*; expected one of the two; leave"):
+            resolve_settings(asked, ROOT)
+    assert resolve(gpus="2", device_map="cpu").gpus == 2, "in a file it waits"
+    assert resolve_settings(gpus | {"device-map": Given("--device-map", "auto", ROOT)}, ROOT).gpus == 2
 
 
 @pytest.mark.parametrize("other", [{"mode": "mean"}, {"phase": "decode"}, {"mode": "needle_edge"}])

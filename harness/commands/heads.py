@@ -222,7 +222,7 @@ def _chosen_heads(arguments: argparse.Namespace) -> frozenset[Head]:
         if arguments.list is not None or arguments.k is not None:
             option = "--list" if arguments.list is not None else "--k"
             raise SettingsError(
-                f"{option}: given with heads by name, which are all meant; expected a file; leave it out"
+                f"{option}: given with heads by name, which are all meant; expected it with a file; leave it out"
             )
         return named
     ranking, listed_as = read_ranking(file), arguments.list or "global"

@@ -59,8 +59,8 @@ def test_a_shape_needs_heads(capsys: Capture) -> None:
 def test_what_cannot_be_used(tmp_path: Path, capsys: Capture) -> None:
     assert "--experiments: 'within'" in refusal(capsys, "bench", "--experiments", "within")
     alone = ("bench", "--figure", tmp_path / "a.png")
-    assert refusal(capsys, *alone).startswith("--figure: given without --growth, and alone does nothing; ")
-    assert refusal(capsys, *alone, "--growth", "1").startswith("--figure: given without --json, and alone ")
+    assert refusal(capsys, *alone).startswith("--figure: given without --growth; expected ")
+    assert refusal(capsys, *alone, "--growth", "1").startswith("--figure: given without --json; expected ")
     assert "--figure: a.bmp; expected a file that ends in" in refusal(
         capsys, "bench", "--figure", "a.bmp", "--growth", "1", "--json", tmp_path / "a.json"
     )
@@ -81,7 +81,7 @@ def test_a_shape_takes_no_option_of_a_model(option: str, capsys: Capture) -> Non
 @pytest.mark.parametrize(("option", "value"), [("--prompt-tokens", "100-200"), ("--one-filing", "in_place")])
 def test_a_model_takes_no_option_of_a_shape(option: str, value: str, capsys: Capture) -> None:
     line = refusal(capsys, "bench", option, value)
-    assert line.startswith(f"{option}: given without --shape llama-3-8b or llama-3.3-70b, and alone does nothing; ")
+    assert line.startswith(f"{option}: given without --shape llama-3-8b or llama-3.3-70b; expected ")
 
 
 @pytest.mark.parametrize("option", ["--rows", "--prompt-tokens"])

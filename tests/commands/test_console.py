@@ -87,8 +87,8 @@ def test_one_of_several_values_will_do() -> None:
     assert rule.fault(argparse.Namespace(**given)) is None
     fault = rule.fault(argparse.Namespace(**given | {"experiments": "own,randomly"}))
     assert fault == (
-        "--draws: given without --experiments random or uniform, and alone does nothing; expected both or neither; "
-        "add --experiments random or uniform, or leave --draws out"
+        "--draws: given without --experiments random or uniform; expected --experiments random or uniform beside it, "
+        "for alone it does nothing; add --experiments random or uniform, or leave --draws out"
     )
 
 

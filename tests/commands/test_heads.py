@@ -251,9 +251,9 @@ def test_paths_are_relative_to_the_working_folder(
         ("--method", "mean", "method: 'mean'; expected one of summed_attention"),
         ("--variant", "authors", "variant: 'authors' of summed_attention; expected none, for it has no variants"),
         ("--top-k", "13", "top_k: 13; expected 1 to 12"),
-        ("--max-new-tokens", "9", "--max-new-tokens: given without --method retrieval_score or logit_contribution, "),
-        ("--gpus", "2", "--gpus: given without --ray, and alone does nothing; "),
-        ("--ray-mixed", "", "--ray-mixed: given without --ray, and alone does nothing; "),
+        ("--max-new-tokens", "9", "--max-new-tokens: given without --method retrieval_score or logit_contribution; "),
+        ("--gpus", "2", "--gpus: given without --ray; expected "),
+        ("--ray-mixed", "", "--ray-mixed: given without --ray; expected "),
         ("--max-rows", "8", "rows.jsonl: no rows for identification"),
         ("--max-rows", "two", "--max-rows: 'two'; expected a whole number of at least 1"),
         ("--seed", "-1", "--seed: '-1'; expected a whole number of at least 0"),
@@ -317,7 +317,7 @@ def test_models_that_cannot_be_written(checkpoint: Path, heads_file: Path, tmp_p
     assert refusal(capsys, *argv, heads_file, "--k", "3").startswith("--k: 3; expected 1 to 2, the heads of global in ")
     for named in (("--k", "3"), ("--list", "shared")):
         line = refusal(capsys, *argv, "L0H1", *named)
-        assert line.startswith(f"{named[0]}: given with heads by name, which are all meant; expected a file; leave")
-    assert refusal(capsys, *argv, "L0H1", "--seed", "3").startswith("--seed: given without --mode mean, and alone ")
+        assert line.startswith(f"{named[0]}: given with heads by name, which are all meant; expected it with a file;")
+    assert refusal(capsys, *argv, "L0H1", "--seed", "3").startswith("--seed: given without --mode mean; expected ")
     assert "no task year; expected one of ceo_lastname" in refusal(capsys, *argv, heads_file, "--list", "year")
     assert not (tmp_path / "cut").exists()

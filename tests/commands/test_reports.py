@@ -181,7 +181,7 @@ def test_what_cannot_be_used_of_published_files(tmp_path: Path, capsys: Capture)
         refusal(capsys, *command) == "within_task_ablation.json: city.1.matches: 12; expected at most the 10 attempts"
     )
     write_documents(documents(), folder)
-    assert "expected both or neither" in refusal(capsys, *command, "--model", "some/model")
+    assert "--model: given without --model-shape; " in refusal(capsys, *command, "--model", "some/model")
     heads = folder / "older_heads.json"
     assert "1 follow from the ranking" in refusal(capsys, *command, "--heads", heads)
     shape = ("--model", "m", "--model-shape", "2,2")

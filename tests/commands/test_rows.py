@@ -141,9 +141,9 @@ def test_bad_input(folder: Path, capsys: Capture) -> None:
 def test_options_that_do_not_go_together(folder: Path, capsys: Capture) -> None:
     out = ("--out", folder.parent / "rows.jsonl")
     line = refusal(capsys, "filings", folder, *out, "--seq-len", "700")
-    assert line.startswith("--seq-len: given without --model, and alone does nothing; expected both or neither; ")
-    assert refusal(capsys, "filings", folder, *out, "--model", "m").startswith("--model: given without --seq-len, ")
-    assert refusal(capsys, "filings", folder, *out, "--draw-seed", "3").startswith("--draw-seed: given without --draw,")
+    assert line.startswith("--seq-len: given without --model; expected --model beside it, ")
+    assert refusal(capsys, "filings", folder, *out, "--model", "m").startswith("--model: given without --seq-len; ")
+    assert refusal(capsys, "filings", folder, *out, "--draw-seed", "3").startswith("--draw-seed: given without --draw;")
     for option in (("--in-place",), ("--tasks", "ceo_lastname"), ("--model", "m"), ("--candidates", "c.csv")):
         line = refusal(capsys, "filings", folder, *out, "--manifest", "m.json", *option)
         assert line.startswith(f"{option[0]}: given beside --manifest; expected one of the two")
@@ -151,6 +151,6 @@ def test_options_that_do_not_go_together(folder: Path, capsys: Capture) -> None:
         line = refusal(capsys, "filings", folder, *out, "--manifest", "m.json", *option)
         assert line.startswith(f"{option[0]}: given beside --manifest; expected one of the two")
         line = refusal(capsys, "filings", folder, *out, *option)
-        assert line.startswith(f"{option[0]}: given without --seq-len, and alone does nothing; ")
+        assert line.startswith(f"{option[0]}: given without --seq-len; expected ")
     usage_error(capsys, "filings", folder, *out, "--manifest", "m.json", "--write-manifest", "n.json")
     usage_error(capsys, "filings", folder)

@@ -102,7 +102,7 @@ def test_an_option_without_its_partner_is_refused_where_it_is_typed(
     """What stands in a file, or in the environment, is for every command."""
     project.only_ini()
     refused = project.run("evals", as_typed(option))
-    assert usage_error(refused).startswith(f"--ablation-{option.name}: given without --ablation-{option.needs}, and ")
+    assert usage_error(refused).startswith(f"--ablation-{option.name}: given without --ablation-{option.needs}; ")
     assert project.left() == []
     project.only_ini(**{f"ablation_{option.field}": TEXTS[option.name][0]})
     in_ini = settings_of(project)
