@@ -24,6 +24,7 @@ from harness.model.generation.attention import HALVES, attention, sees_everythin
 from harness.model.generation.fused import fused
 from harness.model.generation.node_attention import BIAS_STEP, COPIED_BYTES, TO_NODES, Arrangement, HeldLayers, bias_of
 from harness.model.generation.node_cache import NodeLayer
+from harness.model.generation.room import free_memory
 from harness.model.loading.devices import uploaded
 from harness.model.loading.loaded_model import LoadedModel
 
@@ -32,6 +33,9 @@ PLAIN_STEPS = 1
 
 WORTH_CAPTURING = 3
 """Steps that may follow, at least, where one is captured."""
+
+COPIED = 0.03
+"""Of the memory that is free: keys and values that may be copied, of all layers, where that is more."""
 
 CAPTURE_BYTES = 2**30
 """More than the intermediate results of one step take."""
@@ -130,6 +134,14 @@ class LeafStep:
         self._steps += 1
         return self._beside() if self._steps <= PLAIN_STEPS else self._replay()
 
+    @property
+    def _copied_bytes(self) -> int:
+        """Of a layer's keys and values, which may be copied: in single precision rows that stand in for others cost."""
+        if self._loaded.model.dtype in HALVES:
+            return COPIED_BYTES
+        free = min(free_memory(self._loaded).values())
+        return max(COPIED_BYTES, int(COPIED * free / len(self._loaded.outputs)))
+
     def _held_now(self) -> HeldLayers:
         """Where each row finds what its node holds; layers whose rows part alike have it in common."""
         known: dict[object, Arrangement] = {}
@@ -144,7 +156,7 @@ class LeafStep:
                         part.device,
                         self._loaded.model.dtype,
                         in_one=self.keeps_shape,
-                        spare=COPIED_BYTES // part.position_bytes,
+                        spare=self._copied_bytes // part.position_bytes,
                     )
                 parts.append(known[alike].of([memory.buffers() for memory in part.memories]))
             held.append(parts)
@@ -238,11 +250,12 @@ class _Memories:
         number = {id(memory): place for place, memory in enumerate(self.memories)}
         self.device = held[0].buffers()[0].device
         of_part = [
-            [(number[id(each.whole)], each.first, part.length, each.length - part.length)] * len(part.nodes[layer])
+            (number[id(each.whole)], each.first, part.length, each.length - part.length)
             for part, each in zip(parts, held, strict=True)
         ]
-        numbers = np.array([row for rows in of_part for row in rows], dtype=np.int64)
-        numbers[:, 1] += np.concatenate([np.asarray(part.nodes[layer]) for part in parts])
+        nodes = [np.asarray(part.nodes[layer], dtype=np.int64) for part in parts]
+        numbers = np.repeat(np.array(of_part, dtype=np.int64), [*map(len, nodes)], axis=0)
+        numbers[:, 1] += np.concatenate(nodes)
         self.places = numbers[:, :3]
         # of each row, how many positions are held behind: a draft's
         self.n_drafted = numbers[:, 3]

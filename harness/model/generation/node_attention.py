@@ -41,6 +41,12 @@ WORTH_ANOTHER_RUN = 2**20
 COPIED_BYTES = 2**25
 """Of a layer's keys and values, which may be copied for that."""
 
+FEW = 32
+"""Queries of a key head up to which attention in single precision is two products, whatever they are.
+
+The kernel computes tiles of 64 queries. PLACEHOLDER
+"""
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Nodes:
@@ -280,7 +286,8 @@ def _weighed(
     if bias is not None and bias.shape[2] > 1:
         bias = bias.repeat(1, 1, copies, 1)
     # a part may hold nothing, which kernels are not asked about
-    by_kernel = query.is_cuda and query.dtype != torch.float64 and key.shape[2] > 0
+    few = query.dtype not in HALVES and side.shape[2] <= FEW
+    by_kernel = query.is_cuda and query.dtype != torch.float64 and key.shape[2] > 0 and not few
     weigh = _by_kernel if by_kernel else _by_definition
     attended, weight = (part.reshape(rows, n_heads, n_queries, -1) for part in weigh(side, key, value, scale, bias))
     return attended, weight
@@ -309,15 +316,11 @@ def _by_definition(
 ) -> Weighed:
     """softmax(Q K^T) V and the log of the weights' sum, of as many heads everywhere."""
     exact = torch.promote_types(query.dtype, torch.float32)
-    scores = query.to(exact) @ key.to(exact).transpose(2, 3) * scale
-    unseen = None if bias is None else bias < 0
-    if unseen is not None:
-        scores = scores.masked_fill(unseen, -torch.inf)
+    scores = (query.to(exact) * scale) @ key.to(exact).transpose(2, 3)
+    if bias is not None:
+        scores += bias
     weight = scores.logsumexp(dim=-1, keepdim=True)
-    if unseen is not None:
-        # of a node that holds nothing
-        weight = weight.clamp(min=torch.finfo(exact).min)
-    return (scores - weight).exp() @ value.to(exact), weight
+    return scores.sub_(weight).exp_() @ value.to(exact), weight
 
 
 AttentionInterface.register(TO_NODES, attend)

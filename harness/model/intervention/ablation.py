@@ -241,12 +241,14 @@ def _ablated_columns(
     outputs: Mapping[int, AttentionOutput], head_sets: Sequence[Collection[Head]]
 ) -> dict[int, torch.Tensor]:
     """For each layer that loses a head in some row the columns that each row loses: (rows, width)."""
-    columns: dict[int, torch.Tensor] = {}
+    lost: dict[int, list[tuple[int, int]]] = {}
     for row, heads in enumerate(head_sets):
         for head in heads:
-            output = outputs[head.layer]
-            width = output.n_heads * output.head_dim
-            if head.layer not in columns:
-                columns[head.layer] = torch.zeros(len(head_sets), width, dtype=torch.bool)
-            columns[head.layer][row, head.head * output.head_dim : (head.head + 1) * output.head_dim] = True
+            lost.setdefault(head.layer, []).append((row, head.head))
+    columns: dict[int, torch.Tensor] = {}
+    for layer, pairs in lost.items():
+        rows, numbers = torch.tensor(pairs).T
+        of_heads = torch.zeros(len(head_sets), outputs[layer].n_heads, dtype=torch.bool)
+        of_heads[rows, numbers] = True
+        columns[layer] = of_heads.repeat_interleave(outputs[layer].head_dim, dim=1)
     return columns

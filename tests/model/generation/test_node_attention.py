@@ -110,15 +110,16 @@ def test_two_parts_are_one_attention(
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("worth", [0, 10**6])
+@pytest.mark.parametrize(("worth", "few"), [(0, 0), (0, 32), (10**6, 0), (10**6, 32)])
 def test_several_prompts_are_each_attended_to_as_far_as_they_go(
-    device: str, dtype: torch.dtype, worth: int, monkeypatch: pytest.MonkeyPatch
+    device: str, dtype: torch.dtype, worth: int, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A front and two memories behind it: nodes of 30, 17 and 0 positions in one, of 5 in another; two tokens a row.
 
     Of the front's nodes two have more rows than the one between them.
     """
     monkeypatch.setattr(node_attention, "WORTH_ANOTHER_RUN", worth)
+    monkeypatch.setattr(node_attention, "FEW", few)
     generator, n_heads, key_heads, width = torch.Generator().manual_seed(0), 8, 2, 16
 
     def drawn(rows: int, heads: int, places: int) -> torch.Tensor:
