@@ -108,7 +108,7 @@ def forward_with(
 
         for layer in layers:
             standing_in.enter_context(replaced(layer, partial(stand_in, layer)))
-        ids = torch.tensor(token_ids, device=loaded.device)
+        ids = uploaded(torch.tensor(token_ids), loaded.device)
         output = loaded.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=n_logits)
     logits: torch.Tensor = output.logits
     return logits

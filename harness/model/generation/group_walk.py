@@ -32,6 +32,10 @@ from harness.model.generation.waiting import Aside, Waiting
 from harness.model.loading.loaded_model import LoadedModel
 
 
+CUT = 4
+"""What it takes to go on behind a cut, in what it takes to start a pass through all layers: trees are made, too."""
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Share:
     """What one of several rows in flight may take: `free` is what all of them have on each device."""
@@ -112,7 +116,8 @@ class GroupWalk:
         """What is left of these rows, as much of it at once as there is room for."""
         room = self._room_of(max(row.capacity for row in rows))
         n_layers, n_nodes = len(self._loaded.outputs), prefix_tree(rows[0].left, len(self._loaded.outputs)).n_nodes
-        ends = cuts([row.ask.prompt.token_ids for row in rows], busy_tokens(self._loaded) * n_layers / n_nodes)
+        cost = CUT * busy_tokens(self._loaded) * n_layers / n_nodes
+        ends = cuts([row.ask.prompt.token_ids for row in rows], cost)
         # what was read up to a cut is held beside what goes on from it
         fits = (1 + len(ends)) * len(rows) * n_nodes <= room.rows
         self._go_on_side_by_side([_Alike(rows)], ends if fits else (), room)
@@ -156,12 +161,13 @@ class GroupWalk:
                     ],
                 )
                 continue
-            branching.check()
             goes_on = [
                 replace(part, read=each, fired=part.fired + branching.fired_in(each.tree.prompts[0]))
                 for part, each in zip(of, some, strict=True)
             ]
             self._go_on_side_by_side(goes_on, ends[1:], room)
+            # not before: it waits for the device, which is to be given what comes next meanwhile
+            branching.check()
 
     def run(self, numbers: Sequence[int], least: int) -> Iterator[Sequence[tuple[int, tuple[Completion, ...]]]]:
         """Each prompt's number and completions, as soon as all of its head sets are answered; what was answered
