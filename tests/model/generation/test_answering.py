@@ -75,3 +75,29 @@ def test_who_said_what_the_untouched_model_said_is_not_fed_it_again(monkeypatch:
     every = [heads for ask in asks for heads in ask.head_sets]
     assert sorted(fed[: len(every)], key=str) == sorted(every, key=str), "the gold value is fed to all"
     assert fed[len(every) :] == [frozenset({other})] * 2
+
+
+def test_prompts_whose_baseline_the_gold_value_tells_are_decoded_with_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of two prompts the untouched model says one's gold value and ends; other conditions of both go on in one loop."""
+    endless = replace(doubled("llama"), end_token_ids=frozenset())
+    right = follow_gold(endless, random_prompt(20, seed=1), 2)
+    (longer,) = reference.run_row(endless, right, [UNTOUCHED], None, max_new_tokens=3)
+    loaded = replace(endless, end_token_ids=frozenset({longer.token_ids[2]}))
+    loops: list[int] = []
+    decode = answering.decode
+
+    def noted(loaded: LoadedModel, step: LeafStep, leaves: Sequence[Leaf], replacement: Replacement) -> None:
+        loops.append(len(leaves))
+        decode(loaded, step, leaves, replacement)
+
+    monkeypatch.setattr(LoadedModel, "waits_for_launches", True)
+    monkeypatch.setattr(answering, "decode", noted)
+    asks = [Ask(prompt, SETS, None, max_new_tokens=8) for prompt in (right, random_prompt(22, seed=2))]
+    for number, got in engine.run_rows(loaded, asks):
+        ((_, expected),) = reference.run_rows(loaded, [asks[number]])
+        assert_same(got, expected, 1e-10)
+        assert (got[0].token_ids == right.value_ids) == (number == 0)
+    assert len(loops) == 1
+    assert len(SETS) < loops[0] < 2 * len(SETS)
