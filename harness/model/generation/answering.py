@@ -41,9 +41,11 @@ def answer_together(loaded: LoadedModel, reads: Sequence[ReadPrompt]) -> None:
     for read in reads:
         if not fed_by_leaf and not read.gold_is_read:
             read.read_gold(loaded)
-    if by_leaf:
-        for some in _in_runs(loaded, reads):
-            _answer_by_leaf(loaded, some, _feed_gold(loaded, some) if fed_by_leaf else None)
+    if fed_by_leaf:
+        for some in _in_runs(loaded, reads, [len(read.leaves) for read in reads], [read.gold for read in reads]):
+            _answer_by_leaf(loaded, some, _feed_gold(loaded, some))
+    elif by_leaf:
+        _answer_by_leaf(loaded, reads, None)
     else:
         for read in reads:
             _answer_by_node(loaded, read)
@@ -53,18 +55,19 @@ def answer_together(loaded: LoadedModel, reads: Sequence[ReadPrompt]) -> None:
         read.keep()
 
 
-def _in_runs(loaded: LoadedModel, reads: Sequence[ReadPrompt]) -> Iterator[Sequence[ReadPrompt]]:
-    """As many at once as the logits of their drafts have room for."""
+def _in_runs(
+    loaded: LoadedModel, reads: Sequence[ReadPrompt], n_leaves: Sequence[int], drafts: Sequence[Sequence[int]]
+) -> Iterator[Sequence[ReadPrompt]]:
+    """As many at once as the logits of so many leaves of each, after its draft, have room for."""
     n_words, n_bytes = loaded.model.config.get_text_config().vocab_size, loaded.model.dtype.itemsize
     most = min(MOST_LOGITS, max(LOGITS_BYTES, COMPUTED * min(free_memory(loaded).values())) / n_bytes)
-    run: list[ReadPrompt] = []
-    for read in reads:
-        run.append(read)
-        width = max(1 + max(each.row.ask.max_new_tokens, len(each.draft), len(each.gold)) for each in run)
-        if len(run) > 1 and sum(len(each.answers) for each in run) * width * n_words > most:
-            yield run[:-1]
-            run = [read]
-    yield run
+    start = 0
+    for stop in range(1, len(reads) + 1):
+        width = 1 + max(map(len, drafts[start:stop]))
+        if stop - start > 1 and sum(n_leaves[start:stop]) * width * n_words > most:
+            yield reads[start : stop - 1]
+            start = stop - 1
+    yield reads[start:]
 
 
 def _answer_by_leaf(loaded: LoadedModel, reads: Sequence[ReadPrompt], step: LeafStep | None) -> None:
@@ -104,11 +107,14 @@ def _feed_gold(loaded: LoadedModel, reads: Sequence[ReadPrompt]) -> LeafStep:
 
 def _feed_baselines(loaded: LoadedModel, reads: Sequence[ReadPrompt]) -> None:
     """What leaves say along the untouched model's answer, of which that is to be known, and go on to say."""
-    places = [read.to_follow for read in reads]
-    if any(places):
-        follow = [read.follow_baseline for read in reads]
-        step = _feed_drafts(loaded, reads, places, [read.draft for read in reads], follow)
-        _decode_left(loaded, step, _at(reads, places), reads[0].branching.replacement)
+    reads = [read for read in reads if read.to_follow]
+    if not reads:
+        return
+    for some in _in_runs(loaded, reads, [len(read.to_follow) for read in reads], [read.draft for read in reads]):
+        places = [read.to_follow for read in some]
+        follow = [read.follow_baseline for read in some]
+        step = _feed_drafts(loaded, some, places, [read.draft for read in some], follow)
+        _decode_left(loaded, step, _at(some, places), some[0].branching.replacement)
 
 
 def _feed_drafts(

@@ -31,7 +31,6 @@ from harness.model.generation.stages import Flight
 from harness.model.generation.waiting import Aside, Waiting
 from harness.model.loading.loaded_model import LoadedModel
 
-
 CUT = 4
 """What it takes to go on behind a cut, in what it takes to start a pass through all layers: trees are made, too."""
 

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 from harness.errors import AblationError
 from harness.experiment.heads import Head
 from harness.model.generation import leaf_step as leaf_step_module
+from harness.model.generation import node_attention
 from harness.model.generation.leaf_step import PLAIN_STEPS, Held, LeafStep, can_step_by_leaf
 from harness.model.generation.node_cache import NodeCache, NodeLayer
 from harness.model.intervention.ablation import Ablation
@@ -220,3 +221,16 @@ def test_replays_are_told_to_those_who_count() -> None:
         for n_fed, ids in enumerate(STEPS):
             step.feed(ids, [n_fed] * 3)
     assert counter.steps == len(STEPS)
+
+
+@torch.inference_mode()
+def test_single_precision_copies_what_memory_is_free_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    for dtype, free, expected in (
+        (torch.float32, 2.0**40, int(leaf_step_module.COPIED * 2**40 / N_LAYERS)),
+        (torch.float32, 2.0**30, node_attention.COPIED_BYTES),
+        (torch.bfloat16, 2.0**40, node_attention.COPIED_BYTES),
+    ):
+        loaded = without_windows("llama", "cpu")
+        loaded.model.to(dtype)
+        monkeypatch.setattr(leaf_step_module, "free_memory", lambda loaded, free=free: {loaded.device: free})
+        assert leaf_step(loaded, filled(loaded, [0, 1]))._copied_bytes == expected
