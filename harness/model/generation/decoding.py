@@ -16,6 +16,7 @@ Knows nothing of trees, nor of where keys and values lie.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -81,16 +82,22 @@ class Reading:
 
         Position i is the one after the first i tokens of the draft.
         """
-        for position in range(min(1 + len(draft), len(self.best[row]))):
-            if greedy.done or list(draft[:position]) != greedy.token_ids[:position]:
+        own = greedy.token_ids
+        for position in range(min(1 + len(draft), self.best.shape[1])):
+            if greedy.done or (position and own[position - 1] != draft[position - 1]):
                 return
-            if len(greedy.token_ids) == position:
+            if len(own) == position:
                 self.take(row, position, greedy)
 
     def take(self, row: int, position: int, greedy: Greedy) -> None:
         """Add the row's choice at one position."""
-        where = row, position
-        greedy.add(int(self.best[where]), float(self.gaps[where]), float(self.best_logprobs[where]))
+        best, gaps, logprobs = self._lists
+        greedy.add(best[row][position], gaps[row][position], logprobs[row][position])
+
+    @cached_property
+    def _lists(self) -> tuple[list[list[int]], list[list[float]], list[list[float]]]:
+        """What is taken one by one: numbers of arrays are slow to come by."""
+        return self.best.tolist(), self.gaps.tolist(), self.best_logprobs.tolist()
 
     def logprobs(self, token_ids: Sequence[int], rows: range) -> list[list[float]]:
         """For each of these rows log p(token i | position i) of each token."""

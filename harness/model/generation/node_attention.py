@@ -42,9 +42,9 @@ COPIED_BYTES = 2**25
 """Of a layer's keys and values, which may be copied for that."""
 
 FEW = 32
-"""Queries of a key head up to which attention in single precision is two products, whatever they are.
+"""Queries of a key head up to which attention in single precision is written out as two products.
 
-The kernel computes tiles of 64 queries. PLACEHOLDER
+The kernel computes tiles of 64 queries, most of which would be nobody's.
 """
 
 
@@ -296,7 +296,7 @@ def _weighed(
 def _by_kernel(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, bias: torch.Tensor | None
 ) -> Weighed:
-    """As `_by_definition`, as fast as keys can be read, by the kernels behind torch's sdpa: they know the weights' sum.
+    """As `_by_definition`, by the kernels behind torch's sdpa, which know the weights' sum.
 
     The flash kernel is the faster one, and knows half precision and no bias.
     """
