@@ -12,7 +12,7 @@ from tiny_models import HEAD_DIM, doubled, random_prompt, wrap
 
 from harness.experiment.heads import Head
 from harness.experiment.record import Ask
-from harness.model.generation import answering, engine, reference
+from harness.model.generation import answering, decoding, engine, reference
 from harness.model.generation.decoding import Leaf, Reading
 from harness.model.generation.leaf_step import LeafStep
 from harness.model.intervention.projection_input import Replacement
@@ -86,7 +86,7 @@ def test_prompts_whose_baseline_the_gold_value_tells_are_decoded_with_the_others
     (longer,) = reference.run_row(endless, right, [UNTOUCHED], None, max_new_tokens=3)
     loaded = replace(endless, end_token_ids=frozenset({longer.token_ids[2]}))
     loops: list[int] = []
-    decode = answering.decode
+    decode = decoding.decode
 
     def noted(loaded: LoadedModel, step: LeafStep, leaves: Sequence[Leaf], replacement: Replacement) -> None:
         loops.append(len(leaves))
