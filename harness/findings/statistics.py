@@ -25,6 +25,10 @@ class Interval:
         return self.low, self.high
 
 
+NORMAL_975 = 1.959963984540054
+"""The normal distribution's 0.975 quantile, as `scipy.special.ndtri` has it."""
+
+
 @cache
 def wilson(matches: int, n: int) -> Interval | None:
     """Wilson's 95 % score interval of a proportion, without continuity correction; `None` where n is 0.
@@ -42,9 +46,7 @@ def wilson(matches: int, n: int) -> Interval | None:
         raise ValueError(f"wilson: {matches} matches of {n}; expected 0 <= matches <= n")
     if n == 0:
         return None
-    from scipy.special import ndtri
-
-    z, p = float(ndtri(0.975)), matches / n
+    z, p = NORMAL_975, matches / n
     whole = 2 * (n + z**2)
     centre, reach = (2 * n * p + z**2) / whole, z / whole * math.sqrt(4 * n * p * (1 - p) + z**2)
     return Interval(0.0 if matches == 0 else centre - reach, 1.0 if matches == n else centre + reach)
@@ -76,10 +78,14 @@ def mcnemar_p(lost: int, gained: int) -> float:
     percentages, Psychometrika 12, 153-157, with the binomial distribution of the discordant pairs
     instead of its chi-square approximation. It is symmetric, so both tails are twice the smaller.
     """
-    from scipy.special import bdtr
-
+    if lost == gained:
+        return 1.0
     n = lost + gained
-    return 1.0 if lost == gained else min(1.0, 2 * float(bdtr(min(lost, gained), n, 0.5)))
+    ways = tail = 1  # how often so many of n pairs change the rarer way, of 2^n patterns; and so many or fewer
+    for changed in range(min(lost, gained)):
+        ways = ways * (n - changed) // (changed + 1)
+        tail += ways
+    return min(1.0, 2 * tail / (1 << n))
 
 
 def sign_permutation_p(sums: Sequence[int]) -> float | None:

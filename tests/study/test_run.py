@@ -4,7 +4,7 @@ import itertools
 import json
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from harness.experiment.heads import Blueprint, Head
 from harness.experiment.intervention import ZEROED, Intervention, MeanValues
 from harness.experiment.locks import try_claim
 from harness.experiment.plan import jobs_of
-from harness.experiment.record import Ask, Completion
+from harness.experiment.record import Ask, Completion, Record
 from harness.experiment.store import Store
 from harness.experiment.store_merge import merge_stores
 from harness.study.asked_model import AskedModel
@@ -94,6 +94,25 @@ def test_a_second_run_computes_nothing(inputs: Inputs, store: Path) -> None:
     with Store(store) as opened:
         plan = Run(inputs, opened, run_id="c").plan([TWO])
     assert (plan.work, plan.distinct, plan.stored) == ((), 12, 12)
+
+
+def test_a_record_is_read_once(inputs: Inputs, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the plan or for the report; and the store is looked into once for all jobs of a row, not for each."""
+    looks: list[int] = []
+    found = Store.found
+
+    def watched(self: Store, keys: Iterable[str], *, run: str | None = None) -> dict[str, Record]:
+        looks.append(len(asked := list(keys)))
+        return found(self, asked, run=run)
+
+    execute(inputs, store, [BASELINE, TWO])
+    monkeypatch.setattr(Store, "found", watched)
+    with Store(store) as opened:
+        run = Run(inputs, opened, run_id="b")
+        run.plan([BASELINE, TWO])
+        assert looks == [2] * len(inputs.rows)
+        records = run.records([BASELINE, TWO, ONE])
+        assert (len(records), looks[len(inputs.rows) :]) == (2 * len(inputs.rows), [len(inputs.rows)])
 
 
 def test_a_damaged_record_alone_is_computed_again(inputs: Inputs, store: Path) -> None:
