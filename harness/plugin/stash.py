@@ -28,7 +28,8 @@ if TYPE_CHECKING:  # every pytest run with the plugin installed imports this mod
     from harness.findings.report.report_data import ReportData
     from harness.plugin.status_line import Follower
     from harness.retrieval.rows import Row
-    from harness.study.session import Place, StudySession
+    from harness.study.session import StudySession
+    from harness.study.workers import Place
 
 
 KEPT = {"-k", "-m", "-n", "-p", "--numprocesses"}
@@ -252,8 +253,7 @@ def study_of(config: pytest.Config) -> "StudySession":
 
 
 def _place(config: pytest.Config) -> "Place":
-    from harness.study.session import Place
-    from harness.study.workers import end_with_parent
+    from harness.study.workers import Place, end_with_parent
 
     worker: Mapping[str, Any] | None = getattr(config, "workerinput", None)
     place = Place(config.stash[RUN_ID], typed_in=typed_in(config), command=told(config))

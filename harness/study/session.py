@@ -1,22 +1,20 @@
 """The study of one test session: from declared conditions to results, report and plots.
 
 What pytest's hooks do not do themselves stands here: it reads the inputs, collects the declared conditions, runs them
-once on first need, and writes the report from what the store holds, however the session ended. On workers that share
-a study the results are read from the store too, and only the main process reports.
+once on first need (`computation`), and writes the report from what the store holds, however the session ended. On
+workers that share a study the results are read from the store too, and only the main process reports.
 """
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-from harness.errors import BusyError, HarnessError, ReportError, SettingsError, StoreError, memory_is_named
+from harness.errors import HarnessError, ReportError, SettingsError, StoreError, memory_is_named
 from harness.experiment.conditions import BASELINE, UNTOUCHED, Condition, distinct, read_conditions, write_conditions
 from harness.experiment.experiments import EXPERIMENTS, Builder, in_order
 from harness.experiment.gate_conditions import Gate
-from harness.experiment.locks import Leases
 from harness.experiment.store import IN_MEMORY, Repair, Store
 from harness.files import is_file
 from harness.findings.figures.drawing_process import DrawingProcess, begin_drawing
@@ -27,37 +25,17 @@ from harness.findings.report.report_writing import make_report_folder, what_is_r
 from harness.findings.samples import OwnScore, Sample
 from harness.findings.verdicts.verdict_data import GateResult
 from harness.settings import Settings
-from harness.study.cluster_crew import ClusterCrew
-from harness.study.crew import Crew, Engine
-from harness.study.facts import FactsRun, asked_facts, judged_sets
+from harness.study.computation import Computation
 from harness.study.forecast import forecast
 from harness.study.forecast_text import forecast_lines
 from harness.study.inputs import Inputs, read_inputs
-from harness.study.judging import build_gate, declared_gates
+from harness.study.judging import build_gate
 from harness.study.outcome import GateVerdict, Outcome, Result, run_outcome
-from harness.study.progress import Notes, Progress, RightAnswers, shared_progress
-from harness.study.provenance import Beginning, RowTimes, header_lines
-from harness.study.ray_cluster import check_ray, crew_on_ray
+from harness.study.progress import Progress, shared_progress
+from harness.study.provenance import Beginning, header_lines
+from harness.study.ray_cluster import check_ray
 from harness.study.run import Run
-from harness.study.workers import own_device_map, share_threads
-
-IDLE_SECONDS = 1.0
-"""How long a worker without a GPU waits before it looks again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where in a session this process stands: the session's id, and this worker's number among `workers`.
-
-    `worker` is `None` for the main process, which alone reports. The session was started in the folder `typed_in`, by
-    `command`, where that is known.
-    """
-
-    run_id: str
-    worker: int | None = None
-    workers: int = 1
-    typed_in: Path | None = None
-    command: str | None = None
+from harness.study.workers import Place
 
 
 class StudySession:
@@ -85,11 +63,8 @@ class StudySession:
         self.repairs: tuple[Repair, ...] = ()
         self.replaced: str | None = None
         self.left_alone: str | None = None
-        self.notices: tuple[str, ...] = ()
         self._since = Beginning(place.command)
-        self._row_times = RowTimes()
-        self._cluster: ClusterCrew | None = None
-        self._leases = Leases(session=place.run_id)
+        self._computation = Computation(settings, place, self.begin)
         self._drawing: DrawingProcess | None = None
 
     @property
@@ -105,7 +80,12 @@ class StudySession:
     @property
     def cluster(self) -> str | None:
         """The cluster that was joined, in words."""
-        return None if self._cluster is None else self._cluster.joined
+        return self._computation.cluster
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What a user should know of who answered."""
+        return self._computation.notices
 
     @property
     def report_name(self) -> str:
@@ -147,8 +127,7 @@ class StudySession:
 
     def close(self) -> None:
         """Let go of the store, leased GPUs, a cluster and who draws; what was found out of the model is remembered."""
-        self._let_go_of_cluster()
-        self._leases.close()
+        self._computation.close()
         if self._drawing is not None:
             self._drawing.close()
         if self._run is not None:
@@ -212,7 +191,7 @@ class StudySession:
                 self.inputs.shape.check(head, f"condition {condition.name}")
         conditions = in_order(conditions, tuple(self.inputs.tasks))
         if self.settings.ray is not None and self.writes and not self.run.is_done(conditions):
-            self._join_cluster(conditions)
+            self._computation.join_cluster(conditions)
         self.conditions = conditions
         if self.writes:
             self.run.store.declare(self.place.run_id, write_conditions(self.conditions))
@@ -221,7 +200,7 @@ class StudySession:
     def dry_run(self) -> list[str]:
         """What would be computed, and what it would cost."""
         found = forecast(self.run, self.conditions)
-        if beside := self._facts():
+        if beside := self._computation.facts(self.conditions):
             facts, sets = beside
             found = replace(found, facts=facts.forecast(sets))
         return forecast_lines(found)
@@ -230,12 +209,7 @@ class StudySession:
     @memory_is_named()
     def model(self) -> object:
         """The model (a `LoadedModel`), loaded once; a ModelError where it cannot be."""
-        device_map = self.settings.device_map
-        if self.place.worker is not None or self.settings.gpus is not None:
-            device_map = own_device_map(self.settings, self._leases)
-        if self.place.worker is not None:
-            share_threads(self.place.workers)
-        return self.inputs.model.load(device_map=device_map, work=self.run.work_by_layer(self.conditions))
+        return self._computation.model(self.conditions)
 
     @memory_is_named()
     def results(self, progress: Callable[[Progress], None]) -> Mapping[str, Result]:
@@ -254,7 +228,7 @@ class StudySession:
                 report = self._worked_out("passed").report
             except HarnessError as error:
                 self._failure = error
-                self._let_go_of_cluster()
+                self._computation.let_go_of_cluster()
                 raise
             by_name = {figures.name: figures for figures in report.conditions}
             self._results = {
@@ -274,66 +248,12 @@ class StudySession:
             self._execute(lambda _: None)
 
     def _execute(self, progress: Callable[[Progress], None]) -> None:
-        """Run the plan; a worker to whom the others leave no GPU waits for what they compute, or for one of theirs."""
-        with self._telling(progress) as tell:
-            while True:
-                try:
-                    self.run.execute(self.conditions, self._engine, tell)
-                    self._ask_facts(tell)
-                    self._let_go_of_cluster()
-                    return
-                except BusyError:
-                    time.sleep(IDLE_SECONDS)
+        self._computation.execute(self.conditions, progress, self._begin_drawing)
 
-    def _join_cluster(self, conditions: Sequence[Condition]) -> ClusterCrew:
-        if self._cluster is None:
-            self._cluster = crew_on_ray(self.inputs.model, self.run.work_by_layer(conditions))
-        return self._cluster
-
-    def _let_go_of_cluster(self) -> None:
-        """What is not needed any more is others'."""
-        if (crew := self._cluster) is not None:
-            self._cluster = None
-            self.notices = (*crew.notices, crew.shares)
-            crew.close()
-
-    def _ask_facts(self, progress: Callable[[Progress], None]) -> None:
-        """Ask gates' heads what needs no document, where that was asked for."""
-        if beside := self._facts():
-            facts, sets = beside
-            facts.ask(sets, self._engine, lambda told: progress(replace(told, of="facts", just_done=())))
-
-    def _facts(self) -> tuple[FactsRun, tuple[Condition, ...]] | None:
-        """The facts that are asked beside the study, and the heads that are zeroed over them."""
-        if not (facts := asked_facts(self.settings)):
-            return None
-        gates = declared_gates(self.inputs, self.conditions)
-        sets = tuple(condition for gate in gates for part in judged_sets(gate) for condition in part)
-        return (FactsRun.beside(self.run, facts), sets) if sets else None
-
-    @contextmanager
-    def _telling(self, progress: Callable[[Progress], None]) -> Iterator[Callable[[Progress], None]]:
-        """Progress with what the answers say; a worker notes it in the store, for the main process shows it."""
-        run, worker = self.run, self.place.worker
-        right = RightAnswers(self.conditions, run.records, run.inputs.score, run.inputs.manner)
-        notes = None if worker is None else Notes(run.store, self.place.run_id, f"gw{worker}")
-
-        def tell(told: Progress) -> None:
-            for row_id in told.just_done:
-                right.add(run.inputs.by_id[row_id])
-            if told.just_done:
-                self._row_times.note(told.seconds)
-            whole = replace(told, tallies=right.tallies)
-            self.notices = told.notices or self.notices
-            progress(whole)
-            if notes is not None:
-                notes.tell(whole)
-
-        try:
-            yield tell
-        finally:
-            if notes is not None:
-                notes.flush()
+    def _begin_drawing(self) -> None:
+        """Now that there is something to do, whoever draws gets ready too."""
+        if self._drawing is None and self.place.worker is None and self.settings.part is None:
+            self._drawing = begin_drawing()
 
     def verdict(self, gate: Gate, again: str) -> GateVerdict:
         """What came of a gate, once `results` are there; `again` is the command that runs just this gate."""
@@ -372,9 +292,9 @@ class StudySession:
             return None
         workers = shared_progress(self.settings.store_file, self.place.run_id)
         if workers is not None:
-            self.notices = workers.notices
-        report = outcome.at_end(how, self._since, self._row_times, self.notices)
-        began = self._results is not None or self._row_times.began is not None
+            self._computation.notices = workers.notices
+        report = outcome.at_end(how, self._since, self._computation.row_times, self.notices)
+        began = self._results is not None or self._computation.row_times.began is not None
         if report.run.missing and not began and not (workers and workers.rows_done) and is_file(self.report_file):
             self.left_alone = f"{self.report_name} is an earlier session's still, for no row was done in this one"
             return None
@@ -407,20 +327,6 @@ class StudySession:
     def header(self) -> list[str]:
         """What is asked of what, in two lines; more where the model cannot do what is usual."""
         return list(header_lines(self.settings, self.inputs.blueprint, root=self.root, report_name=self.report_name))
-
-    def _engine(self) -> Engine | Crew:
-        """Who answers rows; now that there is something to do, whoever draws gets ready too."""
-        if self._drawing is None and self.place.worker is None and self.settings.part is None:
-            self._drawing = begin_drawing()
-        if self.settings.ray is not None:
-            return self._join_cluster(self.conditions)
-        from harness.model.generation.engines import ModelEngine
-        from harness.model.loading.loaded_model import LoadedModel
-
-        loaded = self.model
-        if not isinstance(loaded, LoadedModel):
-            raise TypeError(f"model: {loaded!r}; expected a LoadedModel")
-        return ModelEngine(loaded, self.settings.engine)
 
     def _worked_out(self, how: Exit) -> Outcome:
         """What came of the run, worked out once: after `results`, nothing more comes in."""

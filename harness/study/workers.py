@@ -1,4 +1,5 @@
-"""What a worker of several has to itself: GPUs that it leases, or its share of the CPU's threads; and its end.
+"""Where a process of a session stands, and what a worker of several has to itself: GPUs that it leases, or its share of
+the CPU's threads; and its end.
 
 A GPU is leased by a lock, not by a worker's number: a killed worker's GPUs are free at once for the one that takes its
 place, and two sessions on one machine keep apart. A device map that names a device is the user's own choice, and is
@@ -9,9 +10,27 @@ import os
 import select
 import threading
 import time
+from dataclasses import dataclass
+from pathlib import Path
 
 from harness.experiment.locks import Leases
 from harness.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a session this process stands: the session's id, and this worker's number among `workers`.
+
+    `worker` is `None` for the main process, which alone reports. The session was started in the folder `typed_in`, by
+    `command`, where that is known.
+    """
+
+    run_id: str
+    worker: int | None = None
+    workers: int = 1
+    typed_in: Path | None = None
+    command: str | None = None
+
 
 LEASED = (None, "auto", "cuda")
 """Device maps that leave open which GPUs are used."""

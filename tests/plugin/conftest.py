@@ -20,7 +20,8 @@ from harness.experiment.record import Record
 from harness.experiment.store import Store
 from harness.retrieval.rows import write_rows
 from harness.settings import Settings
-from harness.study.session import Place, StudySession
+from harness.study.session import StudySession
+from harness.study.workers import Place
 from plugin.project import REPOSITORY, SHAPE, TASKS, UNSOUND, Project
 
 

@@ -56,7 +56,7 @@ def test_the_cluster_that_was_joined_is_said_before_the_first_test(
     def crew_on_ray(model: AskedModel, _: object) -> Joined:
         return Joined(ModelEngine(model.load(), "shared"))
 
-    monkeypatch.setattr("harness.study.session.crew_on_ray", crew_on_ray)
+    monkeypatch.setattr("harness.study.computation.crew_on_ray", crew_on_ray)
     for again in (False, True):  # then nothing is left to ask of a cluster
         lines = project.run(*STUDY, "--ablation-ray=auto").outlines
         assert lines.count(f"ablation: {Joined.joined}") == (not again)

@@ -68,9 +68,10 @@ ONE_GPU = """
     import os
     from pathlib import Path
     import harness.model.loading.devices as devices
-    import harness.study.session as session
+    import harness.study.computation as computation
 
-    worker, leases, own = os.environ.get("PYTEST_XDIST_WORKER"), session.Leases, session.own_device_map
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    leases, own = computation.Leases, computation.own_device_map
 
     def own_device_map(settings, held):
         found = own(settings, held)
@@ -80,8 +81,8 @@ ONE_GPU = """
 
     if worker:
         devices.visible_gpus = lambda: ("0",)
-        session.Leases = lambda **named: leases(Path("gpus"), **named)
-        session.own_device_map = own_device_map
+        computation.Leases = lambda **named: leases(Path("gpus"), **named)
+        computation.own_device_map = own_device_map
 """
 """One made-up GPU, which is the CPU."""
 

@@ -26,7 +26,8 @@ from harness.settings import DEMO, Settings
 from harness.study.asked_model import AskedModel
 from harness.study.benchmark import Request, measure
 from harness.study.memory import model_place
-from harness.study.session import Place, StudySession
+from harness.study.session import StudySession
+from harness.study.workers import Place
 
 TASK = "ceo_lastname"
 PHI = ("phi = model.layers, self_attn.dense",)

@@ -1,96 +1,31 @@
 """The study of a session, on a tiny model: declared, run once, reported; and what workers leave to the main process."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import NoReturn
 
 import pytest
 from changed_section import changed
 from tiny_models import save_checkpoint
 
 from harness.choices import Nodes
-from harness.demo.filings import demo_rows
 from harness.errors import HarnessError, HeadsError, ModelError, ReportError, SettingsError
 from harness.experiment.conditions import BASELINE, Condition
 from harness.experiment.experiments import Study, single
 from harness.experiment.gate_conditions import PLAIN_TEXT
-from harness.experiment.head_files import write_ranking
-from harness.experiment.heads import Head, ModelShape
-from harness.experiment.rankings import rank
+from harness.experiment.heads import Head
 from harness.findings.figures import plots
 from harness.findings.report import report_writing
 from harness.findings.report.reading import load
 from harness.findings.report.report_data import ReportData
 from harness.findings.verdicts import gate_results, gates
-from harness.model.generation import engines
-from harness.model.generation.stages import Stages
-from harness.model.loading import devices
-from harness.retrieval.rows import Row, write_rows
 from harness.settings import Settings
 from harness.study import outcome
-from harness.study import session as session_module
-from harness.study.asked_model import AskedModel
 from harness.study.inputs import Inputs
 from harness.study.progress import Progress
-from harness.study.session import Place, StudySession
-
-TASKS = ("incorporation_year", "ceo_lastname")
-MAIN = Place("run")
-MINE = Condition("mine", heads=(Head(0, 1), Head(2, 3)))
-
-
-def ignore(_progress: Progress) -> None:
-    """No progress is shown."""
-
-
-def no_score(_row: Row, _completion: str) -> dict[str, float]:
-    return {}
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Six rows of three filings for a tiny model; nothing of a report yet."""
-    folder = tmp_path_factory.mktemp("inputs")
-    rows = [replace(row, split="evaluation") for row in demo_rows(3, n_sentences=2) if row.task in TASKS]
-    write_rows(rows, folder / "rows.jsonl")
-    scores = {task: [[float(layer + head) for head in range(4)] for layer in range(3)] for task in TASKS}
-    write_ranking(rank(scores, top_k=2, model=ModelShape(3, 4)), folder / "heads.json")
-    return Settings(
-        model=str(save_checkpoint(folder / "tiny")),
-        data=folder / "rows.jsonl",
-        heads=folder / "heads.json",
-        k=(1, 2),
-        max_new_tokens=3,
-    )
-
-
-@pytest.fixture
-def settings(inputs: Settings, tmp_path: Path) -> Settings:
-    return replace(inputs, reports=tmp_path / "reports", store=tmp_path / "store.sqlite")
-
-
-class Sessions:
-    """Makes studies, and closes them at the end of a test."""
-
-    def __init__(self) -> None:
-        self.made: list[StudySession] = []
-
-    def __call__(self, settings: Settings, place: Place = MAIN, *, writes: bool = True) -> StudySession:
-        root = settings.reports.parent
-        self.made.append(StudySession(settings, root, place=place, own_score=no_score, writes=writes))
-        return self.made[-1]
-
-
-@pytest.fixture
-def session() -> Iterator[Sessions]:
-    sessions = Sessions()
-    yield sessions
-    for each in sessions.made:
-        each.close()
+from harness.study.workers import Place
+from study.sessions import MAIN, MINE, TASKS, Sessions, ignore
 
 
 def test_nothing_is_made_before_it_begins(session: Sessions, settings: Settings, tmp_path: Path) -> None:
@@ -99,32 +34,6 @@ def test_nothing_is_made_before_it_begins(session: Sessions, settings: Settings,
     assert study.finish("passed") is None
     assert not list(tmp_path.iterdir())
     assert study.begin() is study.run
-
-
-SPLIT = "layers 0-2 on cpu; up to 4 rows in flight"
-
-
-def test_where_a_split_models_layers_lie_is_told_before_any_row_and_reported(
-    session: Sessions, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of a worker's model it is the main process that reports; a later run, which loads nothing, says nothing of it."""
-    monkeypatch.setattr(engines, "stages_of", lambda loaded: Stages(loaded, (0, 2)))
-    worker, main = session(settings, Place("run", worker=0, workers=1)), session(settings)
-    told: list[Progress] = []
-    for study in (worker, main):
-        study.declare([MINE])
-    worker.results(told.append)
-    assert (told[0].rows_done, told[0].rows, told[0].notices) == (0, 6, (SPLIT,))
-    assert [each.rows_done for each in told[1:]] == [1, 2, 3, 4, 5, 6]
-    worker.close()
-    report = main.finish("passed")
-    assert report is not None
-    assert report.run.notices == main.notices == (f"gw0: {SPLIT}",)
-    again = session(settings, Place("again"))
-    again.declare([MINE])
-    report = again.finish("passed")
-    assert report is not None
-    assert report.run.notices == ()
 
 
 def test_the_header_says_how_layers_will_be_dealt_out(session: Sessions, settings: Settings) -> None:
@@ -147,45 +56,6 @@ def test_gpus_of_a_model_on_the_cpu_are_said_to_be_of_no_use(session: Sessions, 
     assert line in session(asked).header()
     for other in (replace(asked, gpus=None), replace(asked, cluster=(Nodes(1, 8, "H100", 80),))):
         assert line not in session(other).header()
-
-
-def test_a_process_alone_takes_as_many_gpus_as_were_asked_for(
-    session: Sessions, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without a number it leaves to the model's loading which it takes."""
-    monkeypatch.setattr(devices, "visible_gpus", lambda: ("4", "5", "6", "7"))
-    maps: list[str | None] = []
-    monkeypatch.setattr(AskedModel, "load", lambda self, *, device_map, work: maps.append(device_map))
-    for gpus, device_map in ((2, None), (1, "auto"), (None, "auto"), (2, "cpu")):
-        with closing(session(replace(settings, gpus=gpus, device_map=device_map))) as study:
-            assert study.model is None
-    assert maps == ["cuda:0,cuda:1", "cuda:0", "auto", "cpu"]
-
-
-class NoClusterError(Exception):
-    """A cluster that was asked for."""
-
-
-def test_a_cluster_is_joined_as_the_study_is_declared_if_anything_is_left(
-    session: Sessions, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def crew_on_ray(model: AskedModel, work: Sequence[float]) -> NoReturn:
-        raise NoClusterError
-
-    monkeypatch.setattr(session_module, "crew_on_ray", crew_on_ray)
-    on_ray, alone = session(replace(settings, ray="auto")), session(settings)
-    with pytest.raises(NoClusterError):
-        on_ray.declare([MINE])
-    assert on_ray.conditions == ()
-    assert on_ray.finish("failed") is None
-    session(replace(settings, ray="auto"), writes=False).declare([MINE])
-    alone.declare([MINE])
-    alone.results(ignore)
-    again = session(replace(settings, ray="auto"))
-    again.declare([MINE])
-    assert again.results(ignore)["mine"].missing == 0
-    with pytest.raises(NoClusterError):
-        session(replace(settings, ray="auto")).declare([MINE, Condition("more", heads=(Head(1, 1),))])
 
 
 def test_from_conditions_to_a_report(session: Sessions, settings: Settings) -> None:
