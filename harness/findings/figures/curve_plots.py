@@ -98,11 +98,13 @@ def accuracy_by_task(report: ReportData, width: float | None = None) -> Figure |
         bare=width is not None,
     )
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    ks = axis_of_ks(grid[0, 0], everything)  # all panels' axes, as they are shared
+    as_percent(grid[0, 0])
     for place, axes in enumerate(grid.flat):
         if place >= len(tasks):
             axes.set_visible(False)
             continue
-        _task_panel(axes, report, tasks[place], everything, None if width is None else width / columns - 0.3)
+        _task_panel(axes, report, tasks[place], ks, None if width is None else width / columns - 0.3)
         lowest = place + columns >= len(tasks)
         axes.tick_params(labelbottom=lowest)
         axes.set_xlabel(_heads(report) if lowest else "")
@@ -157,10 +159,8 @@ def retrieval_against_random(report: ReportData, width: float | None = None) -> 
     return figure
 
 
-def _task_panel(axes: Axes, report: ReportData, task: str, everything: Sequence[Series], width: float | None) -> None:
+def _task_panel(axes: Axes, report: ReportData, task: str, places: Places, width: float | None) -> None:
     """One task's panel; its title says how many rows, where there is no caption for that, or fits into a `width`."""
-    places = axis_of_ks(axes, everything)
-    as_percent(axes)
     title = f"{task} (n = {report.data.tasks[task].rows})" if width is None else task
     size = scaled(min(8.0, 8.0 * 36 / len(title)))
     axes.set_title(title, loc="left", pad=4, fontsize=size if width is None else min(size, 110 * width / len(title)))
