@@ -11,7 +11,6 @@ import pytest
 from fake_engine import FakeEngine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from small_inputs import small_inputs
 
 from harness import __version__
 from harness.errors import AblationError, ClusterError, HarnessError, ModelError
@@ -33,12 +32,6 @@ from harness.study.run import Run
 TWO = Condition("mine", "two", (Head(0, 1), Head(2, 3)))
 IF_RIGHT = Condition("permutation", "own-draw00-k02", (Head(0, 0), Head(2, 2)), gate="own", only_right=True)
 A, B, C = Node("a", "node-a", 1), Node("b", "node-b", 2), Node("c", "node-c", 1)
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
-    """Two tasks' rows of three filings, and a tiny checkpoint for its tokenizer."""
-    return small_inputs(tmp_path_factory.mktemp("inputs"), 3)
 
 
 class FakeHand:

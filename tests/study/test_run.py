@@ -1,73 +1,29 @@
-"""The one loop, with a fake engine: what is computed, once, in which order, and what a store gives back."""
+"""The one loop, with a fake engine: what is computed, once, in which order, by whom, and what stays where it ends."""
 
 import itertools
-import json
-import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
-import numpy as np
 import pytest
 from fake_engine import END, FakeEngine, ids_in
-from other_settings import under
-from small_inputs import small_inputs
 
 from harness.errors import ModelError
 from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
 from harness.experiment.gate_conditions import PLAIN_TEXT, over_plain_text
 from harness.experiment.heads import Blueprint, Head
-from harness.experiment.intervention import ZEROED, Intervention, MeanValues
 from harness.experiment.locks import try_claim
 from harness.experiment.plan import jobs_of
-from harness.experiment.record import Ask, Completion, Record
+from harness.experiment.record import Ask, Completion
 from harness.experiment.store import Store
 from harness.experiment.store_merge import merge_stores
 from harness.study.asked_model import AskedModel
-from harness.study.inputs import Inputs, read_inputs
+from harness.study.inputs import Inputs
 from harness.study.progress import Progress
 from harness.study.run import Run
-
-ONE = Condition("mine", "one", (Head(0, 1),))
-SAME = Condition("mine", "same", (Head(0, 1),))
-TWO = Condition("mine", "two", (Head(0, 1), Head(2, 3)))
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
-    """Two tasks' rows of three filings, all for evaluation, and a tiny checkpoint for its tokenizer."""
-    return small_inputs(tmp_path_factory.mktemp("inputs"), 3)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    return tmp_path / "store.sqlite"
-
-
-def nothing_to_load() -> NoReturn:
-    raise AssertionError("the model was loaded, but everything is stored")
-
-
-def execute(
-    inputs: Inputs,
-    store: Path,
-    conditions: Sequence[Condition],
-    *,
-    run_id: str = "a",
-    load: Callable[[], FakeEngine] | None = None,
-    progress: Callable[[Progress], None] = lambda _: None,
-) -> FakeEngine:
-    engine = FakeEngine()
-    with Store(store) as opened:
-        Run(inputs, opened, run_id=run_id).execute(conditions, load or (lambda: engine), progress)
-    return engine
-
-
-def ids_of(inputs: Inputs) -> list[str]:
-    return [row.id for row in inputs.rows]
+from study.runs import ONE, SAME, TWO, execute, ids_of, nothing_to_load
 
 
 def test_equal_jobs_are_computed_once_row_by_row_baseline_first(inputs: Inputs, store: Path) -> None:
@@ -88,175 +44,6 @@ def test_records_hold_what_the_engine_said(inputs: Inputs, store: Path) -> None:
     assert baseline.seconds >= 0
 
 
-def test_a_second_run_computes_nothing(inputs: Inputs, store: Path) -> None:
-    execute(inputs, store, [BASELINE, TWO])
-    assert not execute(inputs, store, [BASELINE, TWO], run_id="b", load=nothing_to_load).calls
-    with Store(store) as opened:
-        plan = Run(inputs, opened, run_id="c").plan([TWO])
-    assert (plan.work, plan.distinct, plan.stored) == ((), 12, 12)
-
-
-def test_a_record_is_read_once(inputs: Inputs, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the plan or for the report; and the store is looked into once for all jobs of a row, not for each."""
-    looks: list[int] = []
-    found = Store.found
-
-    def watched(self: Store, keys: Iterable[str], *, run: str | None = None) -> dict[str, Record]:
-        looks.append(len(asked := list(keys)))
-        return found(self, asked, run=run)
-
-    execute(inputs, store, [BASELINE, TWO])
-    monkeypatch.setattr(Store, "found", watched)
-    with Store(store) as opened:
-        run = Run(inputs, opened, run_id="b")
-        run.plan([BASELINE, TWO])
-        assert looks == [2] * len(inputs.rows)
-        records = run.records([BASELINE, TWO, ONE])
-        assert (len(records), looks[len(inputs.rows) :]) == (2 * len(inputs.rows), [len(inputs.rows)])
-
-
-def test_a_damaged_record_alone_is_computed_again(inputs: Inputs, store: Path) -> None:
-    execute(inputs, store, [BASELINE, TWO])
-    row = ids_of(inputs)[1]
-    database = sqlite3.connect(store, isolation_level=None)
-    database.execute("UPDATE records SET record = replace(record, 'xx', 'xy') WHERE row_id = ?", (row,))
-    database.close()
-    engine = execute(inputs, store, [BASELINE, TWO], run_id="b")
-    assert engine.jobs == [(row, "full", frozenset(TWO.heads))]
-    with Store(store) as opened:
-        records = Run(inputs, opened, run_id="c").records([TWO])
-        assert {record.text for record in records.values()} == {"xx"}
-        assert [repair.what for repair in opened.repairs("b")] == [row]
-
-
-def test_nothing_in_a_store_of_version_1_is_computed_again(inputs: Inputs, store: Path) -> None:
-    """Its keys are the same, and its records say the same in other words."""
-    execute(inputs, store, [BASELINE, TWO])
-    with Store(store) as opened:
-        before = Run(inputs, opened, run_id="b").records([BASELINE, TWO])
-    as_version_1(store)
-    assert not execute(inputs, store, [BASELINE, TWO], run_id="b", load=nothing_to_load).calls
-    with Store(store) as opened:
-        after = Run(inputs, opened, run_id="c").records([BASELINE, TWO])
-        assert opened.repairs("b") == ()
-    assert after == {job: replace(record, device=None) for job, record in before.items()}
-
-
-class MeasuringEngine(FakeEngine):
-    """Measures the untouched answer token by token, as real ones do."""
-
-    def answer(self, ask: Ask) -> tuple[Completion, ...]:
-        return tuple(replace(each, baseline_logprobs=(-1.0,)) for each in super().answer(ask))
-
-
-def test_what_a_store_lacks_is_computed_where_a_gates_outcome_needs_it(inputs: Inputs, store: Path) -> None:
-    """Older records say nothing of the untouched answer's tokens: they serve all but the likelihood."""
-    conditions = [BASELINE, NEEDLE_ABSENT, TWO]
-    execute(inputs, store, conditions)
-    assert not execute(inputs, store, conditions, run_id="b", load=nothing_to_load).calls
-    likely = under(inputs, gate_outcome="likelihood")
-    with Store(store) as opened:
-        assert set(Run(likely, opened, run_id="c").records(conditions)) == {*jobs_of(NEEDLE_ABSENT, inputs.rows)}
-    engine = MeasuringEngine()
-    execute(likely, store, conditions, run_id="d", load=lambda: engine)
-    assert {kind for _, kind, _ in engine.jobs} == {"full"}
-    assert len(engine.jobs) == 2 * len(inputs.rows)
-    assert not execute(likely, store, conditions, run_id="e", load=nothing_to_load).calls
-    with Store(store) as opened:
-        records = Run(inputs, opened, run_id="f").records([BASELINE, TWO])
-    assert {record.completion.baseline_logprobs for record in records.values()} == {(-1.0,)}
-
-
-def as_version_1(store: Path) -> None:
-    """Rewrite a store as version 1 kept it."""
-
-    def flat(text: str) -> str:
-        fields = json.loads(text)
-        completion = fields.pop("completion")
-        del fields["device"], completion["baseline_logprobs"]
-        return json.dumps(fields | completion)
-
-    database = sqlite3.connect(store)
-    database.create_function("flat", 1, flat)
-    database.executescript(
-        """
-        UPDATE records SET record = flat(record);
-        ALTER TABLE records DROP COLUMN digest;
-        ALTER TABLE means DROP COLUMN digest;
-        ALTER TABLE declarations DROP COLUMN digest;
-        DROP TABLE repairs;
-        PRAGMA user_version = 1;
-        """
-    )
-    database.close()
-
-
-def test_what_is_new_gets_the_stored_baselines_tokens(inputs: Inputs, store: Path) -> None:
-    """End token included, so that log-probabilities do not depend on when a condition was asked for."""
-    execute(inputs, store, [ONE])
-    engine = execute(inputs, store, [ONE, TWO], run_id="b")
-    ids = (*ids_in("none"), END)
-    assert engine.calls == [(row, "full", (frozenset(TWO.heads),), ids) for row in ids_of(inputs)]
-    with Store(store) as opened:
-        records = Run(inputs, opened, run_id="c").records([TWO])
-    assert {record.completion.baseline_logprob for record in records.values()} == {-5.0}
-
-
-def test_the_untouched_model_is_the_same_in_every_manner(inputs: Inputs, store: Path) -> None:
-    engine = execute(inputs, store, [ONE])
-    assert set(engine.interventions) == {ZEROED}
-    other = under(inputs, phase="decode")
-    engine = execute(other, store, [BASELINE, ONE], run_id="b")
-    ids = (*ids_in("none"), END)
-    assert engine.calls == [(row, "full", (frozenset(ONE.heads),), ids) for row in ids_of(inputs)]
-    assert set(engine.interventions) == {Intervention(phase="decode")}
-    with Store(store) as opened:
-        records = Run(other, opened, run_id="c").records([BASELINE, ONE])
-    assert {(len(job.heads), job.phase) for job in records} == {(0, "all"), (1, "decode")}
-
-
-def with_means(inputs: Inputs) -> Inputs:
-    """The first filing's two rows are for the mean, the others are asked."""
-    first = inputs.rows[0].filename
-    rows = tuple(replace(row, split="identification") if row.filename == first else row for row in inputs.rows)
-    kept = tuple(row for row in rows if row.split == "evaluation")
-    return under(replace(inputs, rows=kept, all_rows=rows), mode="mean")
-
-
-def test_means_are_found_first_once_and_part_of_the_key(inputs: Inputs, store: Path) -> None:
-    inputs, told = with_means(inputs), list[Progress]()
-    engine = execute(inputs, store, [ONE], progress=told.append)
-    assert [(each.rows_done, each.rows, each.of) for each in told[:3]] == [
-        (1, 2, "rows for the mean"),
-        (2, 2, "rows for the mean"),
-        (1, 4, "rows"),
-    ]
-    assert {each.values.sha256 for each in engine.interventions if isinstance(each.values, MeanValues)} == {
-        MeanValues(np.full((3, 32), 2.0)).sha256
-    }
-    assert not execute(inputs, store, [ONE], run_id="b", load=nothing_to_load).calls
-    told.clear()
-    execute(inputs, store, [TWO], run_id="c", progress=told.append)
-    assert [each.of for each in told] == ["rows"] * 4
-    fewer = replace(inputs, all_rows=inputs.all_rows[1:])
-    engine = execute(fewer, store, [BASELINE, ONE], run_id="d")
-    assert [sets for _, _, sets, _ in engine.calls] == 4 * [(frozenset(ONE.heads),)]
-
-
-def test_the_untouched_model_needs_no_means(inputs: Inputs, store: Path) -> None:
-    told: list[Progress] = []
-    engine = execute(with_means(inputs), store, [BASELINE], progress=told.append)
-    assert [each.of for each in told] == ["rows"] * 4
-    assert set(engine.interventions) == {ZEROED}
-
-
-def test_records_without_means_are_none(inputs: Inputs, store: Path) -> None:
-    with Store(store) as opened:
-        run = Run(with_means(inputs), opened, run_id="a")
-        assert run.records([BASELINE, ONE]) == {}
-        assert (run.plan([ONE]).distinct, run.plan([ONE]).stored) == (8, 0)
-
-
 def test_each_kind_of_prompt_is_asked_in_one_call(inputs: Inputs, store: Path) -> None:
     """In whatever order the conditions come: the ablated ones must stand with their baseline."""
     engine = execute(inputs, store, [BASELINE, NEEDLE_ABSENT, ONE])
@@ -265,32 +52,6 @@ def test_each_kind_of_prompt_is_asked_in_one_call(inputs: Inputs, store: Path) -
         (first, "full", (frozenset(), frozenset(ONE.heads))),
         (first, "needle_absent", (frozenset(),)),
     ]
-
-
-def test_refresh_computes_again_once(inputs: Inputs, store: Path) -> None:
-    execute(inputs, store, [ONE])
-    fresh = under(inputs, refresh=True)
-    assert len(execute(fresh, store, [ONE], run_id="b").jobs) == 12
-    assert not execute(fresh, store, [ONE], run_id="b", load=nothing_to_load).calls
-    assert len(execute(fresh, store, [ONE], run_id="c").jobs) == 12
-    assert not execute(inputs, store, [ONE], run_id="d", load=nothing_to_load).calls
-
-
-def test_what_a_refresh_has_not_come_to_is_missing(inputs: Inputs, store: Path) -> None:
-    """Reports of a refresh that was stopped mixed its records with those that it was to replace."""
-    execute(inputs, store, [ONE])
-    fresh = under(inputs, refresh=True)
-
-    def stop(progress: Progress) -> None:
-        if progress.rows_done == 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        execute(fresh, store, [ONE], run_id="b", progress=stop)
-    done = {job for job in jobs_of(ONE, inputs.rows) if job.row_id in ids_of(inputs)[:2]}
-    with Store(store) as opened:
-        assert set(Run(fresh, opened, run_id="b").records([ONE])) == done
-        assert len(Run(inputs, opened, run_id="c").records([ONE])) == 6
 
 
 def test_rows_done_before_an_error_stay(inputs: Inputs, store: Path) -> None:
@@ -385,33 +146,6 @@ def test_progress_is_told_after_each_row(inputs: Inputs, store: Path) -> None:
     assert all(before.seconds <= after.seconds for before, after in itertools.pairwise(told))
     rows = enumerate(ids_of(inputs), start=1)
     assert [(each.just_done, each.own) for each in told] == [((row,), n) for n, row in rows]
-
-
-@pytest.mark.parametrize("change", [{"max_new_tokens": 5}, {"attn": "eager"}, {"dtype": "float64"}, {"depth": (0.9,)}])
-def test_other_settings_find_no_stale_records(change: dict[str, object], inputs: Inputs, store: Path) -> None:
-    execute(inputs, store, [ONE])
-    other = read_inputs(replace(inputs.settings, **change))  # type: ignore[arg-type]  # of its type
-    assert len(execute(other, store, [ONE], run_id="b").jobs) == 12
-
-
-def test_the_run_key_names_the_weights_and_the_engine(inputs: Inputs) -> None:
-    key = inputs.run_key
-    assert len(key.fingerprint) == 64
-    assert (key.dtype, key.attention, key.max_new_tokens) == ("float32", "sdpa", 20)
-    assert key.engine.startswith(f"{inputs.settings.engine}-")
-
-
-def test_the_run_key_holds_all_that_an_answer_depends_on(inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was asked for may stand for another thing tomorrow: a commit, a content, and what the model has."""
-    monkeypatch.setattr(AskedModel, "fingerprints", ("its content", "its adapter"))
-    shape = replace(inputs.shape, revision="0123abc")
-    blueprint = replace(inputs.blueprint, shape=shape, attention="eager", dtype="bfloat16", device_type="cuda")
-    settings = replace(inputs.settings, revision="main", dtype="auto", quantization="4bit")
-    monkeypatch.setattr(AskedModel, "blueprint", blueprint)
-    key = replace(inputs, model=AskedModel(settings)).run_key
-    assert (key.fingerprint, key.adapter) == ("its content", "its adapter")
-    assert (key.revision, key.dtype, key.attention, key.device_type) == ("0123abc", "bfloat16", "eager", "cuda")
-    assert key.quantization == "4bit"
 
 
 @dataclass(frozen=True, eq=False)
@@ -513,12 +247,6 @@ def test_plain_text_of_a_document_is_read_once_for_its_rows(inputs: Inputs, stor
     assert [(row, len(sets)) for row, _, sets, _ in engine.calls] == [(rows[0].id, 2)]
     with Store(store) as opened:
         assert len(Run(of_one, opened, run_id="b").records([PLAIN_TEXT, over_plain_text(ONE)])) == 2 * len(rows)
-
-
-def test_another_entry_for_an_architecture_finds_no_stale_records(inputs: Inputs) -> None:
-    keys = {under(inputs, architectures=entries).run_key for entries in [(), ("phi = a.b, c.d",), ("phi = a.b, c.e",)]}
-    assert len(keys) == 3
-    assert under(inputs, architectures=("phi=a.b,c.d",)).run_key in keys, "spaces say nothing"
 
 
 def test_prompts_that_are_done_stay_when_their_group_is_broken_off(inputs: Inputs, store: Path) -> None:
