@@ -72,6 +72,8 @@ def begin_drawing() -> DrawingProcess | None:
     """The process, begun now; `None` where few cores may be used, and where a process cannot make copies of itself."""
     if not sys.platform.startswith("linux") or len(os.sched_getaffinity(0)) < LEAST_CORES:
         return None
+    if not sys.executable:  # Python within another program
+        return None
     try:
         return DrawingProcess()
     except OSError:  # no room for one more
@@ -96,11 +98,9 @@ def main() -> None:
 
 
 def _warm_up() -> None:
-    """Draw and work out something of everything: libraries read fonts, formats and parts as they first need them."""
+    """Draw something of everything: matplotlib reads its fonts and formats as it first needs them."""
     from harness.findings.figures.plot_style import house_style, new_figure
-    from harness.findings.statistics import wilson
 
-    wilson(1, 2)
     with house_style():
         figure = new_figure(1.0, 1.0, "k", ["k"])
         figure.add_subplot().plot([0, 1])

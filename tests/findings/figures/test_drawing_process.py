@@ -68,3 +68,6 @@ def test_it_is_begun_where_there_are_cores_for_it(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(os, "sched_getaffinity", lambda _pid, n=cores: set(range(n)))
         begin_drawing()
     assert len(begun) == 2
+    monkeypatch.setattr(sys, "executable", "")
+    assert begin_drawing() is None
+    assert len(begun) == 2
