@@ -295,7 +295,8 @@ class StudySession:
             self._computation.notices = workers.notices
         report = outcome.at_end(how, self._since, self._computation.row_times, self.notices)
         began = self._results is not None or self._computation.row_times.began is not None
-        if report.run.missing and not began and not (workers and workers.rows_done) and is_file(self.report_file):
+        lacks = report.run.missing if report.run.part is None else report.run.part.left
+        if lacks and not began and not (workers and workers.rows_done) and is_file(self.report_file):
             self.left_alone = f"{self.report_name} is an earlier session's still, for no row was done in this one"
             return None
         self.replaced = what_is_replaced(report, self.folder)

@@ -53,6 +53,17 @@ def test_a_part_that_was_ended_says_what_is_left(project: Project, unsound: None
     result.stdout.fnmatch_lines([f"part 1 of 1: {N_ROWS} of {N_ROWS} rows, * of them not done: run it again; *"])
 
 
+def test_a_part_of_which_all_is_stored_is_reported_anew(project: Project) -> None:
+    """By workers who find nothing to do: the report of a part that was ended stood there still, and said so."""
+    asked = ("evals", "-k", "within_task", "--ablation-part=1/2")
+    project.run(*asked)
+    report = project.path / "reports" / "part-1-of-2" / "report.json"
+    first = report.read_bytes()
+    result = project.run(*asked, "-n", "1")
+    result.stdout.fnmatch_lines([f"part 1 of 2: 3 of {N_ROWS} rows; no verdict *"])
+    assert report.read_bytes() != first
+
+
 def test_parts_of_which_there_are_more_than_rows(project: Project) -> None:
     """An array of jobs may be larger than the study: the last have nothing to do."""
     result = project.run("evals", "-k", "within_task", "--ablation-part=8/9")
