@@ -167,11 +167,7 @@ class AskedModel:
 
 
 def load_libraries() -> None:
-    """Import torch, and what every model needs of transformers, without looking for garbage meanwhile or later.
-
-    What their thousands of modules leave stays to the end, and the collector would go through it again and again
-    (https://docs.python.org/3/library/gc.html#gc.freeze). As the process ends it would go through all that is there.
-    """
+    """Import torch, and what every model needs of transformers, without looking for garbage meanwhile or later."""
     if "transformers.modeling_utils" in sys.modules:
         return
     import harness.model  # noqa: F401  # it says how threads wait, before there is torch
@@ -184,5 +180,14 @@ def load_libraries() -> None:
     finally:
         if collects:
             gc.enable()
+    leave_alone()
+
+
+def leave_alone() -> None:
+    """Never look for garbage in what there is now.
+
+    What modules leave, thousands with torch, stays to the end, and the collector would go through it again and again
+    (https://docs.python.org/3/library/gc.html#gc.freeze). As the process ends it would go through all that is there.
+    """
     gc.freeze()
     atexit.register(gc.freeze)

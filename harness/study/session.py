@@ -5,6 +5,7 @@ once on first need (`computation`), and writes the report from what the store ho
 workers that share a study the results are read from the store too, and only the main process reports.
 """
 
+import gc
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -25,6 +26,7 @@ from harness.findings.report.report_writing import make_report_folder, what_is_r
 from harness.findings.samples import OwnScore, Sample
 from harness.findings.verdicts.verdict_data import GateResult
 from harness.settings import Settings
+from harness.study.asked_model import leave_alone
 from harness.study.computation import Computation
 from harness.study.forecast import forecast
 from harness.study.forecast_text import forecast_lines
@@ -123,6 +125,8 @@ class StudySession:
             counts = self.settings.dry_run and path.is_file()  # what is stored already; a collection does not ask
             store = Store(path, writes=self.writes) if self.writes or counts else Store(IN_MEMORY)
             self._run = Run(inputs, store, run_id=place.run_id, share=share, workers=place.workers)
+            if not gc.get_freeze_count():  # nor when torch was imported, nor by a session before this one
+                leave_alone()
         return self._run
 
     def close(self) -> None:
