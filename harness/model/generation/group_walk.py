@@ -113,12 +113,13 @@ class GroupWalk:
 
     def _answer_side_by_side(self, rows: Sequence[RowAnswers]) -> None:
         """What is left of these rows, as much of it at once as there is room for."""
-        room = self._room_of(max(row.capacity for row in rows))
-        n_layers, n_nodes = len(self._loaded.outputs), prefix_tree(rows[0].left, len(self._loaded.outputs)).n_nodes
-        cost = CUT * busy_tokens(self._loaded) * n_layers / n_nodes
-        ends = cuts([row.ask.prompt.token_ids for row in rows], cost)
+        capacity, prompts = max(row.capacity for row in rows), [row.ask.prompt.token_ids for row in rows]
+        room, n_layers = self._room_of(capacity), len(self._loaded.outputs)
+        n_nodes = prefix_tree(rows[0].left, n_layers).n_nodes
+        ends = cuts(prompts, CUT * busy_tokens(self._loaded) * n_layers / n_nodes)
         # what was read up to a cut is held beside what goes on from it
-        fits = (1 + len(ends)) * len(rows) * n_nodes <= room.rows
+        fronts = sum(len({prompt[:end] for prompt in prompts}) * end / capacity for end in ends)
+        fits = (len(rows) + fronts) * n_nodes <= room.rows
         self._go_on_side_by_side([_Alike(rows)], ends if fits else (), room)
 
     def _go_on_side_by_side(self, begun: Sequence[_Alike], ends: Sequence[int], room: Room) -> None:
