@@ -25,6 +25,9 @@ from harness.model.loading.loaded_model import LoadedModel
 LOGITS_BYTES = 2**32
 """What the logits of drafts that are fed by leaf may take, at least: a tenth of what is free, if that is more."""
 
+WORTH_KEEPING = 0.9
+"""A step goes on with those of its rows that are left where they are less than this share: else all stay in it."""
+
 MOST_LOGITS = 2**31
 """As many numbers as one tensor may have without kernels that count further."""
 
@@ -152,9 +155,10 @@ def _decode_left(loaded: LoadedModel, step: LeafStep | None, leaves: Sequence[Le
     left = _left(leaves)
     if not left or step is None:
         return
-    if len(left) < len(leaves):
+    if len(left) < WORTH_KEEPING * len(leaves):
         step.keep(left)
-    decode(loaded, step, [leaves[row] for row in left], replacement)
+        leaves = [leaves[row] for row in left]
+    decode(loaded, step, leaves, replacement)
 
 
 def _step(
@@ -166,7 +170,7 @@ def _step(
     """Steps of these leaves of prompts that were read, to which drafts may be fed."""
     most = max(*(read.row.ask.max_new_tokens for read in reads), *(1 + len(draft) for draft in drafts), 1)
     prompts = [parts_of(read.shared, some) for read, some in zip(reads, leaves, strict=True) if some]
-    return LeafStep(loaded, prompts, most)
+    return LeafStep(loaded, prompts, most, anew=bool(drafts))
 
 
 def _answer_by_node(loaded: LoadedModel, read: ReadPrompt) -> None:

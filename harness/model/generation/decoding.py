@@ -180,7 +180,7 @@ class Leaf:
 def decode(loaded: LoadedModel, feeding: Feeding, leaves: Sequence[Leaf], replacement: Replacement = ZERO) -> None:
     """Carry each leaf's tokens on until it is done; row i of what is fed is `leaves[i]`.
 
-    Nothing of a leaf is done yet. Where positions matter to the replacement, all leaves are of one prompt.
+    Where rows stay to the end some may be done. Where positions matter to the replacement all leaves are of one prompt.
 
     Raises:
         AblationError: the ablation was not sound.
@@ -189,7 +189,7 @@ def decode(loaded: LoadedModel, feeding: Feeding, leaves: Sequence[Leaf], replac
     batch = np.arange(len(leaves))
     while len(batch):
         with Ablation(loaded.outputs, [leaves[row].heads for row in batch.tolist()], replacement) as ablation:
-            before, alive = feeding.replays, batch
+            before, alive = feeding.replays, batch[~said.done[batch]]
             while len(alive) and (feeding.keeps_shape or len(alive) == len(batch)):
                 token_ids, starts = said.to_feed(batch)
                 ablation.start = feeding.n_held + int(starts[0])
@@ -203,7 +203,7 @@ def decode(loaded: LoadedModel, feeding: Feeding, leaves: Sequence[Leaf], replac
 
 
 class _Said:
-    """What is known of leaves, none of which is done, in arrays: a step is to cost the CPU little, however many rows.
+    """What is known of leaves, in arrays: a step is to cost the CPU little, however many rows.
 
     `ids` are each leaf's last token of the prompt and what it said, (leaves, places), with zeros behind; it knows
     `n_known` of them, of which `n_fed` were fed. `done`: nothing more of it is to come.
@@ -216,7 +216,7 @@ class _Said:
             row[: leaf.n_known] = [leaf.last_id, *leaf.greedy.token_ids]
         self.n_known = np.array([leaf.n_known for leaf in leaves])
         self.n_fed = np.array([leaf.n_held for leaf in leaves])
-        self.done = np.zeros(len(leaves), dtype=bool)
+        self.done = np.array([leaf.greedy.done for leaf in leaves])
         self._n_calls = np.zeros(len(leaves), dtype=np.int64)
         self._places = 1 + most
         # of each token its gap and its log-probability

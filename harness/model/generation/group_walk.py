@@ -31,9 +31,6 @@ from harness.model.generation.stages import Flight
 from harness.model.generation.waiting import Aside, Waiting
 from harness.model.loading.loaded_model import LoadedModel
 
-CUT = 4
-"""What it takes to go on behind a cut, in what it takes to start a pass through all layers: trees are made, too."""
-
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Share:
@@ -116,7 +113,7 @@ class GroupWalk:
         capacity, prompts = max(row.capacity for row in rows), [row.ask.prompt.token_ids for row in rows]
         room, n_layers = self._room_of(capacity), len(self._loaded.outputs)
         n_nodes = prefix_tree(rows[0].left, n_layers).n_nodes
-        ends = cuts(prompts, CUT * busy_tokens(self._loaded) * n_layers / n_nodes)
+        ends = cuts(prompts, busy_tokens(self._loaded) * n_layers / n_nodes)
         # what was read up to a cut is held beside what goes on from it
         fronts = sum(len({prompt[:end] for prompt in prompts}) * end / capacity for end in ends)
         fits = (len(rows) + fronts) * n_nodes <= room.rows

@@ -64,11 +64,14 @@ class LeafStep:
     """Feeds tokens for the leaves of some prompts, again and again, after what nodes hold of these.
 
     Each prompt is given by its parts, one behind the other, as many for all. Their memory is only read; what is fed is
-    written to memory of its own, `most` tokens a row, where a draft that layers hold is copied to first. `replays`
-    counts the steps in which hooks did not run; of each the model's `replay_hooks` are told.
+    written to memory of its own, `most` tokens a row, where a draft that layers hold is copied to first, unless it is
+    `anew` that tokens are fed. `replays` counts the steps in which hooks did not run; of each the model's
+    `replay_hooks` are told.
     """
 
-    def __init__(self, loaded: LoadedModel, prompts: Sequence[Sequence[Held]], most: int) -> None:
+    def __init__(
+        self, loaded: LoadedModel, prompts: Sequence[Sequence[Held]], most: int, *, anew: bool = False
+    ) -> None:
         if len({len(parts) for parts in prompts}) > 1:
             raise ValueError("a step by leaf needs prompts of as many parts")
         if any(len({layer.length for layer in parts[-1].layers}) > 1 for parts in prompts):
@@ -84,7 +87,7 @@ class LeafStep:
         self._most = most
         # a kernel reads a bias of as many places, and else every place costs
         places = most + -most % BIAS_STEP if self.keeps_shape else most
-        self._tails = [_LeafLayer(parts[-1], places) for parts in self._parts]
+        self._tails = [_LeafLayer(parts[-1], places, anew=anew) for parts in self._parts]
         # of weights that lie elsewhere hooks move what is fed, or them
         devices = {parameter.device for parameter in loaded.model.parameters()}
         self._captures = {device.type for device in devices} == {"cuda"} and len(devices) == 1
@@ -134,7 +137,6 @@ class LeafStep:
         self._steps += 1
         return self._beside() if self._steps <= PLAIN_STEPS else self._replay()
 
-    @property
     def _copied_bytes(self) -> int:
         """Of a layer's keys and values, which may be copied: in single precision rows that stand in for others cost."""
         if self._loaded.model.dtype in HALVES:
@@ -145,7 +147,7 @@ class LeafStep:
     def _held_now(self) -> HeldLayers:
         """Where each row finds what its node holds; layers whose rows part alike have it in common."""
         known: dict[object, Arrangement] = {}
-        held = []
+        held, copied = [], self._copied_bytes()
         for layer in self._parts:
             parts = []
             for part in layer:
@@ -156,7 +158,7 @@ class LeafStep:
                         part.device,
                         self._loaded.model.dtype,
                         in_one=self.keeps_shape,
-                        spare=self._copied_bytes // part.position_bytes,
+                        spare=copied // part.position_bytes,
                     )
                 parts.append(known[alike].of([memory.buffers() for memory in part.memories]))
             held.append(parts)
@@ -278,11 +280,11 @@ class _LeafLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # the libra
 
     where: tuple[torch.Tensor, torch.Tensor]
 
-    def __init__(self, part: _Memories, most: int) -> None:
+    def __init__(self, part: _Memories, most: int, *, anew: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # the library's
         self.most = most
         self.device = part.device
-        self.keys, self.values = _tails(part, most)
+        self.keys, self.values = _tails(part, most, with_drafts=not anew)
         self.is_initialized = True
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
@@ -319,14 +321,14 @@ class _LeafLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # the libra
         return self.most
 
 
-def _tails(part: _Memories, most: int) -> list[torch.Tensor]:
-    """Room for `most` positions of each row, keys and values, with the draft of its node first.
+def _tails(part: _Memories, most: int, *, with_drafts: bool) -> list[torch.Tensor]:
+    """Room for `most` positions of each row, keys and values, with the draft of its node first, unless it is anew.
 
     Zero behind: masked places are read too.
     """
     n_rows = len(part.places)
     tails = [held.new_zeros(n_rows, held.shape[1], most, held.shape[3]) for held in part.memories[0].buffers()]
-    for number, memory in enumerate(part.memories):
+    for number, memory in enumerate(part.memories if with_drafts else ()):
         rows = np.flatnonzero(part.places[:, 0] == number)
         n_drafted = min(most, int(part.n_drafted[rows].max()))
         numbers = np.stack([rows, *part.places[rows, 1:].T, part.n_drafted[rows]])

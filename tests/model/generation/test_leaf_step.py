@@ -233,4 +233,4 @@ def test_single_precision_copies_what_memory_is_free_for(monkeypatch: pytest.Mon
         loaded = without_windows("llama", "cpu")
         torch.nn.Module.to(loaded.model, dtype)
         monkeypatch.setattr(leaf_step_module, "free_memory", lambda loaded, free=free: {loaded.device: free})
-        assert leaf_step(loaded, filled(loaded, [0, 1]))._copied_bytes == expected
+        assert leaf_step(loaded, filled(loaded, [0, 1]))._copied_bytes() == expected
