@@ -30,8 +30,13 @@ class Needs:
         """What is wrong with what was given; `None` for nothing."""
         if _is_given(arguments, self.partner, self.values):
             return None
-        partner = f"--{self.partner}{' ' if self.values else ''}{' or '.join(self.values)}"
-        return next((given_without(f"--{name}", partner) for name in self.options if _is_given(arguments, name)), None)
+        given = (name for name in self.options if _is_given(arguments, name))
+        return next((given_without(f"--{name}", self.typed) for name in given), None)
+
+    @property
+    def typed(self) -> str:
+        """The partner as it is typed."""
+        return f"--{self.partner}{' ' if self.values else ''}{' or '.join(self.values)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,9 @@ class Apart:
 
 def _is_given(arguments: argparse.Namespace, name: str, values: Sequence[str] = ()) -> bool:
     given = _value(arguments, name)
-    return given not in (None, False, ()) and (not values or not set(values).isdisjoint(str(given).split(",")))
+    if given is None or given is False or given == ():
+        return False
+    return not values or not set(values).isdisjoint(str(given).split(","))
 
 
 def _value(arguments: argparse.Namespace, name: str) -> object:
@@ -74,6 +81,14 @@ class Command:
     add_arguments: Callable[[argparse.ArgumentParser], None]
     carry_out: Callable[[argparse.Namespace], int | None]
     rules: tuple[Needs | Apart, ...] = ()
+
+    def add_all_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Its own arguments; the help of one that needs another names that."""
+        self.add_arguments(parser)
+        for rule in [rule for rule in self.rules if isinstance(rule, Needs)]:
+            for name in rule.options:
+                action = parser._option_string_actions[f"--{name}"]
+                action.help = f"{action.help}; only with {rule.typed}"
 
     def run(self, arguments: argparse.Namespace) -> int | None:
         """Do it, if the options go together. Raises SettingsError where one of them would do nothing."""

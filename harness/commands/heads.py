@@ -57,7 +57,7 @@ def _add_heads_arguments(parser: argparse.ArgumentParser) -> None:
         "--top-k",
         type=whole_number(1),
         metavar="N",
-        help="compare the N best heads (default: as many as all files have for candidates); only with --against",
+        help="compare the N best heads (default: as many as all files have for candidates)",
     )
     parser.add_argument("--convert", type=Path, metavar="OUT", help="write it in our own format")
 
@@ -185,8 +185,8 @@ def _add_export_arguments(parser: argparse.ArgumentParser) -> None:
         "--mode",
         choices=("zero", "mean"),
         default="zero",
-        help="what the heads put out instead: nothing, or their mean over the identification rows, which other options "
-        "are about (default: %(default)s)",
+        help="what the heads put out instead: nothing, or their mean over the identification rows "
+        "(default: %(default)s)",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a new folder")
     parser.add_argument("--seed", metavar="N", help="seed of the split and of the needles' depths (default: 0)")

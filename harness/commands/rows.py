@@ -106,9 +106,7 @@ def _add_filings_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help=f"draw {N_DRAWN} of the rows, to be judged by eye: a .csv, .jsonl or .parquet file without any text",
     )
-    parser.add_argument(
-        "--draw-seed", type=whole_number(0), metavar="S", help="the draw's seed (default: 0); only with --draw"
-    )
+    parser.add_argument("--draw-seed", type=whole_number(0), metavar="S", help="the draw's seed (default: 0)")
     manifest = parser.add_mutually_exclusive_group()
     manifest.add_argument(
         "--write-manifest", type=Path, metavar="FILE", help="write a JSON file from which the same rows are made again"

@@ -222,6 +222,7 @@ def _seen_from(folder: Path, path: Path) -> str:
 
 
 def _stop(session: pytest.Session, error: HarnessError) -> NoReturn:
-    """What went wrong for one condition went wrong for all: end the session with one line."""
-    session.shouldfail = str(error)
+    """What went wrong for one condition went wrong for all: end the session with one line, said where errors are."""
+    hidden = session.config.option.tbstyle == "no"
+    session.shouldfail = str(error) if hidden else "the study cannot go on: see the error above"
     raise pytest.fail.Exception(str(error), pytrace=False) from None

@@ -81,6 +81,24 @@ def test_what_would_do_nothing_is_refused(name: str, rule: Needs | Apart, option
         assert alone.endswith(f", or leave --{option} out")
 
 
+def test_the_help_says_what_an_option_needs() -> None:
+    parser = argparse.ArgumentParser()
+    COMMANDS["identify"].add_all_arguments(parser)
+    words = " ".join(parser.format_help().split())
+    for said in (
+        "; only with --ray",
+        "; only with --method retrieval_score or logit_contribution",
+        "; only with --data",
+    ):
+        assert said in words
+
+
+def test_a_zero_is_given() -> None:
+    rule = Needs(("seed",), "draw")
+    assert rule.fault(argparse.Namespace(seed=0, draw=None)) is not None
+    assert rule.fault(argparse.Namespace(seed=None, draw=None)) is None
+
+
 def test_one_of_several_values_will_do() -> None:
     rule = Needs(("draws",), "experiments", ("random", "uniform"))
     given = {"draws": 3, "experiments": "own,random"}
