@@ -34,7 +34,7 @@ PLAIN_STEPS = 1
 WORTH_CAPTURING = 3
 """Steps that may follow, at least, where one is captured."""
 
-COPIED = 0.03
+COPIED = 0.05
 """Of the memory that is free: keys and values that may be copied, of all layers, where that is more."""
 
 CAPTURE_BYTES = 2**30

@@ -44,7 +44,8 @@ COPIED_BYTES = 2**25
 FEW = 32
 """Queries of a key head up to which attention in single precision is written out as two products.
 
-The kernel computes tiles of 64 queries, most of which would be nobody's.
+The kernel computes tiles of 64 queries, most of which would be nobody's. One H200, torch 2.11, SmolLM2, a step of 1,568
+conditions of 32 prompts of 700 tokens: 42 ms, by the kernel alone 50 ms.
 """
 
 
@@ -141,10 +142,12 @@ def _rows_of_light(nodes: NDArray[np.int64], counts: NDArray[np.int64], longest:
     most, n_places = int(counts.max()), int(nodes[-1] - nodes[0]) + 1
     each = np.unique(counts)
     n_heavy = (counts > each[:, None]).sum(axis=1)
-    n_rows = n_places * each + n_heavy * (most - each)
+    fits = [
+        n * longest <= spare or _are_together(nodes[counts > light]) for n, light in zip(n_heavy, each, strict=True)
+    ]
+    n_rows = np.where(fits, n_places * each + n_heavy * (most - each), n_places * most)
     best = int(n_rows.argmin())
-    fits = n_heavy[best] * longest <= spare or _are_together(nodes[counts > each[best]])
-    return int(each[best]) if fits and (n_places * most - n_rows[best]) * longest > WORTH_ANOTHER_RUN else most
+    return int(each[best]) if (n_places * most - n_rows[best]) * longest > WORTH_ANOTHER_RUN else most
 
 
 def _are_together(nodes: NDArray[np.int64]) -> bool:

@@ -62,6 +62,10 @@ def test_what_a_few_nodes_have_more_is_another_run(monkeypatch: pytest.MonkeyPat
     assert np.where(second.own, second.rows, -1).tolist() == [[1, 2], [6, -1]]
     monkeypatch.setattr(node_attention, "WORTH_ANOTHER_RUN", 72)
     assert len(runs_of(np.array(places), in_one=True, spare=18)) == 1, "18 rows would be 10: 72 positions are saved"
+    monkeypatch.setattr(node_attention, "WORTH_ANOTHER_RUN", 0)
+    first, second = runs_of(np.array(places), in_one=True, spare=9)
+    assert (first.rows.shape, second.rows.tolist()) == ((6, 2), [[2]]), "of one node there is room for a copy"
+    monkeypatch.setattr(node_attention, "WORTH_ANOTHER_RUN", 72)
     alone = [(0, node, 9) for node in [1, 2, 2, 2, 2, 2, 3, 4]]
     assert runs(alone, in_one=True) == [
         (0, slice(1, 5), [9, 9, 9, 9], [[0], [1], [6], [7]]),
