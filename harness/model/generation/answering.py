@@ -80,12 +80,11 @@ def _answer_by_leaf(loaded: LoadedModel, reads: Sequence[ReadPrompt], step: Leaf
     known, unknown = _by_whether(lambda read: read.row.baseline_ids is not None, others)
     for read in known:
         read.follow_baseline()
-    if step is None:
-        places = [_left(read.leaves) for read in others]
-        step = _step(loaded, others, places) if any(places) else None
-        _decode_left(loaded, step, _at(others, places), reads[0].branching.replacement)
-    else:
-        _decode_left(loaded, step, [leaf for read in reads for leaf in read.leaves], reads[0].branching.replacement)
+    leaves = [leaf for read in reads for leaf in read.leaves]
+    if step is None and _left(leaves):
+        places = [_left(read.leaves) for read in reads]
+        step, leaves = _step(loaded, reads, places), _at(reads, places)
+    _decode_left(loaded, step, leaves, reads[0].branching.replacement)
     for read in unknown:
         read.note_baseline()
     known, _ = _by_whether(lambda read: read.row.baseline_ids is not None, unknown)
