@@ -3,7 +3,8 @@
 Where several tokens are fed after what a cache holds, the library writes out a mask of fed x all positions, and asks
 sdpa with it. Torch knows causal attention that is aligned at the last position by itself (`causal_lower_right`), and
 its kernels need no mask for it. Where several query heads share a key head, the library asks torch for heads in groups,
-which only kernels of half precision know; in float32 torch then writes all scores out, so keys are copied here instead.
+which on GPUs only kernels of half precision know; in float32 torch then writes all scores out, so keys are copied here
+instead. On CPUs torch needs the mask, and knows groups with it; the library copies all keys for each head.
 
 Long prompts are read by the fastest kernel of the card, from a committed table, in buckets. cuDNN's makes a plan for
 every new shape, about 60 ms each, and nearly every prompt of a study has a length of its own. So each row is attended
@@ -64,11 +65,6 @@ def sees_everything(loaded: LoadedModel) -> bool:
         and getattr(config, "sliding_window", None) is None
         and getattr(loaded.model, "hf_quantizer", None) is None
     )
-
-
-def may_attend_behind(loaded: LoadedModel) -> bool:
-    """Whether what is fed after a front may attend by `attend_behind`: on GPUs, where a mask costs the fast kernel."""
-    return loaded.waits_for_launches and sees_everything(loaded)
 
 
 def may_attend_in_buckets(loaded: LoadedModel, n_tokens: int, n_held: int = 0) -> bool:
@@ -133,11 +129,16 @@ def attend_behind(
     From query (rows, heads, fed, width), key and value (rows, key heads, all, width) to (rows, fed, heads, width).
     """
     fed, held = query.shape[2], key.shape[2]
-    grouped = query.dtype in HALVES and query.is_cuda
+    grouped = query.dtype in HALVES or not query.is_cuda
     if not grouped and (copies := query.shape[1] // key.shape[1]) > 1:
         key, value = key.repeat_interleave(copies, dim=1), value.repeat_interleave(copies, dim=1)
+    seen: torch.Tensor
+    if query.is_cuda:
+        seen = causal_lower_right(fed, held)
+    else:
+        seen = query.new_ones(fed, held, dtype=torch.bool).tril(held - fed)
     attended = nn.functional.scaled_dot_product_attention(
-        query, key, value, attn_mask=causal_lower_right(fed, held), scale=scaling, enable_gqa=grouped
+        query, key, value, attn_mask=seen, scale=scaling, enable_gqa=grouped
     )
     return attended.transpose(1, 2).contiguous(), None
 

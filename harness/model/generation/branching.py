@@ -37,8 +37,8 @@ from harness.model.generation.attention import (
     HALVES,
     IN_BUCKETS,
     attention,
-    may_attend_behind,
     may_attend_in_buckets,
+    sees_everything,
 )
 from harness.model.generation.fused import fused
 from harness.model.intervention.projection_input import ZERO, HookInput, Replacement, as_call, projection_input
@@ -118,9 +118,9 @@ def _attention_of(loaded: LoadedModel, n_tokens: int, n_held: int) -> Callable[[
     """What opens the attention of tokens that are fed after what is held: the model's own, or one that is as good."""
     if may_attend_in_buckets(loaded, n_tokens, n_held):
         return partial(attention, IN_BUCKETS)
-    # of a whole prompt in float32 the library asks for heads in groups, which no kernel but the slowest knows there
-    behind = n_held > 0 or loaded.model.dtype not in HALVES
-    return partial(attention, BEHIND) if n_tokens > 1 and behind and may_attend_behind(loaded) else nullcontext
+    # of a whole prompt in float32 the library asks for heads in groups, on GPUs of the slowest kernel
+    behind = n_held > 0 or (loaded.waits_for_launches and loaded.model.dtype not in HALVES)
+    return partial(attention, BEHIND) if n_tokens > 1 and behind and sees_everything(loaded) else nullcontext
 
 
 class _Parting:

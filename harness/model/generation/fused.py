@@ -1,14 +1,19 @@
-"""What a library writes out step by step, in fewer passes through memory: RMS norms, and rotary positions.
+"""What a library writes out step by step, in fewer passes through memory.
 
 An RMS norm (B. Zhang and R. Sennrich 2019, https://arxiv.org/abs/1910.07467) written out goes to float32, to squares,
-their mean, its root, two products and back, each a pass over all hidden states. Torch's own `rms_norm` reads them once
-and writes them once; where the library rounds before it multiplies by the weight, so is done here. A rotation (J. Su et
-al. 2021, https://arxiv.org/abs/2104.09864) written out copies its argument with halves exchanged, makes two products
-and adds them; half by half nothing is copied, and every bit is the same.
+their mean, its root, two products and back, each a pass over all hidden states. On GPUs torch's own `rms_norm` reads
+them once and writes them once; where the library rounds before it multiplies by the weight, so is done here. On CPUs
+that function is the same steps, and the root is found from the length of the hidden states, for which nothing is
+written. A rotation (J. Su et al. 2021, https://arxiv.org/abs/2104.09864) written out copies its argument with halves
+exchanged, makes two products and adds them; half by half nothing is copied. On GPUs every bit is the same; on CPUs
+products are added as they are made, so the last bit may be another. A gated feed-forward (N. Shazeer 2020,
+https://arxiv.org/abs/2002.05202) written out makes two more tensors of its inner width; on CPUs, where these leave the
+caches, all is written over the gate's.
 
-So it is done on GPUs, where this thread asks for it, but in float64, in which libraries too compute norms in float32.
-For which modules and functions that is right is found by trying them on random numbers, kind by kind: some norms add
-one to the weight, some rotate neighbours in place of halves. Knows no architectures by name.
+So it is done where this thread asks for it, on GPUs and, in float32, on CPUs; but never in float64, in which libraries
+too compute norms in float32. For which modules and functions that is right is found by trying them on random numbers,
+kind by kind: some norms add one to the weight, some rotate neighbours in place of halves. Knows no architectures by
+name.
 """
 
 import copy
@@ -33,6 +38,10 @@ ROTATION = "apply_rotary_pos_emb"
 """What the library calls the function that rotates queries and keys, in the module of each of its models."""
 
 
+GATED = ("gate_proj", "up_proj", "down_proj", "act_fn")
+"""What the library calls the parts of a gated feed-forward."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Kind:
     """A kind of RMS norms: what modules of it call their epsilon, and whether they round before the weight too."""
@@ -43,12 +52,17 @@ class _Kind:
     def of(self, norm: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
         """What such a module says, in few passes."""
         weight, epsilon = norm.get_parameter("weight"), getattr(norm, self.epsilon)
+        if _is_exact_on_cpu(hidden):
+            length: torch.Tensor = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True)
+            normed = hidden * length.square_().div_(len(weight)).add_(epsilon).rsqrt_()
+            return normed.mul_(weight)
         if self.rounds_twice:
             return nn.functional.rms_norm(hidden, weight.shape, None, epsilon).mul_(weight)
         return nn.functional.rms_norm(hidden, weight.shape, weight, epsilon)
 
 
 _norms: WeakKeyDictionary[nn.Module, tuple[tuple[nn.Module, _Kind], ...]] = WeakKeyDictionary()
+_gated: WeakKeyDictionary[nn.Module, tuple[tuple[nn.Module, bool], ...]] = WeakKeyDictionary()
 _kinds: dict[type[nn.Module], _Kind | None] = {}
 
 
@@ -63,11 +77,13 @@ _asked = _Asked()
 
 @contextmanager
 def fused(module: nn.Module) -> Iterator[None]:
-    """Norms and rotations within this module in few passes, as this thread calls them, while the context is open."""
+    """What is within this module in few passes, as this thread calls it, while the context is open."""
     before = _asked.yes
     with ExitStack() as standing_in:
         for norm, kind in norms_within(module):
             standing_in.enter_context(replaced(norm, partial(_by_kernel, norm, kind)))
+        for gated, is_silu in _gated_within(module):
+            standing_in.enter_context(replaced(gated, partial(_over_the_gate, gated, is_silu)))
         _asked.yes = True
         try:
             yield
@@ -77,7 +93,17 @@ def fused(module: nn.Module) -> Iterator[None]:
 
 def may_be_fused(states: torch.Tensor) -> bool:
     """Whether it is worth it, and as exact."""
-    return states.is_cuda and states.dtype != torch.float64
+    return _is_exact_on_cpu(states) or (states.is_cuda and states.dtype != torch.float64)
+
+
+def _is_exact_on_cpu(states: torch.Tensor) -> bool:
+    """Whether it is computed on a CPU, and in float32, to which nothing is rounded in between."""
+    return states.device.type == "cpu" and states.dtype == torch.float32
+
+
+def replaced_within(module: nn.Module) -> list[nn.Module]:
+    """The modules whose forward `fused` replaces."""
+    return [norm for norm, _ in norms_within(module)] + [gated for gated, _ in _gated_within(module)]
 
 
 def norms_within(module: nn.Module) -> tuple[tuple[nn.Module, _Kind], ...]:
@@ -138,6 +164,51 @@ def _tried(module: nn.Module, name: str) -> _Kind | None:
         return min(kinds, key=lambda kind: int((kind.of(trial, hidden) != trial(hidden)).sum()))
 
 
+def _gated_within(module: nn.Module) -> tuple[tuple[nn.Module, bool], ...]:
+    """The feed-forwards within a module that may be written over their gate's output, and whether they are SwiGLU."""
+    if module not in _gated:
+        found = (part for part in module.modules() if _may_go_over_the_gate(part))
+        _gated[module] = tuple((part, _is_silu(part.get_submodule(GATED[-1]))) for part in found)
+    return _gated[module]
+
+
+def _over_the_gate(
+    gated: nn.Module, is_silu: bool, own: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Down(act(gate(x)) * up(x)) of what is given alone: what a linear layer says is nobody else's."""
+    if kwargs or len(args) != 1 or not _is_exact_on_cpu(args[0]):
+        return own(*args, **kwargs)
+    gate, up, down, activation = (gated.get_submodule(name) for name in GATED)
+    inner = gate(args[0])
+    inner = nn.functional.silu(inner, inplace=True) if is_silu else activation(inner)
+    return down(inner.mul_(up(args[0])))
+
+
+@torch.no_grad()
+def _may_go_over_the_gate(module: nn.Module) -> bool:
+    """Whether a module has all of `GATED`, linear and in float32, and says of random numbers what they say so."""
+    if not all(isinstance(getattr(module, name, None), nn.Module) for name in GATED):
+        return False
+    gate, up, down, activation = (module.get_submodule(name) for name in GATED)
+    if not all(type(part) is nn.Linear and _is_exact_on_cpu(part.weight) for part in (gate, up, down)):
+        return False
+    hidden = _random_numbers(gate.get_parameter("weight").shape[1])
+    said = module(hidden)
+    return isinstance(said, torch.Tensor) and torch.equal(said, down(activation(gate(hidden)) * up(hidden)))
+
+
+@torch.no_grad()
+def _is_silu(activation: nn.Module) -> bool:
+    hidden = _random_numbers(64)
+    return torch.equal(activation(hidden), nn.functional.silu(hidden))
+
+
+def _random_numbers(width: int) -> torch.Tensor:
+    """Two positions, one of numbers so large that a bound shows: (1, 2, width)."""
+    random = torch.Generator().manual_seed(0)
+    return torch.randn(1, 2, width, generator=random) * torch.tensor([1.0, 1e4])[:, None]
+
+
 def _let_rotate(library: Any) -> None:
     """Put before a library's rotation, where it is that of halves, the question how it is to be done.
 
@@ -164,7 +235,8 @@ class _Rotation:
         if not (_asked.yes and alike and whole and may_be_fused(query)) or args or kwargs:
             return self._own(query, key, cos, sin, *args, **kwargs)
         cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
-        return _rotated(query, cos, sin), _rotated(key, cos, sin)
+        rotated = _rotated_in_place if _is_exact_on_cpu(query) else _rotated
+        return rotated(query, cos, sin), rotated(key, cos, sin)
 
 
 def _rotated(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
@@ -173,6 +245,15 @@ def _rotated(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torc
     rotated = torch.empty_like(states)
     torch.mul(first, cos[..., :half], out=rotated[..., :half]).sub_(second * sin[..., :half])
     torch.mul(second, cos[..., half:], out=rotated[..., half:]).add_(first * sin[..., half:])
+    return rotated
+
+
+def _rotated_in_place(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """The same with nothing written in between; a product may be added before it is rounded."""
+    half = states.shape[-1] // 2
+    rotated = states * cos
+    rotated[..., :half].addcmul_(states[..., half:], sin[..., :half], value=-1)
+    rotated[..., half:].addcmul_(states[..., :half], sin[..., half:])
     return rotated
 
 

@@ -18,7 +18,7 @@ from math import ceil
 
 import torch
 
-from harness.model.generation.attention import BUCKET, may_attend_behind
+from harness.model.generation.attention import BUCKET, sees_everything
 from harness.model.generation.branching import decoder_layers
 from harness.model.loading.loaded_model import LoadedModel
 
@@ -147,7 +147,8 @@ def _room(loaded: LoadedModel, n_positions: int, free: Free) -> Room:
     node = _node_bytes(loaded, n_positions)
     computed = COMPUTED * min(free.values()) if on_gpu else CPU_BYTES
     # where a prompt may go on behind a front at no price
-    tokens = _piece(n_positions, computed / node) if may_attend_behind(loaded) else n_positions
+    in_pieces = loaded.waits_for_launches and sees_everything(loaded)
+    tokens = _piece(n_positions, computed / node) if in_pieces else n_positions
     share = tokens / n_positions
     nodes = max(1, int(computed / (share * node)))
     # keys and values of a tree are spread over devices as its layers are

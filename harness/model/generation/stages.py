@@ -29,7 +29,7 @@ import torch
 from torch import nn
 
 from harness.model.generation.branching import attention_modules, decoder_layers
-from harness.model.generation.fused import norms_within
+from harness.model.generation.fused import replaced_within
 from harness.model.intervention.thread_hooks import ready_for_forwards, ready_for_hooks, replaced
 from harness.model.loading.loaded_model import LoadedModel
 
@@ -95,7 +95,7 @@ class Stages:
         self.changed = threading.Condition()
         self.stopped = False
         self._hooked = [*attention_modules(loaded), *(output.module for output in loaded.outputs)]
-        self._replaced = [*self.layers, *(norm for norm, _ in norms_within(loaded.model))]
+        self._replaced = [*self.layers, *replaced_within(loaded.model)]
         # of those in flight the part of the memory that each may take; and works that wait to be
         self._flying: dict[Flight, float] = {}
         self._asking: list[int] = []

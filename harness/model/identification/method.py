@@ -29,7 +29,7 @@ from transformers import PreTrainedConfig
 
 from harness.errors import ModelError
 from harness.experiment.prefix_tree import LEAST_SHARED
-from harness.model.generation.attention import BEHIND, attention, may_attend_behind
+from harness.model.generation.attention import BEHIND, attention, sees_everything
 from harness.model.generation.node_cache import NodeCache, NodeLayer, rewind
 from harness.model.loading.blueprints import rotates_by_length
 from harness.model.loading.loaded_model import LoadedModel, pieces
@@ -162,7 +162,7 @@ class AttentionReader:
     def _feed(self, ids: torch.Tensor, *, weights: bool) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
         """Each layer's weights, (1, heads, queries, positions), where they are asked for; the last logits."""
         model = self.loaded.model
-        behind = not weights and len(self._held) > 0 and ids.shape[1] > 1 and may_attend_behind(self.loaded)
+        behind = not weights and len(self._held) > 0 and ids.shape[1] > 1 and sees_everything(self.loaded)
         with _eager(model.config) if weights else attention(BEHIND) if behind else nullcontext():
             output = model(
                 input_ids=ids,

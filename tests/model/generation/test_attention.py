@@ -20,12 +20,12 @@ from harness.model.generation.attention import (
     LONG_ON,
     attend_behind,
     attend_in_buckets,
-    may_attend_behind,
     may_attend_in_buckets,
     sees_everything,
 )
 from harness.model.loading.architectures import ARCHITECTURES
 from harness.model.loading.devices import LONG
+from harness.model.loading.loaded_model import LoadedModel
 
 WINDOWED = {"mistral", "phi3"}
 """Whose tiny models here attend to a window."""
@@ -56,7 +56,7 @@ def test_causal_from_the_last_position_backwards(key_heads: int) -> None:
 def test_rows_behind_a_front_are_what_the_plain_loop_says(
     model_type: str, intervention: Intervention, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on a GPU: no mask is written for what is fed after a front, also where its attention is looked into."""
+    """The library writes no mask for what is fed after a front, also where its attention is looked into."""
     loaded = doubled(model_type)
     used = []
 
@@ -64,7 +64,6 @@ def test_rows_behind_a_front_are_what_the_plain_loop_says(
         used.append(args[4])
         return attend_behind(*args, **kwargs)  # type: ignore[arg-type]  # as it is called
 
-    monkeypatch.setattr(branching, "may_attend_behind", sees_everything)
     monkeypatch.setitem(AttentionInterface._global_mapping, BEHIND, noted)
     front, sets = random_ids(20, seed=1), (frozenset[Head](), frozenset({Head(0, 1), Head(2, 0)}))
     asks = [
@@ -92,14 +91,14 @@ def test_whole_prompts_in_float32_are_read_by_a_kernel_too(halved: bool, monkeyp
     """As on a GPU, where heads in groups are known to kernels of half precision alone."""
     model = copy.deepcopy(tiny_loaded("llama").model)
     loaded = wrap(model.bfloat16() if halved else model)
-    monkeypatch.setattr(branching, "may_attend_behind", sees_everything)
+    assert branching._attention_of(loaded, 9, 0) is nullcontext, "on CPUs they are known to a kernel"
+    monkeypatch.setattr(LoadedModel, "waits_for_launches", True)
     assert (branching._attention_of(loaded, 9, 0) is nullcontext) is halved
     assert branching._attention_of(loaded, 9, 3) is not nullcontext
     assert branching._attention_of(loaded, 1, 0) is nullcontext
 
 
-def test_on_a_cpu_the_library_attends() -> None:
-    assert not may_attend_behind(tiny_loaded("llama"))
+def test_where_windows_are_the_library_attends() -> None:
     assert sees_everything(tiny_loaded("llama"))
     assert not sees_everything(tiny_loaded("gemma3_text"))
 

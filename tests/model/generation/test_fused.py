@@ -1,5 +1,6 @@
-"""Norms and rotations in few passes: for which models that is right, and that they say the same."""
+"""Norms, rotations and feed-forwards in few passes: for which models that is right, and that they say the same."""
 
+import copy
 import sys
 
 import pytest
@@ -12,48 +13,74 @@ from harness.model.generation.fused import fused, norms_within
 
 
 @pytest.fixture(autouse=True)
-def _on_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+def _nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    for known in ("_norms", "_gated", "_kinds"):
+        monkeypatch.setattr(module_of_it, known, type(getattr(module_of_it, known))())
+
+
+@pytest.fixture
+def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module_of_it, "may_be_fused", lambda states: True)
-    monkeypatch.setattr(module_of_it, "_norms", type(module_of_it._norms)())
+    monkeypatch.setattr(module_of_it, "_is_exact_on_cpu", lambda states: False)
 
 
+@pytest.mark.parametrize("way", ["GPU", "CPU"])
 @pytest.mark.parametrize(
-    ("model_type", "of_a_layer", "others", "n_rotated"),
+    ("model_type", "of_a_layer", "others", "n_rotated", "n_gated"),
     [
-        ("llama", 2, 1, 2 * N_LAYERS),
-        ("qwen3", 4, 1, 2 * N_LAYERS),
-        ("gpt_oss", 2, 1, 0),
-        ("olmo2", 4, 1, 2 * N_LAYERS),
-        ("gemma", 0, 0, 2 * N_LAYERS),
-        ("cohere", 0, 0, 0),
-        ("gpt_neox", 0, 0, 0),
-        ("gpt2", 0, 0, 0),
+        ("llama", 2, 1, 2 * N_LAYERS, N_LAYERS),
+        ("qwen3", 4, 1, 2 * N_LAYERS, N_LAYERS),
+        ("gpt_oss", 2, 1, 0, 0),
+        ("olmo2", 4, 1, 2 * N_LAYERS, N_LAYERS),
+        ("gemma", 0, 0, 2 * N_LAYERS, N_LAYERS),
+        ("cohere", 0, 0, 0, N_LAYERS),
+        ("gpt_neox", 0, 0, 0, 0),
+        ("gpt2", 0, 0, 0, 0),
     ],
 )
 @torch.inference_mode()
 def test_a_model_says_the_same_with_them(
-    model_type: str, of_a_layer: int, others: int, n_rotated: int, monkeypatch: pytest.MonkeyPatch
+    model_type: str,
+    of_a_layer: int,
+    others: int,
+    n_rotated: int,
+    n_gated: int,
+    way: str,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
-    """Gemma's norms add one to the weight, GPT-2's subtract the mean, Cohere rotates neighbours, GPT-NeoX a part."""
-    rotated: list[torch.Tensor] = []
+    """Gemma's norms add one to the weight, GPT-2's subtract the mean, Cohere rotates neighbours, GPT-NeoX a part.
 
-    def noted(*args: torch.Tensor) -> torch.Tensor:
-        rotated.append(own_rotated(*args))
-        return rotated[-1]
+    Feed-forwards of GPT-OSS are bounded, those of GPT-2 and GPT-NeoX have no gate.
+    """
+    used: list[str] = []
 
+    def noted(name: str) -> None:
+        own = getattr(module_of_it, name)
+
+        def counted(*args: object) -> object:
+            used.append(name)
+            return own(*args)
+
+        monkeypatch.setattr(module_of_it, name, counted)
+
+    if way == "GPU":
+        request.getfixturevalue("as_on_a_gpu")
+    rotation = "_rotated" if way == "GPU" else "_rotated_in_place"
     model = tiny_loaded(model_type).model
     found = [norm for norm, _ in norms_within(model)]
     assert len(found) == N_LAYERS * of_a_layer + others
     ids = torch.tensor([random_ids(9, seed=1)])
     own = model(input_ids=ids).logits
-    own_rotated = module_of_it._rotated
-    monkeypatch.setattr(module_of_it, "_rotated", noted)
+    noted(rotation)
+    noted("_over_the_gate")
     with fused(model):
         said = model(input_ids=ids).logits
-    assert len(rotated) == n_rotated
+    expected = [n_rotated, n_gated if way == "CPU" else 0]
+    assert [used.count(name) for name in (rotation, "_over_the_gate")] == expected
     torch.testing.assert_close(said, own, rtol=1e-5, atol=1e-5)
     model(input_ids=ids)
-    assert len(rotated) == n_rotated, "only where it is asked for"
+    assert len(used) == sum(expected), "only where it is asked for"
     assert not [norm for norm in found if "forward" in vars(norm)]
 
 
@@ -70,6 +97,7 @@ def test_what_a_module_says_decides(module: nn.Module) -> None:
 
 
 @pytest.mark.parametrize(("model_type", "rounds_twice"), [("llama", True), ("olmo2", False)])
+@pytest.mark.usefixtures("as_on_a_gpu")
 @torch.inference_mode()
 def test_norms_round_as_the_models_own(model_type: str, rounds_twice: bool) -> None:
     """Before the weight too, or not; of 12,800 numbers in bfloat16 a few at most are others, whose sums rounded."""
@@ -83,6 +111,7 @@ def test_norms_round_as_the_models_own(model_type: str, rounds_twice: bool) -> N
         assert int((norm(hidden) != expected).sum()) <= 5
 
 
+@pytest.mark.usefixtures("as_on_a_gpu")
 @torch.inference_mode()
 def test_rotations_are_the_models_own_to_the_last_bit() -> None:
     module = sys.modules[type(tiny_loaded("llama").model).__module__]
@@ -118,9 +147,8 @@ def test_of_another_dtype_it_is_the_modules_own() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_on_a_gpu_nearly_every_bit_is_the_same(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_gpu_nearly_every_bit_is_the_same(dtype: torch.dtype) -> None:
     """A sum in another order may round another way."""
-    monkeypatch.undo()
     own = type(tiny_loaded("llama").model.model.norm)(256, 1e-5).to("cuda", dtype)
     hidden = torch.randn(50, 256, device="cuda", dtype=dtype)
     nn.init.normal_(own.weight)
@@ -134,7 +162,63 @@ def test_on_a_gpu_nearly_every_bit_is_the_same(dtype: torch.dtype, monkeypatch: 
                 assert int((own(hidden) != expected).sum()) <= 5
 
 
-def test_on_a_cpu_nothing_is_changed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    assert not norms_within(nn.RMSNorm(4, eps=1e-5))
-    assert not norms_within(tiny_loaded("llama").model)
+@torch.inference_mode()
+def test_rotations_on_a_cpu_are_the_models_own() -> None:
+    """The last bit may be another; and nothing is written over."""
+    module = sys.modules[type(tiny_loaded("llama").model).__module__]
+    norms_within(tiny_loaded("llama").model)
+    random = torch.Generator().manual_seed(0)
+    query, key = (torch.randn(2, 5, heads, 8, generator=random).transpose(1, 2) for heads in (4, 2))
+    cos, sin = (torch.randn(2, 5, 8, generator=random) for _ in range(2))
+    before = query.clone(), key.clone()
+    expected = module.apply_rotary_pos_emb(query, key, cos, sin)
+    with fused(nn.Identity()):
+        said = module.apply_rotary_pos_emb(query, key, cos, sin)
+    for one, other in zip(said, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
+        assert one.stride() == other.stride()
+    assert torch.equal(query, before[0])
+    assert torch.equal(key, before[1])
+
+
+class _Gated(nn.Module):
+    """Down(act(gate(x)) * up(x)), which may be bounded."""
+
+    def __init__(self, activation: nn.Module, bound: float | None = None) -> None:
+        super().__init__()
+        self.gate_proj, self.up_proj, self.down_proj = nn.Linear(6, 9), nn.Linear(6, 9), nn.Linear(9, 6)
+        self.act_fn = activation
+        self._bound = bound
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        gate = self.gate_proj(hidden)
+        inner: torch.Tensor = self.act_fn(gate if self._bound is None else gate.clamp(max=self._bound))
+        down: torch.Tensor = self.down_proj(inner * self.up_proj(hidden))
+        return down
+
+
+@pytest.mark.parametrize(("activation", "is_silu"), [(nn.SiLU(), True), (nn.GELU(), False), (nn.Identity(), False)])
+@torch.inference_mode()
+def test_a_feed_forward_is_written_over_its_gate(activation: nn.Module, is_silu: bool) -> None:
+    gated, hidden = _Gated(activation), torch.randn(2, 3, 6, generator=torch.Generator().manual_seed(1))
+    assert module_of_it._gated_within(gated) == ((gated, is_silu),)
+    expected, before = gated(hidden), hidden.clone()
+    with fused(gated):
+        assert torch.equal(gated(hidden), expected)
+    assert torch.equal(hidden, before)
+
+
+@torch.inference_mode()
+def test_feed_forwards_of_another_kind_are_their_own() -> None:
+    """A bound far from usual numbers; a part that is no plain linear layer, whose output may be somebody's; halves."""
+    other = _Gated(nn.SiLU())
+    other.up_proj = nn.Sequential(nn.Linear(6, 9))  # type: ignore[assignment]
+    for gated in (_Gated(nn.SiLU(), bound=100.0), other, _Gated(nn.SiLU()).bfloat16(), _Gated(nn.SiLU()).double()):
+        assert module_of_it._gated_within(gated) == ()
+
+
+def test_on_a_cpu_nothing_is_changed_but_in_float32() -> None:
+    for dtype in (torch.float64, torch.bfloat16):
+        assert not norms_within(nn.RMSNorm(4, eps=1e-5, dtype=dtype))
+    assert norms_within(nn.RMSNorm(4, eps=1e-5))
+    assert not norms_within(copy.deepcopy(tiny_loaded("llama").model).double())
