@@ -200,7 +200,7 @@ CLUSTERS = (
 
 def clusters() -> str:
     """What to type where, and how long the study of the published size takes there."""
-    from harness.options import Given, resolve_settings
+    from harness.option_values import as_cluster
     from harness.study.layout import lay_out
 
     study, size = _published_study()
@@ -208,7 +208,7 @@ def clusters() -> str:
     def row(have: str, type_: str, cluster: str | None, gpus: int | None) -> tuple[str, ...]:
         if cluster is None:
             return have, type_, "", ""
-        (nodes,) = resolve_settings({"cluster": Given("", cluster, ROOT)}, ROOT).cluster
+        (nodes,) = as_cluster(cluster)
         layout = lay_out(size, nodes, study["longest"] + study["max_new_tokens"], cards=gpus, work=study["work"])
         if layout is None:
             return have, type_, f"`{nodes}`: does not fit", ""

@@ -22,7 +22,7 @@ from harness.experiment.intervention import MeanValues
 from harness.experiment.rankings import rank
 from harness.experiment.store import IN_MEMORY, Store
 from harness.model.performance.shapes import SHAPES
-from harness.options import Given, resolve_settings
+from harness.option_values import as_cluster
 from harness.retrieval.facts import FACTS
 from harness.retrieval.rows import write_rows
 from harness.settings import Settings
@@ -258,16 +258,8 @@ def of_70b(settings: Settings, folder: Path, cluster: str, **asked: Any) -> list
     SHAPES["llama-3.3-70b"].save_pretrained(folder / "llama")
     tiny_tokenizer().save_pretrained(folder / "llama")
     (folder / "heads.json").write_text("[[10, 63], [79, 0]]")
-    given = {
-        "dry-run": "true",
-        "cluster": cluster,
-        "dtype": "bfloat16",
-        "model": str(folder / "llama"),
-        "heads": str(folder / "heads.json"),
-    }
-    of_cluster = resolve_settings({name: Given(name, text, folder) for name, text in given.items()}, folder).cluster
     big = replace(settings, model=str(folder / "llama"), heads=folder / "heads.json", dtype="bfloat16")
-    lines = forecast_lines(look(replace(big, cluster=of_cluster, **asked), BASELINE, ONE))
+    lines = forecast_lines(look(replace(big, cluster=as_cluster(cluster), **asked), BASELINE, ONE))
     return lines[next(i for i, line in enumerate(lines) if line.startswith("hours: ")) + 1 :]
 
 
