@@ -50,6 +50,9 @@ One H200, torch 2.11, bfloat16, a row of 7,040 tokens and 32 heads of width 128:
 BUCKET = 512
 """Tokens by which buckets differ."""
 
+AGAIN = 2
+"""How many times as many tokens as are fed may be asked again for the faster kernel: then both take as long."""
+
 HALVES = (torch.float16, torch.bfloat16)
 """Dtypes that the fast kernels know."""
 
@@ -71,7 +74,7 @@ def may_attend_in_buckets(loaded: LoadedModel, n_tokens: int, n_held: int = 0) -
     """Whether tokens of a long prompt, fed after what is held, may be read by `attend_in_buckets`."""
     return (
         n_held + n_tokens >= LONG
-        and n_held % BUCKET == 0
+        and (n_held % BUCKET == 0 or n_held <= AGAIN * n_tokens)
         and n_tokens >= BUCKET
         and loaded.device.type == "cuda"
         and torch.cuda.get_device_capability(loaded.device) in LONG_ON
@@ -152,37 +155,40 @@ def attend_in_buckets(
     scaling: float | None = None,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Causal attention of the last positions, row by row, each filled up behind; what is held before is full buckets.
+    """Causal attention of the last positions, row by row, each filled up behind, and before where no bucket ends.
 
     From query (rows, heads, fed, width), key and value (rows, key heads, all, width) to (rows, fed, heads, width).
     """
     fed, held = query.shape[2], key.shape[2] - query.shape[2]
+    again = held if held % BUCKET else 0
+    whole = held - again
     attended = []
     for row in range(len(query)):
-        one, own_keys, own_values = (
-            _filled(each[row : row + 1]) for each in (query, key[:, :, held:], value[:, :, held:])
-        )
+        one = _filled(query[row : row + 1], before=again)
+        own_keys, own_values = (_filled(each[row : row + 1, :, whole:]) for each in (key, value))
         found, weight = _by_cudnn(one, own_keys, own_values, scaling, causal=True)
-        if held:
-            keys, values = (each[row : row + 1, :, :held].contiguous() for each in (key, value))
+        if whole:
+            keys, values = (each[row : row + 1, :, :whole].contiguous() for each in (key, value))
             found = _joined((found, weight), _by_cudnn(one, keys, values, scaling, causal=False))
-        attended.append(found.transpose(1, 2)[:, :fed])
+        attended.append(found.transpose(1, 2)[:, again : again + fed])
     return attended[0].contiguous() if len(attended) == 1 else torch.cat(attended), None
 
 
-def _filled(states: torch.Tensor) -> torch.Tensor:
-    """One row's, (1, heads, positions, width), with zeros behind up to a bucket's length, heads side by side in memory.
+def _filled(states: torch.Tensor, before: int = 0) -> torch.Tensor:
+    """One row's, (1, heads, positions, width), with zeros `before`, and behind up to a bucket's length.
 
-    A plan is of one order in memory too.
+    Heads lie side by side in memory: a plan is of one order there too.
     """
     by_position = states.transpose(1, 2)
-    missing = -by_position.shape[1] % BUCKET
-    if missing == 0 and by_position.is_contiguous():
-        return states
     _, n_positions, n_heads, width = by_position.shape
-    filled = states.new_empty(1, n_positions + missing, n_heads, width)
-    filled[:, :n_positions] = by_position
-    filled[:, n_positions:] = 0
+    end = before + n_positions
+    missing = -end % BUCKET
+    if before == missing == 0 and by_position.is_contiguous():
+        return states
+    filled = states.new_empty(1, end + missing, n_heads, width)
+    filled[:, :before] = 0
+    filled[:, before:end] = by_position
+    filled[:, end:] = 0
     return filled.transpose(1, 2)
 
 

@@ -116,11 +116,11 @@ def by_definition(
 
 
 @pytest.mark.parametrize("n_rows", [1, 3])
-@pytest.mark.parametrize(("held", "fed"), [(0, 1), (0, 5), (0, 8), (0, 9), (8, 8), (8, 3), (16, 9)])
+@pytest.mark.parametrize(("held", "fed"), [(0, 1), (0, 5), (0, 9), (8, 8), (16, 9), (3, 4), (5, 11), (13, 20)])
 def test_what_is_filled_up_behind_changes_nothing(
     n_rows: int, held: int, fed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whole prompts, and pieces that follow on full buckets."""
+    """Whole prompts, pieces that follow on full buckets, and what follows on a front of any length."""
     monkeypatch.setattr(attention, "BUCKET", 8)
     monkeypatch.setattr(attention, "_by_cudnn", by_definition)
     generator = torch.Generator().manual_seed(0)
@@ -135,7 +135,7 @@ def test_what_is_filled_up_behind_changes_nothing(
 @pytest.mark.skipif(
     not torch.cuda.is_available() or torch.cuda.get_device_capability() not in LONG_ON, reason="no such GPU"
 )
-@pytest.mark.parametrize(("held", "fed"), [(0, 4096), (0, 4097), (0, 5000), (2048, 2048), (5120, 1907)])
+@pytest.mark.parametrize(("held", "fed"), [(0, 4097), (2048, 2048), (5120, 1907), (3500, 3528), (200, 4000)])
 def test_the_fastest_kernel_says_what_flash_says(held: int, fed: int) -> None:
     query = torch.randn(2, fed, 8, 128, device="cuda", dtype=torch.bfloat16).transpose(1, 2)
     key, value = (torch.randn(2, 2, held + fed, 128, device="cuda", dtype=torch.bfloat16) for _ in range(2))
