@@ -36,6 +36,7 @@ from harness.model.generation.attention import (
     BEHIND,
     HALVES,
     IN_BUCKETS,
+    IN_RUNS,
     attention,
     may_attend_in_buckets,
     sees_everything,
@@ -118,8 +119,11 @@ def _attention_of(loaded: LoadedModel, n_tokens: int, n_held: int) -> Callable[[
     """What opens the attention of tokens that are fed after what is held: the model's own, or one that is as good."""
     if may_attend_in_buckets(loaded, n_tokens, n_held):
         return partial(attention, IN_BUCKETS)
-    # of a whole prompt in float32 the library asks for heads in groups, on GPUs of the slowest kernel
-    behind = n_held > 0 or (loaded.waits_for_launches and loaded.model.dtype not in HALVES)
+    if loaded.waits_for_launches:
+        # of a whole prompt in float32 the library asks for heads in groups, which no kernel but the slowest knows there
+        behind = n_held > 0 or loaded.model.dtype not in HALVES
+    else:
+        behind = n_held > 0 or (n_tokens in IN_RUNS and loaded.model.dtype == torch.float32)
     return partial(attention, BEHIND) if n_tokens > 1 and behind and sees_everything(loaded) else nullcontext
 
 

@@ -4,10 +4,11 @@ import copy
 import threading
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
-from tiny_models import doubled, random_ids, random_prompt, tiny_loaded, wrap
+from tiny_models import N_LAYERS, doubled, random_ids, random_prompt, tiny_loaded, wrap
 from torch import nn
 from transformers import AttentionInterface
 
@@ -17,6 +18,7 @@ from harness.experiment.record import Ask
 from harness.model.generation import attention, branching, engine, reference
 from harness.model.generation.attention import (
     BEHIND,
+    IN_RUNS,
     LONG_ON,
     attend_behind,
     attend_in_buckets,
@@ -33,9 +35,11 @@ EQUAL = Edges((4, 5, 6), (8, 9, 10, 11))
 STATIC = sorted(name for name, each in ARCHITECTURES.items() if each.static and name not in WINDOWED)
 
 
+@pytest.mark.parametrize("run", [1, 2, 64])
 @pytest.mark.parametrize("key_heads", [1, 2, 4])
-def test_causal_from_the_last_position_backwards(key_heads: int) -> None:
-    """Three tokens fed after five: each sees the five, itself and those fed before it."""
+def test_causal_from_the_last_position_backwards(key_heads: int, run: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three tokens fed after five: each sees the five, itself and those fed before it, whatever runs they come in."""
+    monkeypatch.setattr(attention, "RUN", run)
     generator = torch.Generator().manual_seed(0)
     query = torch.randn(2, 4, 3, 8, generator=generator, dtype=torch.float64)
     key, value = (torch.randn(2, key_heads, 8, 8, generator=generator, dtype=torch.float64) for _ in range(2))
@@ -86,12 +90,31 @@ def test_rows_behind_a_front_are_what_the_plain_loop_says(
             assert one.gold_logprob == pytest.approx(other.gold_logprob, abs=1e-10)
 
 
+@torch.inference_mode()
+def test_a_whole_prompt_in_runs_is_what_the_library_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded, own, lengths = tiny_loaded("llama"), attention._attended_in_runs, []
+
+    def noted(query: torch.Tensor, *args: Any) -> torch.Tensor:
+        lengths.append(query.shape[2])
+        return own(query, *args)
+
+    monkeypatch.setattr(attention, "_attended_in_runs", noted)
+    ids = torch.tensor([random_ids(IN_RUNS.start + 5, seed=row) for row in range(2)])
+    expected = loaded.model(input_ids=ids).logits
+    with branching._attention_of(loaded, ids.shape[1], 0)():
+        said = loaded.model(input_ids=ids).logits
+    assert lengths == [ids.shape[1]] * N_LAYERS
+    torch.testing.assert_close(said, expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("halved", [False, True])
 def test_whole_prompts_in_float32_are_read_by_a_kernel_too(halved: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a GPU, where heads in groups are known to kernels of half precision alone."""
     model = copy.deepcopy(tiny_loaded("llama").model)
     loaded = wrap(model.bfloat16() if halved else model)
     assert branching._attention_of(loaded, 9, 0) is nullcontext, "on CPUs they are known to a kernel"
+    assert (branching._attention_of(loaded, 200, 0) is nullcontext) is halved
+    assert branching._attention_of(loaded, 2000, 0) is nullcontext, "which is the faster one for long prompts"
     monkeypatch.setattr(LoadedModel, "waits_for_launches", True)
     assert (branching._attention_of(loaded, 9, 0) is nullcontext) is halved
     assert branching._attention_of(loaded, 9, 3) is not nullcontext
