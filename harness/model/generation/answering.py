@@ -40,7 +40,9 @@ def answer_together(loaded: LoadedModel, reads: Sequence[ReadPrompt]) -> None:
     """
     steady = all(read.branching.replacement.steady for read in reads)
     by_leaf = loaded.waits_for_launches and can_step_by_leaf(loaded) and steady
-    fed_by_leaf = by_leaf and not any(read.gold_is_read or read.shared.hidden is not None for read in reads)
+    fed_by_leaf = by_leaf and all(
+        read.shared.n_held and not read.gold_is_read and read.shared.hidden is None for read in reads
+    )
     for read in reads:
         if not fed_by_leaf and not read.gold_is_read:
             read.read_gold(loaded)
