@@ -121,11 +121,11 @@ FRONTS = (0, 1, 3, WINDOW, 2 * WINDOW, 3 * WINDOW)
 
 
 @st.composite
-def groups(draw: st.DrawFn, rows: tuple[int, int] = (1, 4), sets: int = 0, fronts: Sequence[int] = FRONTS) -> Group:
+def groups(draw: st.DrawFn, rows: tuple[int, int] = (1, 4), least: int = 0, fronts: Sequence[int] = FRONTS) -> Group:
     """Prompts that begin alike as rows of one filing do, each with head sets of its own and at least so many common."""
     document = random_ids(3 * WINDOW, seed=draw(st.integers(0, 3)))
-    common = draw(st.lists(st.frozensets(st.sampled_from(HEADS), max_size=4), min_size=sets, max_size=3))
-    group = []
+    common = draw(st.lists(st.frozensets(st.sampled_from(HEADS), max_size=4), min_size=least, max_size=3))
+    group: Group = []
     for seed in range(draw(st.integers(*rows))):
         front = document[: draw(st.sampled_from(fronts))]
         own = random_ids(draw(st.integers(1, WINDOW)), seed=10 + draw(st.integers(0, seed)))
@@ -216,7 +216,7 @@ def as_on_a_gpu(data: st.DataObject) -> Iterator[None]:
 
 
 @settings(derandomize=True, deadline=None, max_examples=30)
-@given(data=st.data(), filings=st.lists(groups(rows=(2, 3), sets=1, fronts=FRONTS[3:]), min_size=2, max_size=3))
+@given(data=st.data(), filings=st.lists(groups(rows=(2, 3), least=1, fronts=FRONTS[3:]), min_size=2, max_size=3))
 def test_rounds_in_the_ways_of_a_gpu(data: st.DataObject, filings: list[Group]) -> None:
     """Rows of several filings, side by side, behind what they begin with, or some so and some so: of any lengths,
     conditions, interventions, drafts and rounds, decoded at once by steps of one shape where the model can."""
