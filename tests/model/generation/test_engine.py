@@ -113,6 +113,23 @@ def test_equal_to_the_plain_loop_in_float32(model_type: str, phase: Phase, branc
         check_both(loaded, prompt, SETS, intervention=Intervention(phase=phase), branches=branches, tolerance=1e-4)
 
 
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+def test_rows_of_one_filing_in_every_architecture(model_type: str) -> None:
+    """In float64, two rows of one front, their conditions in runs of two."""
+    loaded = replace(doubled(model_type), end_token_ids=frozenset(range(0, 256, 16)))
+    front = random_ids(2 * WINDOW, seed=1)
+    asks = [
+        Ask(
+            replace(random_prompt(1), token_ids=(*front, *random_ids(4 + row, seed=2 + row))),
+            SETS,
+            None,
+            max_new_tokens=3,
+        )
+        for row in range(2)
+    ]
+    check_asks(loaded, asks, WINDOW, 2, 1e-4 if model_type in FLOAT32_PARTS else 1e-10)
+
+
 SIDE_BY_SIDE = ("granite", "llama", "olmo2", "qwen2", "qwen3")
 """Architectures whose prompts are read so on a GPU; so are mistral's and phi3's where they have no windows."""
 Group = list[tuple[tuple[int, ...], tuple[frozenset[Head], ...]]]
