@@ -10,6 +10,10 @@ products are added as they are made, so the last bit may be another. A gated fee
 https://arxiv.org/abs/2002.05202) written out makes two more tensors of its inner width; on CPUs, where these leave the
 caches, all is written over the gate's.
 
+One core, torch 2.13, SmolLM2's shape in float32, three prompts of 673 tokens side by side, CPU time a prompt: a norm
+and the feed-forward after it 30.6 ms written out and 25.7 ms here, of which products at the core's speed are 22; a
+rotation of queries 2.6 ms and 0.34 ms.
+
 So it is done where this thread asks for it, on GPUs and, in float32, on CPUs; but never in float64, in which libraries
 too compute norms in float32. For which modules and functions that is right is found by trying them on random numbers,
 kind by kind: some norms add one to the weight, some rotate neighbours in place of halves. Knows no architectures by
