@@ -18,11 +18,14 @@ BENCHMARKS = (
     ("demo-main-job", "the demo, the main job", "the plugin's own plain loop"),
     ("demo-all", "the demo, all default experiments", "the plugin's own plain loop"),
     ("llama-3-8b-plain", "8B shape", "a plain loop, sdpa"),
+    ("llama-3-8b-plain-h100", "the same", "a plain loop, sdpa"),
+    ("llama-3-8b-draws", "8B shape, a gate's 19 draws", "a plain loop, sdpa"),
     ("llama-3-8b-middle", "8B shape, 8 rows of one filing", "the engine row by row"),
     ("llama-3-8b-in_place", "the same, needles in place", "the engine row by row"),
     ("llama-3-8b-in_place-all", "the same, with heads that hang on the task", "the engine row by row"),
     ("llama-3-8b-published", "8B shape", "the published notebook's loop"),
     ("llama-3.3-70b-within", "70B shape", "a plain loop, sdpa"),
+    ("llama-3.3-70b-all", "70B shape", "the engine itself"),
 )
 
 
@@ -134,6 +137,7 @@ WHOLE_COMMANDS = (
     ("whole-demo-two-cores", "the demo, 18 rows, all default experiments"),
     ("whole-demo", "the demo, 189 rows, a task's own heads and random ones"),
     ("whole-demo-h200", "the same in bfloat16"),
+    ("whole-smollm2-h200", "SmolLM2-135M in float32, 102 rows of filings, all experiments but controls"),
 )
 
 

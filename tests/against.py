@@ -209,8 +209,7 @@ def tie_of(dtype: str, n_layers: int | None) -> float:
     by e standard deviations. The best two are themselves written: off by BEST p / sqrt(12). The gap of two logits in
     one tree and that in another differ by four such errors: by d = 2 sqrt(e^2 + (BEST p)^2 / 12) in the root mean
     square, and by 3 d hardly ever. Of 8 layers in bfloat16 that is 0.12, of 80 it is 0.20; one bfloat16's distance to
-    the next is there 0.05. On the demo's rows the gap in bfloat16 differs from that in float32 by 0.020 in the root
-    mean square, by 0.081 at most; d / sqrt(2), which this estimates, is 0.029.
+    the next is there 0.05.
 
     Raises:
         ValueError: the number of layers is needed, and no report said it.
