@@ -120,6 +120,7 @@ class Stages:
         while none is in flight waits meanwhile. A work is in flight once its `part` of the memory is free.
         """
         self.stopped = False
+        self._asking.clear()
         handed: SimpleQueue[tuple[int, W] | None] = SimpleQueue()
         results: SimpleQueue[tuple[list[R], BaseException | None] | None] = SimpleQueue()
 
@@ -156,6 +157,7 @@ class Stages:
                         break
                     if work is None:
                         break
+                    self.ask(n_begun)
                     handed.put((n_begun, work))
                     n_begun += 1
                 if n_begun == n_ended:
@@ -184,10 +186,14 @@ class Stages:
         if self.stopped:
             raise StoppedError
 
-    def begin(self, flight: "Flight", part: float) -> None:
-        """In flight, as soon as this part of the memory is free, and no work that came before waits for its own."""
+    def ask(self, work: int) -> None:
+        """Works that ask begin in their order, whichever thread is there first."""
         with self.changed:
-            self._asking.append(flight.work)
+            self._asking.append(work)
+
+    def begin(self, flight: "Flight", part: float) -> None:
+        """In flight with what was asked for, as soon as this part of the memory is free and no earlier work waits."""
+        with self.changed:
             try:
                 self.wait_for(
                     lambda: min(self._asking) == flight.work and sum(self._flying.values()) + part <= 1 + ROUNDING
@@ -254,6 +260,7 @@ class Flight:
     def be_alone(self) -> None:
         """Wait until no other row is in flight, and have all memory; to be asked for when what was held is freed."""
         self._leave()
+        self._stages.ask(self.work)
         self._stages.begin(self, 1.0)
 
     @property

@@ -303,6 +303,22 @@ def test_as_many_rows_as_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     assert taken == sorted(taken)
 
 
+def test_works_begin_in_their_order_whichever_thread_is_first() -> None:
+    """All of the memory each, and the first thread is held up until the second one is there."""
+    second_is_there = threading.Event()
+    begun: list[int] = []
+
+    def part(work: int) -> float:
+        second_is_there.set() if work else second_is_there.wait()
+        return 1.0
+
+    def run(work: int, flight: Flight) -> Iterator[int]:
+        begun.append(work)
+        yield work
+
+    assert sorted(Stages(tiny_loaded("llama"), (0, 2)).fly(iter([0, 1]), run, part=part, most=2)) == begun == [0, 1]
+
+
 @pytest.mark.parametrize("starts", [(1,), (0, 0), (0, 2, 1), (0, N_LAYERS)])
 def test_starts_are_layers_in_order(starts: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="stages start at"):
