@@ -50,6 +50,7 @@ import json, os, signal, socket, sys
 with socket.socket(socket.AF_UNIX) as keeper:
     keeper.connect({address!r})
     asked = dict(arguments=sys.argv[1:], folder=os.getcwd(), environment=dict(os.environ), began=os.getppid())
+    asked["interruptible"] = signal.getsignal(signal.SIGINT) != signal.SIG_IGN
     socket.send_fds(keeper, [b"\\n"], [0, 1, 2])
     keeper.sendall(json.dumps(asked).encode() + b"\\n")
     answers = keeper.makefile()
@@ -105,12 +106,16 @@ def child_of(process: "subprocess.Popen[str]", python: Path) -> int:
 
 @dataclass(frozen=True)
 class Command:
-    """What was asked for: Python's arguments, where, with what around it, by which process, on which streams."""
+    """What was asked for: Python's arguments, where, with what around it, by which process, on which streams.
+
+    A command that a shell has put into the background may not be interruptible: then Python ignores SIGINT.
+    """
 
     arguments: Sequence[str]
     folder: str
     environment: dict[str, str]
     began: int
+    interruptible: bool
     streams: tuple[int, ...]
 
     @classmethod
@@ -171,7 +176,7 @@ class Command:
         os.getppid = lambda: began
         torch.seed()
         numpy.random.seed()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, signal.default_int_handler if self.interruptible else signal.SIG_IGN)
         for number, name in enumerate(("stdin", "stdout", "stderr")):
             vars(sys)[name] = vars(sys)[f"__{name}__"] = self._stream(vars(sys)[name], number)
         sys.executable = python

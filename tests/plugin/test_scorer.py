@@ -1,11 +1,12 @@
 """`--ablation-scorer`: which of the two rules stands behind `matches`; both are always reported."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
 
-import harness.experiment.store
 from harness.experiment.record import Record
+from harness.experiment.store import Store
 from plugin.project import Project
 
 CASES = ("evals", "-k", "baseline")
@@ -15,13 +16,12 @@ CASES = ("evals", "-k", "baseline")
 def talkative(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every completion holds every number of four digits: a match as a substring, but not as a word."""
     text = "".join(str(year) for year in range(1000, 10000))
-    get = harness.experiment.store.Store.get
+    found = Store.found
 
-    def get_talkative(self: harness.experiment.store.Store, key: str, *, run: str | None = None) -> Record | None:
-        record = get(self, key, run=run)
-        return None if record is None else replace(record, text=text)
+    def found_talkative(self: Store, keys: Iterable[str], *, run: str | None = None) -> dict[str, Record]:
+        return {key: replace(record, text=text) for key, record in found(self, keys, run=run).items()}
 
-    monkeypatch.setattr(harness.experiment.store.Store, "get", get_talkative)
+    monkeypatch.setattr(Store, "found", found_talkative)
 
 
 @pytest.mark.usefixtures("talkative")

@@ -159,16 +159,16 @@ def _attended_in_runs(
 ) -> torch.Tensor:
     """What `attend_behind` returns, with a mask, run after run of queries: each is given the keys that it may see."""
     fed, held = query.shape[2], key.shape[2]
-    seen = query.new_ones(fed, held, dtype=torch.bool).tril(held - fed)
     runs = []
     for start in range(0, fed, RUN):
         stop = min(start + RUN, fed)
         known = held - fed + stop
+        seen = query.new_ones(stop - start, known, dtype=torch.bool).tril(known - (stop - start))
         attended = nn.functional.scaled_dot_product_attention(
             query[:, :, start:stop],
             key[:, :, :known],
             value[:, :, :known],
-            attn_mask=seen[start:stop, :known],
+            attn_mask=seen,
             scale=scaling,
             enable_gqa=True,
         )

@@ -288,7 +288,7 @@ def test_rotary_frequencies_that_depend_on_the_length_are_not_branched() -> None
 def test_weights_that_come_and_go_change_nothing(model_type: str) -> None:
     """Offloaded by accelerate: on a device only while their module runs. In float64 all passes are the library's."""
     whole = doubled(model_type)
-    model = cpu_offload(doubled(model_type).model, execution_device=torch.device("cpu"))
+    model = cpu_offload(copy.deepcopy(whole.model), execution_device=torch.device("cpu"))
     offloaded, prompt = replace(wrap(model), dtype="float64"), random_prompt(2 * WINDOW)
     assert all(parameter.is_meta for parameter in model.parameters())
     for run_row in (engine.run_row, reference.run_row):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from as_the_plain_loop import assert_same
 from tiny_models import (
     END_TOKEN_IDS,
     HEAD_DIM,
@@ -111,7 +112,7 @@ def test_weights_left_on_disk(model_type: str, halved: bool, tmp_path: Path, mon
             run_row(each, prompt, [frozenset(), heads, frozenset({Head(1, 2)})], None, max_new_tokens=4)
             for each in (loaded, resident)
         )
-        assert got == expected
+        assert_same(got, expected, 1e-5)  # what comes and goes is not fused
     ids = torch.tensor([random_ids(20)])
     with torch.inference_mode(), Ablation(loaded.outputs, [heads]):
         ablated = loaded.model(ids).logits
