@@ -3,8 +3,8 @@
     python -m tests.card_paces
 
 A pace is one device's (or several's, which hold one model) with one size of model in one dtype. Of files of one kind
-the one of most completions stands; what was measured on a CPU, of the reference alone, or of rows of one filing against
-the same apart, is none.
+the one of most completions stands; what was measured on a CPU, of the reference alone, or of rows of one filing, is
+none.
 
 The least time is that of one pass over the weights a row and new token, as a dry run counts. Files of version 1 told it
 by the engine's own passes, more where memory was short: theirs is told anew. Of files of `tests.rows_in_flight`, also
@@ -42,7 +42,7 @@ def card_paces(folder: Path = BENCH) -> str:
             "fraction_of_floor" not in found
             or found["device"].endswith("CPU")
             or sides[:1] != ["shared"]
-            or "apart" in sides
+            or found.get("one_filing") is not None
         ):
             continue
         kept = {name: found.get(name) for name in KEPT}

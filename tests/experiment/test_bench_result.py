@@ -144,7 +144,7 @@ def test_the_committed_paces_are_those_of_the_benchmarks() -> None:
 
 
 def test_paces_are_taken_out_of_benchmarks(tmp_path: Path) -> None:
-    """Of one kind that of most completions; of several GPUs apart; of a CPU none; of version 1 told anew."""
+    """Of one kind that of most completions; several GPUs apart; of a CPU or one filing none; of version 1 told anew."""
     few, many = make_result(), replace(make_result(), n_completions=99, flops=6e11)
     for name, result, setting in (
         ("a", few, {"device": "X"}),
@@ -152,6 +152,7 @@ def test_paces_are_taken_out_of_benchmarks(tmp_path: Path) -> None:
         ("c", few, {"device": "X", "gpus": 2}),
         ("d", few, {"device": "x86 CPU"}),
         ("e", few, {"device": "Y"}),
+        ("h", replace(many, n_completions=999), {"device": "X", "one_filing": "middle"}),
     ):
         write_bench(tmp_path / f"{name}.json", Measured(SETTING | setting, result))
     (tmp_path / "other.json").write_text("{}")
