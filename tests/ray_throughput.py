@@ -17,11 +17,10 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
 
 import psutil
 
@@ -37,7 +36,7 @@ from harness.retrieval.prompts import Prompt
 from harness.retrieval.rows import write_rows
 from harness.settings import Settings
 from harness.study.cluster_crew import ClusterCrew, Order
-from harness.study.crew import Said
+from harness.study.crew import Crew, Engine, Said
 from harness.study.inputs import Inputs, read_inputs
 from harness.study.node_model import Equipment, Loaded
 from harness.study.progress import Progress
@@ -78,26 +77,38 @@ def sleeper(equipment: Equipment, seconds: float) -> type:
 class Quick:
     """An engine that has its answer at once."""
 
-    device = "cpu"
+    device, at_once, layout = "cpu", 1, ""
 
-    def __call__(self, asks: Sequence[Ask]) -> Iterator[tuple[int, tuple[Completion, ...]]]:
-        for number, ask in enumerate(asks):
-            yield number, (SAID,) * len(ask.head_sets)
+    def rounds(
+        self, rounds: Iterator[Sequence[Ask] | None]
+    ) -> Generator[Sequence[tuple[int, int, tuple[Completion, ...]]], None, None]:
+        asked = (asks for asks in rounds if asks is not None)
+        for place, asks in enumerate(asked):
+            for number, ask in enumerate(asks):
+                yield [(place, number, (SAID,) * len(ask.head_sets))]
 
     def mean_values(self, prompts: Sequence[Prompt], note: object) -> MeanValues:
         raise NotImplementedError
 
 
-def rows_a_second(inputs: Inputs, engine: Any) -> float:
-    """Of a study, after its first row."""
-    told: list[float] = []
+def short_rows(n: int, folder: Path) -> Inputs:
+    """So many rows of the demo, of two sentences each."""
+    rows = [replace(row, split="evaluation") for row in demo_rows(n // 9 + 1, n_sentences=2)]
+    write_rows(rows[:n], folder / "rows.jsonl")
+    return read_inputs(Settings(data=folder / "rows.jsonl", k=(1,)))
+
+
+def rows_a_second(inputs: Inputs, engine: Engine | Crew) -> float:
+    """Of a study, after its first row, or those that were answered together with it."""
+    told: list[tuple[float, int]] = []
 
     def tell(progress: Progress) -> None:
-        told.append(time.perf_counter())
+        told.append((time.perf_counter(), progress.rows_done))
 
     with tempfile.TemporaryDirectory() as place, Store(Path(place) / "store.sqlite") as store:
         Run(inputs, store, run_id="a").execute(CONDITIONS, lambda: engine, tell)
-    return (len(told) - 1) / (told[-1] - told[0])
+    (began, before), (ended, after) = told[0], told[-1]
+    return (after - before) / (ended - began)
 
 
 def with_models(inputs: Inputs, models: int, seconds: float) -> float:
@@ -135,9 +146,7 @@ def main() -> int:
     found: dict[str, float] = {}
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as place:
-        rows = [replace(row, split="evaluation") for row in demo_rows(arguments.rows // 9 + 1, n_sentences=2)]
-        write_rows(rows[: arguments.rows], Path(place) / "rows.jsonl")
-        inputs = read_inputs(Settings(data=Path(place) / "rows.jsonl", k=(1,)))
+        inputs = short_rows(arguments.rows, Path(place))
         alone = rows_a_second(inputs, Quick())
         print(f"alone, without sleep: {alone:,.0f} rows a second", flush=True)
         for models in map(int, arguments.models.split(",")):
