@@ -53,6 +53,12 @@ class Computation:
         """The cluster that was joined, in words."""
         return None if self._cluster is None else self._cluster.joined
 
+    def is_done(self, conditions: Sequence[Condition]) -> bool:
+        """Whether nothing is left to ask for these conditions, of the rows or of the facts beside them."""
+        if not self._run().is_done(conditions):
+            return False
+        return (beside := self.facts(conditions)) is None or beside[0].is_done(beside[1])
+
     def join_cluster(self, conditions: Sequence[Condition]) -> ClusterCrew:
         """The cluster of the settings, joined once; models are laid out for these conditions.
 

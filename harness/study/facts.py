@@ -48,6 +48,10 @@ class FactsRun:
         """Ask the untouched model, and the model without these conditions' heads, what is not stored."""
         self.run.execute(_over_facts(conditions), load, progress)
 
+    def is_done(self, conditions: Iterable[Condition]) -> bool:
+        """Whether nothing is left to ask."""
+        return self.run.is_done(_over_facts(conditions))
+
     def forecast(self, conditions: Iterable[Condition]) -> Forecast:
         """What asking them would cost."""
         return forecast(self.run, _over_facts(conditions))

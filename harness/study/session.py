@@ -194,7 +194,7 @@ class StudySession:
             for head in condition.heads:
                 self.inputs.shape.check(head, f"condition {condition.name}")
         conditions = in_order(conditions, tuple(self.inputs.tasks))
-        if self.settings.ray is not None and self.writes and not self.run.is_done(conditions):
+        if self.settings.ray is not None and self.writes and not self._computation.is_done(conditions):
             self._computation.join_cluster(conditions)
         self.conditions = conditions
         if self.writes:

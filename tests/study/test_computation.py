@@ -12,6 +12,7 @@ from harness.experiment.heads import Head
 from harness.model.generation import engines
 from harness.model.generation.stages import Stages
 from harness.model.loading import devices
+from harness.retrieval.facts import FACTS
 from harness.settings import Settings
 from harness.study.asked_model import AskedModel
 from harness.study.progress import Progress
@@ -81,3 +82,25 @@ def test_a_cluster_is_joined_as_the_study_is_declared_if_anything_is_left(
     assert again.results(ignore)["mine"].missing == 0
     with pytest.raises(NoClusterError):
         session(replace(settings, ray="auto")).declare([MINE, Condition("more", heads=(Head(1, 1),))])
+
+
+def test_facts_that_are_left_are_a_reason_to_join_too(
+    session: Sessions, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crew_on_ray(model: AskedModel, work: Sequence[float]) -> NoReturn:
+        raise NoClusterError
+
+    alone = session(replace(settings, gate_draws=2))
+    (gate,) = alone.gates(["own"])
+    alone.declare(gate.conditions)
+    alone.results(ignore)
+    monkeypatch.setattr("harness.study.computation.crew_on_ray", crew_on_ray)
+    session(replace(settings, gate_draws=2, ray="auto")).declare(gate.conditions)
+    asked = replace(settings, gate_draws=2, facts="ours")
+    with pytest.raises(NoClusterError):
+        session(replace(asked, ray="auto")).declare(gate.conditions)
+    monkeypatch.setattr("harness.study.facts.FACTS", FACTS[:1])
+    again = session(asked)
+    again.declare(gate.conditions)
+    again.results(ignore)
+    session(replace(asked, ray="auto")).declare(gate.conditions)

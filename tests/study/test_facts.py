@@ -60,9 +60,11 @@ def test_each_set_is_asked_every_fact_and_all_is_kept(inputs: Inputs) -> None:
     with Store(IN_MEMORY) as store:
         facts = FactsRun.beside(Run(inputs, store, run_id="a"), FACTS[:3])
         assert facts.answers([MINE]) == ()
+        assert not facts.is_done([MINE])
         facts.ask([MINE], lambda: ModelEngine(inputs.model.load(), "shared"), lambda progress: None)
         answers = facts.answers([MINE])
         facts.ask([MINE], lambda: pytest.fail("loaded again"), lambda progress: None)
+        assert facts.is_done([MINE])
     assert [(each.condition, each.row) for each in answers] == [
         (name, f"fact00{i}/fact00{i}") for name in (BASELINE.name, MINE.name) for i in (1, 2, 3)
     ]
