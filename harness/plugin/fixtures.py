@@ -136,8 +136,13 @@ def _params(item: pytest.Item) -> Mapping[str, Any]:
 
 @pytest.fixture(scope="session")
 def ablation_model(request: pytest.FixtureRequest) -> object:
-    """The model under study (`harness.model.loading.loaded_model.LoadedModel`), loaded once a process."""
+    """The model under study (`harness.model.loading.loaded_model.LoadedModel`), loaded once a process.
+
+    With `--ablation-ray` a test that asks for it is skipped: models are the cluster's, and this process has none.
+    """
     study = study_of(request.config)
+    if study.settings.ray is not None:
+        pytest.skip("asks for the model itself: with Ray it is on other machines; run it on one of them, without Ray")
     try:
         return study.model
     except HarnessError as error:

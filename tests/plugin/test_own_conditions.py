@@ -133,3 +133,12 @@ def test_the_model_itself(project: Project) -> None:
     )
     project.run("test_mine.py").assert_outcomes(passed=1)
     assert not (project.path / "reports" / "latest" / "report.json").exists()
+
+
+def test_the_model_itself_is_not_where_a_cluster_has_it(project: Project) -> None:
+    """It may not fit here, nor the device be here; and what it took here, the cluster's models would lack."""
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'retrieval-heads[ray]'")
+    result = project.run("evals", "-k", "hooks", "-rs", "--ablation-ray=127.0.0.1:9", "--ablation-device-map=cuda")
+    result.assert_outcomes(skipped=1)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["SKIPPED * asks for the model itself: with Ray it is on other machines; *"])
