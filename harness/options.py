@@ -303,8 +303,8 @@ def resolve_settings(given: Mapping[str, Given], project: Path) -> Settings:
         )
     if settings.ray is not None and settings.part is not None:
         raise SettingsError(
-            f"{given['part'].where}: given with --ablation-ray; expected one of the two, as Ray hands all rows out; "
-            "leave the part out, or Ray"
+            f"{given['part'].where}: given with {given['ray'].where}; expected one of the two, as Ray hands all rows "
+            "out; leave the part out, or Ray"
         )
     if settings.ray is not None and settings.device_map not in (None, "auto", "cuda", "cpu"):
         raise SettingsError(

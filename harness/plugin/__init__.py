@@ -160,11 +160,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
             heed_workers(session.config)
         return
     if session.config.stash[SETTINGS].dry_run and has_workers(session.config):
-        raise pytest.UsageError("--ablation-dry-run: given with -n; expected one process; leave out -n")
+        where = given(session.config)["dry-run"].where
+        raise pytest.UsageError(f"{where}: given with -n; expected one process; leave out -n")
     if session.config.stash[SETTINGS].ray is not None and (has_workers(session.config) or is_worker(session.config)):
         raise pytest.UsageError(
-            "--ablation-ray: given with -n; expected one process, which hands rows to the cluster's models; leave out "
-            "-n, or use it without Ray on one machine"
+            f"{given(session.config)['ray'].where}: given with -n; expected one process, which hands rows to the "
+            "cluster's models; leave out -n, or use it without Ray on one machine"
         )
     terminate_like_interrupt(session.config)
     try:

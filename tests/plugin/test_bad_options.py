@@ -64,6 +64,10 @@ def test_a_cluster_has_its_own_workers(project: Project) -> None:
     result = project.run("evals", "--ablation-ray=local", "-n", "2")
     assert usage_error(result).startswith("--ablation-ray: given with -n; expected one process, which hands rows to ")
     assert project.left() == []
+    project.configure(ablation_ray="local")
+    assert usage_error(project.run("evals", "-n", "2")).startswith("ini value ablation_ray: given with -n; expected ")
+    said = usage_error(project.run("evals", "--ablation-part=1/2"))
+    assert said.startswith("--ablation-part: given with ini value ablation_ray; expected one of the two, ")
 
 
 def test_a_cluster_says_which_gpus(project: Project) -> None:
