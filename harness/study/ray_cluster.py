@@ -203,7 +203,7 @@ class RayCluster:
 def connect(address: str) -> bool:
     """Connect this process with the cluster, unless it is; whether it is ours to let go of.
 
-    pytest's way to end on SIGTERM stays as it is.
+    pytest's way to end on SIGTERM stays as it is, meanwhile too.
 
     Raises:
         ClusterError: nobody answers there, or it is of another version of Ray or Python.
@@ -212,6 +212,8 @@ def connect(address: str) -> bool:
     if ray.is_initialized():
         return False
     where = f"Ray at {address}"
+    if address == "auto" and (named := os.environ.get("RAY_ADDRESS")):
+        where += f", RAY_ADDRESS={plain(named)}"
     heard, main = signal.getsignal(signal.SIGTERM), threading.current_thread() is threading.main_thread()
     try:
         if address != "local":
@@ -231,6 +233,11 @@ def connect(address: str) -> bool:
             f"{where}: {_first_line(error)}; expected the head of a running cluster, with this Ray and Python; start "
             "one with `ray start --head`, set RAY_AUTH_MODE=token where it asks for its token, or use local"
         ) from None
+    except SystemExit as ended:  # what Ray makes of SIGTERM meanwhile
+        if main and ended.code == signal.SIGTERM:
+            signal.signal(signal.SIGTERM, heard)
+            signal.raise_signal(signal.SIGTERM)
+        raise
     finally:
         if main:
             signal.signal(signal.SIGTERM, heard)
@@ -247,6 +254,8 @@ def _try_out(address: str) -> None:
         raise OSError("this machine belongs to no running cluster") from None
     try:
         socket.create_connection((host, int(port)), ANSWER_SECONDS).close()
+    except ValueError:  # what Ray's own variable says
+        raise OSError(f"{host}:{port} names no port") from None
     except OSError as error:
         raise OSError(f"{host}:{port} does not answer ({error.strerror or error})") from None
 

@@ -1,10 +1,13 @@
 """A real cluster of Ray, of two nodes on this machine: the report of one process, whatever is killed meanwhile."""
 
 import shutil
+import signal
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import ray_kills
@@ -112,6 +115,41 @@ def test_no_cluster_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert refused(ray="auto").startswith(
         "Ray at auto: this machine belongs to no running cluster; expected the head of a running cluster, with this "
     )
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ("elsewhere", "Invalid address format: elsewhere"),
+        ("10.0.0.1:", "10.0.0.1: names no port"),
+        ("127.0.0.1:9", "does not answer (Connection refused)"),
+    ],
+)
+def test_what_is_wrong_with_rays_own_variable_is_said_of_it(
+    named: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", named)
+    line = refused(ray="auto")
+    assert line.startswith(f"Ray at auto, RAY_ADDRESS={named}: ")
+    assert f"{said}; expected the head of a running cluster" in line
+
+
+def test_sigterm_ends_who_joins_a_cluster_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray has a way of its own, which pytest would take for a fault of the plugin."""
+
+    def init(**_: object) -> None:
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(number))
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setattr(ray_cluster, "_ray", lambda: SimpleNamespace(is_initialized=lambda: False, init=init))
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            ray_cluster.connect("local")
+        assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_nobody_waits_for_a_node_that_cannot_join(monkeypatch: pytest.MonkeyPatch) -> None:
