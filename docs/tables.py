@@ -134,10 +134,10 @@ def speed() -> str:
 
 
 WHOLE_COMMANDS = (
-    ("whole-demo-two-cores", "the demo, 18 rows, all default experiments"),
+    ("whole-demo-two-cores", "the demo, 18 rows, all experiments but bottom, no gates"),
     ("whole-demo", "the demo, 189 rows, a task's own heads and random ones"),
     ("whole-demo-h200", "the same in bfloat16"),
-    ("whole-smollm2-h200", "SmolLM2-135M in float32, 102 rows of filings, all experiments but controls"),
+    ("whole-smollm2-h200", "SmolLM2-135M in float32, 102 rows of filings, all experiments but bottom, no gates"),
 )
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_STREAM = re.compile(r"/dev/(stdin|fd/\d+)|/proc/(self|\d+)/fd/\d+")
+_STREAM = re.compile(r"/dev/(stdin|stdout|stderr|fd/\d+)|/proc/(self|\d+)/fd/\d+")
 
 
 def read_bytes(path: Path) -> bytes:
@@ -82,13 +82,22 @@ def replacing(path: Path) -> Iterator[Path]:
     """A path beside this one, of the same ending, to write to; the file there then takes this one's place at once.
 
     After an error that file is removed, and the old one stands as it was.
+
+    Raises OSError where something is that no file may take the place of.
     """
+    check_place(path)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         yield temporary
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_place(path: Path) -> None:
+    """Raise an OSError where a pipe, device, socket or stream is: a file in its place, and it is gone for everybody."""
+    if _STREAM.fullmatch(str(path)) or (is_there(path) and not is_file(path) and not is_folder(path)):
+        raise OSError(errno.EINVAL, "not a regular file, and written files take the place of what is there", str(path))
 
 
 def try_folder(folder: Path) -> None:

@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from harness.files import is_file, is_folder, is_there, read_bytes, replacing, strict_json, try_folder, write_text
+from harness.files import (
+    check_place,
+    is_file,
+    is_folder,
+    is_there,
+    read_bytes,
+    replacing,
+    strict_json,
+    try_folder,
+    write_text,
+)
 
 
 def test_what_is_written_takes_the_files_place(tmp_path: Path) -> None:
@@ -60,6 +70,23 @@ def test_a_broken_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         write_text(path, "new")
     assert path.read_text("utf-8") == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["figures.csv"]
+
+
+def test_no_file_takes_the_place_of_a_device_or_pipe(tmp_path: Path) -> None:
+    """As root `--json /dev/null` made a file of it, for every program of the machine."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for path in (tmp_path / "pipe", tmp_path / "link"):
+        with pytest.raises(OSError, match="not a regular file"):
+            write_text(path, "new")
+    assert (tmp_path / "pipe").is_fifo()
+    assert {file.name for file in tmp_path.iterdir()} == {"pipe", "link"}
+    for name in ("/dev/null", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"):
+        with pytest.raises(OSError, match="not a regular file"):
+            check_place(Path(name))
+    (tmp_path / "file").write_text("old")
+    for name in ("file", "none", "."):
+        check_place(tmp_path / name)
 
 
 def test_text_is_utf_8_with_plain_newlines(tmp_path: Path) -> None:

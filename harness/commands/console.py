@@ -13,7 +13,7 @@ from pathlib import Path
 
 from harness.errors import SettingsError, plain
 from harness.experiment.heads import ModelShape
-from harness.files import try_folder
+from harness.files import check_place, try_folder
 from harness.options import OPTIONS, Given, given_without, resolve_settings
 from harness.settings import Settings
 
@@ -126,6 +126,7 @@ def check_writable(file: Path, option: str) -> None:
     try:
         if file.is_dir():
             raise IsADirectoryError(None, "is a folder")
+        check_place(file)
         try_folder(file.parent)
     except OSError as error:
         raise SettingsError(

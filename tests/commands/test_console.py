@@ -120,7 +120,11 @@ def test_a_file_is_tried_and_left_alone(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_written(tmp_path: Path) -> None:
-    for file, reason in ((tmp_path, "is a folder"), (tmp_path / "none" / "out.json", "No such file or directory")):
+    for file, reason in (
+        (tmp_path, "is a folder"),
+        (tmp_path / "none" / "out.json", "No such file or directory"),
+        (Path("/dev/null"), "not a regular file, and written files take the place of what is there"),
+    ):
         with pytest.raises(SettingsError) as error:
             check_writable(file, "--out")
         assert str(error.value) == (

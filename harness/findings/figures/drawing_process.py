@@ -30,13 +30,14 @@ class DrawingProcess:
     """One such process, for one report. To be closed."""
 
     def __init__(self) -> None:
+        path = [each for each in sys.path if isinstance(each, str)]  # as Python's own imports take it
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", __name__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             encoding="utf-8",
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path), "OPENBLAS_NUM_THREADS": "1"},
             start_new_session=True,
         )
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -38,6 +38,13 @@ def test_the_files_are_those_drawn_without_it(process: DrawingProcess, tmp_path:
         process.draw(tmp_path / REPORT_FILE, tmp_path / "beside")
     beside = {file.name: file.read_bytes() for file in (tmp_path / "beside").iterdir() if file.is_file()}
     assert beside == {name: content for name, content in there.items() if not name.startswith("forest")}
+
+
+def test_what_python_does_not_import_from_is_not_handed_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A `Path` in `sys.path`, where imports pass over it, was a TypeError in the middle of a study."""
+    monkeypatch.setattr(sys, "path", [*sys.path, tmp_path])
+    with closing(DrawingProcess()) as begun:
+        os.kill(begun.id, signal.SIGKILL)
 
 
 def test_one_that_has_ended_says_so(process: DrawingProcess, tmp_path: Path) -> None:
