@@ -44,6 +44,7 @@ def test_what_python_does_not_import_from_is_not_handed_on(monkeypatch: pytest.M
     """A `Path` in `sys.path`, where imports pass over it, was a TypeError in the middle of a study."""
     monkeypatch.setattr(sys, "path", [*sys.path, tmp_path])
     with closing(DrawingProcess()) as begun:
+        assert Path(f"/proc/{begun.id}/exe").resolve() == Path(sys.executable).resolve()
         os.kill(begun.id, signal.SIGKILL)
 
 
