@@ -36,6 +36,9 @@ Phase = Literal["all", "decode"]
 """When heads are ablated: `all`, at every token of the prompt and while decoding; `decode`, from the prompt's last
 token on, whose output is the first new token. The prompt before it is read by the untouched model."""
 
+MethodName = Literal["summed_attention", "contrast", "retrieval_score", "qr_score", "logit_contribution"]
+"""How heads are scored, to be ranked: each has a module of its own in `harness.model.identification`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Nodes:

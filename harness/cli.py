@@ -7,8 +7,9 @@ torch nor pandas or matplotlib.
 
 import argparse
 import os
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 
 from harness.commands.bench import BENCH
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             code: int | None = arguments.command(arguments)
         sys.stdout.flush()
     except HarnessError as error:
-        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
+        print(f"{PROGRAM}: error: {_as_typed(str(error), arguments.options)}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         print(f"{PROGRAM}: interrupted", file=sys.stderr)
@@ -78,8 +79,13 @@ def _parser() -> argparse.ArgumentParser:
     for name, command in COMMANDS.items():
         one = commands.add_parser(name, help=command.help, description=f"{command.help[0].upper()}{command.help[1:]}.")
         command.add_all_arguments(one)
-        one.set_defaults(command=command.run)
+        one.set_defaults(command=command.run, options=frozenset(one._option_string_actions))
     return parser
+
+
+def _as_typed(message: str, options: Collection[str]) -> str:
+    """What tells of an option as pytest has it, as this command has it, if it does."""
+    return re.sub(r"--ablation(-[a-z-]+)", lambda told: f"-{told[1]}" if f"-{told[1]}" in options else told[0], message)
 
 
 if __name__ == "__main__":

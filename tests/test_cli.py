@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli import COMMANDS, main
+from harness.errors import HarnessError
 
 
 def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
@@ -32,6 +33,19 @@ def test_memory_that_runs_out_is_one_line(capsys: pytest.CaptureFixture[str], mo
     assert main(["heads", "heads.json"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("retrieval-heads: error: out of memory; expected more than this process may take; raise")
+
+
+def test_an_error_tells_of_options_as_they_are_typed_here(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pytest's were told, which the command does not know; what pytest alone has stays pytest's."""
+
+    def read(*arguments: object, **named: object) -> None:
+        raise HarnessError("take --ablation-model-shape, --ablation-top and --ablation-run-mixed")
+
+    monkeypatch.setattr("harness.commands.heads.read_ranking", read)
+    assert main(["heads", "heads.json"]) == 2
+    assert capsys.readouterr().err.endswith("take --model-shape, --ablation-top and --ablation-run-mixed\n")
 
 
 def test_parsing_loads_nothing_heavy() -> None:

@@ -3,8 +3,9 @@
 import argparse
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
+from harness.choices import MethodName
 from harness.commands.console import (
     Apart,
     Command,
@@ -102,7 +103,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--own-flips", action="store_true", help="also count how often a plain loop differs from itself in a batch of 2"
     )
     parser.add_argument(
-        "--identify", metavar="METHOD", help="also measure scoring all heads by this method beside reading the prompts"
+        "--identify",
+        choices=get_args(MethodName),
+        metavar="METHOD",
+        help="also measure scoring all heads by this method beside reading the prompts",
     )
     parser.add_argument(
         "--whole",

@@ -6,7 +6,9 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
+from harness.choices import MethodName
 from harness.commands.console import (
     Command,
     Needs,
@@ -103,10 +105,10 @@ def _add_identify_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--method",
+        choices=get_args(MethodName),
         default=DEFAULT_METHOD,
         metavar="NAME",
-        help="how heads are scored: summed_attention, contrast, retrieval_score, qr_score or logit_contribution "
-        "(default: %(default)s)",
+        help=f"how heads are scored: {', '.join(get_args(MethodName))} (default: %(default)s)",
     )
     parser.add_argument(
         "--variant",
@@ -133,6 +135,9 @@ def _run_identify(arguments: argparse.Namespace) -> None:
     model = AskedModel(settings)
     if (kind := model.blueprint.quantized_file) is not None:
         say(f"{settings.model}: quantised weights ({kind}), read as full ones")
+    shape = model.blueprint.shape
+    if arguments.top_k > (n_heads := shape.n_layers * shape.n_heads):
+        raise SettingsError(f"--top-k: {arguments.top_k}; expected at most {n_heads}, the heads of {settings.model}")
     _say_excluded(data.excluded)
     whole = rows
     rows, n_cut = cut_to_seq_len(data.prompts(model), rows)

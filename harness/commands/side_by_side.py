@@ -44,7 +44,7 @@ def _run_ways(arguments: argparse.Namespace) -> None:
     settings = replace(given_settings(arguments, WAYS_OPTIONS), gate_draws=arguments.draws)
     if arguments.plot is not None and arguments.plot.suffix not in FIGURES:
         raise SettingsError(f"--plot: {arguments.plot}; expected a name that ends in {', '.join(FIGURES)}")
-    for option, file in (("--json", arguments.json), ("--plot", arguments.plot), ("--store", settings.store_file)):
+    for option, file in (("--json", arguments.json), ("--plot", arguments.plot)):
         if file is not None:
             check_writable(file, option)
 

@@ -253,7 +253,7 @@ class ClusterCrew(Crew):
             self._leave_out(post, f"{'; '.join(wrong)}; put the same model there, or take the node away")
         elif other and not self._mixed:
             self._leave_out(
-                post, f"{'; '.join(other)}; make them equal, take the node away, or allow it with --ablation-ray-mixed"
+                post, f"{'; '.join(other)}; make them equal, take the node away, or set ray-mixed to allow it"
             )
         else:
             if other:

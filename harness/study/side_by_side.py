@@ -158,7 +158,6 @@ def rank_methods(
     methods = {name: _conditions(name, ranking, inputs) for name, ranking in rankings.items()}
     draws = _random_draws(inputs, rankings)
     conditions = [BASELINE, *(each for of_one in (*methods.values(), *draws) for each in of_one)]
-    settings.store_file.parent.mkdir(parents=True, exist_ok=True)
     with Store(settings.store_file) as store:
         run = Run(inputs, store, run_id="rank-methods")
         run.execute(conditions, lambda: engine_of(inputs), progress)

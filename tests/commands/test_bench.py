@@ -51,6 +51,12 @@ def test_fewer_bits_are_the_same_operations_and_less_to_read(tmp_path: Path) -> 
     assert packed["read_bytes"] / packed["least_steps"] < plain["read_bytes"] / plain["least_steps"]
 
 
+def test_a_model_needs_heads(checkpoint: Path, rows_file: Path, capsys: Capture) -> None:
+    """The command's own option is named, not pytest's."""
+    line = refusal(capsys, "bench", "--model", checkpoint, "--data", rows_file)
+    assert line.endswith("make one with `retrieval-heads identify` and name it with --heads")
+
+
 def test_a_shape_needs_heads(capsys: Capture) -> None:
     line = refusal(capsys, "bench", "--shape", "llama-3-8b")
     assert line.startswith("--heads: none given for the shape llama-3-8b; expected a file")
@@ -64,10 +70,10 @@ def test_what_cannot_be_used(tmp_path: Path, capsys: Capture) -> None:
     assert "--figure: a.bmp; expected a file that ends in" in refusal(
         capsys, "bench", "--figure", "a.bmp", "--growth", "1", "--json", tmp_path / "a.json"
     )
-    assert "method: 'none'; expected one of" in refusal(capsys, "bench", "--identify", "none")
     assert "--identify: qr_score, which also reads" in refusal(capsys, "bench", "--identify", "qr_score")
     assert "--quantization: 8bit; expected 4bit" in refusal(capsys, "bench", "--quantization", "8bit")
     assert "--json: " in refusal(capsys, "bench", "--json", tmp_path / "none" / "a.json")
+    assert "argument --identify: invalid choice: 'none'" in usage_error(capsys, "bench", "--identify", "none")
     assert "argument --growth" in usage_error(capsys, "bench", "--growth", "1,x")
     assert "'9'; expected a whole number of at least 10" in usage_error(capsys, "bench", "--prompt-tokens", "10-9")
 

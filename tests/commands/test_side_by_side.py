@@ -50,6 +50,20 @@ def test_what_is_refused(argv: list[str], tmp_path: Path, capsys: Capture) -> No
     assert "argument --draws: " in usage_error(capsys, *argv, "--draws", "1")
 
 
+def test_the_usual_stores_folder_is_made(argv: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there was none, an option was refused that nobody had typed."""
+    monkeypatch.chdir(tmp_path)
+    assert main([each for each in argv if not each.startswith("--store")]) == 0
+    assert (tmp_path / "reports" / "store.sqlite").is_file()
+
+
+def test_a_store_that_cannot_be_made(argv: list[str], tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "taken").touch()
+    assert refusal(capsys, *argv, f"--store={tmp_path / 'taken' / 'store.sqlite'}").startswith(
+        f"{tmp_path}/taken/store"
+    )
+
+
 @pytest.fixture
 def two_methods(tmp_path: Path) -> tuple[Path, Path]:
     """For every task; the second says its method."""

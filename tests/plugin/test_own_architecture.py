@@ -37,7 +37,7 @@ def test_without_an_entry(project: Project) -> None:
     make_odd(project)
     said = usage_error(project.run("evals"))
     assert said.startswith("model_type 'odd': where it keeps its attention heads is not known; expected one of bloom")
-    assert said.endswith(": ablation_architectures = odd = model.layers, self_attn.o_proj")
+    assert said.endswith(", as in --ablation-architectures 'odd = model.layers, self_attn.o_proj'")
 
 
 def test_with_an_entry(project: Project) -> None:

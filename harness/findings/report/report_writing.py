@@ -186,7 +186,7 @@ def write_report(report: ReportData, samples: Sequence[Sample], folder: Path) ->
     except OSError as error:
         raise ReportError(
             f"{folder}: the report cannot be written ({error.strerror or error}); expected a folder that can "
-            "be written; choose another with --ablation-reports"
+            "be written; choose another"
         ) from error
     return named
 

@@ -148,7 +148,7 @@ def architecture_of(
         raise ModelError(
             f"model_type {config.model_type!r}: where it keeps its attention heads is not known; expected one of "
             f"{', '.join(architectures)}; say where its list of layers is, and in a layer the attention's output "
-            f"projection: ablation_architectures = {config.model_type} = model.layers, self_attn.o_proj"
+            f"projection, as in --ablation-architectures '{config.model_type} = model.layers, self_attn.o_proj'"
         )
     return entry
 

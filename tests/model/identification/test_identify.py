@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import numpy as np
 import pytest
@@ -25,6 +25,7 @@ from tiny_models import (
 )
 from transformers import PreTrainedModel
 
+from harness.choices import MethodName
 from harness.errors import DataError, ModelError, SettingsError
 from harness.experiment.heads import Head
 from harness.experiment.prefix_tree import LEAST_SHARED
@@ -265,6 +266,10 @@ def test_every_method_makes_a_ranking_that_halves_can_be_compared_of(
     assert (ranking.method, ranking.variant, ranking.samples) == (name, None, {"city": 4})
     assert ranking.split_half is not None
     assert -1 <= ranking.split_half["city"] <= 1
+
+
+def test_every_method_can_be_asked_for() -> None:
+    assert {*METHODS} == {*get_args(MethodName)}
 
 
 def test_methods_are_found_by_name_and_variant() -> None:

@@ -64,7 +64,7 @@ def test_unknown_model_type_names_the_table_and_an_entry() -> None:
     config = tiny_config("llama")
     with pytest.raises(
         ModelError,
-        match=r"model_type 'llama': .* expected one of gpt2; .*ablation_architectures = llama = model.layers, ",
+        match=r"model_type 'llama': .* expected one of gpt2; .*--ablation-architectures 'llama = model.layers, ",
     ):
         architecture_of(config, architectures={"gpt2": ARCHITECTURES["gpt2"]})
 

@@ -112,7 +112,7 @@ def test_an_architecture_of_the_users(tmp_path: Path) -> None:
     )
     folder = save_checkpoint(tmp_path / "phi")
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)  # type: ignore[no-untyped-call]  # the library's
-    with pytest.raises(ModelError, match=r"model_type 'phi': .* ablation_architectures = phi = model.layers, self"):
+    with pytest.raises(ModelError, match=r"model_type 'phi': .* --ablation-architectures 'phi = model.layers, self"):
         opened(str(folder))
     with pytest.raises(ModelError, match=r"PhiForCausalLM: nothing at 'model.layers.0.self_attn.o_proj'; .* of 'phi'"):
         opened(str(folder), architectures=("phi = model.layers, self_attn.o_proj",))
