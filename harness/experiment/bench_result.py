@@ -283,10 +283,19 @@ def read_growth(path: Path) -> Growth:
 
 def _read(path: Path, versions: Collection[int]) -> Node:
     node = read_json(path, ReportError)
+    if (other := _other(node)) is not None:
+        raise ReportError(f"{path}: {other}; expected a benchmark of the engine")
     version = node.field("schema_version")
     if version.integer() not in versions:
         raise version.bad(f"version {SCHEMA_VERSION}; measure again")
     return node
+
+
+def _other(node: Node) -> str | None:
+    """What another of our documents is, which holds no pace; `None` for a benchmark, and for what nobody knows."""
+    if node.has("command"):
+        return "the times of a whole command, as `retrieval-heads bench --whole` writes them"
+    return node.optional("kind", lambda kind: f"of the kind {kind.text()}")
 
 
 def _positive(node: Node) -> float:

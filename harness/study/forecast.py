@@ -230,7 +230,9 @@ def _read_pace(path: Path) -> Pace:
     try:
         return read_pace(path)
     except ReportError as error:
-        raise SettingsError(f"bench: {error}; give a file that `retrieval-heads bench --json` wrote") from None
+        raise SettingsError(
+            f"bench: {error}; give a file that `retrieval-heads bench --json FILE` wrote, without --whole"
+        ) from None
 
 
 def _prompts(group: Sequence[RowWork]) -> Iterator[tuple[str, PromptKind, list[frozenset[Head]]]]:

@@ -92,6 +92,15 @@ def test_growth_a_row(tmp_path: Path) -> None:
             "bench.json: speed.flops: 0; expected a number above 0",
         ),
         ("", "bench.json: an empty file"),
+        (
+            '{"schema_version": 2, "command": "pytest"}',
+            "bench.json: the times of a whole command, as `retrieval-heads ",
+        ),
+        (
+            '{"schema_version": 2, "kind": "ablation-report"}',
+            "bench.json: of the kind ablation-report; expected a benc",
+        ),
+        ("[]", "bench.json: []; expected an object with 'schema_version'"),
     ],
 )
 def test_a_file_that_is_none(content: str, words: str, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tiny_models import opened, save_checkpoint, tiny_tokenizer
 
 from harness.demo.filings import demo_rows
 from harness.errors import SettingsError
-from harness.experiment.bench_result import Measured, write_bench
+from harness.experiment.bench_result import Measured, write_bench, write_document
 from harness.experiment.conditions import BASELINE, NEEDLE_ABSENT, Condition
 from harness.experiment.cost import decoding_bytes, shared_flops, single_flops
 from harness.experiment.head_files import write_ranking
@@ -31,6 +31,7 @@ from harness.study.forecast import Forecast, forecast
 from harness.study.forecast_text import forecast_lines
 from harness.study.inputs import read_inputs
 from harness.study.run import Run
+from harness.study.whole import WholeResult
 
 ONE = Condition("mine", "one", (Head(0, 1),))
 SAME = Condition("mine", "same", (Head(0, 1),))
@@ -159,6 +160,19 @@ def test_hours_are_those_of_a_benchmark(settings: Settings, tmp_path: Path) -> N
 def test_a_benchmark_that_is_none(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"bench: .*expected a JSON file that can be read; give a file that"):
         look(replace(settings, bench=tmp_path / "none.json"), BASELINE)
+
+
+def test_the_times_of_a_whole_command_are_told_from_a_benchmark(settings: Settings, tmp_path: Path) -> None:
+    """What lacked a field that no user knows was the only thing said of them."""
+    times = WholeResult("pytest evals", 10.0, 4.0, 5.0, 1.0, 20, 3, 60, "plain", 2, 6, 4.5)
+    write_document(tmp_path / "whole.json", {**SETTING, **times.as_json()})
+    with pytest.raises(SettingsError) as error:
+        look(replace(settings, bench=tmp_path / "whole.json"), BASELINE)
+    assert str(error.value) == (
+        f"bench: {tmp_path / 'whole.json'}: the times of a whole command, as `retrieval-heads bench --whole` writes "
+        "them; expected a benchmark of the engine; give a file that `retrieval-heads bench --json FILE` wrote, without "
+        "--whole"
+    )
 
 
 def test_a_70b_config_needs_no_weights(settings: Settings, tmp_path: Path) -> None:
