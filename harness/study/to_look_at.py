@@ -69,7 +69,9 @@ def write_to_look_at(
         drawn = _figures(report, folder / PLOTS, memory, stopped, drawing)
     except ReportError as error:
         (folder / PAGE_FILE).unlink(missing_ok=True)
-        raise ReportError(f"{error}; without them there is no {PAGE_FILE}") from None
+        raise ReportError(
+            f"{error}; without them there is no {PAGE_FILE}, which `retrieval-heads show` writes"
+        ) from None
     write_page(report, page_data(report, samples, texts), folder, read_figures(drawn))
 
 

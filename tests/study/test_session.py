@@ -1,5 +1,7 @@
 """The study of a session, on a tiny model: declared, run once, reported; and what workers leave to the main process."""
 
+import os
+import signal
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,8 @@ from harness.experiment.conditions import BASELINE, Condition
 from harness.experiment.experiments import Study, single
 from harness.experiment.gate_conditions import PLAIN_TEXT
 from harness.experiment.heads import Head
-from harness.findings.figures import plots
+from harness.findings.figures import drawing_process, plots
+from harness.findings.figures.drawing_process import DrawingProcess
 from harness.findings.report import report_writing
 from harness.findings.report.reading import load
 from harness.findings.report.report_data import ReportData
@@ -136,6 +139,32 @@ def test_figures_are_drawn_beside_where_a_process_got_ready(
         assert [each.closed for each in begun] == [True] * (place.worker is None)
     page = (settings.reports / settings.run / "index.html").read_text()
     assert ("drawn beside" in page, "drawn here" in page) == (draws, not draws)
+
+
+def test_figures_that_never_come_cost_nothing_else(
+    session: Sessions, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that hangs is ended; report and tables are there, and one line says what is not."""
+
+    def begin() -> DrawingProcess:
+        begun = DrawingProcess()
+        os.kill(begun.id, signal.SIGSTOP)
+        return begun
+
+    monkeypatch.setattr("harness.study.session.begin_drawing", begin)
+    monkeypatch.setattr(drawing_process, "PATIENCE_SECONDS", 0.1)
+    study = session(settings)
+    study.declare([MINE])
+    study.results(ignore)
+    report = study.finish("passed")
+    study.close()
+    assert report is not None
+    assert load(study.folder).data == report
+    assert str(study.drawing_error).endswith(
+        "; without them there is no index.html, which `retrieval-heads show` writes"
+    )
+    assert (study.folder / "plots" / "figures.csv").is_file()
+    assert not (study.folder / "index.html").exists()
 
 
 def test_an_interrupted_run_reports_what_is_missing(session: Sessions, settings: Settings) -> None:

@@ -4,7 +4,8 @@ Drawing is Python's work, on one core, and takes as long as hundreds of short ro
 enough a second process is begun with the model, and waits for a report. Then it makes a copy of itself for each figure,
 and says what they drew. It is a Python of its own: no copy of the session, which may hold a GPU, threads and locks, and
 no second run of the user's program, as the processes of `multiprocessing` are. No Ctrl-C reaches it, and it ends with
-the session. Whatever becomes of it, figures can be drawn without (`plots.draw_plots`), and the files are the same.
+the session. Whatever becomes of it, figures can be drawn without (`plots.draw_plots`), and the files are the same. One
+that does not answer is ended: nobody waits for figures without an end.
 
 Knows nothing of how a figure looks.
 """
@@ -19,11 +20,14 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from harness.errors import ReportError
 from harness.findings.figures.drawn_figure import DrawnFigure, files_of
 from harness.findings.report.reading import load
 
 LEAST_CORES = 4
 """With fewer it would take from the rows what it saves at the end."""
+PATIENCE_SECONDS = 300.0
+"""How long its figures are waited for, once a report is there."""
 
 
 class DrawingProcess:
@@ -51,9 +55,18 @@ class DrawingProcess:
 
         `None` where the process has ended, and what it has drawn is not known.
 
-        Raises ReportError as `draw_plots` does.
+        Raises ReportError as `draw_plots` does, and where it does not answer; it is ended then.
         """
-        said, _ = self._process.communicate(json.dumps([str(report.resolve()), str(folder.resolve())]))
+        asked = json.dumps([str(report.resolve()), str(folder.resolve())])
+        try:
+            said, _ = self._process.communicate(asked, timeout=PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.close()
+            raise ReportError(
+                f"{folder}: the plots were not drawn: the process that draws them gave no answer for "
+                f"{PATIENCE_SECONDS:g} s, and was ended; expected all of them; the report stands: draw them with "
+                f"`retrieval-heads plot {report.parent}`"
+            ) from None
         try:
             drawn = {name: DrawnFigure(tuple(map(Path, files)), why) for name, (files, why) in json.loads(said).items()}
         except ValueError:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from fake_study import TASKS, make_report
 
@@ -52,6 +53,21 @@ def test_one_that_has_ended_says_so(process: DrawingProcess, tmp_path: Path) -> 
     """Whoever asked draws without it then."""
     os.kill(process.id, signal.SIGKILL)
     assert process.draw(tmp_path / REPORT_FILE, tmp_path) is None
+
+
+def test_one_that_does_not_answer_is_ended(
+    process: DrawingProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was waited for without an end."""
+    monkeypatch.setattr(drawing_process, "PATIENCE_SECONDS", 0.1)
+    os.kill(process.id, signal.SIGSTOP)
+    with pytest.raises(ReportError) as error:
+        process.draw(tmp_path / REPORT_FILE, tmp_path / "plots")
+    assert str(error.value) == (
+        f"{tmp_path / 'plots'}: the plots were not drawn: the process that draws them gave no answer for 0.1 s, and "
+        f"was ended; expected all of them; the report stands: draw them with `retrieval-heads plot {tmp_path}`"
+    )
+    assert not psutil.pid_exists(process.id)
 
 
 def test_it_ends_with_whoever_began_it() -> None:
