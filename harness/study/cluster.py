@@ -67,6 +67,9 @@ class Cluster(Protocol):
     def nodes(self) -> Sequence[Node]:
         """Those that are there."""
 
+    def held_by_others(self) -> frozenset[str]:
+        """The ids of nodes that have no room for a model now, and on which somebody else is at work."""
+
     def hire(self, node: Node, /) -> Hand:
         """A new hand on this node, as soon as there is room."""
 

@@ -1,8 +1,9 @@
 """A crew on a cluster: models on many nodes, hired, checked, sent work and replaced, by one process that keeps account.
 
 Every node is checked before its first row: one that has other weights, other versions or another card is named, and
-left out. What a model that ends has not answered goes to others; nodes may join late. Rounds come from a run, which
-alone writes; so nothing that dies here loses more than what it had not said.
+left out. What a model that ends has not answered goes to others; nodes may join late. Room that others hold is waited
+for, however long they hold it. Rounds come from a run, which alone writes; so nothing that dies here loses more than
+what it had not said.
 
 Knows no Ray: a cluster is what `cluster` says it is.
 """
@@ -26,7 +27,7 @@ from harness.study.node_model import Equipment, Loaded, Task
 LOOK_SECONDS = 2.0
 """How often it is looked for new nodes, and for room on known ones."""
 PATIENCE_SECONDS = 120.0
-"""How long a run without any model waits for nodes to come, or for room on them."""
+"""How long a run without any model waits for nodes to come, or for a process to begin where nobody else is at work."""
 MOST_LOSSES = 3
 """How many models in a row may end over one piece of work, or one after the other while they load on a node."""
 
@@ -110,6 +111,7 @@ class ClusterCrew(Crew):
         self._card: tuple[str, str] | None = None
         self._next_look = 0.0
         self._served, self._has_served = time.monotonic(), False
+        self._waits_since: float | None = None
 
     @property
     def size(self) -> int:
@@ -118,10 +120,12 @@ class ClusterCrew(Crew):
 
     @property
     def joined(self) -> str:
-        """Which cluster it is, and what it has room for now, in words."""
+        """Which cluster it is, what it has room for, and whether others hold all of that now, in words."""
         nodes = self._cluster.nodes()
         room = counted(sum(node.room for node in nodes), "model")
-        return f"{self._cluster.where}: {counted(len(nodes), 'node')}, room for {room}"
+        held = {node.id for node in nodes if node.room}
+        others = ", all of it held by others now" if held and held <= self._cluster.held_by_others() else ""
+        return f"{self._cluster.where}: {counted(len(nodes), 'node')}, room for {room}{others}"
 
     @property
     def shares(self) -> str:
@@ -278,18 +282,45 @@ class ClusterCrew(Crew):
                 self._posts[post.hand] = post
                 post.hand.begin()
         if any(post.here for post in self._posts.values()):
+            self._end_waiting()
             return
         why = [f"{node.name}: {self._known.unfit[node.id]}" for node in nodes if node.id in self._known.unfit]
         if not self._posts and why and not self._has_served:
             raise self._no_model(nodes, why)
+        if self._waits_for_others():
+            return
         if time.monotonic() > self._served + PATIENCE_SECONDS:
-            busy = "others use its GPUs or CPUs, or its processes cannot start"
-            raise self._no_model(nodes, [*(f"{post.node.name}: {busy}" for post in self._posts.values()), *why])
+            late = f"no process began there within {PATIENCE_SECONDS:g} s, as where others' tasks hold what it needs"
+            why = [*(f"{post.node.name}: {late}" for post in self._posts.values()), *why]
+            raise self._no_model(nodes, why or [f"none came within {PATIENCE_SECONDS:g} s"])
+
+    def _waits_for_others(self) -> bool:
+        """Whether others hold the room of nodes on which models are to begin; said once, and waited for without end."""
+        if time.monotonic() < self._served + LOOK_SECONDS:  # what is free may not be known yet
+            return False
+        held = self._cluster.held_by_others()
+        names = list(dict.fromkeys(post.node.name for post in self._posts.values() if post.node.id in held))
+        if not names:
+            return False
+        more = f" and {counted(len(names) - 1, 'other node')}" if len(names) > 1 else ""
+        self._waits_since = self._waits_since or self._served
+        self._served = time.monotonic()
+        self._tell(
+            f"cluster: others hold the GPUs or CPUs of {names[0]}{more}; waiting until there is room for a model, "
+            "however long that takes; Ctrl-C ends it: finished rows are kept"
+        )
+        return True
+
+    def _end_waiting(self) -> None:
+        if self._waits_since is not None:
+            minutes = (time.monotonic() - self._waits_since) / 60
+            self._tell(f"cluster: waited {minutes:.1f} minutes for room that others held")
+            self._waits_since = None
 
     def _no_model(self, nodes: Sequence[Node], why: Sequence[str]) -> ClusterError:
         return ClusterError(
-            f"cluster: no model on any of {counted(len(nodes), 'node')}{f' ({why[0]})' if why else ''}; expected at "
-            "least one; start nodes that have room for it, and the same command: finished rows are kept"
+            f"cluster: no model on any of {counted(len(nodes), 'node')} ({why[0]}); expected at least one; start nodes "
+            "that have room for it, and the same command: finished rows are kept"
         )
 
     def _lost(self, post: _Post, why: str, again: deque[_Work]) -> None:
@@ -312,7 +343,8 @@ class ClusterCrew(Crew):
                     f"{_named(work)}, the last on {node.name}: {why}; expected an answer; finished rows are kept"
                 )
         n_prompts = sum(len(work.left) for work in works)
-        self._tell(f"{node.name}: a model ended ({why}); {counted(n_prompts, 'prompt')} of its go to others")
+        left = counted(n_prompts, "prompt")
+        self._tell(f"{node.name}: a model ended ({why}); what it had not answered, {left}, goes to others")
         again.extendleft(reversed(works))
 
     def _leave_out(self, post: _Post, why: str) -> None:
@@ -321,7 +353,7 @@ class ClusterCrew(Crew):
         for other in [other for other in self._posts.values() if other.node.id == post.node.id and not other.sent]:
             self._let_go(other)
         if not any(notice.endswith(why) for notice in self.notices):
-            self.notices.append(f"{post.node.name}: left out: {why}")
+            self._tell(f"{post.node.name}: left out: {why}")
         self._next_look = 0.0
 
     def _let_go(self, post: _Post) -> None:
@@ -334,6 +366,8 @@ class ClusterCrew(Crew):
     def _tell(self, what: str) -> None:
         if what not in self.notices:
             self.notices.append(what)
+            if self.when_noticed is not None:
+                self.when_noticed()
 
 
 _NO_MORE = Order("answer", (), None)

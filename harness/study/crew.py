@@ -78,9 +78,13 @@ Answers = Sequence[tuple[AnyRound, int, Said]]
 
 
 class Crew(ABC):
-    """Models that answer rounds of prompts; `notices` are what a user should know of them meanwhile."""
+    """Models that answer rounds of prompts; `notices` are what a user should know of them meanwhile.
+
+    Whoever sets `when_noticed` is called as soon as there is one more: nothing else may come for hours.
+    """
 
     notices: Sequence[str] = ()
+    when_noticed: Callable[[], None] | None = None
 
     @property
     @abstractmethod

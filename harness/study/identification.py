@@ -5,9 +5,11 @@ by them an evaluation leaves these filings out. Knows nothing of how heads are s
 (`harness.model.identification.identify`), nor of pytest.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import TypedDict
 
@@ -22,6 +24,7 @@ from harness.retrieval.tasks import Task
 from harness.retrieval.traces import extent_of, join_equal_texts, traces_of
 from harness.settings import DEMO, Settings
 from harness.study.asked_model import AskedModel
+from harness.study.crew import Crew
 from harness.study.inputs import data_source, first_filings, split_share
 from harness.study.prompt_book import PromptBook
 from harness.study.ray_cluster import crew_on_ray
@@ -99,12 +102,9 @@ def identify_heads(
                 blueprint.window,
                 lambda every: crew.scores(_of_filings(every, rows, crew.size), method, variant),
             )
-            try:
-                ranking = rank_by_scores(target, trials, **how)
-            finally:
-                if say is not None:
-                    for notice in crew.notices:
-                        say(notice)
+            if say is not None:
+                crew.when_noticed = partial(_say_last, crew, say)
+            ranking = rank_by_scores(target, trials, **how)
     ranking = replace(
         ranking,
         filing_hashes=frozenset(filing_hash(row.filename, seed) for row in rows),
@@ -118,6 +118,14 @@ def identify_heads(
     if settings.model != DEMO:
         return ranking
     return replace(ranking, source=f"{ranking.full_method} of {DEMO}", model=replace(blueprint.shape, id=DEMO))
+
+
+def _say_last(crew: Crew, say: Callable[[str], None]) -> None:
+    """Say the newest notice, above the bar."""
+    from tqdm import tqdm
+
+    with tqdm.external_write_mode(sys.stderr):
+        say(crew.notices[-1])
 
 
 class _How(TypedDict):

@@ -129,6 +129,18 @@ class RayCluster:
             found.append(Node(number, name, room))
         return found
 
+    def held_by_others(self) -> frozenset[str]:
+        """By Ray's tables of what is free and of actors; what others' tasks hold, without an actor, is not known."""
+        from ray._private import state
+
+        with _errors_named():
+            free = state.available_resources_per_node()  # type: ignore[no-untyped-call]  # Ray's
+            ours = _ray().get_runtime_context().get_job_id()
+            actors = state.actors(actor_state_name="ALIVE").values()
+        what, needed = ("GPU", self._gpus) if self._on_gpu else ("CPU", 1)
+        at_work = {each["Address"]["NodeID"] for each in actors if each["JobID"] != ours}
+        return frozenset(node for node in at_work if free.get(node, {}).get(what, 0) < needed)
+
     def hire(self, node: Node) -> RayHand:
         """An actor of the model on this node."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy

@@ -126,17 +126,20 @@ class Run:
             return
         loaded = load()
         crew = loaded if isinstance(loaded, Crew) else Alone(loaded)
-        began = time.monotonic()
+        began, last = time.monotonic(), Progress(0, len(plan.work), 0.0)
 
         def tell(told: Progress) -> None:
+            nonlocal last
+            last = replace(told, just_done=())
             progress(replace(told, notices=tuple(crew.notices)))
 
+        crew.when_noticed = lambda: tell(last)
         if crew.notices:
-            tell(Progress(0, len(plan.work), 0.0))
+            tell(last)
         if any(job.heads for work in plan.work for job in (*work.jobs, *work.if_right)):
             self.interventions.find_means(
                 crew.mean_values,
-                lambda done, n: progress(Progress(done, n, time.monotonic() - began, "rows for the mean")),
+                lambda done, n: tell(Progress(done, n, time.monotonic() - began, "rows for the mean")),
             )
         groups = by_filing(plan.work, max(self.workers, crew.size))
         start = int(self.share * len(groups))

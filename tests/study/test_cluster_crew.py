@@ -1,5 +1,6 @@
 """A crew on a made-up cluster: who is hired, who is left out, and where the work of those goes that end."""
 
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -75,9 +76,13 @@ class FakeCluster:
     heard: Counter[int] = field(default_factory=Counter)
     closed: bool = False
     where: str = "a cluster"
+    held: frozenset[str] = frozenset()
 
     def nodes(self) -> Sequence[Node]:
         return self.there
+
+    def held_by_others(self) -> frozenset[str]:
+        return self.held
 
     def hire(self, node: Node) -> FakeHand:
         self.hands.append(self.hand(node, self.begins.get(node.id, (Came(self.expected), Came(Loaded(1))))))
@@ -189,7 +194,7 @@ def test_a_death_is_told_and_the_next_model_is_on_the_same_node(inputs: Inputs, 
     execute(inputs, store, crew)
     assert [hand.node for hand in cluster.hands] == [A, A]
     assert crew.shares.startswith("prompts by model: node-a 1 + ")
-    assert crew.notices == ["node-a: a model ended (killed); 3 prompts of its go to others"]
+    assert crew.notices == ["node-a: a model ended (killed); what it had not answered, 3 prompts, goes to others"]
 
 
 def test_a_cluster_on_which_no_model_answered_says_so(equal: Equipment) -> None:
@@ -272,9 +277,50 @@ def test_nobody_waits_for_ever_for_nodes_or_room(
 ) -> None:
     monkeypatch.setattr(crew_module, "PATIENCE_SECONDS", 0.0)
     said = refused(inputs, store, FakeCluster(equal, [B], hand=Pending), ClusterError)
-    assert said.startswith("cluster: no model on any of 1 node (node-b: others use its GPUs or CPUs, or its processes ")
+    assert said.startswith("cluster: no model on any of 1 node (node-b: no process began there within 0 s, as ")
     said = refused(inputs, store, FakeCluster(equal, []), ClusterError)
-    assert said.startswith("cluster: no model on any of 0 nodes; expected at least one; ")
+    assert said.startswith("cluster: no model on any of 0 nodes (none came within 0 s); expected at least one; ")
+
+
+@dataclass
+class Busy(FakeCluster):
+    """Others hold every node until it has been looked so often whether they do."""
+
+    hand: type[FakeHand] = Pending
+    looks: int = 20
+
+    def held_by_others(self) -> frozenset[str]:
+        time.sleep(0.01)
+        self.looks -= 1
+        if self.looks > 0:
+            return frozenset(node.id for node in self.there)
+        for hand in self.hands:
+            FakeHand.begin(hand)
+        return frozenset()
+
+
+def test_room_that_others_hold_is_waited_for(
+    inputs: Inputs, equal: Equipment, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second session on a busy cluster gave up after two minutes; it says at once what it waits for."""
+    monkeypatch.setattr(crew_module, "PATIENCE_SECONDS", 0.05)
+    told: list[Progress] = []
+    crew = crew_of(Busy(equal, [A, B]))
+    execute(inputs, store, crew, told.append)
+    waits, waited = crew.notices
+    assert waits == (
+        "cluster: others hold the GPUs or CPUs of node-a and 1 other node; waiting until there is room for a model, "
+        "however long that takes; Ctrl-C ends it: finished rows are kept"
+    )
+    assert waited == "cluster: waited 0.0 minutes for room that others held"
+    assert (told[0].rows_done, told[0].rows, told[0].notices) == (0, 6, (waits,))
+    assert told[-1].rows_done == 6
+
+
+def test_a_cluster_that_others_hold_says_so_when_it_is_joined(equal: Equipment) -> None:
+    for held, said in (("", ""), ("a", ""), ("ab", ", all of it held by others now")):
+        crew = crew_of(FakeCluster(equal, [A, B, replace(C, room=0)], held=frozenset(held)))
+        assert crew.joined == f"a cluster: 3 nodes, room for 3 models{said}"
 
 
 def test_work_that_ends_every_model_names_its_rows(inputs: Inputs, equal: Equipment, store: Store) -> None:

@@ -1,5 +1,6 @@
 """From settings to a ranking: which rows are used, where needles stand, and what the ranking says."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from tiny_models import alone, load, save_checkpoint
 from harness.demo.filings import demo_rows
 from harness.errors import DataError, ModelError, SettingsError
 from harness.model.identification.summed_attention import summed_attention
-from harness.retrieval.prompts import build_prompt, identification_depth
+from harness.retrieval.prompts import Trial, build_prompt, identification_depth
 from harness.retrieval.rows import Row, SplitName, filing_hash, split_of
 from harness.retrieval.tasks import EDGAR_TASKS
 from harness.retrieval.traces import extent_of
@@ -180,3 +181,25 @@ def test_a_task_without_rows_is_an_error(checkpoint: Path) -> None:
             [row for row in ROWS if row.task != "ceo_lastname"],
             top_k=4,
         )
+
+
+def test_what_a_clusters_models_have_to_say_is_said_at_once(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was said when all was done: of a wait for room, when that was over."""
+
+    class Waiting:
+        size, notices, when_noticed = 1, ["waits"], staticmethod(lambda: None)
+
+        def scores(self, groups: Iterable[Sequence[tuple[int, Trial]]], *_how: object) -> Iterator[tuple[int, object]]:
+            self.when_noticed()
+            assert said == ["waits"]
+            yield from ((number, np.eye(3, 4)) for group in groups for number, _ in group)
+
+        def close(self) -> None:
+            pass
+
+    said: list[str] = []
+    monkeypatch.setattr("harness.study.identification.crew_on_ray", lambda _model: Waiting())
+    settings = Settings(model=str(checkpoint), ray="auto")
+    ranking = identify_heads(AskedModel(settings), TASKS, ROWS, top_k=4, say=said.append)
+    assert len(ranking.tasks) == len(TASKS)
+    assert said == ["waits"]

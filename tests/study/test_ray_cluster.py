@@ -3,7 +3,9 @@
 import shutil
 import signal
 import socket
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -60,6 +62,41 @@ def test_identification_gives_the_same_file(
     assert main([*asked, str(tmp_path / "alone.json")]) == 0
     assert main([*asked, str(tmp_path / "together.json"), f"--ray={cluster.address}"]) == 0
     assert (tmp_path / "together.json").read_bytes() == (tmp_path / "alone.json").read_bytes()
+
+
+HOLDER = """
+import sys, ray
+
+@ray.remote(num_cpus=1)
+class Other:
+    def here(self):
+        pass
+
+ray.init(address=sys.argv[1], log_to_driver=False)
+others = [Other.remote() for _ in range(2)]
+ray.get([each.here.remote() for each in others])
+print("here", flush=True)
+sys.stdin.read()
+"""
+"""Another program's actors take both CPUs until its input ends."""
+
+
+def test_who_holds_a_cluster_is_seen(cluster: TwoNodes) -> None:
+    held = ": 2 nodes, room for 2 models, all of it held by others now"
+    command = [sys.executable, "-W", "ignore", "-c", HOLDER, cluster.address]
+    with (
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder,
+        closing(crew_on_ray(AskedModel(Settings(ray=cluster.address)))) as crew,
+    ):
+        assert holder.stdout is not None
+        assert holder.stdin is not None
+        assert crew.joined.endswith(": 2 nodes, room for 2 models")
+        assert holder.stdout.readline() == "here\n"
+        while not crew.joined.endswith(held):
+            time.sleep(0.1)
+        holder.stdin.close()
+        while crew.joined.endswith(held):
+            time.sleep(0.1)
 
 
 UNLIKE = {
