@@ -47,6 +47,25 @@ WRITING = """
 """The report is written once the signal has been sent."""
 
 
+GOING_ON = """
+    import time
+    from pathlib import Path
+    from harness.experiment.store import Store
+
+    put_row = Store.put_row
+
+    def put_row_and_wait(self, *arguments, **named):
+        put_row(self, *arguments, **named)
+        with Path("kept.txt").open("a") as file:
+            file.write("kept\\n")
+        while not Path("reports/latest/report.json").exists():
+            time.sleep(0.01)
+
+    Store.put_row = put_row_and_wait
+"""
+"""What is kept next waits until the report is written."""
+
+
 def check_half_done(report: Report, samples: list[Report]) -> None:
     assert names(report) == ["baseline", *WITHIN]
     assert (report["run"]["exit"], report["run"]["finished"]) == ("interrupted", False)
@@ -106,6 +125,24 @@ def test_a_signal_while_the_report_is_written(project: Project, number: signal.S
     assert "(interrupted)" in output
     assert (project.report()["run"]["exit"], project.report()["run"]["finished"]) == ("passed", True)
     assert len(project.samples()) == sum(each["n"] for each in project.report()["conditions"])
+
+
+def test_sigterm_to_the_main_process_ends_its_workers_too(project: Project) -> None:
+    """They went on for five seconds, and kept answers that the report did not have."""
+    project.pytester.makeconftest(GOING_ON)
+    process, kept = project.start(*STUDY, "-n", "2"), project.path / "kept.txt"
+    try:
+        while process.poll() is None and not (kept.exists() and kept.read_text().count("kept") == 2):
+            time.sleep(0.02)
+        process.terminate()
+        output, _ = process.communicate()
+    finally:
+        process.kill()
+    assert process.returncode == pytest.ExitCode.INTERRUPTED, output
+    assert "Traceback" not in output
+    assert "INTERNALERROR" not in output
+    assert (project.report()["run"]["exit"], project.report()["run"]["finished"]) == ("interrupted", False)
+    assert kept.read_text().count("kept") == 2
 
 
 def test_sigterm_where_marks_alone_told_of_a_study(project: Project) -> None:

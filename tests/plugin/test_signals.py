@@ -3,10 +3,12 @@
 import signal
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from harness.plugin.signals import held_back
+from harness.plugin.signals import held_back, terminate_like_interrupt
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +43,16 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
     with held_back() as came:
         signal.raise_signal(signal.SIGTERM)
         assert not came()
+
+
+def test_a_worker_hears_sigterm_once() -> None:
+    """Sent to a group of processes, it comes to a worker again from the main one, in the midst of its end."""
+    config: Any = SimpleNamespace(stash=pytest.Stash(), workerinput={}, add_cleanup=lambda _: None)
+    config.pluginmanager = SimpleNamespace(get_plugin=lambda _: None)
+    terminate_like_interrupt(config)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
 
 
 def test_another_thread_holds_nothing_back() -> None:
