@@ -165,7 +165,7 @@ def test_not_a_number_is_never_written(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_one_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
     report, samples = make_report(TASKS, (1,), (), n_filings=2)
-    with pytest.raises(ReportError, match=r"taken: the report cannot be written .*--ablation-reports"):
+    with pytest.raises(ReportError, match=r"taken: the report cannot be written .*choose another"):
         write_report(report, samples, tmp_path / "taken")
 
 
