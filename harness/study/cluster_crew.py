@@ -111,7 +111,7 @@ class ClusterCrew(Crew):
         self._card: tuple[str, str] | None = None
         self._next_look = 0.0
         self._served, self._has_served = time.monotonic(), False
-        self._waits_since: float | None = None
+        self._waits: tuple[float, str] | None = None
 
     @property
     def size(self) -> int:
@@ -303,19 +303,22 @@ class ClusterCrew(Crew):
         if not names:
             return False
         more = f" and {counted(len(names) - 1, 'other node')}" if len(names) > 1 else ""
-        self._waits_since = self._waits_since or self._served
-        self._served = time.monotonic()
-        self._tell(
+        said = (
             f"cluster: others hold the GPUs or CPUs of {names[0]}{more}; waiting until there is room for a model, "
-            "however long that takes; Ctrl-C ends it: finished rows are kept"
+            "however long that takes (Ctrl-C ends it)"
         )
+        self._waits = self._waits or (self._served, said)
+        self._served = time.monotonic()
+        self._tell(self._waits[1])
         return True
 
     def _end_waiting(self) -> None:
-        if self._waits_since is not None:
-            minutes = (time.monotonic() - self._waits_since) / 60
-            self._tell(f"cluster: waited {minutes:.1f} minutes for room that others held")
-            self._waits_since = None
+        """Say how long it was, in the place of what was waited for."""
+        if self._waits is not None:
+            since, said = self._waits
+            self._waits = None
+            self.notices.remove(said)
+            self._tell(f"cluster: waited {(time.monotonic() - since) / 60:.1f} minutes for room that others held")
 
     def _no_model(self, nodes: Sequence[Node], why: Sequence[str]) -> ClusterError:
         return ClusterError(
