@@ -23,6 +23,7 @@ Knows nothing of trees, heads or tokens.
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import torch
@@ -159,21 +160,32 @@ def _attended_in_runs(
 ) -> torch.Tensor:
     """What `attend_behind` returns, with a mask, run after run of queries: each is given the keys that it may see."""
     fed, held = query.shape[2], key.shape[2]
+    mask = _mask_at_end(RUN, held.bit_length(), query.dtype)
     runs = []
     for start in range(0, fed, RUN):
         stop = min(start + RUN, fed)
         known = held - fed + stop
-        seen = query.new_ones(stop - start, known, dtype=torch.bool).tril(known - (stop - start))
         attended = nn.functional.scaled_dot_product_attention(
             query[:, :, start:stop],
             key[:, :, :known],
             value[:, :, :known],
-            attn_mask=seen,
+            attn_mask=mask[start - stop :, -known:],
             scale=scaling,
             enable_gqa=True,
         )
         runs.append(attended.transpose(1, 2))
     return runs[0].contiguous() if len(runs) == 1 else torch.cat(runs, dim=1)
+
+
+@cache
+def _mask_at_end(n_queries: int, n_bits: int, dtype: torch.dtype) -> torch.Tensor:
+    """What is added to the scores of queries that are at the end of fewer than 2^`n_bits` keys.
+
+    (queries, 2^`n_bits` keys); of fewer queries or keys it is the last rows and columns. All layers ask for the same.
+    """
+    n_keys = max(n_queries, 2**n_bits)
+    with torch.inference_mode(False):  # it may outlive the context that it was first asked for in
+        return torch.full((n_queries, n_keys), -torch.inf, dtype=dtype).triu(n_keys - n_queries + 1)
 
 
 def attend_in_buckets(

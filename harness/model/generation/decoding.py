@@ -34,6 +34,12 @@ from harness.model.loading.loaded_model import LoadedModel
 EXACT = 2**28
 """Logits that are read at once in float32: a gibibyte, and as much again for what is found out of them."""
 
+IN_CACHE = 2**21
+"""The same on a CPU, whose caches hold so many from one pass over them to the next.
+
+Two cores, torch 2.13, 34 rows of 12 positions and 49,152 words: 119 ms at once, 41 ms so.
+"""
+
 
 @dataclass(slots=True)
 class Greedy:
@@ -70,7 +76,7 @@ class Reading:
 
     def __init__(self, logits: torch.Tensor) -> None:
         self._logits = logits
-        some = max(1, EXACT // logits[0].numel())
+        some = max(1, (EXACT if logits.is_cuda else IN_CACHE) // logits[0].numel())
         found = torch.cat([_said(each) for each in torch.split(logits, some)], dim=1)
         self._totals = found[3]
         # a device is waited for once; float64 holds every token exactly
@@ -116,7 +122,9 @@ def _said(logits: torch.Tensor) -> torch.Tensor:
     top = exact.gather(-1, best)[..., 0].double()
     # a search for the best two takes several times as long as two for the best
     second = exact.scatter(-1, best, -torch.inf).amax(dim=-1).double()
-    spread, total = exact.std(dim=-1).double(), exact.logsumexp(dim=-1).double()
+    # the standard deviation in two passes: torch's one takes three times as long on CPUs
+    around = torch.linalg.vector_norm(exact - exact.mean(dim=-1, keepdim=True), dim=-1).double()
+    spread, total = around / (exact.shape[-1] - 1) ** 0.5, exact.logsumexp(dim=-1).double()
     gaps = torch.where(spread > 0, (top - second) / spread, 0.0)
     return torch.stack([best[..., 0].double(), gaps, top - total, total])
 

@@ -22,7 +22,7 @@ from harness.model.generation.attention import BUCKET, sees_everything
 from harness.model.generation.branching import decoder_layers
 from harness.model.loading.loaded_model import LoadedModel
 
-CPU_BYTES = 2**26
+CPU_BYTES = 2**27
 """What one layer may compute at once on a CPU: larger batches are no faster, they leave the caches."""
 
 CPU_HELD = 2**30

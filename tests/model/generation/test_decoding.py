@@ -68,7 +68,8 @@ def test_gaps_and_logprobs() -> None:
 
 def test_rows_are_read_in_runs_that_float32_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Reading(LOGITS)
-    monkeypatch.setattr(decoding, "EXACT", LOGITS[0].numel())
+    for most in ("EXACT", "IN_CACHE"):
+        monkeypatch.setattr(decoding, most, LOGITS[0].numel())
     for reading in (whole, Reading(LOGITS)):
         assert reading.best.tolist() == [[2, 1, 3], [2, 0, 3]]
         assert reading.logprobs([1, 1], range(2)) == whole.logprobs([1, 1], range(2))
