@@ -13,13 +13,25 @@ from plugin.project import TASKS, UNSOUND, WITHIN, Project, names, usage_error
 
 STUDY = ("evals", "-k", "within_task")
 
+either_way = pytest.mark.parametrize("ci", ["", "true"], ids=["here", "on_ci"])
+"""On CI pytest's own summary gives every message in full."""
 
+
+def told(result: pytest.RunResult, words: str) -> int:
+    """In how many lines, those of pytest's own summary left out."""
+    return sum(words in line for line in result.outlines if not line.startswith(("ERROR ", "FAILED ")))
+
+
+@either_way
 @pytest.mark.usefixtures("unsound")
-def test_an_unsound_ablation_stops_the_session_at_once(project: Project) -> None:
+def test_an_unsound_ablation_stops_the_session_at_once(
+    project: Project, ci: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CI", ci)
     result = project.run("evals", "-k", "within_task or general")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(errors=1, deselected=32)
-    assert sum(UNSOUND in line for line in result.outlines) == result.outlines.count(UNSOUND) == 1
+    assert told(result, UNSOUND) == result.outlines.count(UNSOUND) == 1
     result.stdout.fnmatch_lines(["!* the study cannot go on: see the error above *!"])
     assert "Traceback" not in result.stdout.str()
     assert "During handling" not in result.stdout.str()
@@ -114,14 +126,15 @@ def test_a_study_that_never_began_leaves_the_earlier_report(
     assert result.ret in (pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED)
     line = "ablation: reports/latest/report.json is an earlier session's still, for no row was done in this one"
     assert result.outlines.count(line) == 1
-    assert sum("; expected " in line for line in result.outlines if not line.startswith("ERROR evals/")) <= 1
+    assert told(result, "; expected ") <= 1
     assert contents(project) == before
 
 
-def test_without_tracebacks_it_is_told_at_the_end(project: Project) -> None:
+@either_way
+def test_without_tracebacks_it_is_told_at_the_end(project: Project, ci: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CI", ci)
     project.cut_weights()
-    lines = project.run(*STUDY, "--tb=no").outlines
-    assert sum("cannot be loaded: " in line for line in lines) == 1
+    assert told(project.run(*STUDY, "--tb=no"), "cannot be loaded: ") == 1
 
 
 def test_workers_that_never_began_leave_it_too(project: Project) -> None:
