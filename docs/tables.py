@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[1]
 BENCHMARKS = (
     ("demo-main-job", "the demo, the main job", "the plugin's own plain loop"),
     ("demo-all", "the demo, all default experiments", "the plugin's own plain loop"),
-    ("smollm2-cores", "SmolLM2-135M in float32, one thread", "the plugin's own plain loop"),
+    ("smollm2-cores", "SmolLM2-135M in float32, two threads", "the plugin's own plain loop"),
+    ("smollm2-one-thread", "the same, one thread", "the plugin's own plain loop"),
     ("llama-3-8b-plain", "8B shape", "a plain loop, sdpa"),
     ("llama-3-8b-plain-h100", "the same", "a plain loop, sdpa"),
     ("llama-3-8b-draws", "8B shape, a gate's 19 draws", "a plain loop, sdpa"),
