@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from ready_python import IMPORTED, child_of
 
+from harness.model import SPINS
+
 SAYING = (
     f"import importlib\nfor name in {IMPORTED}: importlib.import_module(name)"
     + """
@@ -93,7 +95,7 @@ def test_what_a_fork_cannot_do_a_fresh_process_does(
 ) -> None:
     assert run(python, *IS_FORKED).stdout == "True\n"
     assert run(python, *IS_FORKED, PYTHONPATH=f"{tmp_path}:{Path(__file__).parents[1]}").stdout == "True\n"
-    assert run(python, *IS_FORKED, GOMP_SPINCOUNT="1000").stdout == "True\n", "imports set it"
+    assert run(python, *IS_FORKED, GOMP_SPINCOUNT=SPINS).stdout == "True\n", "imports set it"
     assert run(python, "-O", *IS_FORKED).stdout == "False\n"
     for name in ("PYTHONOPTIMIZE", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "HF_HOME"):
         assert run(python, *IS_FORKED, **{name: "7"}).stdout == "False\n"

@@ -9,6 +9,8 @@ where they turn a third of that, and no less where they turn ten times as long. 
 
 import os
 
+SPINS = "3000"
+"""How often a thread that waits looks before it gives way, unless somebody has said how it is to wait."""
+
 if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-"""Threads that wait give way, unless somebody has said how they are to wait."""
+    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
