@@ -240,7 +240,11 @@ class _Rotation:
             return self._own(query, key, cos, sin, *args, **kwargs)
         cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
         rotated = _rotated_in_place if _is_exact_on_cpu(query) else _rotated
-        return rotated(query, cos, sin), rotated(key, cos, sin)
+        if query.shape[2] > 1:
+            return rotated(query, cos, sin), rotated(key, cos, sin)
+        # of one position a call takes longer than what it computes: both at once
+        both = rotated(torch.cat([query, key], dim=1), cos, sin)
+        return torch.split(both, [query.shape[1], key.shape[1]], dim=1)
 
 
 def _rotated(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:

@@ -243,8 +243,8 @@ def attend(
     scale = scaling or query.shape[-1] ** -0.5
     layer: Any = module.layer_idx
     parts = [_attend_to_nodes(query, part, scale) for part in held.layers[layer]]
-    parts.append(_weighed(query, key, value, scale, attention_mask))
-    attended, _ = reduce(_joined, parts)
+    own = _weighed(query, key, value, scale, attention_mask)
+    attended = _shared_out(reduce(_joined, parts), own)
     return attended.to(query.dtype).transpose(1, 2).contiguous(), None
 
 
@@ -254,8 +254,12 @@ Weighed = tuple[torch.Tensor, torch.Tensor]
 
 def _joined(one: Weighed, other: Weighed) -> Weighed:
     """Attention to both parts."""
-    share = torch.sigmoid(one[1] - other[1])
-    return torch.lerp(other[0], one[0], share), torch.logaddexp(one[1], other[1])
+    return _shared_out(one, other), torch.logaddexp(one[1], other[1])
+
+
+def _shared_out(one: Weighed, other: Weighed) -> torch.Tensor:
+    """The attention alone: to each part its share of all weights."""
+    return torch.lerp(other[0], one[0], torch.sigmoid(one[1] - other[1]))
 
 
 def _attend_to_nodes(query: torch.Tensor, part: HeldPart, scale: float) -> Weighed:
