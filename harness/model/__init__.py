@@ -3,8 +3,9 @@
 Threads of GNU's OpenMP, which torch's wheels for Linux come with, turn for milliseconds in an empty loop before they
 sleep. Where others want the same cores that loop is all that is done: nine short rows took 44 s with two threads, and
 7 s with one. Unless somebody has said otherwise, they turn for some 150 microseconds, which bridges what lies between
-two operations (https://gcc.gnu.org/onlinedocs/libgomp/GOMP_005fSPINCOUNT.html): a row of SmolLM2 takes 11.6 s so, 12.5
-where they turn a third of that, and no less where they turn ten times as long. It is read when torch is first imported.
+two operations (https://gcc.gnu.org/onlinedocs/libgomp/GOMP_005fSPINCOUNT.html): a row of SmolLM2 takes 11.6 s so, 12.0
+where they turn a third of that, and 11.3 where they turn ten times as long (`GOMP_SPINCOUNT`, `retrieval-heads bench`).
+It is read when torch is first imported.
 """
 
 import os
