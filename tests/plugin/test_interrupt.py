@@ -1,7 +1,9 @@
 """Ctrl-C and SIGTERM in the middle of a run: a valid report that marks what is missing, and a restart finishes it."""
 
 import signal
+import subprocess
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -66,6 +68,23 @@ GOING_ON = """
 """What is kept next waits until the report is written."""
 
 
+def ended(
+    process: "subprocess.Popen[str]",
+    number: signal.Signals,
+    when: Callable[[], bool],
+    then: Callable[[], object] = lambda: None,
+) -> str:
+    """What a run prints that is sent a signal when this is so, and then told something."""
+    try:
+        while process.poll() is None and not when():
+            time.sleep(0.02)
+        process.send_signal(number)
+        then()
+        return process.communicate()[0]
+    finally:
+        process.kill()
+
+
 def check_half_done(report: Report, samples: list[Report]) -> None:
     assert names(report) == ["baseline", *WITHIN]
     assert (report["run"]["exit"], report["run"]["finished"]) == ("interrupted", False)
@@ -83,13 +102,7 @@ def check_half_done(report: Report, samples: list[Report]) -> None:
 def test_a_signal_leaves_a_report(project: Project, number: signal.Signals) -> None:
     project.pytester.makeconftest(HANGING)
     process = project.start(*STUDY)
-    try:
-        while process.poll() is None and not (project.path / "rows_done" / "1").exists():
-            time.sleep(0.02)
-        process.send_signal(number)
-        output, _ = process.communicate()
-    finally:
-        process.kill()
+    output = ended(process, number, (project.path / "rows_done" / "1").exists)
     assert process.returncode == pytest.ExitCode.INTERRUPTED, output
     assert "Traceback" not in output
     assert "INTERNALERROR" not in output
@@ -110,15 +123,12 @@ def test_a_signal_while_the_report_is_written(project: Project, number: signal.S
     """Eleven of forty-one once ended in a traceback of pytest's own, some of them without a report."""
     project.pytester.makeconftest(WRITING)
     process = project.start(*STUDY)
-    try:
-        while process.poll() is None and not (project.path / "writing").exists():
-            time.sleep(0.02)
-        process.send_signal(number)
+
+    def go_on() -> None:
         time.sleep(0.1)
         (project.path / "told").touch()
-        output, _ = process.communicate()
-    finally:
-        process.kill()
+
+    output = ended(process, number, (project.path / "writing").exists, go_on)
     assert process.returncode == pytest.ExitCode.INTERRUPTED, output
     assert "Traceback" not in output
     assert "no accuracy_by_k, accuracy_by_task, " in output
@@ -131,13 +141,7 @@ def test_sigterm_to_the_main_process_ends_its_workers_too(project: Project) -> N
     """They went on for five seconds, and kept answers that the report did not have."""
     project.pytester.makeconftest(GOING_ON)
     process, kept = project.start(*STUDY, "-n", "2"), project.path / "kept.txt"
-    try:
-        while process.poll() is None and not (kept.exists() and kept.read_text().count("kept") == 2):
-            time.sleep(0.02)
-        process.terminate()
-        output, _ = process.communicate()
-    finally:
-        process.kill()
+    output = ended(process, signal.SIGTERM, lambda: kept.exists() and kept.read_text().count("kept") == 2)
     assert process.returncode == pytest.ExitCode.INTERRUPTED, output
     assert "Traceback" not in output
     assert "INTERNALERROR" not in output
@@ -150,13 +154,7 @@ def test_sigterm_where_marks_alone_told_of_a_study(project: Project) -> None:
     project.only_ini()
     project.pytester.makeconftest(SMALL_DEMO + HANGING)
     process = project.start(*STUDY, "-n", "1")
-    try:
-        while process.poll() is None and not (project.path / "rows_done" / "1").exists():
-            time.sleep(0.02)
-        process.terminate()
-        output, _ = process.communicate()
-    finally:
-        process.kill()
+    output = ended(process, signal.SIGTERM, (project.path / "rows_done" / "1").exists)
     assert process.returncode == pytest.ExitCode.INTERRUPTED, output
     assert "Traceback" not in output
     assert (project.report()["run"]["exit"], project.report()["conditions"][0]["n"]) == ("interrupted", 2)
@@ -175,13 +173,7 @@ def test_sigterm_without_a_study_is_left_as_it_was(project: Project) -> None:
     """
     )
     process = project.start("test_other.py", "-n", "1")
-    try:
-        while process.poll() is None and not (project.path / "began").exists():
-            time.sleep(0.02)
-        process.terminate()
-        output, _ = process.communicate()
-    finally:
-        process.kill()
+    output = ended(process, signal.SIGTERM, (project.path / "began").exists)
     assert process.returncode == -signal.SIGTERM, output
     assert "reports" not in project.left()
 

@@ -1,9 +1,8 @@
 """A crew on a made-up cluster: who is hired, who is left out, and where the work of those goes that end."""
 
-import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,89 +16,19 @@ from harness import __version__
 from harness.errors import AblationError, ClusterError, HarnessError, ModelError
 from harness.experiment.conditions import BASELINE, Condition
 from harness.experiment.heads import Head
-from harness.experiment.intervention import MeanValues
-from harness.experiment.record import Ask, Record
+from harness.experiment.record import Record
 from harness.experiment.store import Store
-from harness.retrieval.prompts import Prompt
 from harness.study import cluster_crew as crew_module
-from harness.study.cluster import Came, Event, Lost, Node, Raised
+from harness.study.cluster import Came, Lost, Raised
 from harness.study.cluster_crew import ClusterCrew, Order
-from harness.study.crew import Said
 from harness.study.inputs import Inputs
 from harness.study.node_model import Equipment, Loaded, Task
 from harness.study.progress import Progress
 from harness.study.run import Run
+from study.fake_cluster import A, B, Busy, C, FakeCluster, FakeHand, Pending
 
 TWO = Condition("mine", "two", (Head(0, 1), Head(2, 3)))
 IF_RIGHT = Condition("permutation", "own-draw00-k02", (Head(0, 0), Head(2, 2)), gate="own", only_right=True)
-A, B, C = Node("a", "node-a", 1), Node("b", "node-b", 2), Node("c", "node-c", 1)
-
-
-class FakeHand:
-    """Has an answer to all at once, and says one thing after the other."""
-
-    def __init__(self, node: Node, begins: Sequence[Event]) -> None:
-        self.node, self.begins = node, begins
-        self.events: deque[Event] = deque()
-        self.sent = self.most = 0
-
-    def begin(self) -> None:
-        self.events.extend([Came(None), *self.begins])
-
-    def send(self, number: int, task: Task, items: Sequence[object], *_: object) -> None:
-        self.sent += 1
-        self.most = max(self.most, 1 + len({event.value[0] for event in self.events if isinstance(event, Came)}))
-        self.events.extend(Came((number, place, answered(task, item))) for place, item in enumerate(items))
-
-    def dismiss(self) -> None:
-        self.events.clear()
-
-
-def answered(task: Task, item: object) -> object:
-    if isinstance(item, Ask):
-        return Said(FakeEngine().answer(item), 0.5, FakeEngine.device)
-    assert task == "means"
-    assert isinstance(item, Prompt)
-    return MeanValues(np.full((3, 32), 1 / len(item.token_ids)))
-
-
-@dataclass
-class FakeCluster:
-    """Nodes of one equipment, but for `begins`; hands whose number is in `kills` end after as many events."""
-
-    expected: Equipment
-    there: list[Node]
-    begins: dict[str, Sequence[Event]] = field(default_factory=dict)
-    kills: dict[int, int] = field(default_factory=dict)
-    hand: type[FakeHand] = FakeHand
-    hands: list[FakeHand] = field(default_factory=list)
-    heard: Counter[int] = field(default_factory=Counter)
-    closed: bool = False
-    where: str = "a cluster"
-    held: frozenset[str] = frozenset()
-
-    def nodes(self) -> Sequence[Node]:
-        return self.there
-
-    def held_by_others(self) -> frozenset[str]:
-        return self.held
-
-    def hire(self, node: Node) -> FakeHand:
-        self.hands.append(self.hand(node, self.begins.get(node.id, (Came(self.expected), Came(Loaded(1))))))
-        return self.hands[-1]
-
-    def listen(self, seconds: float) -> Iterator[tuple[FakeHand, Event]]:
-        for number, hand in enumerate(self.hands):
-            if not hand.events:
-                continue
-            if self.heard[number] == self.kills.get(number):
-                hand.events.clear()
-                hand.events.append(Lost("killed"))
-            self.heard[number] += 1
-            yield hand, hand.events.popleft()
-
-    def close(self) -> None:
-        self.closed = True
 
 
 @pytest.fixture
@@ -265,13 +194,6 @@ def test_where_no_node_can_serve_one_line_says_why(inputs: Inputs, equal: Equipm
     assert said.startswith("cluster: no model on any of 1 node (node-a: weights: cut off); expected at least one; ")
 
 
-class Pending(FakeHand):
-    """There is no room for it."""
-
-    def begin(self) -> None:
-        pass
-
-
 def test_nobody_waits_for_ever_for_nodes_or_room(
     inputs: Inputs, equal: Equipment, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,23 +202,6 @@ def test_nobody_waits_for_ever_for_nodes_or_room(
     assert said.startswith("cluster: no model on any of 1 node (node-b: no process began there within 0 s, as ")
     said = refused(inputs, store, FakeCluster(equal, []), ClusterError)
     assert said.startswith("cluster: no model on any of 0 nodes (none came within 0 s); expected at least one; ")
-
-
-@dataclass
-class Busy(FakeCluster):
-    """Others hold every node until it has been looked so often whether they do."""
-
-    hand: type[FakeHand] = Pending
-    looks: int = 20
-
-    def held_by_others(self) -> frozenset[str]:
-        time.sleep(0.01)
-        self.looks -= 1
-        if self.looks > 0:
-            return frozenset(node.id for node in self.there)
-        for hand in self.hands:
-            FakeHand.begin(hand)
-        return frozenset()
 
 
 def test_room_that_others_hold_is_waited_for(

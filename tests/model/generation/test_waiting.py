@@ -68,7 +68,7 @@ def test_rows_of_one_filing_are_answered_together(data: st.DataObject) -> None:
     with pytest.MonkeyPatch.context() as patch:
         behind_fronts(patch)
         patch.setattr(room, "CPU_HELD", data.draw(st.sampled_from([2**30, 2**18])))
-        patch.setattr(decoding, "EXACT", data.draw(st.sampled_from([2**28, 1])))
+        patch.setattr(decoding, "IN_CACHE", data.draw(st.sampled_from([2**21, 1])))
         patch.setattr(node_attention, "WORTH_ANOTHER_RUN", data.draw(st.sampled_from([2**20, 0])))
         patch.setattr(answering, "LOGITS_BYTES", data.draw(st.sampled_from([2**32, 2**32, 2**16])))
         patch.setattr(answering, "COMPUTED", 0)
