@@ -10,9 +10,10 @@ after run of queries, each with the keys before its end, a prompt of moderate le
 Long prompts are read by the fastest kernel of the card, from a committed table, in buckets. cuDNN's makes a plan for
 every new shape, about 60 ms each, and nearly every prompt of a study has a length of its own. So each row is attended
 to alone, with its queries, keys and values filled up behind the last token to a bucket's length: causal attention lets
-no token see what is behind it, and what is filled is cut off again. A handful of plans serves all. Pieces of a prompt
-that end where buckets do attend to what is held in whole, and to themselves causally; the two are put together by the
-sums of their weights (as `node_attention` does, which says whose this is).
+no token see what is behind it, and what is filled is cut off again. A handful of plans serves all. What is fed after a
+front, or is a piece of a prompt, attends to the full buckets of what is held in whole, and to itself and what is behind
+them causally; the two are put together by the sums of their weights (as `node_attention` does, which says whose this
+is).
 
 Which attention stands in for the library's sdpa is a thread's own choice: several may run one model at once, whose
 config they share.
@@ -33,6 +34,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from harness.model.generation.one_pass import HALVES, joined
 from harness.model.loading.devices import LONG
 from harness.model.loading.loaded_model import LoadedModel
 
@@ -52,8 +54,8 @@ One H200, torch 2.11, bfloat16, a row of 7,040 tokens and 32 heads of width 128:
 BUCKET = 512
 """Tokens by which buckets differ."""
 
-AGAIN = 2
-"""How many times as many tokens as are fed may be asked again for the faster kernel: then both take as long."""
+FEW = 1024
+"""Tokens behind no bucket's end from which on the faster kernel is asked: of fewer half may be what is filled up."""
 
 RUN = 64
 """Queries that are attended to at once on a CPU."""
@@ -64,9 +66,6 @@ IN_RUNS = range(2 * RUN, 1025)
 Torch's kernel computes the scores of 512 keys at once, also where few of them are seen. One core, torch 2.13, three
 prompts, 9 heads of width 64 on 3 key heads: 673 tokens 24.7 ms, in runs 21.7; 2,000 tokens 50 ms a prompt, in runs 58.
 """
-
-HALVES = (torch.float16, torch.bfloat16)
-"""Dtypes that the fast kernels know."""
 
 
 def sees_everything(loaded: LoadedModel) -> bool:
@@ -82,12 +81,14 @@ def sees_everything(loaded: LoadedModel) -> bool:
     )
 
 
-def may_attend_in_buckets(loaded: LoadedModel, n_tokens: int, n_held: int = 0) -> bool:
-    """Whether tokens of a long prompt, fed after what is held, may be read by `attend_in_buckets`."""
+def may_attend_in_buckets(loaded: LoadedModel, n_tokens: int, n_held: int = 0, n_in_all: int = 0) -> bool:
+    """Whether tokens of a long prompt, fed after what is held, may be read by `attend_in_buckets`.
+
+    More may follow: `n_in_all` positions are made room for.
+    """
     return (
-        n_held + n_tokens >= LONG
-        and (n_held % BUCKET == 0 or n_held <= AGAIN * n_tokens)
-        and n_tokens >= BUCKET
+        max(n_held + n_tokens, n_in_all) >= LONG
+        and n_tokens >= (FEW if n_held % BUCKET else BUCKET)
         and loaded.device.type == "cuda"
         and torch.cuda.get_device_capability(loaded.device) in LONG_ON
         and sees_everything(loaded)
@@ -202,7 +203,8 @@ def attend_in_buckets(
     From query (rows, heads, fed, width), key and value (rows, key heads, all, width) to (rows, fed, heads, width).
     """
     fed, held = query.shape[2], key.shape[2] - query.shape[2]
-    again = held if held % BUCKET else 0
+    # of what is held, what is behind the last full bucket is attended to with what is fed
+    again = held % BUCKET
     whole = held - again
     attended = []
     for row in range(len(query)):
@@ -211,7 +213,7 @@ def attend_in_buckets(
         found, weight = _by_cudnn(one, own_keys, own_values, scaling, causal=True)
         if whole:
             keys, values = (each[row : row + 1, :, :whole].contiguous() for each in (key, value))
-            found = _joined((found, weight), _by_cudnn(one, keys, values, scaling, causal=False))
+            found = joined((found, weight), _by_cudnn(one, keys, values, scaling, causal=False))
         attended.append(found.transpose(1, 2)[:, again : again + fed])
     return attended[0].contiguous() if len(attended) == 1 else torch.cat(attended), None
 
@@ -245,12 +247,6 @@ def _by_cudnn(
         query, key, value, None, True, 0.0, causal, False, scale=scale
     )
     return attended, weight.reshape(*attended.shape[:3], 1)
-
-
-def _joined(one: tuple[torch.Tensor, torch.Tensor], other: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    """Attention to two parts of the keys, from that to each and the logs of their weights' sums."""
-    share = torch.sigmoid(one[1] - other[1])
-    return torch.addcmul(one[0] * share, other[0], 1 - share).to(one[0].dtype)
 
 
 AttentionInterface.register(BEHIND, attend_behind)

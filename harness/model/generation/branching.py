@@ -34,7 +34,6 @@ from harness.experiment.heads import Head
 from harness.experiment.prefix_tree import Level, PrefixTree
 from harness.model.generation.attention import (
     BEHIND,
-    HALVES,
     IN_BUCKETS,
     IN_RUNS,
     attention,
@@ -42,6 +41,7 @@ from harness.model.generation.attention import (
     sees_everything,
 )
 from harness.model.generation.fused import fused
+from harness.model.generation.one_pass import HALVES
 from harness.model.intervention.projection_input import ZERO, HookInput, Replacement, as_call, projection_input
 from harness.model.intervention.thread_hooks import hooked, replaced
 from harness.model.loading.architectures import AttentionOutput
@@ -86,16 +86,23 @@ def attention_modules(loaded: LoadedModel) -> tuple[nn.Module, ...]:
 
 
 def forward_with(
-    loaded: LoadedModel, token_ids: Sequence[Sequence[int]], cache: Cache, walk: Walk, *, n_logits: int = 0
+    loaded: LoadedModel,
+    token_ids: Sequence[Sequence[int]],
+    cache: Cache,
+    walk: Walk,
+    *,
+    n_logits: int = 0,
+    n_in_all: int = 0,
 ) -> torch.Tensor:
     """Run as many tokens of each prompt after what the cache holds, `walk` in place of the layers.
 
     Returns the logits of the last `n_logits` positions (0: all) of each row that `walk` returned:
-    (rows, positions, vocabulary). The cache itself is what layers are handed; the model reads its length.
+    (rows, positions, vocabulary). The cache itself is what layers are handed; the model reads its length. What is fed
+    may be a part of a prompt, for which `n_in_all` positions are made room for.
     """
     layers = decoder_layers(loaded)
     calls: list[LayerCall] = []
-    attends = _attention_of(loaded, len(token_ids[0]), cache.get_seq_length())
+    attends = _attention_of(loaded, len(token_ids[0]), cache.get_seq_length(), n_in_all)
     with attends(), ExitStack() as standing_in:
 
         def stand_in(layer: nn.Module, own: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -115,9 +122,11 @@ def forward_with(
     return logits
 
 
-def _attention_of(loaded: LoadedModel, n_tokens: int, n_held: int) -> Callable[[], AbstractContextManager[None]]:
+def _attention_of(
+    loaded: LoadedModel, n_tokens: int, n_held: int, n_in_all: int = 0
+) -> Callable[[], AbstractContextManager[None]]:
     """What opens the attention of tokens that are fed after what is held: the model's own, or one that is as good."""
-    if may_attend_in_buckets(loaded, n_tokens, n_held):
+    if may_attend_in_buckets(loaded, n_tokens, n_held, n_in_all):
         return partial(attention, IN_BUCKETS)
     if loaded.waits_for_launches:
         # of a whole prompt in float32 the library asks for heads in groups, which no kernel but the slowest knows there

@@ -33,6 +33,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
+from harness.model.generation import one_pass
 from harness.model.intervention.thread_hooks import replaced
 
 EPSILONS = ("variance_epsilon", "eps")
@@ -61,7 +62,7 @@ class _Kind:
             normed = hidden * length.square_().div_(len(weight)).add_(epsilon).rsqrt_()
             return normed.mul_(weight)
         if self.rounds_twice:
-            return nn.functional.rms_norm(hidden, weight.shape, None, epsilon).mul_(weight)
+            return one_pass.scaled(nn.functional.rms_norm(hidden, weight.shape, None, epsilon), weight)
         return nn.functional.rms_norm(hidden, weight.shape, weight, epsilon)
 
 
@@ -180,25 +181,30 @@ def _over_the_gate(
     gated: nn.Module, is_silu: bool, own: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     """Down(act(gate(x)) * up(x)) of what is given alone: what a linear layer says is nobody else's."""
-    if kwargs or len(args) != 1 or not _is_exact_on_cpu(args[0]):
+    if kwargs or len(args) != 1 or not may_be_fused(args[0]):
         return own(*args, **kwargs)
     gate, up, down, activation = (gated.get_submodule(name) for name in GATED)
     inner = gate(args[0])
+    if is_silu and inner.is_cuda:
+        return down(one_pass.gated(inner, up(args[0])))
+    # what is still in a CPU's caches is opened first
     inner = nn.functional.silu(inner, inplace=True) if is_silu else activation(inner)
     return down(inner.mul_(up(args[0])))
 
 
 @torch.no_grad()
 def _may_go_over_the_gate(module: nn.Module) -> bool:
-    """Whether a module has all of `GATED`, linear and in float32, and says of random numbers what they say so."""
+    """Whether a module has all of `GATED`, linear and worth it, and says of random numbers what they say so."""
     if not all(isinstance(getattr(module, name, None), nn.Module) for name in GATED):
         return False
     gate, up, down, activation = (module.get_submodule(name) for name in GATED)
-    if not all(type(part) is nn.Linear and _is_exact_on_cpu(part.weight) for part in (gate, up, down)):
+    if not all(type(part) is nn.Linear and may_be_fused(part.weight) for part in (gate, up, down)):
         return False
-    hidden = _random_numbers(gate.get_parameter("weight").shape[1])
+    hidden = _random_numbers(gate.get_parameter("weight").shape[1]).to(gate.get_parameter("weight"))
     said = module(hidden)
-    return isinstance(said, torch.Tensor) and torch.equal(said, down(activation(gate(hidden)) * up(hidden)))
+    expected = down(activation(gate(hidden)) * up(hidden))
+    # of numbers that are too large for a dtype neither says anything
+    return isinstance(said, torch.Tensor) and torch.allclose(said, expected, rtol=0, atol=0, equal_nan=True)
 
 
 @torch.no_grad()
@@ -239,21 +245,12 @@ class _Rotation:
         if not (_asked.yes and alike and whole and may_be_fused(query)) or args or kwargs:
             return self._own(query, key, cos, sin, *args, **kwargs)
         cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
-        rotated = _rotated_in_place if _is_exact_on_cpu(query) else _rotated
+        rotate = _rotated_in_place if _is_exact_on_cpu(query) else one_pass.rotated
         if query.shape[2] > 1:
-            return rotated(query, cos, sin), rotated(key, cos, sin)
+            return rotate(query, cos, sin), rotate(key, cos, sin)
         # of one position a call takes longer than what it computes: both at once
-        both = rotated(torch.cat([query, key], dim=1), cos, sin)
+        both = rotate(torch.cat([query, key], dim=1), cos, sin)
         return torch.split(both, [query.shape[1], key.shape[1]], dim=1)
-
-
-def _rotated(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    half = states.shape[-1] // 2
-    first, second = states[..., :half], states[..., half:]
-    rotated = torch.empty_like(states)
-    torch.mul(first, cos[..., :half], out=rotated[..., :half]).sub_(second * sin[..., :half])
-    torch.mul(second, cos[..., half:], out=rotated[..., half:]).add_(first * sin[..., half:])
-    return rotated
 
 
 def _rotated_in_place(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
@@ -266,7 +263,7 @@ def _rotated_in_place(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
 
 
 def _rotates_halves(own: Callable[..., Any]) -> bool:
-    """Whether a function says of random numbers what `_rotated` does."""
+    """Whether a function says of random numbers what `one_pass.rotated` does."""
     random = torch.Generator().manual_seed(0)
     query, key = (torch.randn(2, heads, 3, 8, generator=random) for heads in (4, 2))
     cos, sin = (torch.randn(2, 3, 8, generator=random) for _ in range(2))
@@ -274,7 +271,7 @@ def _rotates_halves(own: Callable[..., Any]) -> bool:
         said = own(query, key, cos, sin)
     except Exception:  # whatever else it expects, it is another rotation
         return False
-    expected = [_rotated(each, cos.unsqueeze(1), sin.unsqueeze(1)) for each in (query, key)]
+    expected = [one_pass.rotated_step_by_step(each, cos.unsqueeze(1), sin.unsqueeze(1)) for each in (query, key)]
     return (
         isinstance(said, tuple)
         and len(said) == len(expected)

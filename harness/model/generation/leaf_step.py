@@ -20,10 +20,11 @@ from numpy.typing import ArrayLike
 from transformers import Cache
 from transformers.cache_utils import CacheLayerMixin
 
-from harness.model.generation.attention import HALVES, attention, sees_everything
+from harness.model.generation.attention import attention, sees_everything
 from harness.model.generation.fused import fused
 from harness.model.generation.node_attention import BIAS_STEP, COPIED_BYTES, TO_NODES, Arrangement, HeldLayers, bias_of
 from harness.model.generation.node_cache import NodeLayer
+from harness.model.generation.one_pass import HALVES
 from harness.model.generation.room import free_memory
 from harness.model.loading.devices import uploaded
 from harness.model.loading.loaded_model import LoadedModel

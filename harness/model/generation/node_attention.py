@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import nn
 from transformers import AttentionInterface
 
-from harness.model.generation.attention import HALVES
+from harness.model.generation.one_pass import HALVES, Weighed
 from harness.model.loading.devices import uploaded
 
 TO_NODES = "retrieval_heads_to_nodes"
@@ -246,10 +246,6 @@ def attend(
     own = _weighed(query, key, value, scale, attention_mask)
     attended = _shared_out(reduce(_joined, parts), own)
     return attended.to(query.dtype).transpose(1, 2).contiguous(), None
-
-
-Weighed = tuple[torch.Tensor, torch.Tensor]
-"""Attention, (rows, heads, queries, width), and the log of the weights' sum, (rows, heads, queries, 1)."""
 
 
 def _joined(one: Weighed, other: Weighed) -> Weighed:

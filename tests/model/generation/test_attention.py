@@ -167,6 +167,20 @@ def test_the_fastest_kernel_says_what_flash_says(held: int, fed: int) -> None:
     torch.testing.assert_close(got, expected, atol=2e-2, rtol=2e-2)
 
 
+@pytest.mark.skipif(
+    not torch.cuda.is_available() or torch.cuda.get_device_capability() not in LONG_ON, reason="no such GPU"
+)
+def test_parts_of_a_long_prompt_are_read_as_the_whole_would_be() -> None:
+    """The first piece too, which knows of nothing held, and what follows on a front, unless it is short."""
+    loaded = wrap(nn.Module.to(copy.deepcopy(tiny_loaded("llama").model), "cuda", torch.bfloat16))
+    assert not may_attend_in_buckets(loaded, LONG - 1)
+    assert may_attend_in_buckets(loaded, attention.BUCKET, 0, LONG)
+    assert may_attend_in_buckets(loaded, attention.BUCKET, LONG)
+    assert may_attend_in_buckets(loaded, attention.FEW, LONG + 1)
+    assert not may_attend_in_buckets(loaded, attention.FEW - 1, LONG + 1)
+    assert not may_attend_in_buckets(loaded, attention.BUCKET - 1, LONG)
+
+
 def test_long_prompts_of_some_cards_alone() -> None:
     assert not may_attend_in_buckets(tiny_loaded("llama"), LONG), "no fill on a CPU"
 

@@ -2,6 +2,7 @@
 
 import copy
 import sys
+from types import ModuleType
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from tiny_models import N_LAYERS, random_ids, tiny_loaded
 from torch import nn
 
 from harness.model.generation import fused as module_of_it
+from harness.model.generation import one_pass
 from harness.model.generation.fused import fused, norms_within
 
 
@@ -55,28 +57,28 @@ def test_a_model_says_the_same_with_them(
     """
     used: list[str] = []
 
-    def noted(name: str) -> None:
-        own = getattr(module_of_it, name)
+    def noted(module: ModuleType, name: str) -> None:
+        own = getattr(module, name)
 
         def counted(*args: object) -> object:
             used.append(name)
             return own(*args)
 
-        monkeypatch.setattr(module_of_it, name, counted)
+        monkeypatch.setattr(module, name, counted)
 
     if way == "GPU":
         request.getfixturevalue("as_on_a_gpu")
-    rotation = "_rotated" if way == "GPU" else "_rotated_in_place"
+    rotates, rotation = (one_pass, "rotated") if way == "GPU" else (module_of_it, "_rotated_in_place")
     model = tiny_loaded(model_type).model
     found = [norm for norm, _ in norms_within(model)]
     assert len(found) == N_LAYERS * of_a_layer + others
     ids = torch.tensor([random_ids(9, seed=1)])
     own = model(input_ids=ids).logits
-    noted(rotation)
-    noted("_over_the_gate")
+    noted(rotates, rotation)
+    noted(module_of_it, "_over_the_gate")
     with fused(model):
         said = model(input_ids=ids).logits
-    expected = [n_rotated, n_gated if way == "CPU" else 0]
+    expected = [n_rotated, n_gated]
     assert [used.count(name) for name in (rotation, "_over_the_gate")] == expected
     torch.testing.assert_close(said, own, rtol=1e-5, atol=1e-5)
     model(input_ids=ids)
@@ -223,3 +225,16 @@ def test_on_a_cpu_nothing_is_changed_but_in_float32() -> None:
         assert not norms_within(nn.RMSNorm(4, eps=1e-5, dtype=dtype))
     assert norms_within(nn.RMSNorm(4, eps=1e-5))
     assert not norms_within(copy.deepcopy(tiny_loaded("llama").model).double())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@torch.inference_mode()
+def test_on_a_gpu_kernels_change_no_bit_of_what_a_model_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = nn.Module.to(copy.deepcopy(tiny_loaded("llama").model), "cuda", torch.bfloat16)
+    ids = torch.tensor([random_ids(50, seed=1)], device="cuda")
+    with fused(model):
+        expected = model(input_ids=ids).logits
+        monkeypatch.setattr(one_pass, "MANY", 0)
+        monkeypatch.setattr(one_pass, "WORTH_A_KERNEL", 0)
+        assert one_pass._kernels(expected.bfloat16()) is not None
+        assert torch.equal(model(input_ids=ids).logits, expected)
