@@ -202,20 +202,33 @@ def attend_in_buckets(
 
     From query (rows, heads, fed, width), key and value (rows, key heads, all, width) to (rows, fed, heads, width).
     """
+    rows = (slice(row, row + 1) for row in range(len(query)))
+    attended = [_attended_in_buckets(query[row], key[row], value[row], scaling).transpose(1, 2) for row in rows]
+    return attended[0].contiguous() if len(attended) == 1 else torch.cat(attended), None
+
+
+def _attended_in_buckets(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float | None
+) -> torch.Tensor:
+    """What `attend_in_buckets` returns of one row, heads before positions."""
     fed, held = query.shape[2], key.shape[2] - query.shape[2]
     # of what is held, what is behind the last full bucket is attended to with what is fed
     again = held % BUCKET
     whole = held - again
-    attended = []
-    for row in range(len(query)):
-        one = _filled(query[row : row + 1], before=again)
-        own_keys, own_values = (_filled(each[row : row + 1, :, whole:]) for each in (key, value))
-        found, weight = _by_cudnn(one, own_keys, own_values, scaling, causal=True)
-        if whole:
-            keys, values = (each[row : row + 1, :, :whole].contiguous() for each in (key, value))
-            found = joined((found, weight), _by_cudnn(one, keys, values, scaling, causal=False))
-        attended.append(found.transpose(1, 2)[:, again : again + fed])
-    return attended[0].contiguous() if len(attended) == 1 else torch.cat(attended), None
+    filled = _filled(query, before=again)
+    own_keys, own_values = (_filled(each[:, :, whole:]) for each in (key, value))
+    found, weight = _by_cudnn(filled, own_keys, own_values, scaling, causal=True)
+    found, weight = (each[:, :, again : again + fed] for each in (found, weight))
+    if not whole:
+        return found
+    keys, values = (each[:, :, :whole].contiguous() for each in (key, value))
+    # what stands before goes without, where as much is filled up behind
+    needed = fed + -fed % BUCKET
+    first = again if again + needed <= filled.shape[2] else 0
+    asked = filled[:, :, first : first + needed] if first else filled
+    other, other_weight = _by_cudnn(asked, keys, values, scaling, causal=False)
+    other, other_weight = (each[:, :, again - first : again - first + fed] for each in (other, other_weight))
+    return joined((found, weight), (other, other_weight))
 
 
 def _filled(states: torch.Tensor, before: int = 0) -> torch.Tensor:

@@ -122,7 +122,7 @@ def rotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.
     return rotated
 
 
-@triton.jit(do_not_specialize=["n_positions", "weight_stride"])
+@triton.jit(do_not_specialize=["n_positions", "one_weight_stride", "other_weight_stride"])
 def _join(
     one,
     one_weight,
@@ -131,7 +131,8 @@ def _join(
     n_positions,
     head_stride,
     position_stride,
-    weight_stride,
+    one_weight_stride,
+    other_weight_stride,
     at_once: tl.constexpr,
     width: tl.constexpr,
 ):
@@ -139,11 +140,11 @@ def _join(
     position = (tl.program_id(0).to(tl.int64) * at_once + tl.arange(0, at_once))[:, None]
     there = position < n_positions
     at = head * head_stride + position * position_stride + tl.arange(0, width)[None, :]
-    of_weight = head * weight_stride + position
-    more = tl.load(one_weight + of_weight, mask=there) - tl.load(other_weight + of_weight, mask=there)
-    share = tl.math.div_rn(1.0, 1.0 + libdevice.exp(-more))
-    mine = tl.load(one + at, mask=there).to(tl.float32) * share
-    joined = tl.fma(tl.load(other + at, mask=there).to(tl.float32), 1.0 - share, mine)
+    mine = tl.load(one_weight + head * one_weight_stride + position, mask=there)
+    theirs = tl.load(other_weight + head * other_weight_stride + position, mask=there)
+    share = tl.math.div_rn(1.0, 1.0 + libdevice.exp(theirs - mine))
+    part = tl.load(one + at, mask=there).to(tl.float32) * share
+    joined = tl.fma(tl.load(other + at, mask=there).to(tl.float32), 1.0 - share, part)
     tl.store(one + at, joined.to(one.dtype.element_ty), mask=there)
 
 
@@ -151,7 +152,7 @@ def join(one: torch.Tensor, one_weight: torch.Tensor, other: torch.Tensor, other
     """Attention to two parts of the keys as `one_pass.joined` puts it together, written over the first.
 
     Of one row each: (1, heads, positions, width) in one order in memory, and the logs of the weights' sums in float32,
-    (1, heads, positions, 1). The width is a power of two.
+    (1, heads, positions, 1), positions side by side. The width is a power of two.
     """
     _, n_heads, n_positions, width = one.shape
     with torch.cuda.device(one.device):
@@ -163,6 +164,7 @@ def join(one: torch.Tensor, one_weight: torch.Tensor, other: torch.Tensor, other
             n_positions,
             *one.stride()[1:3],
             one_weight.stride(1),
+            other_weight.stride(1),
             at_once=POSITIONS,
             width=width,
         )

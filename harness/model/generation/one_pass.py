@@ -69,8 +69,8 @@ def rotated_step_by_step(states: torch.Tensor, cos: torch.Tensor, sin: torch.Ten
 
 def joined(one: Weighed, other: Weighed) -> torch.Tensor:
     """Attention to two parts of the keys, from that to each and the logs of their weights' sums."""
-    alike = one[0].stride() == other[0].stride() and len(one[0]) == 1 and one[1].is_contiguous()
-    if alike and other[1].is_contiguous() and _are_lines(one[0], other[0]) and (kernels := _kernels(one[0])):
+    alike = one[0].stride()[1:] == other[0].stride()[1:] and one[1].stride(2) == other[1].stride(2) == 1
+    if alike and len(one[0]) == 1 and _are_lines(one[0], other[0]) and (kernels := _kernels(one[0])):
         return torch.as_tensor(kernels.join(*one, *other))
     return joined_step_by_step(one, other)
 

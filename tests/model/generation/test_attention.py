@@ -139,7 +139,9 @@ def by_definition(
 
 
 @pytest.mark.parametrize("n_rows", [1, 3])
-@pytest.mark.parametrize(("held", "fed"), [(0, 1), (0, 5), (0, 9), (8, 8), (16, 9), (3, 4), (5, 11), (13, 20)])
+@pytest.mark.parametrize(
+    ("held", "fed"), [(0, 1), (0, 5), (0, 9), (8, 8), (16, 9), (3, 4), (5, 11), (13, 20), (11, 13), (11, 16)]
+)
 def test_what_is_filled_up_behind_changes_nothing(
     n_rows: int, held: int, fed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,7 +160,9 @@ def test_what_is_filled_up_behind_changes_nothing(
 @pytest.mark.skipif(
     not torch.cuda.is_available() or torch.cuda.get_device_capability() not in LONG_ON, reason="no such GPU"
 )
-@pytest.mark.parametrize(("held", "fed"), [(0, 4097), (2048, 2048), (5120, 1907), (3500, 3528), (200, 4000)])
+@pytest.mark.parametrize(
+    ("held", "fed"), [(0, 4097), (2048, 2048), (5120, 1907), (3500, 3528), (3500, 3600), (200, 4000)]
+)
 def test_the_fastest_kernel_says_what_flash_says(held: int, fed: int) -> None:
     query = torch.randn(2, fed, 8, 128, device="cuda", dtype=torch.bfloat16).transpose(1, 2)
     key, value = (torch.randn(2, 2, held + fed, 128, device="cuda", dtype=torch.bfloat16) for _ in range(2))

@@ -179,8 +179,12 @@ def test_attentions_put_together_to_the_last_bit(dtype: torch.dtype, heads: int,
         )
         for seed in (0, 1)
     ]
-    expected = one_pass.joined_step_by_step(*parts)
-    assert torch.equal(one_pass.joined(*parts), expected)
+    some = slice(7, positions - 7)
+    (one, weight), (other, other_weight) = parts
+    longer = torch.cat([other_weight, other_weight], dim=2)
+    for mine, theirs in ((*parts,), ((one[:, :, some], weight[:, :, some]), (other[:, :, some], longer[:, :, some]))):
+        expected = one_pass.joined_step_by_step(mine, theirs)
+        assert torch.equal(one_pass.joined(mine, theirs), expected)
 
 
 @ON_A_GPU
