@@ -23,9 +23,11 @@ BENCHMARKS = (
     ("llama-3-8b-plain-h100", "the same", "a plain loop, sdpa"),
     ("llama-3-8b-draws", "8B shape, a gate's 19 draws", "a plain loop, sdpa"),
     ("llama-3-8b-middle", "8B shape, 8 rows of one filing", "the engine row by row"),
-    ("llama-3-8b-in_place", "the same, needles in place", "the engine row by row"),
+    ("llama-3-8b-middle-h100", "the same", "the engine row by row"),
+    ("llama-3-8b-in_place", "8 rows of one filing, needles in place", "the engine row by row"),
     ("llama-3-8b-in_place-all", "the same, with heads that hang on the task", "the engine row by row"),
     ("llama-3-8b-published", "8B shape", "the published notebook's loop"),
+    ("llama-3-8b-published-h100", "the same", "the published notebook's loop"),
     ("llama-3.3-70b-within", "70B shape", "a plain loop, sdpa"),
     ("llama-3.3-70b-all", "70B shape", "the engine itself"),
 )

@@ -79,7 +79,7 @@ def _rotate(
 ):
     row = (tl.program_id(0) // n_positions).to(tl.int64)
     position = (tl.program_id(0) % n_positions).to(tl.int64)
-    heads = tl.program_id(1) * heads_at_once + tl.arange(0, heads_at_once)[:, None]
+    heads = (tl.program_id(1).to(tl.int64) * heads_at_once + tl.arange(0, heads_at_once))[:, None]
     half = tl.arange(0, half_width)[None, :]
     there = (heads < n_heads) & (half < half_width)
     at = row * row_stride + position * position_stride + heads * head_stride + half
