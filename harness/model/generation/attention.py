@@ -54,8 +54,9 @@ One H200, torch 2.11, bfloat16, a row of 7,040 tokens and 32 heads of width 128:
 BUCKET = 512
 """Tokens by which buckets differ."""
 
-FEW = 1024
-"""Tokens behind no bucket's end from which on the faster kernel is asked: of fewer half may be what is filled up."""
+LEAST_BEHIND = 1024
+"""Tokens, at least, that the faster kernel reads after a front that ends within a bucket: of fewer half of what it
+computes may be filling."""
 
 RUN = 64
 """Queries that are attended to at once on a CPU."""
@@ -81,14 +82,14 @@ def sees_everything(loaded: LoadedModel) -> bool:
     )
 
 
-def may_attend_in_buckets(loaded: LoadedModel, n_tokens: int, n_held: int = 0, n_in_all: int = 0) -> bool:
+def may_attend_in_buckets(loaded: LoadedModel, n_tokens: int, n_held: int = 0, capacity: int = 0) -> bool:
     """Whether tokens of a long prompt, fed after what is held, may be read by `attend_in_buckets`.
 
-    More may follow: `n_in_all` positions are made room for.
+    More may follow: `capacity` positions are made room for.
     """
     return (
-        max(n_held + n_tokens, n_in_all) >= LONG
-        and n_tokens >= (FEW if n_held % BUCKET else BUCKET)
+        max(n_held + n_tokens, capacity) >= LONG
+        and n_tokens >= (LEAST_BEHIND if n_held % BUCKET else BUCKET)
         and loaded.device.type == "cuda"
         and torch.cuda.get_device_capability(loaded.device) in LONG_ON
         and sees_everything(loaded)
@@ -222,7 +223,7 @@ def _attended_in_buckets(
     if not whole:
         return found
     keys, values = (each[:, :, :whole].contiguous() for each in (key, value))
-    # what stands before goes without, where as much is filled up behind
+    # without the queries put before, if what remains is full buckets all the same
     needed = fed + -fed % BUCKET
     first = again if again + needed <= filled.shape[2] else 0
     asked = filled[:, :, first : first + needed] if first else filled

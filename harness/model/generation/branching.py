@@ -92,17 +92,17 @@ def forward_with(
     walk: Walk,
     *,
     n_logits: int = 0,
-    n_in_all: int = 0,
+    capacity: int = 0,
 ) -> torch.Tensor:
     """Run as many tokens of each prompt after what the cache holds, `walk` in place of the layers.
 
     Returns the logits of the last `n_logits` positions (0: all) of each row that `walk` returned:
     (rows, positions, vocabulary). The cache itself is what layers are handed; the model reads its length. What is fed
-    may be a part of a prompt, for which `n_in_all` positions are made room for.
+    may be a part of a prompt for which `capacity` positions are made room for.
     """
     layers = decoder_layers(loaded)
     calls: list[LayerCall] = []
-    attends = _attention_of(loaded, len(token_ids[0]), cache.get_seq_length(), n_in_all)
+    attends = _attention_of(loaded, len(token_ids[0]), cache.get_seq_length(), capacity)
     with attends(), ExitStack() as standing_in:
 
         def stand_in(layer: nn.Module, own: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -123,10 +123,10 @@ def forward_with(
 
 
 def _attention_of(
-    loaded: LoadedModel, n_tokens: int, n_held: int, n_in_all: int = 0
+    loaded: LoadedModel, n_tokens: int, n_held: int, capacity: int = 0
 ) -> Callable[[], AbstractContextManager[None]]:
     """What opens the attention of tokens that are fed after what is held: the model's own, or one that is as good."""
-    if may_attend_in_buckets(loaded, n_tokens, n_held, n_in_all):
+    if may_attend_in_buckets(loaded, n_tokens, n_held, capacity):
         return partial(attention, IN_BUCKETS)
     if loaded.waits_for_launches:
         # of a whole prompt in float32 the library asks for heads in groups, which no kernel but the slowest knows there

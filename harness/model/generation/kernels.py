@@ -1,15 +1,18 @@
 """Steps of a layer that read and write all hidden states of a long prompt, each as one kernel of a GPU.
 
 Of what torch does by itself between two products, each step is a pass through memory, or two, of several tensors. Here
-a step reads what it needs once and writes its result once. Whatever torch would round in between is rounded here, and
-exponentials and quotients are exact ones: every bit is the same. Short runs of tokens take as long as a kernel's
-start, and are left to torch.
+a step reads what it needs once and writes its result once. Whatever torch would round in between is rounded here,
+exponentials are those of the library that torch's are of, and quotients are rounded correctly, as torch's are: every
+bit is the same. Short runs of tokens take as long as a kernel's start, and are left to torch.
 
 Written in Triton (P. Tillet, H. T. Kung and D. Cox 2019, https://doi.org/10.1145/3315508.3329973), which torch brings
 along for GPUs, and which compiles a kernel where it is first asked for. Importing this module needs it.
 
 Knows nothing of models; who asks knows which of their steps these are.
 """
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import torch
 import triton
@@ -36,12 +39,12 @@ def _gate(gate, up, n, block: tl.constexpr):
     tl.store(gate + at, (opened.to(tl.float32) * came_up.to(tl.float32)).to(gate.dtype.element_ty), mask=there)
 
 
-def gate(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
-    """silu(gate) * up, written over the gate; both contiguous, of one shape, in half precision."""
-    n = gate.numel()
-    with torch.cuda.device(gate.device):
-        _gate[(triton.cdiv(n, BLOCK),)](gate, up, n, block=BLOCK)
-    return gate
+def gate(opens: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+    """silu(opens) * up, written over what opens; both contiguous, of one shape, in half precision."""
+    n = opens.numel()
+    with torch.cuda.device(opens.device):
+        _gate[(triton.cdiv(n, BLOCK),)](opens, up, n, block=BLOCK)
+    return opens
 
 
 @triton.jit
@@ -72,6 +75,9 @@ def _rotate(
     row_stride,
     head_stride,
     position_stride,
+    to_row_stride,
+    to_head_stride,
+    to_position_stride,
     angle_row_stride,
     angle_position_stride,
     heads_at_once: tl.constexpr,
@@ -83,22 +89,24 @@ def _rotate(
     half = tl.arange(0, half_width)[None, :]
     there = (heads < n_heads) & (half < half_width)
     at = row * row_stride + position * position_stride + heads * head_stride + half
+    to = row * to_row_stride + position * to_position_stride + heads * to_head_stride + half
     of_angle = row * angle_row_stride + position * angle_position_stride + half
     kind = states.dtype.element_ty
     first = tl.load(states + at, mask=there).to(tl.float32)
     second = tl.load(states + at + half_width, mask=there).to(tl.float32)
     kept = (first * tl.load(cos + of_angle).to(tl.float32)).to(kind).to(tl.float32)
     taken = (second * tl.load(sin + of_angle).to(tl.float32)).to(kind).to(tl.float32)
-    tl.store(rotated + at, (kept - taken).to(kind), mask=there)
+    tl.store(rotated + to, (kept - taken).to(kind), mask=there)
     kept = (second * tl.load(cos + of_angle + half_width).to(tl.float32)).to(kind).to(tl.float32)
     added = (first * tl.load(sin + of_angle + half_width).to(tl.float32)).to(kind).to(tl.float32)
-    tl.store(rotated + at + half_width, (kept + added).to(kind), mask=there)
+    tl.store(rotated + to + half_width, (kept + added).to(kind), mask=there)
 
 
 def rotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     """Halves of (rows, heads, positions, width), turned by angles of (rows or 1, 1, positions, width).
 
-    In half precision; numbers of one head lie side by side, and half the width is a power of two.
+    In half precision; numbers of one head lie side by side, half the width is a power of two, and both angles are of
+    one shape and lie alike.
     """
     n_rows, n_heads, n_positions, width = states.shape
     rotated = torch.empty_like(states)
@@ -112,6 +120,7 @@ def rotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.
             n_positions,
             n_heads,
             *states.stride()[:3],
+            *rotated.stride()[:3],
             cos.stride(0),
             cos.stride(2),
             heads_at_once=HEADS,
@@ -169,3 +178,9 @@ def join(one: torch.Tensor, one_weight: torch.Tensor, other: torch.Tensor, other
             width=width,
         )
     return one
+
+
+KERNELS: Mapping[str, Callable[..., torch.Tensor]] = MappingProxyType(
+    {"gate": gate, "scale": scale, "rotate": rotate, "join": join}
+)
+"""All of them, by the names of the steps that they do."""

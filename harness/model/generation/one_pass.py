@@ -7,13 +7,15 @@ ready, and are tried first, on random numbers against the steps.
 
 One H200, torch 2.11, bfloat16, 7,040 tokens of a 70B shape: a gated feed-forward's step 0.51 ms and 0.31 ms by its
 kernel, a rotation of queries 0.51 and 0.07, a norm's weight 0.16 and 0.06; two attentions of 2,560 tokens put together
-0.26 and 0.04. A row of an 8B shape and 17 conditions takes a tenth less.
+0.26 and 0.04.
 
 Knows nothing of models.
 """
 
-from functools import cache
-from typing import Any
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import torch
 from torch import nn
@@ -31,34 +33,50 @@ Weighed = tuple[torch.Tensor, torch.Tensor]
 """Attention, (rows, heads, queries, width), and the log of the weights' sum, (rows, heads, queries, 1)."""
 
 
+Steps = Mapping[str, Callable[..., torch.Tensor]]
+"""What does each step, by its name."""
+
+
 def gated(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
     """silu(gate) * up, written over the gate."""
-    if gate.is_contiguous() and up.is_contiguous() and (kernels := _kernels(gate)):
-        return torch.as_tensor(kernels.gate(gate, up))
-    return gated_step_by_step(gate, up)
-
-
-def gated_step_by_step(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
-    """The same."""
-    return nn.functional.silu(gate, inplace=True).mul_(up)
+    return _said("gate", gate, up, fits=gate.is_contiguous() and up.is_contiguous())
 
 
 def scaled(states: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """states * weight, (..., width) and (width), written over the states."""
-    if states.is_contiguous() and weight.is_contiguous() and (kernels := _kernels(states)):
-        return torch.as_tensor(kernels.scale(states, weight))
-    return states.mul_(weight)
+    return _said("scale", states, weight, fits=states.is_contiguous() and weight.is_contiguous())
 
 
 def rotated(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     """Halves of (rows, heads, positions, width), turned by angles of (rows or 1, 1, positions, width)."""
-    if _are_lines(states, cos, sin) and (kernels := _kernels(states)):
-        return torch.as_tensor(kernels.rotate(states, cos, sin))
-    return rotated_step_by_step(states, cos, sin)
+    alike = cos.shape == sin.shape and cos.stride() == sin.stride() and cos.shape[2] == states.shape[2]
+    return _said("rotate", states, cos, sin, fits=alike and _are_lines(states, cos, sin))
 
 
-def rotated_step_by_step(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """The same."""
+def joined(one: Weighed, other: Weighed) -> torch.Tensor:
+    """Attention to two parts of the keys, from that to each and the logs of their weights' sums.
+
+    It may be written over that to the first.
+    """
+    (mine, my_weight), (others, other_weight) = one, other
+    alike = mine.stride()[1:] == others.stride()[1:] and mine.dtype == others.dtype and len(mine) == 1
+    weighed = all(each.stride(2) == 1 and each.dtype == torch.float32 for each in (my_weight, other_weight))
+    fits = alike and weighed and _are_lines(mine, others)
+    return _said("join", mine, my_weight, others, other_weight, fits=fits)
+
+
+def gate_in_steps(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+    """`gated` as torch does it."""
+    return nn.functional.silu(gate, inplace=True).mul_(up)
+
+
+def scale_in_steps(states: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """`scaled` as torch does it."""
+    return states.mul_(weight)
+
+
+def rotate_in_steps(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """`rotated` as torch does it."""
     half = states.shape[-1] // 2
     first, second = states[..., :half], states[..., half:]
     found = torch.empty_like(states)
@@ -67,18 +85,18 @@ def rotated_step_by_step(states: torch.Tensor, cos: torch.Tensor, sin: torch.Ten
     return found
 
 
-def joined(one: Weighed, other: Weighed) -> torch.Tensor:
-    """Attention to two parts of the keys, from that to each and the logs of their weights' sums."""
-    alike = one[0].stride()[1:] == other[0].stride()[1:] and one[1].stride(2) == other[1].stride(2) == 1
-    if alike and len(one[0]) == 1 and _are_lines(one[0], other[0]) and (kernels := _kernels(one[0])):
-        return torch.as_tensor(kernels.join(*one, *other))
-    return joined_step_by_step(one, other)
+def join_in_steps(
+    one: torch.Tensor, one_weight: torch.Tensor, other: torch.Tensor, other_weight: torch.Tensor
+) -> torch.Tensor:
+    """`joined` as torch does it."""
+    share = torch.sigmoid(one_weight - other_weight)
+    return torch.addcmul(one * share, other, 1 - share).to(one.dtype)
 
 
-def joined_step_by_step(one: Weighed, other: Weighed) -> torch.Tensor:
-    """The same."""
-    share = torch.sigmoid(one[1] - other[1])
-    return torch.addcmul(one[0] * share, other[0], 1 - share).to(one[0].dtype)
+STEPS: Steps = MappingProxyType(
+    {"gate": gate_in_steps, "scale": scale_in_steps, "rotate": rotate_in_steps, "join": join_in_steps}
+)
+"""As torch does them: what kernels are to say too."""
 
 
 def _are_lines(*tensors: torch.Tensor) -> bool:
@@ -87,43 +105,98 @@ def _are_lines(*tensors: torch.Tensor) -> bool:
     return width & (width - 1) == 0 and all(each.stride(-1) == 1 and each.shape[-1] == width for each in tensors)
 
 
-class _Seen:
-    """How many numbers this process has met for which there are kernels."""
-
-    numbers = 0
-
-
-def _kernels(states: torch.Tensor) -> Any:
-    """Kernels for these, or `None`."""
-    if not states.is_cuda or states.dtype not in HALVES or states.numel() < WORTH_A_KERNEL:
-        return None
-    _Seen.numbers += states.numel()
-    # while a graph is captured nothing can be tried
-    if _Seen.numbers < MANY or torch.cuda.is_current_stream_capturing():
-        return None
-    return _tried_kernels(states.device, states.dtype)
+def _said(name: str, *tensors: torch.Tensor, fits: bool) -> torch.Tensor:
+    """By the kernel of this name, if it knows tensors that lie so and there is one, or step by step."""
+    first = tensors[0]
+    kernels = _ready.kernels_for(first) if fits and len({each.device for each in tensors}) == 1 else None
+    if kernels is not None:
+        try:
+            return kernels[name](*tensors)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:  # it is compiled for such sizes now, and whatever is missing for that, nothing is written yet
+            _ready.give_up(first)
+    return STEPS[name](*tensors)
 
 
-@cache
-def _tried_kernels(device: torch.device, dtype: torch.dtype) -> Any:
-    """Those of a device, if they can be compiled and say of random numbers what the steps say."""
+@dataclass(slots=True)
+class _Ready:
+    """Kernels that were made ready, by device and dtype, `None` where there are none; of all threads of this process.
+
+    `n_met` are numbers for which there might have been some.
+    """
+
+    n_met: int = 0
+    known: dict[tuple[torch.device, torch.dtype], Steps | None] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def kernels_for(self, states: torch.Tensor) -> Steps | None:
+        """Those for such states, or `None`."""
+        if not states.is_cuda or states.dtype not in HALVES or states.numel() < WORTH_A_KERNEL:
+            return None
+        self.n_met += states.numel()
+        # while a graph is captured nothing can be tried; and kernels know no gradients
+        if self.n_met < MANY or torch.cuda.is_current_stream_capturing() or states.requires_grad:
+            return None
+        key = states.device, states.dtype
+        with self.lock:
+            if key not in self.known:
+                try:
+                    self.known[key] = _tried_kernels(*key)
+                except torch.OutOfMemoryError:
+                    return None
+            return self.known[key]
+
+    def give_up(self, states: torch.Tensor) -> None:
+        """No more kernels for such states."""
+        with self.lock:
+            self.known[states.device, states.dtype] = None
+
+
+_ready = _Ready()
+
+
+def _tried_kernels(device: torch.device, dtype: torch.dtype) -> Steps | None:
+    """Those of a device, if they can be compiled and say of random numbers what the steps say.
+
+    Raises:
+        torch.OutOfMemoryError: there is no memory to try them in.
+    """
     try:
-        from harness.model.generation import kernels
+        from harness.model.generation.kernels import KERNELS
 
-        random = torch.Generator(device).manual_seed(0)
-
-        def numbers(*shape: int) -> torch.Tensor:
-            return torch.randn(shape, generator=random, device=device).to(dtype)
-
-        gate, up, weight = numbers(50, 100), numbers(50, 100), numbers(100)
-        states, angles = numbers(2, 7, 3, 64).transpose(1, 2), numbers(2, 2, 1, 7, 64)
-        one, other = ((numbers(1, 7, 3, 64).transpose(1, 2), numbers(1, 3, 7, 1).float()) for _ in range(2))
-        pairs = [
-            (kernels.gate(gate.clone(), up), gated_step_by_step(gate, up)),
-            (kernels.scale(gate.clone(), weight), gate * weight),
-            (kernels.rotate(states, *angles), rotated_step_by_step(states, *angles)),
-            (kernels.join(one[0].clone(), one[1], *other), joined_step_by_step(one, other)),
-        ]
-        return kernels if all(torch.equal(said, expected) for said, expected in pairs) else None
+        same = all(
+            torch.equal(KERNELS[name](*_copied(tensors)), STEPS[name](*_copied(tensors)))
+            for name, tensors in _trials(device, dtype)
+        )
+    except torch.OutOfMemoryError:
+        raise
     except Exception:  # whatever is missing for it, torch needs none of it
         return None
+    return KERNELS if same else None
+
+
+def _trials(device: torch.device, dtype: torch.dtype) -> Iterator[tuple[str, tuple[torch.Tensor, ...]]]:
+    """Steps, each with random numbers for it, which lie in memory as models have them."""
+    random = torch.Generator(device).manual_seed(0)
+
+    def numbers(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=random, device=device).to(dtype)
+
+    yield "gate", (numbers(50, 100), numbers(50, 100))
+    yield "scale", (numbers(50, 100), numbers(100))
+    cos, sin = numbers(2, 2, 1, 7, 64)
+    # of a projection of their own, and a part of one product
+    for states in (numbers(2, 7, 3, 64), numbers(2, 7, 5, 64)[:, :, 1:4]):
+        yield "rotate", (states.transpose(1, 2), cos, sin)
+    one, other = (numbers(1, 7, 3, 64).transpose(1, 2) for _ in range(2))
+    yield "join", (one, numbers(1, 3, 7, 1).float(), other, numbers(1, 3, 7, 1).float())
+
+
+def _copied(tensors: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
+    """The same numbers, lying as they did: what is written over is somebody's."""
+    copies = []
+    for each in tensors:
+        memory = each.new_empty(1 + sum((n - 1) * step for n, step in zip(each.shape, each.stride(), strict=True)))
+        copies.append(memory.as_strided(each.shape, each.stride()).copy_(each))
+    return copies

@@ -117,7 +117,7 @@ def _noted(
     # layers put their own in these places
     cache = NodeCache([NodeLayer(capacity) for _ in range(n_layers)])
     rewind(cache.node_layers, start)
-    forward_with(loaded, rows, cache, note, n_logits=1, n_in_all=capacity)
+    forward_with(loaded, rows, cache, note, n_logits=1, capacity=capacity)
     ((embedded, calls),) = noted
     return embedded, _Piece(calls, cache.node_layers, start)
 

@@ -33,7 +33,8 @@ def uploaded(values: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 
 LONG = 4096
-"""Tokens from which on the shared engine reads a prompt by cuDNN's attention, on cards where it is the fastest."""
+"""Tokens of a prompt and its answer from which on the shared engine reads it by cuDNN's attention, on cards where that
+is the fastest."""
 
 KERNELS = f"flash, efficient, math; long prompts by cudnn in buckets from {LONG} tokens on"
 """Kernels that may compute sdpa attention on a GPU: all of torch's but cuDNN's, and that one for long prompts alone.

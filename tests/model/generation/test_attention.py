@@ -178,8 +178,8 @@ def test_parts_of_a_long_prompt_are_read_as_the_whole_would_be(monkeypatch: pyte
     assert not may_attend_in_buckets(loaded, LONG - 1)
     assert may_attend_in_buckets(loaded, attention.BUCKET, 0, LONG)
     assert may_attend_in_buckets(loaded, attention.BUCKET, LONG)
-    assert may_attend_in_buckets(loaded, attention.FEW, LONG + 1)
-    assert not may_attend_in_buckets(loaded, attention.FEW - 1, LONG + 1)
+    assert may_attend_in_buckets(loaded, attention.LEAST_BEHIND, LONG + 1)
+    assert not may_attend_in_buckets(loaded, attention.LEAST_BEHIND - 1, LONG + 1)
     assert not may_attend_in_buckets(loaded, attention.BUCKET - 1, LONG)
 
 

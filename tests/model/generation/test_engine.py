@@ -209,8 +209,8 @@ def as_on_a_gpu(data: st.DataObject) -> Iterator[None]:
     long, bucket = data.draw(st.integers(1, 3 * WINDOW)), 8
     busy = data.draw(st.sampled_from([10.0**6, 10.0**6, 10.0**6, 60.0, 0.0]))
 
-    def in_buckets(loaded: LoadedModel, n_tokens: int, n_held: int, n_in_all: int) -> bool:
-        fits = max(n_held + n_tokens, n_in_all) >= long and n_tokens >= bucket
+    def in_buckets(loaded: LoadedModel, n_tokens: int, n_held: int, capacity: int) -> bool:
+        fits = max(n_held + n_tokens, capacity) >= long and n_tokens >= bucket
         return fits and attention.sees_everything(loaded)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -11,12 +11,12 @@ from torch import nn
 
 from harness.model.generation import fused as module_of_it
 from harness.model.generation import one_pass
-from harness.model.generation.fused import fused, norms_within
+from harness.model.generation.fused import GATED, fused, norms_within
 
 
 @pytest.fixture(autouse=True)
 def _nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    for known in ("_norms", "_gated", "_kinds"):
+    for known in ("_norms", "_gated", "_is_gated", "_kinds"):
         monkeypatch.setattr(module_of_it, known, type(getattr(module_of_it, known))())
 
 
@@ -32,6 +32,7 @@ def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("llama", 2, 1, 2 * N_LAYERS, N_LAYERS),
         ("qwen3", 4, 1, 2 * N_LAYERS, N_LAYERS),
+        ("phi3", 2, 1, 2 * N_LAYERS, 0),
         ("gpt_oss", 2, 1, 0, 0),
         ("olmo2", 4, 1, 2 * N_LAYERS, N_LAYERS),
         ("gemma", 0, 0, 2 * N_LAYERS, N_LAYERS),
@@ -187,9 +188,9 @@ def test_rotations_on_a_cpu_are_the_models_own() -> None:
 class _Gated(nn.Module):
     """Down(act(gate(x)) * up(x)), which may be bounded."""
 
-    def __init__(self, activation: nn.Module, bound: float | None = None) -> None:
+    def __init__(self, activation: nn.Module, bound: float | None = None, inner: int = 9) -> None:
         super().__init__()
-        self.gate_proj, self.up_proj, self.down_proj = nn.Linear(6, 9), nn.Linear(6, 9), nn.Linear(9, 6)
+        self.gate_proj, self.up_proj, self.down_proj = nn.Linear(6, inner), nn.Linear(6, inner), nn.Linear(inner, 6)
         self.act_fn = activation
         self._bound = bound
 
@@ -220,6 +221,43 @@ def test_feed_forwards_of_another_kind_are_their_own() -> None:
         assert module_of_it._gated_within(gated) == ()
 
 
+@pytest.mark.parametrize("part", ["gate_proj", "up_proj", "down_proj", "act_fn"])
+@torch.inference_mode()
+def test_what_is_hooked_is_written_over_nothing(part: str) -> None:
+    """Who keeps what a part says finds it as it was; and is not shown what feed-forwards are tried on."""
+    gated, hidden, kept = _Gated(nn.SiLU()), torch.randn(2, 3, 6), []
+    gated.register_forward_hook(lambda *_: kept.append(torch.zeros(1)))
+    assert module_of_it._gated_within(gated)
+    assert not kept
+    expected = getattr(gated, part)(hidden) if part in GATED[:2] else None
+    gated.get_submodule(part).register_forward_hook(lambda module, args, said: kept.append(said))
+    with fused(gated):
+        gated(hidden)
+    assert len(kept) == 2
+    if expected is not None:
+        assert torch.equal(kept[0], expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("bound", [None, 7.0, 50.0, 1000.0])
+@pytest.mark.usefixtures("as_on_a_gpu")
+@torch.inference_mode()
+def test_a_bound_shows_in_every_dtype(bound: float | None, dtype: torch.dtype) -> None:
+    """Also where numbers that exceed a large one are too large for a product in half precision."""
+    gated = _Gated(nn.SiLU(), bound, inner=500)
+    for linear in (gated.gate_proj, gated.up_proj, gated.down_proj):
+        nn.init.normal_(linear.weight, generator=torch.Generator().manual_seed(1))
+    assert bool(module_of_it._gated_within(gated.to(dtype))) is (bound is None)
+
+
+@pytest.mark.usefixtures("as_on_a_gpu")
+@torch.inference_mode()
+def test_an_activation_is_asked_in_its_own_dtype() -> None:
+    """One with parameters knows no other; and it is not SwiGLU's."""
+    gated = _Gated(nn.PReLU()).bfloat16()
+    assert module_of_it._gated_within(gated) == ((gated, False),)
+
+
 def test_on_a_cpu_nothing_is_changed_but_in_float32() -> None:
     for dtype in (torch.float64, torch.bfloat16):
         assert not norms_within(nn.RMSNorm(4, eps=1e-5, dtype=dtype))
@@ -236,5 +274,5 @@ def test_on_a_gpu_kernels_change_no_bit_of_what_a_model_says(monkeypatch: pytest
         expected = model(input_ids=ids).logits
         monkeypatch.setattr(one_pass, "MANY", 0)
         monkeypatch.setattr(one_pass, "WORTH_A_KERNEL", 0)
-        assert one_pass._kernels(expected.bfloat16()) is not None
+        assert one_pass._ready.kernels_for(expected.bfloat16()) is not None
         assert torch.equal(model(input_ids=ids).logits, expected)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from harness.model.generation import one_pass
+from harness.model.generation.attention import LONG_ON, attend_in_buckets
 
 KERNELS = "harness.model.generation.kernels"
 ON_A_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -16,8 +17,7 @@ ON_A_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
 @pytest.fixture(autouse=True)
 def _nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    one_pass._tried_kernels.cache_clear()
-    monkeypatch.setattr(one_pass._Seen, "numbers", 0)
+    monkeypatch.setattr(one_pass, "_ready", one_pass._Ready())
 
 
 def numbers(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32, device: str = "cpu") -> torch.Tensor:
@@ -53,33 +53,25 @@ def test_a_weight_by_hand() -> None:
     assert states[0, 2] == 3.0
 
 
-def step_by_step(**others: Any) -> SimpleNamespace:
-    """Kernels as they should be, unless others are given."""
-    kernels = {
-        "gate": one_pass.gated_step_by_step,
-        "scale": lambda states, weight: states.mul_(weight),
-        "rotate": one_pass.rotated_step_by_step,
-        "join": lambda one, one_weight, other, other_weight: one_pass.joined_step_by_step(
-            (one, one_weight), (other, other_weight)
-        ),
-    }
-    return SimpleNamespace(**kernels | others)
-
-
-def asked(monkeypatch: pytest.MonkeyPatch, kernels: object) -> object:
-    """What is asked for numbers of a CPU where these are the kernels."""
-    monkeypatch.setitem(sys.modules, KERNELS, kernels)
-    monkeypatch.setattr(sys.modules["harness.model.generation"], "kernels", kernels, raising=False)
+def tried(monkeypatch: pytest.MonkeyPatch, kernels: one_pass.Steps) -> one_pass.Steps | None:
+    """What there is for a CPU where these are the kernels."""
+    monkeypatch.setitem(sys.modules, KERNELS, SimpleNamespace(KERNELS=kernels))
     return one_pass._tried_kernels(torch.device("cpu"), torch.bfloat16)
 
 
 def test_kernels_that_say_the_same_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    kernels = step_by_step()
-    assert asked(monkeypatch, kernels) is kernels
+    kernels = dict(one_pass.STEPS)
+    assert tried(monkeypatch, kernels) is kernels
 
 
-def _fails(*_: object) -> None:
+def _fails(*_: object) -> torch.Tensor:
     raise RuntimeError("no compiler")
+
+
+def _as_if_dense(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Reads states as if nothing lay between them."""
+    steps = [states.shape[1] * states.shape[2] * states.shape[3], states.shape[3], states.shape[1] * states.shape[3], 1]
+    return one_pass.rotate_in_steps(states.as_strided(states.shape, steps), cos, sin)
 
 
 @pytest.mark.parametrize(
@@ -87,46 +79,107 @@ def _fails(*_: object) -> None:
     [
         {"gate": lambda gate, up: nn.functional.silu(gate) * up * 1.01},
         {"scale": lambda states, weight: states + weight},
-        {"rotate": lambda states, cos, sin: one_pass.rotated_step_by_step(states, sin, cos)},
+        {"rotate": lambda states, cos, sin: one_pass.rotate_in_steps(states, sin, cos)},
+        {"rotate": _as_if_dense},
         {"join": lambda one, one_weight, other, other_weight: one},
         {"gate": _fails},
     ],
-    ids=["gate", "scale", "rotate", "join", "not compiled"],
+    ids=["gate", "scale", "rotate", "views", "join", "not compiled"],
 )
 def test_kernels_that_say_something_else_or_nothing_are_not(
     other: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert asked(monkeypatch, step_by_step(**other)) is None
+    assert tried(monkeypatch, {**one_pass.STEPS, **other}) is None
 
 
 def test_without_a_compiler_of_kernels_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, KERNELS, None)
-    monkeypatch.delattr(sys.modules["harness.model.generation"], "kernels", raising=False)
     assert one_pass._tried_kernels(torch.device("cpu"), torch.bfloat16) is None
 
 
-def of_a_gpu(n: int, dtype: torch.dtype = torch.bfloat16) -> Any:
-    return SimpleNamespace(is_cuda=True, dtype=dtype, numel=lambda: n, device=torch.device("cpu"))
+def test_where_memory_is_short_they_are_tried_another_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(*_: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(one_pass, "MANY", 0)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+    states = of_a_gpu(one_pass.WORTH_A_KERNEL)
+    monkeypatch.setitem(sys.modules, KERNELS, SimpleNamespace(KERNELS=dict.fromkeys(one_pass.STEPS, no_memory)))
+    assert one_pass._ready.kernels_for(states) is None
+    monkeypatch.setitem(sys.modules, KERNELS, SimpleNamespace(KERNELS=one_pass.STEPS))
+    assert one_pass._ready.kernels_for(states) is one_pass.STEPS
+
+
+def test_what_cannot_be_compiled_for_some_sizes_is_done_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And never asked again; but memory that runs out is for others to deal with."""
+    asked: list[str] = []
+
+    def kernel(*_: object) -> torch.Tensor:
+        asked.append("kernel")
+        raise error
+
+    key = torch.device("cpu"), torch.float32
+    monkeypatch.setattr(one_pass._Ready, "kernels_for", lambda self, states: self.known[key])
+    one_pass._ready.known[key] = {"scale": kernel}
+    error: Exception = torch.OutOfMemoryError()
+    with pytest.raises(torch.OutOfMemoryError):
+        one_pass.scaled(torch.ones(3), torch.ones(3))
+    error = RuntimeError("no space left on device")
+    for _ in range(2):
+        assert one_pass.scaled(torch.ones(3), torch.full((3,), 2.0)).tolist() == [2.0] * 3
+    assert asked == ["kernel"] * 2
+    assert one_pass._ready.known == {key: None}
+
+
+def of_a_gpu(n: int, dtype: torch.dtype = torch.bfloat16, *, requires_grad: bool = False) -> Any:
+    return SimpleNamespace(
+        is_cuda=True, dtype=dtype, numel=lambda: n, device=torch.device("cpu"), requires_grad=requires_grad
+    )
 
 
 def test_they_are_made_ready_once_there_is_much_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small tensors, other dtypes and a CPU's never ask; while a graph is captured nobody does."""
-    monkeypatch.setattr(one_pass, "_tried_kernels", lambda *_: "kernels")
+    """Small tensors, other dtypes and a CPU's never ask; while a graph is captured, or gradients are, nobody does."""
+    monkeypatch.setattr(one_pass, "_tried_kernels", lambda *_: one_pass.STEPS)
     captured = [False]
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: captured[0])
     large = one_pass.MANY // 4
     for never in (of_a_gpu(one_pass.WORTH_A_KERNEL - 1), of_a_gpu(large, torch.float32), torch.zeros(3)):
-        assert one_pass._kernels(never) is None
-    assert one_pass._Seen.numbers == 0
-    assert [one_pass._kernels(of_a_gpu(large)) for _ in range(5)] == [None, None, None, "kernels", "kernels"]
+        assert one_pass._ready.kernels_for(never) is None
+    assert one_pass._ready.n_met == 0
+    assert [one_pass._ready.kernels_for(of_a_gpu(large)) for _ in range(5)] == [
+        None,
+        None,
+        None,
+        one_pass.STEPS,
+        one_pass.STEPS,
+    ]
+    assert one_pass._ready.kernels_for(of_a_gpu(large, requires_grad=True)) is None
     captured[0] = True
-    assert one_pass._kernels(of_a_gpu(large)) is None
+    assert one_pass._ready.kernels_for(of_a_gpu(large)) is None
 
 
 @pytest.fixture
-def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the kernels of a GPU, at once and of any size, as they are asked."""
+    names: list[str] = []
+    own: one_pass.Steps = {}
+
+    def noted(name: str) -> Any:
+        def kernel(*tensors: torch.Tensor) -> torch.Tensor:
+            names.append(name)
+            return own[name](*tensors)
+
+        return kernel
+
     monkeypatch.setattr(one_pass, "MANY", 0)
     monkeypatch.setattr(one_pass, "WORTH_A_KERNEL", 0)
+    for dtype in one_pass.HALVES:
+        states = numbers(3, dtype=dtype, device="cuda")
+        found = one_pass._ready.kernels_for(states)
+        assert found is not None
+        own = found
+        one_pass._ready.known[states.device, dtype] = {name: noted(name) for name in own}
+    return names
 
 
 HALVES = pytest.mark.parametrize("dtype", one_pass.HALVES)
@@ -134,20 +187,13 @@ HALVES = pytest.mark.parametrize("dtype", one_pass.HALVES)
 
 @ON_A_GPU
 @HALVES
-@pytest.mark.usefixtures("_at_once")
-def test_a_gpu_has_them(dtype: torch.dtype) -> None:
-    assert one_pass._kernels(numbers(3, dtype=dtype, device="cuda")) is not None
-
-
-@ON_A_GPU
-@HALVES
 @pytest.mark.parametrize("up", [1.0, 0.37, -3.3])
-@pytest.mark.usefixtures("_at_once")
-def test_every_number_there_is_goes_through_the_gate(dtype: torch.dtype, up: float) -> None:
+def test_every_number_there_is_goes_through_the_gate(dtype: torch.dtype, up: float, asked: list[str]) -> None:
     every = torch.arange(-(2**15), 2**15, dtype=torch.int16, device="cuda").view(dtype)
     others = torch.full_like(every, up)
-    expected = one_pass.gated_step_by_step(every.clone(), others)
+    expected = one_pass.gate_in_steps(every.clone(), others)
     torch.testing.assert_close(one_pass.gated(every.clone(), others), expected, rtol=0, atol=0, equal_nan=True)
+    assert asked == ["gate"]
 
 
 @ON_A_GPU
@@ -155,52 +201,77 @@ def test_every_number_there_is_goes_through_the_gate(dtype: torch.dtype, up: flo
 @pytest.mark.parametrize(
     ("rows", "heads", "positions", "width"), [(1, 64, 2560, 128), (3, 9, 700, 64), (2, 8, 513, 128)]
 )
-@pytest.mark.usefixtures("_at_once")
-def test_rotations_to_the_last_bit(dtype: torch.dtype, rows: int, heads: int, positions: int, width: int) -> None:
-    """Of heads side by side, as projections make them, and one behind the other; angles of each row, and of all."""
-    lying = numbers(rows, positions, heads, width, dtype=dtype, device="cuda").transpose(1, 2)
-    for states in (lying, lying.contiguous()):
+def test_rotations_to_the_last_bit(
+    dtype: torch.dtype, rows: int, heads: int, positions: int, width: int, asked: list[str]
+) -> None:
+    """Of heads side by side, as projections make them, one behind the other, and as a part of a larger product; angles
+    of each row, and of all."""
+    product = numbers(rows, positions, 2 * heads, width, dtype=dtype, device="cuda")
+    lying = product[:, :, heads:].transpose(1, 2)
+    for states in (lying, lying.contiguous(), lying.transpose(1, 2).contiguous().transpose(1, 2)):
         for n_angles in (1, rows):
             cos, sin = (numbers(n_angles, 1, positions, width, seed=i, dtype=dtype, device="cuda") for i in (1, 2))
-            said, expected = one_pass.rotated(states, cos, sin), one_pass.rotated_step_by_step(states, cos, sin)
+            said, expected = one_pass.rotated(states, cos, sin), one_pass.rotate_in_steps(states, cos, sin)
             assert torch.equal(said, expected)
             assert said.stride() == expected.stride()
+    assert torch.equal(product, numbers(rows, positions, 2 * heads, width, dtype=dtype, device="cuda"))
+    assert asked == ["rotate"] * 6
 
 
 @ON_A_GPU
 @HALVES
 @pytest.mark.parametrize(("heads", "positions"), [(64, 2560), (3, 77)])
-@pytest.mark.usefixtures("_at_once")
-def test_attentions_put_together_to_the_last_bit(dtype: torch.dtype, heads: int, positions: int) -> None:
-    parts = [
+def test_attentions_put_together_to_the_last_bit(
+    dtype: torch.dtype, heads: int, positions: int, asked: list[str]
+) -> None:
+    (one, weight), (other, other_weight) = (
         (
             numbers(1, positions, heads, 128, seed=seed, dtype=dtype, device="cuda").transpose(1, 2),
             3 * numbers(1, heads, positions, 1, seed=seed + 2, device="cuda"),
         )
         for seed in (0, 1)
-    ]
+    )
     some = slice(7, positions - 7)
-    (one, weight), (other, other_weight) = parts
     longer = torch.cat([other_weight, other_weight], dim=2)
-    for mine, theirs in ((*parts,), ((one[:, :, some], weight[:, :, some]), (other[:, :, some], longer[:, :, some]))):
-        expected = one_pass.joined_step_by_step(mine, theirs)
+    both = [
+        ((one, weight), (other, other_weight)),
+        ((one[:, :, some], weight[:, :, some]), (other[:, :, some], longer[:, :, some])),
+    ]
+    for mine, theirs in both:
+        expected = one_pass.join_in_steps(*mine, *theirs)
         assert torch.equal(one_pass.joined(mine, theirs), expected)
+    assert asked == ["join"] * 2
 
 
 @ON_A_GPU
 @HALVES
 @pytest.mark.parametrize("width", [8192, 576, 7])
-@pytest.mark.usefixtures("_at_once")
-def test_weights_to_the_last_bit(dtype: torch.dtype, width: int) -> None:
+def test_weights_to_the_last_bit(dtype: torch.dtype, width: int, asked: list[str]) -> None:
     states, weight = (numbers(*shape, dtype=dtype, device="cuda") for shape in ((2, 33, width), (width,)))
     assert torch.equal(one_pass.scaled(states.clone(), weight), states * weight)
+    assert asked == ["scale"]
 
 
 @ON_A_GPU
-@pytest.mark.usefixtures("_at_once")
-def test_what_lies_otherwise_in_memory_is_left_to_torch() -> None:
-    """No kernel knows a width that is no power of two, nor numbers that do not lie side by side."""
+def test_what_lies_otherwise_in_memory_is_left_to_torch(asked: list[str]) -> None:
+    """No kernel knows a width that is no power of two, nor numbers that do not lie side by side, or not alike."""
     states, cos, sin = (numbers(1, heads, 5, 96, device="cuda", dtype=torch.bfloat16) for heads in (3, 1, 1))
-    assert torch.equal(one_pass.rotated(states, cos, sin), one_pass.rotated_step_by_step(states, cos, sin))
-    gate, up = (numbers(8, 6, device="cuda", dtype=torch.bfloat16).t() for _ in range(2))
-    assert torch.equal(one_pass.gated(gate.clone(), up), nn.functional.silu(gate) * up)
+    assert torch.equal(one_pass.rotated(states, cos, sin), one_pass.rotate_in_steps(states, cos, sin))
+    states, cos, sin = (each[..., :64].contiguous() for each in (states, cos, sin))
+    lying = torch.cat([sin, sin], dim=-1)[..., :64]
+    assert torch.equal(one_pass.rotated(states, cos, lying), one_pass.rotate_in_steps(states, cos, sin))
+    gate, up = (numbers(8, 8, seed=seed, device="cuda", dtype=torch.bfloat16) for seed in (0, 1))
+    assert torch.equal(one_pass.gated(gate.clone(), up.t()), nn.functional.silu(gate) * up.t())
+    assert not asked
+
+
+@ON_A_GPU
+@pytest.mark.skipif(
+    torch.cuda.is_available() and torch.cuda.get_device_capability() not in LONG_ON, reason="no such attention"
+)
+def test_two_parts_of_an_attention_are_put_together_by_the_kernel(asked: list[str]) -> None:
+    query, key, value = (
+        numbers(2, n, 4, 64, device="cuda", dtype=torch.bfloat16).transpose(1, 2) for n in (1100, 2300, 2300)
+    )
+    attend_in_buckets(nn.Identity(), query, key, value, None)
+    assert asked == ["join"] * 2
