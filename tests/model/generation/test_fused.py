@@ -245,8 +245,8 @@ def test_what_is_hooked_is_written_over_nothing(part: str) -> None:
 def test_a_bound_shows_in_every_dtype(bound: float | None, dtype: torch.dtype) -> None:
     """Also where numbers that exceed a large one are too large for a product in half precision."""
     gated = _Gated(nn.SiLU(), bound, inner=500)
-    for linear in (gated.gate_proj, gated.up_proj, gated.down_proj):
-        nn.init.normal_(linear.weight, generator=torch.Generator().manual_seed(1))
+    for seed, linear in enumerate((gated.gate_proj, gated.up_proj, gated.down_proj)):
+        nn.init.normal_(linear.weight, generator=torch.Generator().manual_seed(seed))
     assert bool(module_of_it._gated_within(gated.to(dtype))) is (bound is None)
 
 
