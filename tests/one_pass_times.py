@@ -2,9 +2,10 @@
 
     python -m tests.one_pass_times --dtype bfloat16
 
-Of a prompt of 7,040 tokens and a 70B shape, or of a piece of 2,560 of them where two parts of an attention are put
-together: milliseconds, the median of some turns, each on numbers of its own that nothing has read before. Where there
-are no kernels, as on a CPU, the steps alone are timed.
+The seconds in which kernels are made ready, compiled unless that was kept from another time. Then, of a prompt of 7,040
+tokens and a 70B shape, or of a piece of 2,560 of them where two parts of an attention are put together: milliseconds,
+the median of some turns, each on numbers of its own that nothing has read before. Where there are no kernels, as on a
+CPU, the steps alone are timed.
 """
 
 import argparse
@@ -59,8 +60,10 @@ def main() -> None:
     parser.add_argument("--dtype", choices=["bfloat16", "float16"], default="bfloat16")
     dtype = getattr(torch, parser.parse_args().dtype)
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    began = time.perf_counter()
     kernels = _tried_kernels(device, dtype) if device.type == "cuda" else None
-    print(torch.cuda.get_device_name(device) if device.type == "cuda" else "a CPU", torch.__version__, dtype)
+    ready = f"kernels made ready in {time.perf_counter() - began:.1f} s" if kernels else "no kernels"
+    print(torch.cuda.get_device_name(device) if device.type == "cuda" else "a CPU", torch.__version__, dtype, ready)
     for name, tensors in work(device, dtype):
         by_kernel = f"{milliseconds(kernels[name], tensors):8.3f} ms by its kernel" if kernels else "no kernel"
         print(f"{name:7} {milliseconds(STEPS[name], tensors):8.3f} ms step by step, {by_kernel}")

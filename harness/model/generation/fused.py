@@ -71,7 +71,7 @@ class _Kind:
 
 _norms: WeakKeyDictionary[nn.Module, tuple[tuple[nn.Module, _Kind], ...]] = WeakKeyDictionary()
 _gated: WeakKeyDictionary[nn.Module, tuple[tuple[nn.Module, bool], ...]] = WeakKeyDictionary()
-_is_gated: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+_tried_gates: WeakKeyDictionary[nn.Module, bool | None] = WeakKeyDictionary()
 _kinds: dict[type[nn.Module], _Kind | None] = {}
 
 
@@ -177,9 +177,11 @@ def _gated_within(module: nn.Module) -> tuple[tuple[nn.Module, bool], ...]:
     """The feed-forwards within a module that may be written over their gate's output, and whether they are SwiGLU."""
     if module not in _gated:
         for part in module.modules():
-            if part not in _is_gated:
-                _is_gated[part] = _may_go_over_the_gate(part)
-        _gated[module] = tuple((part, _is_silu(part)) for part in module.modules() if _is_gated[part])
+            # a layer's is its model's too
+            if part not in _tried_gates:
+                _tried_gates[part] = _is_silu(part) if _may_go_over_the_gate(part) else None
+        found = ((part, _tried_gates[part]) for part in module.modules())
+        _gated[module] = tuple((part, is_silu) for part, is_silu in found if is_silu is not None)
     return _gated[module]
 
 

@@ -87,7 +87,7 @@ def _rotate(
     position = (tl.program_id(0) % n_positions).to(tl.int64)
     heads = (tl.program_id(1).to(tl.int64) * heads_at_once + tl.arange(0, heads_at_once))[:, None]
     half = tl.arange(0, half_width)[None, :]
-    there = (heads < n_heads) & (half < half_width)
+    there = heads < n_heads
     at = row * row_stride + position * position_stride + heads * head_stride + half
     to = row * to_row_stride + position * to_position_stride + heads * to_head_stride + half
     of_angle = row * angle_row_stride + position * angle_position_stride + half

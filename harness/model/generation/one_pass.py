@@ -39,18 +39,18 @@ Steps = Mapping[str, Callable[..., torch.Tensor]]
 
 def gated(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
     """silu(gate) * up, written over the gate."""
-    return _said("gate", gate, up, fits=gate.is_contiguous() and up.is_contiguous())
+    return _step("gate", gate, up, fits=gate.is_contiguous() and up.is_contiguous())
 
 
 def scaled(states: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """states * weight, (..., width) and (width), written over the states."""
-    return _said("scale", states, weight, fits=states.is_contiguous() and weight.is_contiguous())
+    return _step("scale", states, weight, fits=states.is_contiguous() and weight.is_contiguous())
 
 
 def rotated(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     """Halves of (rows, heads, positions, width), turned by angles of (rows or 1, 1, positions, width)."""
     alike = cos.shape == sin.shape and cos.stride() == sin.stride() and cos.shape[2] == states.shape[2]
-    return _said("rotate", states, cos, sin, fits=alike and _are_lines(states, cos, sin))
+    return _step("rotate", states, cos, sin, fits=alike and _are_lines(states, cos, sin))
 
 
 def joined(one: Weighed, other: Weighed) -> torch.Tensor:
@@ -62,7 +62,7 @@ def joined(one: Weighed, other: Weighed) -> torch.Tensor:
     alike = mine.stride()[1:] == others.stride()[1:] and mine.dtype == others.dtype and len(mine) == 1
     weighed = all(each.stride(2) == 1 and each.dtype == torch.float32 for each in (my_weight, other_weight))
     fits = alike and weighed and _are_lines(mine, others)
-    return _said("join", mine, my_weight, others, other_weight, fits=fits)
+    return _step("join", mine, my_weight, others, other_weight, fits=fits)
 
 
 def gate_in_steps(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
@@ -105,7 +105,7 @@ def _are_lines(*tensors: torch.Tensor) -> bool:
     return width & (width - 1) == 0 and all(each.stride(-1) == 1 and each.shape[-1] == width for each in tensors)
 
 
-def _said(name: str, *tensors: torch.Tensor, fits: bool) -> torch.Tensor:
+def _step(name: str, *tensors: torch.Tensor, fits: bool) -> torch.Tensor:
     """By the kernel of this name, if it knows tensors that lie so and there is one, or step by step."""
     first = tensors[0]
     kernels = _ready.kernels_for(first) if fits and len({each.device for each in tensors}) == 1 else None

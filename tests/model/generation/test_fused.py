@@ -16,7 +16,7 @@ from harness.model.generation.fused import GATED, fused, norms_within
 
 @pytest.fixture(autouse=True)
 def _nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    for known in ("_norms", "_gated", "_is_gated", "_kinds"):
+    for known in ("_norms", "_gated", "_tried_gates", "_kinds"):
         monkeypatch.setattr(module_of_it, known, type(getattr(module_of_it, known))())
 
 
